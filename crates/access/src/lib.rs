@@ -1,0 +1,1 @@
+//! Which shapes and sizes of request may enter.

@@ -1,0 +1,1 @@
+//! The whole document as written: loading, includes, defaults, shorthand routes.

@@ -1,0 +1,1 @@
+//! Which origins may call, and the answer to their preflight.

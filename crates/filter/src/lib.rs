@@ -1,0 +1,26 @@
+//! What a concern says at run time.
+//!
+//! A concern sees a request through a [`View`] and nothing else: the head, the client, the normalised target. It
+//! answers through one of three traits: [`Admit`] (may this request pass?), [`Amend`] (change this head) and
+//! [`Inspect`] (watch this body). A refusal is a [`Reply`], whose [`Reason`] is the one word that the log, the metric
+//! and the problem document share.
+//!
+//! This crate is vocabulary: it knows no concern, no configuration and no socket.
+
+mod admit;
+mod captures;
+mod client;
+mod reason;
+mod reply;
+pub mod template;
+mod trace;
+mod view;
+
+pub use admit::{Admit, Amend, Inspect};
+pub use captures::Captures;
+pub use client::{Client, RequestId, Scheme, TlsFacts};
+pub use reason::Reason;
+pub use reply::{Body, Reply};
+pub use template::Template;
+pub use trace::{Hex, Trace};
+pub use view::View;

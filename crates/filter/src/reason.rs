@@ -1,0 +1,127 @@
+//! Why maitred answered for itself: one closed table.
+
+use http::StatusCode;
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident $word:literal $status:literal $title:literal;)+) => {
+        /// Why maitred answered instead of the origin, or why a request ended early.
+        ///
+        /// The table gives each reason its status, its stable word (access log `error`, metric label, suffix of the
+        /// problem document's `type`) and its title. Words never change meaning once released.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+        pub enum Reason {
+            /// Nothing went wrong.
+            #[default]
+            None,
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// Every reason there is, in the order of the manual.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name),+];
+
+            /// The stable word; empty for [`Reason::None`].
+            pub const fn word(self) -> &'static str {
+                match self { Reason::None => "", $(Reason::$name => $word,)+ }
+            }
+
+            /// The status that a refusal for this reason has.
+            pub const fn status_code(self) -> u16 {
+                match self { Reason::None => 200, $(Reason::$name => $status,)+ }
+            }
+
+            /// The problem document's title.
+            pub const fn title(self) -> &'static str {
+                match self { Reason::None => "", $(Reason::$name => $title,)+ }
+            }
+
+            /// The sentence in the manual, and the problem document's detail.
+            pub const fn sentence(self) -> &'static str {
+                match self { Reason::None => "", $(Reason::$name => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    // What the client sent.
+    /// The request is not well-formed HTTP, or its framing is ambiguous (RFC 9112).
+    BadRequest "bad_request" 400 "Bad request";
+    /// The Host field is missing, repeated or not a host name (RFC 9112 section 3.2).
+    BadHost "bad_host" 400 "Bad host";
+    /// The path holds an encoded slash, a backslash, a NUL or a dot segment that climbs above the root.
+    BadPath "bad_path" 400 "Bad path";
+    /// The target is longer than the listener or the route allows.
+    UrlTooLong "url_too_long" 414 "URI too long";
+    /// The header block is larger than the listener or the route allows, or has too many fields.
+    HeaderTooLarge "header_too_large" 431 "Request header fields too large";
+    /// The body is larger than the route's `max_body`.
+    BodyTooLarge "body_too_large" 413 "Content too large";
+    /// The client did not finish its request head in time.
+    HeaderTimeout "header_timeout" 408 "Request timeout";
+    /// The client stopped sending its body.
+    BodyTimeout "body_timeout" 408 "Request timeout";
+    /// The HTTP version is not one that this listener speaks.
+    BadVersion "bad_version" 505 "HTTP version not supported";
+    /// CONNECT and TRACE are not proxied by this listener.
+    MethodRefused "method_refused" 405 "Method not allowed";
+    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    BadExpectation "bad_expectation" 417 "Expectation failed";
+    /// The client went away before the answer was complete.
+    ClientClosed "client_closed" 499 "Client closed request";
+    // What the configuration says.
+    /// No route matches the request.
+    NoRoute "no_route" 404 "Not found";
+    /// The listener has as many connections as it may have.
+    TooManyConnections "too_many_connections" 503 "Service unavailable";
+    /// The server is shutting down.
+    Draining "draining" 503 "Service unavailable";
+    // What the upstream did.
+    /// No backend of the upstream has an address.
+    NoBackend "no_backend" 503 "Service unavailable";
+    /// The backend refused the connection.
+    UpstreamRefused "upstream_refused" 502 "Bad gateway";
+    /// The backend could not be reached.
+    UpstreamUnreachable "upstream_unreachable" 502 "Bad gateway";
+    /// The TLS handshake with the backend failed.
+    UpstreamTls "upstream_tls" 502 "Bad gateway";
+    /// The connection to the backend was not made in time.
+    ConnectTimeout "connect_timeout" 504 "Gateway timeout";
+    /// The backend did not answer in time.
+    UpstreamTimeout "upstream_timeout" 504 "Gateway timeout";
+    /// The backend closed or reset the connection before its answer was complete.
+    UpstreamReset "upstream_reset" 502 "Bad gateway";
+    /// The backend's answer is not well-formed HTTP.
+    UpstreamProtocol "upstream_protocol" 502 "Bad gateway";
+    // What we did.
+    /// maitred ran out of a resource of its own: file descriptors, ports or memory.
+    LocalResource "local_resource" 503 "Service unavailable";
+    /// A fault in maitred itself. Please report it.
+    Internal "internal" 500 "Internal server error";
+}
+
+impl Reason {
+    /// The status that a refusal for this reason has. 499 is nginx's word for a client that left; it is logged, never sent.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The reason's place in [`Reason::ALL`], for tables of pre-resolved metric handles; `None` for [`Reason::None`].
+    pub fn index(self) -> Option<usize> {
+        (self as usize).checked_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_indexes_agree_with_the_table() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), Some(index));
+            assert_eq!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count(), 1);
+        }
+        assert_eq!(Reason::None.index(), None);
+    }
+}

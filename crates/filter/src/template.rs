@@ -1,0 +1,151 @@
+//! Text with placeholders, compiled when the configuration is loaded: `/v1{rest}?id={id}`.
+
+mod escape;
+mod parse;
+
+use std::fmt::Write;
+
+use http::{HeaderName, HeaderValue};
+
+pub use escape::Escape;
+pub use parse::{Mistake, Place, Scope};
+
+use crate::View;
+use escape::Source;
+
+/// A text whose placeholders were resolved when the configuration was loaded.
+///
+/// `{id}`, `{rest}` and `{1}` are what the route's path captured, as they stand in the normalised path; `{scheme}`,
+/// `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.X}`, `{cookie.X}` and
+/// `{query.q}` are of the request. What is absent is the empty string. `{{` and `}}` are literal braces.
+///
+/// ```
+/// use maitred_filter::template::{Scope, Template};
+///
+/// let captures = ["rest".into()];
+/// let template = Template::parse("/v1{rest}", &Scope::all(&captures))?;
+/// assert_eq!(template.as_literal(), None);
+/// assert!(Template::parse("/v1{id}", &Scope::all(&captures)).is_err());
+/// # Ok::<(), maitred_filter::template::Mistake>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    pieces: Box<[Piece]>,
+    /// The whole as a header value, where there is nothing to fill in.
+    fixed: Option<HeaderValue>,
+}
+
+/// A stretch of text, or a placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(Box<str>),
+    Capture(usize),
+    Scheme,
+    Host,
+    Port,
+    Method,
+    Path,
+    Query,
+    ClientIp,
+    RequestId,
+    Header(HeaderName),
+    Cookie(Box<str>),
+    QueryParameter(Box<str>),
+}
+
+impl Template {
+    /// Compiles `text`; `scope` says which placeholders this place may use.
+    pub fn parse(text: &str, scope: &Scope<'_>) -> Result<Self, Mistake> {
+        let pieces = parse::pieces(text, scope)?;
+        let fixed = match &pieces[..] {
+            [] => Some(HeaderValue::from_static("")),
+            [Piece::Text(text)] => header_value(text.to_string()),
+            _ => None,
+        };
+        Ok(Self { pieces: pieces.into(), fixed })
+    }
+
+    /// The text, when there is nothing to fill in.
+    pub fn as_literal(&self) -> Option<&str> {
+        match &self.pieces[..] {
+            [] => Some(""),
+            [Piece::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether a placeholder stands for something that the client chose freely and the normalised path does not
+    /// vouch for: a header, a cookie or the query.
+    pub fn is_foreign(&self) -> bool {
+        let foreign = |piece: &Piece| {
+            matches!(piece, Piece::Header(_) | Piece::Cookie(_) | Piece::Query | Piece::QueryParameter(_))
+        };
+        self.pieces.iter().any(foreign)
+    }
+
+    /// Appends the text to `out`, every value as it stands.
+    pub fn render(&self, view: &View<'_>, out: &mut String) {
+        self.render_as(Escape::Nothing, view, out);
+    }
+
+    /// Appends the text to `out`, with the values of placeholders escaped for where they go. The text around them is
+    /// the operator's and is never escaped.
+    pub fn render_as(&self, escape: Escape, view: &View<'_>, out: &mut String) {
+        for piece in &self.pieces {
+            piece.render(escape, view, out);
+        }
+    }
+
+    /// The text as the value of a header field (RFC 9110 section 5.5). Control bytes are dropped, so that no value can
+    /// end the field or the head. `None` when placeholders came out as nothing at all: then there is no field to send.
+    pub fn render_header(&self, view: &View<'_>) -> Option<HeaderValue> {
+        if self.fixed.is_some() {
+            return self.fixed.clone();
+        }
+        let mut text = String::new();
+        self.render(view, &mut text);
+        if text.is_empty() { None } else { header_value(text) }
+    }
+}
+
+/// Text as a header value, without its control bytes.
+fn header_value(mut text: String) -> Option<HeaderValue> {
+    if text.bytes().any(|byte| byte.is_ascii_control()) {
+        text.retain(|c| !c.is_ascii_control());
+    }
+    HeaderValue::try_from(text).ok()
+}
+
+impl Piece {
+    fn render(&self, escape: Escape, view: &View<'_>, out: &mut String) {
+        let (source, value) = match self {
+            Piece::Text(text) => return out.push_str(text),
+            Piece::Port => return append(out, view.client.port),
+            Piece::ClientIp => {
+                if let Some(address) = view.client.address {
+                    append(out, address);
+                }
+                return;
+            }
+            Piece::Capture(index) => (Source::Path, view.captures.get(*index, view.path)),
+            Piece::Path => (Source::Path, view.path),
+            Piece::Scheme => (Source::Plain, view.client.scheme.as_str()),
+            Piece::Host => (Source::Plain, view.host),
+            Piece::Method => (Source::Plain, view.head.method.as_str()),
+            Piece::RequestId => (Source::Plain, view.client.request_id.as_str()),
+            Piece::Query => (Source::Query, view.query.unwrap_or("")),
+            Piece::QueryParameter(name) => (Source::Parameter, view.query_parameter(name).unwrap_or("")),
+            Piece::Header(name) => (Source::Foreign, view.header(name).unwrap_or("")),
+            Piece::Cookie(name) => (Source::Foreign, view.cookie(name).unwrap_or("")),
+        };
+        escape.append(source, value, out);
+    }
+}
+
+/// Formats `value` onto `out`; writing to a `String` cannot fail.
+fn append(out: &mut String, value: impl std::fmt::Display) {
+    let _ = write!(out, "{value}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! What a concern may know of a request.
+
+use pingora_http::RequestHeader;
+
+use crate::{Captures, Client};
+
+/// A request as a concern sees it: borrowed, read-only, small.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The head as the client sent it. Its target is the raw one: match on [`path`](View::path) instead.
+    pub head: &'a RequestHeader,
+    /// Who sent it.
+    pub client: &'a Client,
+    /// The host asked for, in lower case, without a port.
+    pub host: &'a str,
+    /// The path, normalised once (RFC 3986 section 6.2.2): what rules judge is what the origin is sent.
+    pub path: &'a str,
+    /// The query without its `?`, as it came.
+    pub query: Option<&'a str>,
+    /// What the route's pattern captured from [`path`](View::path).
+    pub captures: &'a Captures,
+}
+
+impl<'a> View<'a> {
+    /// The first value of the header `name`, when it is text.
+    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&'a str> {
+        self.head.headers.get(name)?.to_str().ok()
+    }
+
+    /// The value of the cookie `name` (RFC 6265 section 5.4), without surrounding quotes.
+    pub fn cookie(&self, name: &str) -> Option<&'a str> {
+        let lines = self.head.headers.get_all(http::header::COOKIE).into_iter();
+        lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';')).find_map(|pair| {
+            let (key, value) = pair.trim().split_once('=')?;
+            (key == name).then(|| value.trim_matches('"'))
+        })
+    }
+
+    /// The raw (still percent-encoded) value of the first query parameter `name`; `""` where it has no `=`.
+    pub fn query_parameter(&self, name: &str) -> Option<&'a str> {
+        self.query?.split('&').find_map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then_some(value)
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Sockets, accept loops, TLS termination and connection limits.

@@ -1,0 +1,154 @@
+//! The command line, as clap sees it; help, completions and the manual page derive from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// every request to the right table
+#[derive(Debug, Parser)]
+#[command(name = "maitred", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(override_usage = "maitred [OPTIONS] <COMMAND>", max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The configuration file [default: $MAITRED_CONFIG, ./maitred.toml, /etc/maitred/maitred.toml]
+    #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Print JSON instead of text, on the commands that only look
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less: errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set; CLICOLOR_FORCE sets it elsewhere too.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a maitred.toml here
+    Init(Init),
+    /// See everything at once: three small backends, a proxy before them, and the curl commands to try
+    Demo(Demo),
+    /// Proxy to a URL without a file
+    Proxy(Proxy),
+    /// Run in the foreground
+    Run,
+    /// Validate everything, report everything
+    Check(Check),
+    /// Format the file, keep comments
+    Fmt(Fmt),
+    /// Say which route a request takes and why
+    Explain(Explain),
+    /// Print the JSON schema of the configuration, for editors
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one page a command into a folder
+    Man {
+        /// Where to write the pages
+        dir: Option<PathBuf>,
+    },
+    /// Print the version
+    Version {
+        /// Also what was built in
+        #[arg(long)]
+        features: bool,
+    },
+    /// Write the generated pages of the manual (for `cargo xtask generate`)
+    #[command(hide = true)]
+    InternalDocs {
+        /// The top of the repository
+        dir: PathBuf,
+    },
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where requests go [default: the first of localhost 3000, 8000, 8081, 5000 that answers]
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Write over a file that is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+}
+
+/// Options of `proxy`.
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// Where requests go, such as http://localhost:3000
+    pub url: String,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
+    pub listen: String,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Fail on warnings too
+    #[arg(long)]
+    pub strict: bool,
+    /// Do not look at what the file names outside itself: no DNS, no ports
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Options of `fmt`.
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// Change nothing; exit 1 when something would change
+    #[arg(long)]
+    pub check: bool,
+    /// Print what would change, and change nothing
+    #[arg(long)]
+    pub diff: bool,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// A method and a URL, or a URL alone; a path stands for a URL on the first listener
+    #[arg(num_args = 1..=2, required = true, value_names = ["METHOD", "URL"])]
+    pub request: Vec<String>,
+    /// A header of the request
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+}

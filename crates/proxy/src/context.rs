@@ -1,0 +1,125 @@
+//! What one request carries from step to step.
+
+use std::{sync::Arc, time::Instant};
+
+use filter::{Captures, Client, View};
+use pingora_http::RequestHeader;
+use snapshot::{Route, Snapshot};
+use telemetry::Record;
+
+/// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
+pub struct Context {
+    /// Written by `arrive`, once: what the request is and which route it takes.
+    pub arrival: Option<Arrival>,
+    /// The attempt under way, and what was tried before it.
+    pub attempt: Attempt,
+    /// What of the request's body has come by.
+    pub body: Option<access::BodyLimit>,
+    /// What will be told when the request ends.
+    pub record: Record,
+}
+
+const _: () = assert!(size_of::<Context>() <= 768, "a context is copied into every request's future");
+
+/// What the request is: pinned snapshot, route, client, normalised target.
+pub struct Arrival {
+    /// The configuration that this request runs on, to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// The route's place in the snapshot; `None` where no route matches.
+    pub route: Option<u32>,
+    /// Who asks.
+    pub client: Client,
+    /// The host asked for, where it differs from what the head has at [`Arrival::host_in`].
+    pub host: Option<Box<str>>,
+    /// The normalised path, where it differs from the path in the head.
+    pub path: Option<Box<str>>,
+    /// What the route's pattern captured.
+    pub captures: Captures,
+}
+
+/// The attempt under way.
+#[derive(Default)]
+pub struct Attempt {
+    /// How many attempts have begun.
+    pub number: u32,
+    /// When the whole request must have its answer's head.
+    pub deadline: Option<Instant>,
+    /// The endpoint that this attempt goes to.
+    pub pick: Option<upstream::Pick>,
+    /// Endpoints that failed before.
+    pub tried: smallvec::SmallVec<[upstream::EndpointId; 2]>,
+    /// When this attempt began.
+    pub began: Option<Instant>,
+    /// Whether the origin has answered with a final head, so that nothing may be sent again.
+    pub answered: bool,
+}
+
+impl Context {
+    /// A request that begins now.
+    pub fn new() -> Self {
+        Self { arrival: None, attempt: Attempt::default(), body: None, record: Record::new(Instant::now()) }
+    }
+
+    /// The route taken, once there is one.
+    pub fn route(&self) -> Option<&Route> {
+        self.arrival.as_ref().and_then(Arrival::route)
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Arrival {
+    /// The route taken, if any.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.and_then(|index| self.snapshot.routes.get(index as usize))
+    }
+
+    /// The request as a concern sees it.
+    pub fn view<'a>(&'a self, head: &'a RequestHeader) -> View<'a> {
+        View {
+            head,
+            client: &self.client,
+            host: self.host.as_deref().unwrap_or_else(|| host_of(head)),
+            path: self.path.as_deref().unwrap_or_else(|| head.uri.path()),
+            query: head.uri.query(),
+            captures: &self.captures,
+        }
+    }
+}
+
+/// The host that the head names, without its port, as written.
+pub fn host_of(head: &RequestHeader) -> &str {
+    strip_port(authority_of(head))
+}
+
+/// The authority that the head names: the target's own (HTTP/2, absolute form), else the Host field's.
+pub fn authority_of(head: &RequestHeader) -> &str {
+    if let Some(authority) = head.uri.authority() {
+        return authority.as_str();
+    }
+    head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").trim()
+}
+
+/// `host:80` → `host`, `[::1]:80` → `[::1]`.
+pub fn strip_port(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::strip_port;
+
+    #[test]
+    fn a_port_is_no_part_of_the_host() {
+        for (authority, host) in [("a:80", "a"), ("a", "a"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")] {
+            assert_eq!(strip_port(authority), host);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Step 4: choose a backend, begin an attempt, decide on a retry.
+
+use std::time::{Duration, Instant};
+
+use filter::Reason;
+use http::{Method, header};
+use pingora_core::{Error, upstreams::peer::HttpPeer};
+use pingora_http::RequestHeader;
+use snapshot::{Destination, Route};
+use upstream::{Timeouts, Upstream};
+
+use crate::context::{Attempt, Context};
+
+/// Begins the next attempt: another endpoint than those that failed, while there is time left.
+pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader) -> Result<Box<HttpPeer>, Reason> {
+    let now = Instant::now();
+    let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
+    let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, route.upstream()?))) else {
+        return Err(Reason::Internal);
+    };
+    let left = time_left(&ctx.attempt, now)?;
+    let Some(pick) = upstream.pick(&ctx.attempt.tried) else { return Err(Reason::NoBackend) };
+    let peer = pick.peer(&timeouts(route, upstream, head, left));
+    ctx.attempt.number += 1;
+    ctx.attempt.began = Some(now);
+    ctx.record.attempt(ctx.attempt.number, &pick);
+    ctx.attempt.pick = Some(pick);
+    Ok(peer)
+}
+
+fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason> {
+    match attempt.deadline {
+        None => Ok(None),
+        Some(deadline) => match deadline.checked_duration_since(now) {
+            Some(left) if !left.is_zero() => Ok(Some(left)),
+            _ => Err(Reason::UpstreamTimeout),
+        },
+    }
+}
+
+/// An answer that may well be silent for long — a tunnel, an event stream, a gRPC stream — has the idle timeout of
+/// streams; every other one has the upstream's, and at most what is left of the route's.
+fn timeouts(route: &Route, upstream: &Upstream, head: &RequestHeader, left: Option<Duration>) -> Timeouts {
+    let read = match grpc_timeout(head) {
+        Some(told) => told.min(route.stream_idle),
+        None if is_stream(head) => route.stream_idle,
+        None => left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())),
+    };
+    Timeouts { connect: left, read }
+}
+
+/// Whether the request asks for an answer that has no natural end.
+pub(crate) fn is_stream(head: &RequestHeader) -> bool {
+    let starts = |name: header::HeaderName, with: &str| {
+        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.starts_with(with))
+    };
+    head.headers.contains_key(header::UPGRADE)
+        || starts(header::ACCEPT, "text/event-stream")
+        || starts(header::CONTENT_TYPE, "application/grpc")
+}
+
+/// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.
+fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+    let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // The gRPC specification allows at most eight digits.
+    let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    let told = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(told + Duration::from_millis(100))
+}
+
+/// After a connection that was not made: nothing was sent, so any method may go elsewhere.
+pub(crate) fn after_connect_failure(ctx: &mut Context, error: &mut Error) {
+    let retry = may_retry(ctx);
+    note_failure(ctx, retry.then(|| upstream::reason_of(error)));
+    error.set_retry(retry);
+}
+
+/// After a failure on a connection that was made: only an idempotent request whose body can be sent again, and only
+/// where the origin has answered nothing (RFC 9110 section 9.2.2).
+pub(crate) fn after_failure(ctx: &mut Context, error: &mut Error, method: &Method, replayable: bool) {
+    let upstreams = matches!(error.esource(), pingora_core::ErrorSource::Upstream);
+    let timed_out = matches!(upstream::reason_of(error), Reason::UpstreamTimeout);
+    let retry =
+        upstreams && !timed_out && !ctx.attempt.answered && method.is_idempotent() && replayable && may_retry(ctx);
+    note_failure(ctx, retry.then(|| upstream::reason_of(error)));
+    error.set_retry(retry);
+}
+
+fn may_retry(ctx: &Context) -> bool {
+    let retries = ctx.route().map_or(0, |route| match &route.destination {
+        Destination::Upstream(upstream) => route.retries.unwrap_or_else(|| upstream.retries()),
+        _ => 0,
+    });
+    let in_time = time_left(&ctx.attempt, Instant::now()).is_ok();
+    ctx.attempt.number <= retries && in_time
+}
+
+fn note_failure(ctx: &mut Context, retried_for: Option<Reason>) {
+    if let Some(reason) = retried_for
+        && let Some(upstream) = ctx.arrival.as_ref().and_then(|arrival| arrival.route()).and_then(Route::upstream)
+    {
+        upstream.meters().retried(reason);
+    }
+    if let Some(pick) = ctx.attempt.pick.take() {
+        ctx.attempt.tried.push(pick.endpoint());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(name: &'static str, value: &str) -> RequestHeader {
+        let mut head = RequestHeader::build("POST", b"/", None).unwrap();
+        head.insert_header(name, value).unwrap();
+        head
+    }
+
+    #[test]
+    fn a_grpc_deadline_is_read_with_its_unit() {
+        let read = |text| grpc_timeout(&head("grpc-timeout", text));
+        assert_eq!(read("2S"), Some(Duration::from_millis(2100)));
+        assert_eq!(read("150m"), Some(Duration::from_millis(250)));
+        for wrong in ["", "S", "2", "2X", "123456789S", "-1S"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tunnels_events_and_grpc_are_streams() {
+        assert!(is_stream(&head("upgrade", "websocket")));
+        assert!(is_stream(&head("accept", "text/event-stream")));
+        assert!(is_stream(&head("content-type", "application/grpc+proto")));
+        assert!(!is_stream(&head("accept", "application/json")));
+    }
+}

@@ -1,0 +1,51 @@
+//! The boundary between one message and the next.
+
+use super::*;
+use tokio::io::AsyncWriteExt;
+
+fn pair() -> (tokio::io::DuplexStream, Conn) {
+    let (client, server) = tokio::io::duplex(1 << 20);
+    (client, Conn::new(Box::new(server), Box::new(())).unwrap())
+}
+
+#[tokio::test]
+async fn a_reader_sees_its_own_message_and_nothing_after_it() {
+    let (mut client, mut conn) = pair();
+    client.write_all(b"headbodyNEXT").await.unwrap();
+    conn.read_ahead().await.unwrap();
+    assert_eq!(conn.ahead(), b"headbodyNEXT");
+    conn.set_boundary(Boundary::Left(8));
+
+    let mut message = [0; 8];
+    conn.read_exact(&mut message).await.unwrap();
+    assert_eq!(&message, b"headbody");
+
+    let mut more = [0; 1];
+    let read = tokio::time::timeout(std::time::Duration::from_millis(50), conn.read(&mut more)).await;
+    assert!(read.is_err(), "the next message waits");
+    assert_eq!(conn.ahead(), b"NEXT");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_noticed_while_its_request_is_answered() {
+    let (mut client, mut conn) = pair();
+    client.write_all(b"head").await.unwrap();
+    conn.read_ahead().await.unwrap();
+    conn.set_boundary(Boundary::Left(4));
+    let mut head = [0; 4];
+    conn.read_exact(&mut head).await.unwrap();
+    drop(client);
+    assert_eq!(conn.read(&mut head).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_long_body_is_counted_down_to_its_last_byte() {
+    let (mut client, mut conn) = pair();
+    client.write_all(&[b'x'; 5000]).await.unwrap();
+    conn.set_boundary(Boundary::Left(3000));
+    let mut body = vec![0; 3000];
+    conn.read_exact(&mut body).await.unwrap();
+    let mut more = [0; 1];
+    let read = tokio::time::timeout(std::time::Duration::from_millis(50), conn.read(&mut more)).await;
+    assert!(read.is_err());
+}

@@ -1,0 +1,259 @@
+//! A request head, judged strictly before the engine sees it (RFC 9112).
+//!
+//! What is ambiguous is refused here, so that nothing behind us can read it otherwise: bare line feeds, folded lines,
+//! two lengths, a length beside a transfer coding, two hosts, a target that is no path.
+
+use filter::Reason;
+
+use super::conn::Boundary;
+
+/// More fields than this are refused with 431; Pingora's own limit is 256.
+pub const MAX_FIELDS: usize = 100;
+
+/// What the engine need not find out again about a head that passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The head's length in bytes, its empty line included.
+    pub length: usize,
+    /// Where the message ends.
+    pub body: Boundary,
+}
+
+/// What a refused head could still tell the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Reason,
+    /// The method, when the first line had one.
+    pub method: Option<String>,
+    /// The target, when the first line had one.
+    pub target: Option<String>,
+}
+
+/// What the bytes read so far are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judged {
+    /// Not a whole head yet.
+    Partial,
+    /// A head that may pass.
+    Passed(Passed),
+    /// A head that may not.
+    Refused(Refused),
+}
+
+/// The largest head and target that a listener reads at all; routes may allow less.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of the whole head.
+    pub head: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+}
+
+/// Judges the start of `bytes` as a request head.
+pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
+    // RFC 9112 section 2.2: a server should ignore one empty line before the request line.
+    let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let bytes = &bytes[skipped..];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let parsed = request.parse(bytes);
+    let refuse = |reason| Judged::Refused(Refused::new(bytes, reason));
+    match parsed {
+        Ok(httparse::Status::Complete(length)) => {
+            let judged = if length > limits.head {
+                Err(Reason::HeaderTooLarge)
+            } else {
+                check_lines(&bytes[..length]).and_then(|()| check(&request, limits))
+            };
+            match judged {
+                Ok(body) => Judged::Passed(Passed { length: length + skipped, body }),
+                Err(reason) => refuse(reason),
+            }
+        }
+        Ok(httparse::Status::Partial) => match over_limit(bytes, limits) {
+            Some(reason) => refuse(reason),
+            None => Judged::Partial,
+        },
+        Err(httparse::Error::TooManyHeaders) => refuse(Reason::HeaderTooLarge),
+        Err(httparse::Error::Version) => refuse(version_reason(bytes)),
+        Err(_) => refuse(Reason::BadRequest),
+    }
+}
+
+impl Refused {
+    pub fn new(bytes: &[u8], reason: Reason) -> Self {
+        let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let line = String::from_utf8_lossy(&line[..line.len().min(2048)]).into_owned();
+        let mut words = line.split(' ');
+        let token = |word: &&str| !word.is_empty() && word.len() <= 32 && word.bytes().all(|b| b.is_ascii_uppercase());
+        let method = words.next().filter(token).map(str::to_owned);
+        let target = method.as_ref().and_then(|_| words.next()).map(str::to_owned);
+        Self { reason, method, target }
+    }
+}
+
+/// Whether a head that is not whole yet has already outgrown what may come.
+fn over_limit(bytes: &[u8], limits: Limits) -> Option<Reason> {
+    let in_first_line = memchr::memchr(b'\n', bytes).is_none();
+    if in_first_line && bytes.len() > limits.target + 64 {
+        Some(Reason::UrlTooLong)
+    } else if bytes.len() > limits.head {
+        Some(Reason::HeaderTooLarge)
+    } else {
+        None
+    }
+}
+
+/// HTTP/2.0 in a request line, or 1.2 and later, is a version we do not speak; anything else is not HTTP.
+fn version_reason(bytes: &[u8]) -> Reason {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            Reason::BadVersion
+        }
+        _ => Reason::BadRequest,
+    }
+}
+
+/// Every line feed follows a carriage return, and every carriage return precedes one: a parser that takes a bare one
+/// for a line's end would see other fields than we do (RFC 9112 section 2.2).
+fn check_lines(head: &[u8]) -> Result<(), Reason> {
+    let strict = memchr::memchr2_iter(b'\r', b'\n', head).all(|at| match head[at] {
+        b'\r' => head.get(at + 1) == Some(&b'\n'),
+        _ => at > 0 && head[at - 1] == b'\r',
+    });
+    if strict { Ok(()) } else { Err(Reason::BadRequest) }
+}
+
+fn check(request: &httparse::Request<'_, '_>, limits: Limits) -> Result<Boundary, Reason> {
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(Reason::BadRequest);
+    };
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(Reason::MethodRefused);
+    }
+    if target.len() > limits.target {
+        return Err(Reason::UrlTooLong);
+    }
+    check_target(method, target)?;
+    let mut framing = Framing::default();
+    for field in request.headers.iter() {
+        framing.see(field)?;
+    }
+    framing.body(minor, target)
+}
+
+/// Origin form and absolute form pass (RFC 9112 section 3.2); `*` belongs to OPTIONS alone.
+fn check_target(method: &str, target: &str) -> Result<(), Reason> {
+    let plain = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let absolute = || {
+        let scheme = target.get(..7).is_some_and(|s| s.eq_ignore_ascii_case("http://"))
+            || target.get(..8).is_some_and(|s| s.eq_ignore_ascii_case("https://"));
+        scheme && !authority(target).is_empty()
+    };
+    let known = target.starts_with('/') || absolute() || (method == "OPTIONS" && target == "*");
+    if plain && known { Ok(()) } else { Err(Reason::BadRequest) }
+}
+
+/// The authority of an absolute-form target; empty for other forms.
+fn authority(target: &str) -> &str {
+    let after = target.split_once("://").map_or("", |(_, after)| after);
+    if target.starts_with('/') { "" } else { after.split(['/', '?']).next().unwrap_or("") }
+}
+
+/// What the fields say of the message's framing and host.
+#[derive(Default)]
+struct Framing<'h> {
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+    host: Option<&'h [u8]>,
+}
+
+impl<'h> Framing<'h> {
+    fn see(&mut self, field: &httparse::Header<'h>) -> Result<(), Reason> {
+        let name = field.name;
+        if name.eq_ignore_ascii_case("content-length") {
+            let length = parse_length(field.value).ok_or(Reason::BadRequest)?;
+            // Even two equal lengths are one too many: someone behind us may add them up or read a list.
+            if self.length.replace(length).is_some() {
+                return Err(Reason::BadRequest);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            // RFC 9112 section 6.1: chunked once and last; we decode no other coding.
+            if self.chunked || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Reason::BadRequest);
+            }
+            self.chunked = true;
+        } else if name.eq_ignore_ascii_case("host") {
+            if self.host.replace(field.value.trim_ascii()).is_some() {
+                return Err(Reason::BadHost);
+            }
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            self.upgrade = true;
+        }
+        Ok(())
+    }
+
+    fn body(self, minor: u8, target: &str) -> Result<Boundary, Reason> {
+        let named = authority(target).as_bytes();
+        match self.host {
+            Some(host) if !is_host(host) => return Err(Reason::BadHost),
+            // RFC 9112 section 3.2: HTTP/1.1 without Host is refused; absolute form names the host itself.
+            None if minor == 1 && named.is_empty() => return Err(Reason::BadHost),
+            // A Host beside an absolute target must say the same, or two readers would see two sites.
+            Some(host) if !named.is_empty() && !host.eq_ignore_ascii_case(named) => return Err(Reason::BadHost),
+            _ if !named.is_empty() && !is_host(named) => return Err(Reason::BadHost),
+            _ => {}
+        }
+        match (self.chunked, self.length) {
+            (true, Some(_)) => Err(Reason::BadRequest),
+            (true, None) if minor == 0 => Err(Reason::BadRequest),
+            (true, None) => Ok(Boundary::Open),
+            // The engine itself holds what follows an upgrade request until the origin says 101.
+            (false, None) if self.upgrade => Ok(Boundary::Open),
+            (false, length) => Ok(Boundary::Left(length.unwrap_or(0))),
+        }
+    }
+}
+
+/// Digits alone: no sign, no list, no white space inside, no overflow.
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii();
+    if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A host name, IPv4 address or bracketed IPv6 address with an optional port (RFC 3986 section 3.2.2, without
+/// percent-encoding and sub-delimiters, which no host on the web has).
+pub fn is_host(text: &[u8]) -> bool {
+    let (host, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr::memchr(b']', rest) else { return false };
+            let inner = &rest[..end];
+            let address = std::str::from_utf8(inner).is_ok_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok());
+            match &rest[end + 1..] {
+                _ if !address => return false,
+                [] => (inner, &b""[..]),
+                [b':', port @ ..] => (inner, port),
+                _ => return false,
+            }
+        }
+        _ => {
+            let end = memchr::memchr(b':', text).unwrap_or(text.len());
+            let host = &text[..end];
+            if !host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+                return false;
+            }
+            (host, text.get(end + 1..).unwrap_or_default())
+        }
+    };
+    !host.is_empty() && host.len() <= 255 && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests;

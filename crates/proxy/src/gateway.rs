@@ -1,0 +1,232 @@
+//! [`ProxyHttp`], hook by hook: nothing here but delegation to the steps.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use filter::{Reason, Reply};
+use http::Version;
+use listen::Connection;
+use pingora_core::{
+    Error, ErrorSource, ErrorType, Result,
+    modules::http::HttpModules,
+    protocols::Digest,
+    upstreams::peer::HttpPeer,
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use snapshot::Live;
+
+use crate::{admit, arrive, context::Context, dispatch, finish, front::connection_of, refuse, relay};
+
+/// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
+pub struct Gateway {
+    live: Arc<Live>,
+}
+
+impl Gateway {
+    /// A gateway that runs every request on what `live` holds when it arrives.
+    pub fn new(live: Arc<Live>) -> Self {
+        Self { live }
+    }
+
+    /// Answers for ourselves, and says whether the connection survives it.
+    async fn refuse(&self, session: &mut Session, ctx: &mut Context, reply: Reply) -> Result<()> {
+        ctx.record.reason = reply.reason;
+        let (form, head) = (refuse::Form::of(session.req_header()), session.req_header());
+        let is_head = head.method == http::Method::HEAD;
+        let version = head.version;
+        let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
+        let mut answer = refuse::answer(&reply, form, id, is_head)?;
+        relay::response(ctx, session.req_header(), &mut answer.head);
+        let version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
+        refuse::write(session, answer, version).await
+    }
+}
+
+/// An error that carries our own reason through Pingora; see [`reason_in`].
+fn carry(reason: Reason) -> Box<Error> {
+    Error::explain(ErrorType::HTTPStatus(reason.status_code()), reason.word())
+}
+
+/// The reason that [`carry`] put into an error, or what the error itself says.
+fn reason_in(error: &Error) -> Reason {
+    if let ErrorType::HTTPStatus(_) = error.etype()
+        && let Some(context) = &error.context
+        && let Some(reason) = Reason::ALL.iter().find(|reason| reason.word() == context.as_str())
+    {
+        return *reason;
+    }
+    match error.esource() {
+        ErrorSource::Downstream => finish::downstream_reason(error),
+        _ => upstream::reason_of(error),
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new()
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // Pingora's default is its compression module; ours comes with the issue on caching.
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        let Some(connection) = connection_of(session.digest()) else { return Err(carry(Reason::Internal)) };
+        set_client_timeouts(session, &connection);
+        let snapshot = self.live.load();
+        let arrived = arrive::arrive(snapshot, &connection, session.req_header_mut(), ctx);
+        finish::begin(ctx, &connection);
+        let passed = match (arrived, ctx.arrival.as_ref()) {
+            (Err(reason), _) => Err(local_default(reason, session.req_header())),
+            (Ok(()), Some(arrival)) => match arrival.route() {
+                Some(route) => admit::admit(route, &arrival.view(session.req_header())),
+                None => Err(Reason::NoRoute.into()),
+            },
+            (Ok(()), None) => Err(Reason::Internal.into()),
+        };
+        match passed {
+            Ok(()) => Ok(false),
+            Err(reply) => self.refuse(session, ctx, reply).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        dispatch::dispatch(ctx, session.req_header()).map_err(carry)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        finish::connected(ctx, reused);
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::request(ctx, session.req_header(), head)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        chunk: &mut Option<Bytes>,
+        last: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::request_chunk(ctx, chunk, last).map_err(|reply| {
+            let mut error = carry(reply.reason);
+            error.as_down();
+            error
+        })
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::upstream_response(ctx, head);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        relay::response(ctx, session.req_header(), head);
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        dispatch::after_connect_failure(ctx, &mut error);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        _reused: bool,
+    ) -> Box<Error> {
+        let replayable = !session.as_ref().retry_buffer_truncated();
+        dispatch::after_failure(ctx, &mut error, &session.req_header().method, replayable);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let reason = reason_in(error);
+        ctx.record.reason = reason;
+        let silent = session.response_written().is_some() || reason == Reason::ClientClosed;
+        if !silent && let Err(error) = self.refuse(session, ctx, reason.into()).await {
+            log::debug!("could not answer {}: {error}", reason.word());
+        }
+        FailToProxy { error_code: reason.status_code(), can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        if let Some(error) = error
+            && ctx.record.reason == Reason::None
+        {
+            ctx.record.reason = reason_in(error);
+        }
+        finish::finish(session, ctx);
+    }
+
+    /// The access log has every failure already; a line more for each would let an attack fill the disk.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, error: &Error) -> bool {
+        log::debug!("{error}");
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        error: &Error,
+        _at: ProxyWarnLogContext,
+    ) -> bool {
+        log::debug!("{error}");
+        true
+    }
+}
+
+/// `GET /health` is answered when no route claims it.
+fn local_default(reason: Reason, head: &RequestHeader) -> Reply {
+    let asks_health = head.uri.path() == "/health" && matches!(head.method, http::Method::GET | http::Method::HEAD);
+    if reason == Reason::NoRoute && asks_health { finish::health() } else { reason.into() }
+}
+
+/// Pingora's own defaults are infinite in places (`pingora.md` 2.9), so every one of them is set for every request.
+fn set_client_timeouts(session: &mut Session, connection: &Connection) {
+    let timeouts = &connection.listener.timeouts;
+    let body = if dispatch::is_stream(session.req_header()) { timeouts.stream } else { timeouts.body };
+    session.set_read_timeout(Some(body));
+    session.set_write_timeout(Some(timeouts.body));
+    session.set_total_drain_timeout(Some(Duration::from_secs(5).min(timeouts.body)));
+}

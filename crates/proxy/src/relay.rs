@@ -1,0 +1,126 @@
+//! Step 5: request out, response back, bodies through.
+
+use bytes::Bytes;
+use filter::{Amend, Inspect, Reply, View};
+use http::{HeaderValue, Version, header};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use rewrite::HostPolicy;
+use snapshot::Route;
+use transform::hop;
+
+use crate::context::{Context, authority_of};
+
+/// Makes the head that the origin is sent out of the one that the client sent.
+pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    let Some(arrival) = ctx.arrival.as_ref() else { return Ok(()) };
+    let Some(route) = arrival.route() else { return Ok(()) };
+    let view = arrival.view(from);
+    hop::strip_request(to);
+    join_cookies(to)?;
+    set_target(route, &view, from, to)?;
+    set_host(ctx, route, from, to)?;
+    route.forwarding.amend(to, &view);
+    route.request.amend(to, &view);
+    Ok(())
+}
+
+fn set_target(route: &Route, view: &View<'_>, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    let absolute = from.uri.authority().is_some();
+    let asterisk = from.method == http::Method::OPTIONS && view.path == "*";
+    let as_it_came = view.path == from.uri.path() && route.rewrite.is_none() && !absolute;
+    if as_it_came || asterisk {
+        return Ok(());
+    }
+    let mut target = String::with_capacity(view.path.len() + view.query.map_or(0, str::len) + 16);
+    match &route.rewrite {
+        Some(rewrite) => rewrite.target(view, &mut target),
+        None => {
+            target.push_str(view.path);
+            if let Some(query) = view.query {
+                target.push('?');
+                target.push_str(query);
+            }
+        }
+    }
+    to.set_raw_path(target.as_bytes())
+}
+
+fn set_host(ctx: &Context, route: &Route, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    match &route.host {
+        HostPolicy::Keep if to.headers.contains_key(header::HOST) => Ok(()),
+        HostPolicy::Keep => match HeaderValue::from_str(authority_of(from)) {
+            Ok(host) if !host.is_empty() => to.insert_header(header::HOST, host),
+            _ => insert_upstream_host(ctx, to),
+        },
+        HostPolicy::Upstream => insert_upstream_host(ctx, to),
+        HostPolicy::Literal(host) => to.insert_header(header::HOST, host.clone()),
+    }
+}
+
+fn insert_upstream_host(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
+    match &ctx.attempt.pick {
+        Some(pick) => to.insert_header(header::HOST, pick.host().clone()),
+        None => Ok(()),
+    }
+}
+
+/// HTTP/2 may send a cookie in crumbs; an HTTP/1 origin gets one line (RFC 9113 section 8.2.3).
+fn join_cookies(to: &mut RequestHeader) -> Result<()> {
+    let mut lines = to.headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return Ok(()) };
+    let mut joined = Vec::with_capacity(256);
+    joined.extend_from_slice(first.as_bytes());
+    for line in std::iter::once(second).chain(lines) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    match HeaderValue::from_bytes(&joined) {
+        Ok(cookie) => to.insert_header(header::COOKIE, cookie),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Counts a chunk of the request's body against the route's limit.
+pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+    if let Some(bytes) = chunk {
+        ctx.record.bytes_in += bytes.len() as u64;
+    }
+    match &mut ctx.body {
+        Some(limit) => limit.chunk(chunk, last),
+        None => Ok(()),
+    }
+}
+
+/// What the origin answered, before anybody else sees it.
+pub(crate) fn upstream_response(ctx: &mut Context, head: &mut ResponseHeader) {
+    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    ctx.attempt.answered = true;
+    ctx.record.answered(head.status);
+    if let Some(upstream) = ctx.route().and_then(Route::upstream)
+        && let Some(began) = ctx.attempt.began
+    {
+        upstream.meters().first_byte(began.elapsed());
+    }
+    hop::strip_response(head);
+}
+
+/// What the client is sent: the policies' own fields, on the origin's answers and on ours.
+pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
+    let Some(arrival) = ctx.arrival.as_ref() else { return };
+    let Some(route) = arrival.route() else { return };
+    if head.status.is_informational() {
+        return;
+    }
+    let view = arrival.view(from);
+    route.response.amend(head, &view);
+    route.security.amend(head, &view);
+    route.cors.amend(head, &view);
+}
+
+/// Whether the client's connection may carry another request after this answer.
+pub(crate) fn is_h2(head: &RequestHeader) -> bool {
+    head.version == Version::HTTP_2
+}

@@ -1,0 +1,1 @@
+//! What the request means: path, query, redirect, fixed response.

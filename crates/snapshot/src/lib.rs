@@ -1,0 +1,35 @@
+//! What requests run on: the configuration, compiled into something immutable and published by one pointer.
+//!
+//! [`Snapshot::compile`] makes a [`Snapshot`] out of a `Config` and the [`State`] that outlives it; [`Live`] is the one
+//! pointer. A request pins one snapshot and never sees two.
+
+mod compile;
+mod live;
+mod route;
+mod state;
+
+pub use compile::compile;
+pub use live::Live;
+pub use route::{Destination, Route};
+pub use state::State;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use telemetry::{AccessLog, RouteMeters};
+use upstream::Upstream;
+
+/// Everything that requests run on; immutable.
+pub struct Snapshot {
+    /// Counts configurations since the process began; the first is 1.
+    pub generation: u64,
+    /// Finds a request's route.
+    pub table: ::route::Table,
+    /// What each route does, by the table's `RouteId`.
+    pub routes: Vec<Route>,
+    /// Every upstream by name.
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// Meters for what no route takes.
+    pub unmatched: Arc<RouteMeters>,
+    /// Where requests are told of; `None` when switched off.
+    pub access_log: Option<Arc<AccessLog>>,
+}

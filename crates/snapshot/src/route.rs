@@ -1,0 +1,58 @@
+//! Everything one route does, in the order it is done.
+
+use std::{sync::Arc, time::Duration};
+
+use telemetry::RouteMeters;
+use upstream::Upstream;
+
+/// One route, as run.
+pub struct Route {
+    /// Its name in logs and metrics.
+    pub name: Arc<str>,
+    /// Which origins may call.
+    pub cors: Option<cors::Cors>,
+    /// Sizes and shapes that may enter.
+    pub access: access::Access,
+    /// What the origin is asked instead of what the client asked.
+    pub rewrite: Option<rewrite::Rewrite>,
+    /// Which Host the origin sees.
+    pub host: rewrite::HostPolicy,
+    /// Where it goes.
+    pub destination: Destination,
+    /// Forwarding fields for the origin.
+    pub forwarding: transform::Forwarding,
+    /// Edits of the request's head.
+    pub request: Option<transform::RequestEdits>,
+    /// Edits of the response's head.
+    pub response: Option<transform::ResponseEdits>,
+    /// Security fields of the response.
+    pub security: Option<transform::SecurityHeaders>,
+    /// Until the head of the answer, all attempts together.
+    pub timeout: Option<Duration>,
+    /// How long a tunnel or stream may be silent.
+    pub stream_idle: Duration,
+    /// Retries; the upstream's own where `None`.
+    pub retries: Option<u32>,
+    /// Meters with their labels resolved.
+    pub meters: Arc<RouteMeters>,
+}
+
+/// Where a route's requests go.
+pub enum Destination {
+    /// To a backend of an upstream.
+    Upstream(Arc<Upstream>),
+    /// Elsewhere, by the client itself.
+    Redirect(rewrite::Redirect),
+    /// Nowhere: the answer stands in the configuration.
+    Respond(rewrite::Respond),
+}
+
+impl Route {
+    /// The upstream, for a route that has one.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        match &self.destination {
+            Destination::Upstream(upstream) => Some(upstream),
+            _ => None,
+        }
+    }
+}

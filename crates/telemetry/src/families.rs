@@ -1,0 +1,163 @@
+//! Every metric there is: one row each.
+
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// What every name begins with.
+pub(crate) const PREFIX: &str = "maitred_";
+
+/// The bounds that OpenTelemetry recommends for the duration of HTTP requests, in seconds.
+pub(crate) const SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// One metric as the manual lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The name with its prefix.
+    pub name: &'static str,
+    /// What kind of metric it is.
+    pub kind: Kind,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// The kinds of metric that Prometheus knows and we use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only ever grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram,
+}
+
+impl Kind {
+    /// The word that the exposition format has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// A family of metrics that can be made from its row.
+trait Family: prometheus::core::Collector + Clone + 'static {
+    const KIND: Kind;
+    fn make(row: &Row) -> prometheus::Result<Self>;
+}
+
+impl Family for IntCounterVec {
+    const KIND: Kind = Kind::Counter;
+    fn make(row: &Row) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
+}
+
+impl Family for IntGaugeVec {
+    const KIND: Kind = Kind::Gauge;
+    fn make(row: &Row) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
+}
+
+impl Family for HistogramVec {
+    const KIND: Kind = Kind::Histogram;
+    fn make(row: &Row) -> prometheus::Result<Self> {
+        Self::new(HistogramOpts::new(row.name, row.help).buckets(SECONDS.to_vec()), row.labels)
+    }
+}
+
+macro_rules! families {
+    ($($name:ident: $type:ident [$($label:ident),*] $help:literal;)+) => {
+        /// Every metric of maitred's own, in the order of the manual. Those of the process are Prometheus' standard ones.
+        pub const ROWS: &[Row] = &[$(Row {
+            name: concat!("maitred_", stringify!($name)),
+            kind: <$type as Family>::KIND,
+            labels: &[$(stringify!($label)),*],
+            help: $help,
+        }),+];
+
+        /// The families themselves, registered.
+        #[derive(Debug)]
+        #[expect(missing_docs, reason = "each field's row says what it is")]
+        pub(crate) struct Families { $(pub(crate) $name: $type,)+ }
+
+        impl Families {
+            pub(crate) fn register(registry: &Registry) -> prometheus::Result<Self> {
+                let mut rows = ROWS.iter();
+                let mut next = || rows.next().ok_or(prometheus::Error::AlreadyReg);
+                $(
+                    let $name = <$type as Family>::make(next()?)?;
+                    registry.register(Box::new($name.clone()))?;
+                )+
+                Ok(Self { $($name),+ })
+            }
+        }
+    };
+}
+
+families! {
+    http_requests_total: IntCounterVec [listener, route, method, code]
+        "Requests answered. An unusual method counts as _OTHER, a request that no route took or that could not be read as route -, one that got no answer as code -.";
+    http_errors_total: IntCounterVec [listener, route, reason]
+        "Requests that maitred refused, answered with an error of its own, or that ended early; the reason is the word in the access log's error.";
+    http_request_duration_seconds: HistogramVec [route, code_class]
+        "From the first byte of a request until its answer was sent.";
+    http_requests_in_flight: IntGaugeVec [route]
+        "Requests that are being served.";
+    http_request_bytes_total: IntCounterVec [route]
+        "Bytes of request bodies received.";
+    http_response_bytes_total: IntCounterVec [route]
+        "Bytes of response bodies sent.";
+    connections: IntGaugeVec [listener, protocol]
+        "Client connections that are open.";
+    connections_total: IntCounterVec [listener, protocol]
+        "Client connections accepted.";
+    tls_handshakes_total: IntCounterVec [listener, version, result]
+        "TLS handshakes with clients; the version is - when none was agreed on.";
+    tls_certificate_expiry_timestamp_seconds: IntGaugeVec [name]
+        "When a certificate ends, in seconds since 1970.";
+    upstream_requests_total: IntCounterVec [upstream, backend, code]
+        "Attempts sent to backends; where no answer came the code is the reason's word.";
+    upstream_request_duration_seconds: HistogramVec [upstream]
+        "From the start of an attempt until the head of its answer was there.";
+    upstream_connect_duration_seconds: HistogramVec [upstream]
+        "How long new connections to backends took to make, TLS included.";
+    upstream_retries_total: IntCounterVec [upstream, reason]
+        "Attempts that were made because the one before had failed for this reason.";
+    backend_weight: IntGaugeVec [upstream, backend]
+        "A backend's weight.";
+    config_reloads_total: IntCounterVec [result]
+        "Configurations given to the running server: applied or refused.";
+    config_last_reload_successful: IntGaugeVec []
+        "Whether the last configuration given to the server was applied.";
+    config_last_reload_success_timestamp_seconds: IntGaugeVec []
+        "When a configuration was last applied, in seconds since 1970.";
+    access_log_dropped_total: IntCounterVec []
+        "Access log records dropped because the log could not be written as fast as they came.";
+    build_info: IntGaugeVec [version, revision, rustc, tls]
+        "Always 1; the labels say what this build is made of.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        for row in ROWS {
+            assert!(row.name.starts_with(PREFIX), "{}", row.name);
+            assert_eq!(row.name.ends_with("_total"), row.kind == Kind::Counter, "{}", row.name);
+            assert!(row.help.ends_with('.'), "{}", row.name);
+            let histogram = row.kind == Kind::Histogram;
+            assert!(!histogram || row.name.ends_with("_seconds"), "{}", row.name);
+            for bounded_by_clients in ["path", "host", "ip", "user"] {
+                assert!(!row.labels.contains(&bounded_by_clients), "{}", row.name);
+            }
+        }
+    }
+}

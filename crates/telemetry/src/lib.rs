@@ -1,0 +1,48 @@
+//! What is told: metrics, the access log, the record of a request.
+//!
+//! A request gathers a [`Record`] while it is served. At its end the record is closed and told twice: to the
+//! [`RouteMeters`] of its route, whose handles were resolved when the configuration was compiled, and to the
+//! [`AccessLog`], which formats one line on the worker and hands it to a writer thread through a bounded ring.
+//! Neither waits for anything: what does not fit in the ring is dropped and counted.
+//!
+//! ```
+//! use std::time::Instant;
+//! # use maitred_telemetry as telemetry;
+//! use telemetry::{Build, Metrics, Record};
+//!
+//! let metrics = Metrics::new(&Build { version: "1.0.0", revision: "abc", rustc: "1.90", tls: "rustls" });
+//! let listener = metrics.listener("https");
+//! let route = metrics.route("products");
+//!
+//! let in_flight = route.enter();
+//! let mut record = Record::new(Instant::now());
+//! record.status = 200;
+//! record.close(Instant::now());
+//! route.finish(&listener, Some(&http::Method::GET), &record);
+//! drop(in_flight);
+//!
+//! assert!(metrics.encode().contains("maitred_http_requests_total{code=\"200\",listener=\"https\""));
+//! ```
+
+mod access_log;
+mod compile;
+mod config;
+mod families;
+mod listener;
+mod metrics;
+mod page;
+mod record;
+mod route;
+mod slots;
+mod upstream;
+
+pub use access_log::{AccessLog, LoggedRequest, Policy};
+pub use compile::{Settings, compile};
+pub use config::{Access, Format, Logging};
+pub use families::{Kind, ROWS, Row};
+pub use listener::{Handshake, ListenerMeters, OpenConnection, Protocol};
+pub use metrics::{Build, Metrics};
+pub use page::{access_log_page, metrics_page, reasons_page};
+pub use record::Record;
+pub use route::{InFlight, RouteMeters, UNMATCHED};
+pub use upstream::{BackendMeters, UpstreamMeters};

@@ -1,0 +1,163 @@
+//! The registry of everything that is counted, and the exposition of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use prometheus::{
+    IntCounter, Registry, TextEncoder,
+    core::Collector,
+    process_collector::ProcessCollector,
+};
+
+use crate::{
+    families::Families,
+    listener::ListenerMeters,
+    route::{RouteMeters, UNMATCHED},
+    upstream::UpstreamMeters,
+};
+
+/// Everything that is counted. Kept for the life of the process: handles asked for again after a reload are the same
+/// counters, found by name.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    families: Arc<Families>,
+    listeners: Mutex<BTreeMap<Box<str>, Arc<ListenerMeters>>>,
+    upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamMeters>>>,
+    routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
+}
+
+/// What this build is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// The version of maitred.
+    pub version: &'static str,
+    /// The commit it was built from; `-` when unknown.
+    pub revision: &'static str,
+    /// The compiler's version.
+    pub rustc: &'static str,
+    /// The TLS library.
+    pub tls: &'static str,
+}
+
+impl Metrics {
+    /// A registry with every family, and those of the process.
+    #[expect(clippy::expect_used, reason = "the table of families is a constant, and a test makes it")]
+    pub fn new(build: &Build) -> Self {
+        let registry = Registry::new();
+        let families = Families::register(&registry).expect("every row of the table is a valid metric");
+        registry.register(Box::new(ProcessCollector::for_self())).expect("no row has a name of the process's");
+        families.build_info.with_label_values(&[build.version, build.revision, build.rustc, build.tls]).set(1);
+        families.access_log_dropped_total.with_label_values::<&str>(&[]);
+        for result in ["applied", "refused"] {
+            families.config_reloads_total.with_label_values(&[result]);
+        }
+        Self {
+            registry,
+            families: Arc::new(families),
+            listeners: Mutex::default(),
+            upstreams: Mutex::default(),
+            routes: Mutex::default(),
+        }
+    }
+
+    /// The meters of the listener `name`; the same ones every time.
+    pub fn listener(&self, name: &str) -> Arc<ListenerMeters> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = listeners.get(name) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(ListenerMeters::new(name, listeners.len(), &self.families));
+        listeners.insert(name.into(), Arc::clone(&made));
+        made
+    }
+
+    /// The meters of the route `name`; the same ones every time.
+    pub fn route(&self, name: &str) -> Arc<RouteMeters> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = routes.get(name) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(RouteMeters::new(name, &self.families));
+        routes.insert(name.into(), Arc::clone(&made));
+        made
+    }
+
+    /// The meters of requests that no route took, and of those that could not be read: route `-`.
+    pub fn unmatched(&self) -> Arc<RouteMeters> {
+        self.route(UNMATCHED)
+    }
+
+    /// The meters of the upstream `name`; the same ones every time.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamMeters> {
+        let mut upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = upstreams.get(name) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(UpstreamMeters::new(name, &self.families));
+        upstreams.insert(name.into(), Arc::clone(&made));
+        made
+    }
+
+    /// Says when each certificate ends, as (name, seconds since 1970); names not among them are forgotten.
+    pub fn certificates<'n>(&self, certificates: impl IntoIterator<Item = (&'n str, i64)>) {
+        let family = &self.families.tls_certificate_expiry_timestamp_seconds;
+        family.reset();
+        for (name, expiry) in certificates {
+            family.with_label_values(&[name]).set(expiry);
+        }
+    }
+
+    /// Says that the process started with a configuration.
+    pub fn config_loaded(&self) {
+        self.config_outcome(true);
+    }
+
+    /// Counts a configuration given to the running server, which was applied or refused.
+    pub fn config_reloaded(&self, applied: bool) {
+        let result = if applied { "applied" } else { "refused" };
+        self.families.config_reloads_total.with_label_values(&[result]).inc();
+        self.config_outcome(applied);
+    }
+
+    fn config_outcome(&self, applied: bool) {
+        self.families.config_last_reload_successful.with_label_values::<&str>(&[]).set(i64::from(applied));
+        if applied {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            let gauge = self.families.config_last_reload_success_timestamp_seconds.with_label_values::<&str>(&[]);
+            gauge.set(i64::try_from(now).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The counter of access log records that were dropped.
+    pub(crate) fn access_log_dropped(&self) -> IntCounter {
+        self.families.access_log_dropped_total.with_label_values::<&str>(&[])
+    }
+
+    /// How many requests were answered since the process started. Walks all counters: for a status page, not for a request.
+    pub fn requests_total(&self) -> u64 {
+        let families = self.families.http_requests_total.collect();
+        families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().value() as u64).sum()
+    }
+
+    /// How many requests are being served. Walks one gauge per route.
+    pub fn in_flight(&self) -> u64 {
+        let families = self.families.http_requests_in_flight.collect();
+        let sum: f64 = families.iter().flat_map(|family| family.get_metric()).map(|m| m.get_gauge().value()).sum();
+        sum.max(0.0) as u64
+    }
+
+    /// All metrics in the text format of Prometheus, version 0.0.4.
+    pub fn encode(&self) -> String {
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
+            log::error!("metrics cannot be written: {error}");
+            String::new()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! What is counted per route.
+
+use std::sync::{Arc, OnceLock};
+
+use filter::Reason;
+use http::Method;
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::{ListenerMeters, Record, families::Families, slots::Slots};
+
+/// The name under which requests without a route are counted.
+pub const UNMATCHED: &str = "-";
+
+/// How many listeners a route keeps tables for; requests of further ones are counted by name.
+const LISTENERS: usize = 16;
+
+/// Room for combinations of method and code, per listener. Most routes see fewer than ten.
+const CODES: usize = 32;
+
+/// Room for reasons, per listener.
+const REASONS: usize = 16;
+
+/// The values of the label `method`.
+const METHODS: [&str; 10] =
+    ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
+
+/// The values of the label `code_class`; the last stands for requests that got no answer.
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "-"];
+
+/// The handles of one route. What depends on the answer is resolved by name the first time it is needed, and found
+/// without a lock from then on.
+#[derive(Debug)]
+pub struct RouteMeters {
+    name: Box<str>,
+    families: Arc<Families>,
+    in_flight: IntGauge,
+    bytes_in: IntCounter,
+    bytes_out: IntCounter,
+    durations: [OnceLock<Histogram>; CLASSES.len()],
+    by_listener: [OnceLock<PerListener>; LISTENERS],
+}
+
+/// What a route counts for each listener that it is reached by.
+#[derive(Debug)]
+struct PerListener {
+    requests: Slots,
+    errors: Slots,
+}
+
+/// A request counted as in flight until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it counts the request as done"]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl RouteMeters {
+    pub(crate) fn new(name: &str, families: &Arc<Families>) -> Self {
+        let labels = [name];
+        Self {
+            name: name.into(),
+            families: Arc::clone(families),
+            in_flight: families.http_requests_in_flight.with_label_values(&labels),
+            bytes_in: families.http_request_bytes_total.with_label_values(&labels),
+            bytes_out: families.http_response_bytes_total.with_label_values(&labels),
+            durations: [const { OnceLock::new() }; CLASSES.len()],
+            by_listener: [const { OnceLock::new() }; LISTENERS],
+        }
+    }
+
+    /// The route's name; [`UNMATCHED`] for requests without one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn enter(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// Counts a request that is over: `record` is closed, `method` is `None` when it could not be read.
+    pub fn finish(&self, listener: &ListenerMeters, method: Option<&Method>, record: &Record) {
+        self.count(listener, method_index(method), record.status);
+        if record.reason != Reason::None {
+            self.count_error(listener, record.reason);
+        }
+        let class = class_index(record.status);
+        let duration = self.durations[class].get_or_init(|| {
+            self.families.http_request_duration_seconds.with_label_values(&[self.name(), CLASSES[class]])
+        });
+        duration.observe(record.duration.as_secs_f64());
+        if record.bytes_in > 0 {
+            self.bytes_in.inc_by(record.bytes_in);
+        }
+        if record.bytes_out > 0 {
+            self.bytes_out.inc_by(record.bytes_out);
+        }
+    }
+
+    fn count(&self, listener: &ListenerMeters, method: usize, status: u16) {
+        let known = (100..600).contains(&status);
+        let resolve = || {
+            let code = if known { status.to_string() } else { "-".to_owned() };
+            let labels = [listener.name(), self.name(), METHODS[method], &code];
+            self.families.http_requests_total.with_label_values(&labels)
+        };
+        let key = (method as u32) << 16 | if known { u32::from(status) } else { 0 };
+        match self.tables(listener) {
+            Some(tables) => tables.requests.add(key, 1, resolve),
+            None => resolve().inc(),
+        }
+    }
+
+    fn count_error(&self, listener: &ListenerMeters, reason: Reason) {
+        let resolve = || {
+            let labels = [listener.name(), self.name(), reason.word()];
+            self.families.http_errors_total.with_label_values(&labels)
+        };
+        match self.tables(listener) {
+            Some(tables) => tables.errors.add(reason as u32, 1, resolve),
+            None => resolve().inc(),
+        }
+    }
+
+    fn tables(&self, listener: &ListenerMeters) -> Option<&PerListener> {
+        let slot = self.by_listener.get(listener.index())?;
+        Some(slot.get_or_init(|| PerListener { requests: Slots::new(CODES), errors: Slots::new(REASONS) }))
+    }
+}
+
+fn method_index(method: Option<&Method>) -> usize {
+    let known = method.and_then(|method| METHODS.iter().position(|name| *name == method.as_str()));
+    known.unwrap_or(METHODS.len() - 1)
+}
+
+fn class_index(status: u16) -> usize {
+    match status {
+        100..600 => usize::from(status / 100) - 1,
+        _ => CLASSES.len() - 1,
+    }
+}

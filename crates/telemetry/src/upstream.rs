@@ -1,0 +1,141 @@
+//! What is counted per upstream and backend.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use filter::Reason;
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use crate::{families::Families, slots::Slots};
+
+/// Room for codes, per backend.
+const CODES: usize = 16;
+
+/// The handles of one upstream.
+#[derive(Debug)]
+pub struct UpstreamMeters {
+    name: Box<str>,
+    families: Arc<Families>,
+    first_byte: Histogram,
+    connect: Histogram,
+    retries: [OnceLock<IntCounter>; Reason::ALL.len()],
+    backends: Mutex<BTreeMap<Box<str>, Arc<BackendMeters>>>,
+}
+
+/// The handles of one backend of an upstream.
+#[derive(Debug)]
+pub struct BackendMeters {
+    upstream: Box<str>,
+    name: Box<str>,
+    families: Arc<Families>,
+    weight: IntGauge,
+    requests: Slots,
+}
+
+impl UpstreamMeters {
+    pub(crate) fn new(name: &str, families: &Arc<Families>) -> Self {
+        let labels = [name];
+        Self {
+            name: name.into(),
+            families: Arc::clone(families),
+            first_byte: families.upstream_request_duration_seconds.with_label_values(&labels),
+            connect: families.upstream_connect_duration_seconds.with_label_values(&labels),
+            retries: [const { OnceLock::new() }; Reason::ALL.len()],
+            backends: Mutex::default(),
+        }
+    }
+
+    /// The upstream's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The meters of the backend `name`, which is its address as written; the same ones every time. Takes a lock: to be
+    /// asked when a configuration is compiled, never per request.
+    pub fn backend(&self, name: &str) -> Arc<BackendMeters> {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = backends.get(name) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(BackendMeters::new(&self.name, name, &self.families));
+        backends.insert(name.into(), Arc::clone(&made));
+        made
+    }
+
+    /// Forgets the weights of backends that are not among `names`. Their counters stay: counters never go back.
+    pub fn retain_backends(&self, names: &[&str]) {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.retain(|name, _| {
+            let kept = names.contains(&&**name);
+            if !kept {
+                // Already forgotten is as good.
+                let _ = self.families.backend_weight.remove_label_values(&[&*self.name, &**name]);
+            }
+            kept
+        });
+    }
+
+    /// Observes how long the head of an answer took from the start of its attempt.
+    pub fn first_byte(&self, duration: Duration) {
+        self.first_byte.observe(duration.as_secs_f64());
+    }
+
+    /// Observes how long a new connection took, TLS included.
+    pub fn connect(&self, duration: Duration) {
+        self.connect.observe(duration.as_secs_f64());
+    }
+
+    /// Counts another attempt after one that failed for `reason`.
+    pub fn retry(&self, reason: Reason) {
+        let Some(slot) = reason.index().and_then(|index| self.retries.get(index)) else { return };
+        let resolve = || self.families.upstream_retries_total.with_label_values(&[self.name(), reason.word()]);
+        slot.get_or_init(resolve).inc();
+    }
+}
+
+impl BackendMeters {
+    fn new(upstream: &str, name: &str, families: &Arc<Families>) -> Self {
+        Self {
+            upstream: upstream.into(),
+            name: name.into(),
+            families: Arc::clone(families),
+            weight: families.backend_weight.with_label_values(&[upstream, name]),
+            requests: Slots::new(CODES),
+        }
+    }
+
+    /// The backend's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its upstream.
+    pub fn upstream(&self) -> &str {
+        &self.upstream
+    }
+
+    /// Says what weight the backend has.
+    pub fn weight(&self, weight: u32) {
+        self.weight.set(i64::from(weight));
+    }
+
+    /// Counts an attempt that was answered with `status`.
+    pub fn answered(&self, status: u16) {
+        let status = if (100..600).contains(&status) { status } else { 0 };
+        self.count(u32::from(status), || if status == 0 { "-".to_owned() } else { status.to_string() });
+    }
+
+    /// Counts an attempt that got no answer.
+    pub fn failed(&self, reason: Reason) {
+        self.count(1 << 16 | reason as u32, || reason.word().to_owned());
+    }
+
+    fn count(&self, key: u32, code: impl Fn() -> String) {
+        self.requests.add(key, 1, || {
+            self.families.upstream_requests_total.with_label_values(&[self.upstream(), self.name(), &code()])
+        });
+    }
+}

@@ -1,0 +1,201 @@
+//! A certificate authority for one test, the certificates it issues, and TLS from both sides.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider,
+    server::WebPkiClientVerifier,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::{Address, Stream, within};
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// A certificate authority that exists for one test, with a folder for the files that a configuration names.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    root: CertificateDer<'static>,
+    folder: tempfile::TempDir,
+}
+
+/// A certificate with its key, in memory and as files.
+#[derive(Debug)]
+pub struct Certificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// The PEM file of the certificate.
+    pub cert_file: PathBuf,
+    /// The PEM file of the key.
+    pub key_file: PathBuf,
+}
+
+/// Whom a TLS server asks for a certificate.
+#[derive(Debug, Default)]
+pub(crate) struct ServerTrust {
+    pub(crate) client_ca: Option<CertificateDer<'static>>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new authority.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, "maitred test authority");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
+        Self { issuer: Issuer::new(params, key), root: certificate.der().clone(), folder }
+    }
+
+    /// The PEM file of the authority's own certificate.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
+    /// The authority's own certificate.
+    pub fn root(&self) -> CertificateDer<'static> {
+        self.root.clone()
+    }
+
+    /// Issues a certificate for these names (DNS names or IP addresses).
+    pub fn issue(&self, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names.clone()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, names[0].clone());
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let stem = names[0].replace('*', "wildcard");
+        let (cert_file, key_file) =
+            (self.folder.path().join(format!("{stem}.pem")), self.folder.path().join(format!("{stem}.key")));
+        std::fs::write(&cert_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let der = key.serialize_der();
+        Certificate {
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::try_from(der).unwrap(),
+            cert_file,
+            key_file,
+        }
+    }
+
+    /// A TLS client that trusts this authority.
+    pub fn client(&self) -> TlsClient {
+        TlsClient { root: self.root(), name: "localhost".into(), alpn: Vec::new(), version: None, identity: None }
+    }
+}
+
+impl Certificate {
+    pub(crate) fn server_config(self, alpn: &[&str], trust: &ServerTrust) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+        let builder = match &trust.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let roots = Arc::new(roots(ca.clone()));
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_single_cert(self.chain, self.key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+fn roots(root: CertificateDer<'static>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add(root).unwrap();
+    roots
+}
+
+pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Stream> {
+    let tls = TlsAcceptor::from(config).accept(tcp).await?;
+    Ok(Stream::Tls(Box::new(TlsStream::Server(tls))))
+}
+
+/// A TLS client that is about to connect.
+#[derive(Debug)]
+pub struct TlsClient {
+    root: CertificateDer<'static>,
+    name: String,
+    alpn: Vec<Vec<u8>>,
+    version: Option<&'static SupportedProtocolVersion>,
+    identity: Option<Certificate>,
+}
+
+impl TlsClient {
+    /// Asks for this name (SNI) and expects a certificate for it.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Offers these protocols (ALPN).
+    pub fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.alpn = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Speaks TLS 1.2 only.
+    pub fn tls12(mut self) -> Self {
+        self.version = Some(&rustls::version::TLS12);
+        self
+    }
+
+    /// Speaks TLS 1.3 only.
+    pub fn tls13(mut self) -> Self {
+        self.version = Some(&rustls::version::TLS13);
+        self
+    }
+
+    /// Shows this certificate when asked for one.
+    pub fn identity(mut self, certificate: Certificate) -> Self {
+        self.identity = Some(certificate);
+        self
+    }
+
+    /// Connects; fails the test when the handshake does.
+    pub async fn connect(self, address: &Address) -> Stream {
+        let name = self.name.clone();
+        match self.try_connect(address).await {
+            Ok(stream) => stream,
+            Err(error) => panic!("TLS handshake with {address} as {name} failed: {error}"),
+        }
+    }
+
+    /// Connects.
+    pub async fn try_connect(self, address: &Address) -> io::Result<Stream> {
+        let builder = ClientConfig::builder_with_provider(provider());
+        let builder = match self.version {
+            None => builder.with_safe_default_protocol_versions().unwrap(),
+            Some(version) => builder.with_protocol_versions(&[version]).unwrap(),
+        };
+        let builder = builder.with_root_certificates(roots(self.root));
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key).unwrap(),
+        };
+        config.alpn_protocols = self.alpn;
+        let name = ServerName::try_from(self.name).unwrap();
+        let tcp = TcpStream::connect(address.socket()).await?;
+        tcp.set_nodelay(true)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let tls = within(format!("the TLS handshake with {address}"), connector.connect(name, tcp)).await?;
+        Ok(Stream::Tls(Box::new(TlsStream::Client(tls))))
+    }
+}

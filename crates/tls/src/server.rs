@@ -1,0 +1,74 @@
+//! The TLS settings of a listener.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::ResolvesServerCert,
+    version::{TLS12, TLS13},
+};
+
+use crate::Store;
+
+/// The protocols that a listener offers within TLS (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// `http/1.1` alone.
+    Http1,
+    /// `h2` alone.
+    Http2,
+    /// Both; `h2` is chosen when the client offers both.
+    Both,
+}
+
+/// TLS could not be set up: the cryptographic library has no random numbers, or cannot speak TLS 1.2 and 1.3.
+#[derive(Debug)]
+pub struct ServerError(rustls::Error);
+
+/// The cryptography in use: aws-lc-rs, named wherever it is needed, because more than one provider is linked and a
+/// process-wide default would depend on who comes first.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The TLS side of a listener that serves `store`: TLS 1.2 and 1.3 with the library's cipher suites, sessions resumed
+/// by tickets that the client keeps (RFC 8446 section 4.6.1, RFC 5077), and no early data.
+///
+/// # Errors
+///
+/// When the cryptographic library cannot be set up, which no configuration can cause.
+pub fn server_config(store: &Arc<Store>, alpn: Alpn) -> Result<Arc<ServerConfig>, ServerError> {
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::<Store>::clone(store);
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(ServerError)?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    config.ticketer = aws_lc_rs::Ticketer::new().map_err(ServerError)?;
+    config.alpn_protocols = alpn.names().iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+impl Alpn {
+    /// The registered names, the preferred one first.
+    const fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Both => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TLS cannot be set up: {}", self.0)
+    }
+}
+
+impl std::error::Error for ServerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}

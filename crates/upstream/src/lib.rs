@@ -1,0 +1,1 @@
+//! Pools and backends: addresses, discovery by DNS, connections, peer options.

@@ -1,0 +1,111 @@
+//! `cargo xtask bench`: maitred and its peers in turn, on one core, before one origin.
+
+mod load;
+mod meter;
+mod options;
+mod origin;
+mod peer;
+mod scenario;
+mod server;
+mod table;
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::{
+    cargo, packages,
+    shell::{self, Failure, because},
+};
+
+use load::Turn;
+use options::Options;
+use origin::Origin;
+use peer::{Peer, Proxy};
+use scenario::Scenario;
+use table::{Row, Table};
+
+pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
+    let options = Options::parse(words)?;
+    if options.list {
+        for scenario in Scenario::ALL {
+            println!("{:<12} {}", scenario.name, scenario.title);
+        }
+        return Ok(());
+    }
+    packages::ensure(&[packages::BUILD, packages::BENCH, &options.tools()])?;
+    if shell::output(&mut Command::new("nproc"))?.trim_ascii() == b"1" {
+        return Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load"));
+    }
+    let ground = Ground::prepare(&options)?;
+    let mut table = Table::new(&options, versions(&options, &ground));
+    for scenario in &options.scenarios {
+        table.rows.extend(measure(scenario, &options, &ground)?);
+    }
+    if options.json {
+        println!("{}", table.json());
+    } else {
+        print!("{}", table.markdown());
+    }
+    Ok(())
+}
+
+/// What all scenarios share: the release, a folder for files, the certificate.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    /// The release of maitred.
+    binary: PathBuf,
+    /// A folder for configurations, logs and the certificate.
+    folder: PathBuf,
+}
+
+impl Ground {
+    fn prepare(options: &Options) -> Result<Self, Failure> {
+        let binary = match &options.binary {
+            Some(binary) => binary.clone(),
+            None => cargo::build_release()?,
+        };
+        let folder = cargo::target().join("bench");
+        fs::create_dir_all(&folder).map_err(because(format!("cannot make {}", folder.display())))?;
+        let ground = Self { binary, folder };
+        ground.make_certificate()?;
+        Ok(ground)
+    }
+
+    /// One certificate for everybody, made anew each time: P-256, as most of the web has.
+    fn make_certificate(&self) -> Result<(), Failure> {
+        let (cert, key) = (self.folder.join("cert.pem"), self.folder.join("key.pem"));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+        openssl.args(["-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+        shell::output(openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert))?;
+        let both = [cert, key].map(fs::read).into_iter().collect::<Result<Vec<_>, _>>();
+        let both = both.map_err(because("cannot read the certificate"))?.concat();
+        fs::write(self.folder.join("both.pem"), both).map_err(because("cannot write the certificate"))
+    }
+}
+
+/// All rounds of one scenario: the proxies take turns, so that a noisy minute hits all of them.
+fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Vec<Row>, Failure> {
+    eprintln!("{}: {}", scenario.name, scenario.title);
+    let origin = Origin::start(ground, scenario.backends)?;
+    let mut proxies = Vec::new();
+    for peer in options.everyone() {
+        let proxy = Proxy::start(peer, ground, &origin)?;
+        load::compare_answers(scenario, &proxy, &origin)?;
+        load::turn(scenario, &proxy, 1, ground)?; // warms pools and caches; not counted
+        proxies.push((proxy, Turn::WORST));
+    }
+    for round in 1..=options.rounds {
+        for (proxy, best) in &mut proxies {
+            let turn = load::turn(scenario, proxy, options.seconds, ground)?;
+            eprintln!("  round {round} {:<8} {turn}", proxy.peer.name());
+            *best = best.better(&turn);
+        }
+    }
+    let results: Vec<(Peer, Turn)> = proxies.iter().map(|(proxy, best)| (proxy.peer, *best)).collect();
+    Ok(Row::all(scenario, &results))
+}
+
+/// What each proxy says of itself.
+fn versions(options: &Options, ground: &Ground) -> Vec<String> {
+    options.everyone().map(|peer| peer.version(ground)).collect()
+}

@@ -1,0 +1,72 @@
+//! The kinds of traffic that are measured.
+
+use crate::shell::Failure;
+
+/// One kind of traffic.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// What the command line calls it.
+    pub(crate) name: &'static str,
+    /// What it is, in a few words.
+    pub(crate) title: &'static str,
+    /// The path that is asked for; the origin has one a size.
+    pub(crate) path: &'static str,
+    /// How it is asked for.
+    pub(crate) transport: Transport,
+    /// How many backends the proxy chooses from.
+    pub(crate) backends: usize,
+    /// How many connections the load generator holds open.
+    pub(crate) connections: u32,
+}
+
+/// How requests reach the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// HTTP/1.1 over connections that stay open.
+    Plain,
+    /// HTTP/1.1 with a connection for every request.
+    PlainClose,
+    /// HTTP/1.1 over TLS connections that stay open.
+    Tls,
+    /// HTTP/2 over TLS, ten streams at a time on each connection.
+    H2,
+}
+
+impl Transport {
+    /// Whether the proxy is asked on its TLS port.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Transport::Tls | Transport::H2)
+    }
+}
+
+const fn scenario(name: &'static str, title: &'static str, path: &'static str, transport: Transport) -> Scenario {
+    Scenario { name, title, path, transport, backends: 1, connections: 32 }
+}
+
+impl Scenario {
+    /// Every scenario, in the order of the table.
+    pub(crate) const ALL: &'static [Scenario] = &[
+        scenario("tiny", "HTTP/1.1 keep-alive, 2-byte body", "/tiny", Transport::Plain),
+        scenario("10k", "HTTP/1.1 keep-alive, 10 KiB body", "/10k", Transport::Plain),
+        Scenario { connections: 8, ..scenario("1m", "HTTP/1.1 keep-alive, 1 MiB body", "/1m", Transport::Plain) },
+        scenario("close", "HTTP/1.1, a new connection for each request", "/tiny", Transport::PlainClose),
+        scenario("tls", "HTTP/1.1 over TLS, keep-alive, 2-byte body", "/tiny", Transport::Tls),
+        Scenario {
+            connections: 10,
+            ..scenario("h2", "HTTP/2 over TLS, 10 × 10 streams, 2-byte body", "/tiny", Transport::H2)
+        },
+        Scenario {
+            backends: 10,
+            ..scenario("balanced", "HTTP/1.1 keep-alive, 2-byte body, 10 backends in turn", "/tiny", Transport::Plain)
+        },
+    ];
+
+    /// The scenario of that name.
+    pub(crate) fn named(name: &str) -> Result<&'static Scenario, Failure> {
+        let found = Self::ALL.iter().find(|scenario| scenario.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|scenario| scenario.name).collect();
+            Failure::usage(format!("no scenario is named `{name}`; there are {}", names.join(", ")))
+        })
+    }
+}

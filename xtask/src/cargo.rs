@@ -1,0 +1,34 @@
+//! Calls of cargo that several commands share, so that they share what was built as well.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::shell::{self, Failure};
+
+/// The cargo that runs us, in the workspace's folder.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(shell::root());
+    command
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| shell::root().join("target"), PathBuf::from)
+}
+
+/// Builds the binaries and the tests in one go. Built apart, they would differ in the features of shared
+/// dependencies, and those would be compiled twice.
+pub(crate) fn build_everything() -> Result<(), Failure> {
+    shell::run(command().args(["build", "--workspace", "--bins", "--tests"]))
+}
+
+/// Builds the release of the proxy and says where it is.
+pub(crate) fn build_release() -> Result<PathBuf, Failure> {
+    shell::run(command().args(["build", "--release", "--package", "maitred"]))?;
+    Ok(target().join("release/maitred"))
+}
+
+/// The binary that [`build_everything`] makes.
+pub(crate) fn debug_binary() -> PathBuf {
+    target().join("debug/maitred")
+}

@@ -1,0 +1,29 @@
+//! `cargo xtask help`: the commands, and what each takes.
+
+use crate::shell::Failure;
+
+const TEXT: &str = "\
+What a maintainer of maitred runs
+
+Usage: cargo xtask <COMMAND>
+
+  test [ARG…]        Install what the tests need, build, run every test; ARGs go to the test runner
+  demo [ARG…]        Install what the build needs, build the release, run `maitred demo`
+  bench [SCENARIO…]  Time maitred, nginx and HAProxy in turn on this machine
+                       --peers nginx,haproxy  whom to compare with (`none`: maitred alone)
+                       --rounds N             how often each takes its turn; the best round counts (default 5)
+                       --seconds N            how long one turn lasts (default 3)
+                       --json                 print one JSON document instead of tables
+                       --binary FILE          measure this release instead of building one
+                       --list                 name the scenarios
+  generate           Write what is derived from the code: reference, schema, sample file
+                       --check                write nothing; fail where a file is stale
+  tidy               Check the rules of the house: sizes, layers, names, links
+                       --ratchet              record that an exception has shrunk
+  help               This page
+";
+
+pub(crate) fn run(_words: &[String]) -> Result<(), Failure> {
+    print!("{TEXT}");
+    Ok(())
+}
