@@ -1,1 +1,37 @@
 //! The whole document as written: loading, includes, defaults, shorthand routes.
+//!
+//! ```
+//! # use maitred_config as config;
+//! let text = r#"
+//! listen = ":8080"
+//!
+//! [routes]
+//! "/api/users/*"  = "http://localhost:3001"
+//! "/api/orders/*" = { upstream = "http://localhost:3003", timeout = "5s" }
+//! "#;
+//! let loaded = config::load_text("maitred.toml", text, std::path::Path::new("."));
+//! assert!(!loaded.report.has_errors(), "{}", loaded.render(false));
+//! let config = loaded.config.unwrap();
+//! assert!(config.upstreams.contains_key("localhost-3001"));
+//! ```
+
+pub mod admin;
+mod assemble;
+mod config;
+mod find;
+mod fmt;
+mod include;
+mod inherit;
+mod load;
+mod manual;
+mod names;
+mod route;
+mod spell;
+mod words;
+
+pub use config::{Admin, Config, Server, Threads};
+pub use find::{VARIABLE, find};
+pub use fmt::fmt;
+pub use load::{Loaded, load, load_text, load_text_with};
+pub use manual::{error_pages, reference, sample, schema};
+pub use route::{Policies, Request, Route, UpstreamName, WebSocket};

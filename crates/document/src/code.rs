@@ -56,6 +56,8 @@ codes! {
         "A name refers to an upstream, listener or policy that is not defined in any of the files read.";
     E0202 "defined twice"
         "The same name is defined in two places. Files are merged by name, so neither definition could win.";
+    E0203 "address listened on twice"
+        "Two listeners take the same address, or one of them takes every address of the machine on that port. Only one of them could get the connections.";
     E0301 "invalid path pattern"
         "A path is exact (/health), a template (/users/{id}), a prefix (/users/*) or a regular expression (~^/v[0-9]+/).";
     E0302 "routes that nothing tells apart"
@@ -82,10 +84,14 @@ codes! {
         "No request can reach this route, because of its listener, scheme or host, or because a more specific route takes all of its requests.";
     W0401 "certificate expires soon or does not cover a host"
         "The certificate ends within 14 days, or no certificate of the listener covers the route's host.";
+    W0402 "certificate not verified"
+        "The backend's certificate is not checked, so that anyone who can redirect the traffic can read and change it.";
     W0601 "secret written in clear"
         "A password, token or key stands in the file itself. Take it from ${VAR} or ${file:/path} instead.";
     W0602 "file can be read by others"
         "A private key can be read by every user of the machine.";
+    W0702 "host has no address"
+        "A backend's host name cannot be resolved from here. maitred starts all the same and keeps asking, and answers 503 until the name has an address. `maitred check --offline` does not ask.";
     W0701 "plaintext to a public address"
         "Requests leave this machine unencrypted for a public address.";
 }

@@ -4,7 +4,7 @@ mod deserializer;
 mod error;
 mod schema;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
 pub(crate) use deserializer::SECRET;
@@ -45,13 +45,25 @@ impl Document {
         vocabulary: &Vocabulary,
         report: &mut Report,
     ) -> Option<T> {
+        self.decode_part(at, &schemars::schema_for!(T), vocabulary, report)
+    }
+
+    /// As [`Document::decode`], for a table whose keys several types share: `T` takes its own, and only what the whole
+    /// table does not know by its `schema` is unknown.
+    pub fn decode_part<T: DeserializeOwned>(
+        &self,
+        at: &At,
+        schema: &Schema,
+        vocabulary: &Vocabulary,
+        report: &mut Report,
+    ) -> Option<T> {
         let node = self.get(at).filter(|node| node.origin != Origin::Refused)?;
         let mut walk = Walk::default();
         loop {
             let outcome = T::deserialize(NodeDeserializer { node, walk: &walk });
             let error = match outcome {
                 Ok(value) => {
-                    self.unknown::<T>(at, walk.unknown.take(), vocabulary, report);
+                    unknown(at, walk.unknown.take(), schema, vocabulary, report);
                     self.secrets(at, walk.secrets.take(), report);
                     return Some(value);
                 }
@@ -66,17 +78,6 @@ impl Document {
                 return None;
             }
             walk = Walk { skip: walk.skip, ..Walk::default() };
-        }
-    }
-
-    fn unknown<T: JsonSchema>(&self, at: &At, paths: Vec<Vec<String>>, vocabulary: &Vocabulary, report: &mut Report) {
-        if paths.is_empty() {
-            return;
-        }
-        let schema = schemars::schema_for!(T).to_value();
-        for path in paths {
-            let known = schema::keys(&schema, &path[..path.len().saturating_sub(1)]);
-            report.push(unknown_key(&below(at, &path), &known, vocabulary));
         }
     }
 
@@ -120,6 +121,16 @@ impl Document {
         match node.as_str().filter(|text| !text.is_empty()) {
             Some(text) => message.replace(text, self.written(&node.span).trim_matches(['"', '\''])),
             None => message.into(),
+        }
+    }
+}
+
+fn unknown(at: &At, paths: Vec<Vec<String>>, schema: &Schema, vocabulary: &Vocabulary, report: &mut Report) {
+    for path in paths {
+        let Some((key, table)) = path.split_last() else { continue };
+        let known = schema::keys(schema.as_value(), table);
+        if !known.contains(key) {
+            report.push(unknown_key(&below(at, &path), &known, vocabulary));
         }
     }
 }

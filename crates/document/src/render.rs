@@ -1,6 +1,6 @@
 //! The report as people read it, in the manner of rustc.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Group, Level as Grade, Patch, Renderer, Snippet};
 
@@ -31,9 +31,16 @@ impl Document {
         text
     }
 
-    /// The diagnostics in the order of the places that they are about.
-    pub(crate) fn sorted<'r>(&self, report: &'r Report) -> Vec<&'r Diagnostic> {
+    /// The diagnostics in the order of the places that they are about. What is said twice of the same place is kept
+    /// once: a mistake in what many routes inherit is one mistake.
+    pub fn sorted<'r>(&self, report: &'r Report) -> Vec<&'r Diagnostic> {
+        let mut said = HashSet::new();
         let mut sorted: Vec<_> = report.diagnostics().iter().collect();
+        sorted.retain(|diagnostic| {
+            let places: Vec<_> =
+                diagnostic.labels.iter().map(|label| (self.place(&label.place), label.text.as_str())).collect();
+            places.is_empty() || said.insert((diagnostic.code, places))
+        });
         sorted.sort_by_cached_key(|diagnostic| {
             diagnostic.labels.first().map_or((0, 0), |label| {
                 let span = self.place(&label.place);

@@ -10,6 +10,7 @@
 mod admit;
 mod captures;
 mod client;
+pub mod query;
 mod reason;
 mod reply;
 pub mod template;

@@ -57,11 +57,7 @@ impl Template {
     /// Compiles `text`; `scope` says which placeholders this place may use.
     pub fn parse(text: &str, scope: &Scope<'_>) -> Result<Self, Mistake> {
         let pieces = parse::pieces(text, scope)?;
-        let fixed = match &pieces[..] {
-            [] => Some(HeaderValue::from_static("")),
-            [Piece::Text(text)] => header_value(text.to_string()),
-            _ => None,
-        };
+        let fixed = fixed(&pieces);
         Ok(Self { pieces: pieces.into(), fixed })
     }
 
@@ -72,6 +68,18 @@ impl Template {
             [Piece::Text(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// Changes the text around the placeholders, for a place where text has to be encoded too.
+    #[must_use]
+    pub fn map_text(mut self, change: impl Fn(&str) -> String) -> Self {
+        for piece in &mut self.pieces {
+            if let Piece::Text(text) = piece {
+                *text = change(text).into();
+            }
+        }
+        self.fixed = fixed(&self.pieces);
+        self
     }
 
     /// Whether a placeholder stands for something that the client chose freely and the normalised path does not
@@ -105,6 +113,15 @@ impl Template {
         let mut text = String::new();
         self.render(view, &mut text);
         if text.is_empty() { None } else { header_value(text) }
+    }
+}
+
+/// The whole as a header value, where there is nothing to fill in.
+fn fixed(pieces: &[Piece]) -> Option<HeaderValue> {
+    match pieces {
+        [] => Some(HeaderValue::from_static("")),
+        [Piece::Text(text)] => header_value(text.to_string()),
+        _ => None,
     }
 }
 

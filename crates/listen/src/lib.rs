@@ -1,1 +1,52 @@
 //! Sockets, accept loops, TLS termination and connection limits.
+//!
+//! [`Config`] is a listener as written, [`compile`] makes a [`Listener`] of it, [`bind`] takes its sockets, and
+//! [`Listeners::open`] begins to accept. Every connection that is let in, past its TLS handshake, goes to a [`Serve`]
+//! as an [`Accepted`]: a stream that Pingora's HTTP engine takes, and the [`Connection`]'s facts.
+//!
+//! The accept loop is ours rather than Pingora's because Pingora fixes its listeners at start: these are opened and
+//! closed at any time, and a closed listener's connections go on.
+//!
+//! ```
+//! # use maitred_listen as listen;
+//! use document::{At, Report};
+//! use listen::Config;
+//!
+//! let written: Config = serde_json::from_str(r#"{ "address": "127.0.0.1:0", "trusted_proxies": "10.0.0.0/8" }"#).unwrap();
+//! let mut report = Report::new();
+//! let listener = listen::compile("http", &written, &At::root().key("listeners").key("http"), &mut report).unwrap();
+//! assert!(listener.trusts("10.1.2.3".parse().unwrap()));
+//!
+//! let bound = listen::bind(listener.into()).unwrap();
+//! assert_ne!(bound.sockets()[0].local().unwrap().port(), 0);
+//! ```
+
+mod accept;
+mod address;
+mod bind;
+mod compile;
+mod config;
+mod connection;
+mod holder;
+mod listener;
+mod listeners;
+mod live;
+mod networks;
+mod secure;
+mod wire;
+
+pub use address::{Address, NotAnAddress};
+pub use bind::{BindCause, BindError, Bound, BoundSocket, bind};
+pub use compile::{check_addresses, compile};
+pub use config::{Config, Protocol, Redirect, TimeoutsConfig};
+pub use connection::{Accepted, Connection, Serve};
+pub use holder::Holder;
+pub use listener::{Listener, Timeouts};
+pub use listeners::Listeners;
+pub use networks::Networks;
+
+/// The longest request target that any listener reads, in bytes; routes may ask for less (`max_url`).
+pub const MAX_URL: usize = 64 * 1024;
+
+/// The largest block of header fields that any listener reads, in bytes; routes may ask for less (`max_header`).
+pub const MAX_HEADER: usize = 256 * 1024;

@@ -1,3 +1,45 @@
-//! Every request to the right table: reverse proxy, load balancer and API gateway.
+//! maitred — every request to the right table: the binary. Commands, signals, bootstrap.
 
-fn main() {}
+mod banner;
+mod cli;
+mod commands;
+mod exit;
+mod files;
+mod lifecycle;
+mod logging;
+mod prepare;
+mod server;
+mod style;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+/// Chosen by figures: see docs/adr/0007-the-release-build.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // First of all, because whoever comes later (Pingora asks for ring) finds the provider taken.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let Cli { command, global } = Cli::parse();
+    let outcome = match &command {
+        Command::Init(init) => commands::init::run(&global, init),
+        Command::Demo(demo) => commands::demo::run(&global, demo),
+        Command::Proxy(proxy) => commands::proxy::run(&global, proxy),
+        Command::Run => commands::run::run(&global),
+        Command::Check(check) => commands::check::run(&global, check),
+        Command::Fmt(fmt) => commands::fmt::run(&global, fmt),
+        Command::Explain(explain) => commands::explain::run(&global, explain),
+        Command::Schema => {
+            print!("{}", commands::docs::schema());
+            Ok(())
+        }
+        Command::Completions { shell } => commands::about::completions(*shell),
+        Command::Man { dir } => commands::about::man(dir.as_deref()),
+        Command::Version { features } => commands::about::version(&global, *features),
+        Command::InternalDocs { dir } => commands::docs::write(dir),
+    };
+    exit::code(outcome, style::Style::of(global.color, &std::io::stderr()))
+}

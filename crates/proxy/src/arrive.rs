@@ -1,33 +1,35 @@
 //! Step 1: pin the snapshot, normalise the target, name the client, choose the route.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use filter::{Captures, Client, Reason, RequestId, Scheme, Trace, View};
+use filter::{Captures, Client, Reason, Reply, RequestId, Scheme, Trace};
 use http::{HeaderMap, Method, Version, header};
 use listen::Connection;
 use pingora_http::RequestHeader;
 use snapshot::Snapshot;
+use transform::told;
 
 use crate::{
     context::{Arrival, Attempt, Context, authority_of, host_of},
     front::is_host,
+    local,
 };
 
 /// Fills in what the request is. A refusal still leaves an arrival behind, so that it is logged like any request.
 pub(crate) fn arrive(
     snapshot: Arc<Snapshot>,
-    connection: &Connection,
+    connection: Arc<Connection>,
     head: &mut RequestHeader,
     ctx: &mut Context,
-) -> Result<(), Reason> {
+) -> Result<(), Reply> {
     drop_h2c_upgrade(head);
-    let client = client(connection, head);
+    let client = client(&connection, head);
     let arrival = ctx.arrival.insert(Arrival {
         snapshot,
+        connection,
         route: None,
         client,
         host: None,
@@ -39,8 +41,13 @@ pub(crate) fn arrive(
     if let std::borrow::Cow::Owned(path) = route::normalise(head.uri.path())? {
         arrival.path = Some(path.into());
     }
-    choose(arrival, head)?;
-    ctx.attempt = Attempt { deadline: deadline(arrival, ctx.record.began()), ..Attempt::default() };
+    if arrival.connection.listener.redirect.is_some() && arrival.client.scheme == Scheme::Http {
+        return Err(local::to_https(arrival.snapshot.https_port, head));
+    }
+    if !choose(arrival, head) {
+        return Err(local::unclaimed(head));
+    }
+    ctx.attempt = Attempt { deadline: deadline(arrival, ctx.record.start), ..Attempt::default() };
     Ok(())
 }
 
@@ -77,15 +84,24 @@ fn drop_h2c_upgrade(head: &mut RequestHeader) {
     }
 }
 
-fn choose(arrival: &mut Arrival, head: &RequestHeader) -> Result<(), Reason> {
+/// A preflight goes where the request that it asks for would go, if CORS is spoken there.
+fn choose(arrival: &mut Arrival, head: &RequestHeader) -> bool {
+    if let Some(method) = cors::preflight_method(head) {
+        let mut asked = head.clone();
+        asked.set_method(method);
+        if find(arrival, &asked) && arrival.route().is_some_and(|route| route.cors.is_some()) {
+            return true;
+        }
+    }
+    find(arrival, head)
+}
+
+fn find(arrival: &mut Arrival, head: &RequestHeader) -> bool {
     let mut captures = Captures::new();
-    let found = {
-        let view: View<'_> = arrival.view(head);
-        arrival.snapshot.table.find(&view, &mut captures)
-    };
+    let found = arrival.snapshot.table.find(&arrival.view(head), &mut captures);
     arrival.captures = captures;
     arrival.route = found.map(|id| id.0);
-    found.map(|_| ()).ok_or(Reason::NoRoute)
+    found.is_some()
 }
 
 fn deadline(arrival: &Arrival, began: Instant) -> Option<Instant> {
@@ -102,42 +118,28 @@ fn canonical_host(host: &str) -> Option<Box<str>> {
 }
 
 fn client(connection: &Connection, head: &RequestHeader) -> Client {
-    let peer = connection.peer;
+    let (peer, headers) = (connection.peer, &head.headers);
     let trusted = connection.is_trusted();
-    let facts = if trusted { forwarded(connection, &head.headers) } else { Seen::default() };
-    let scheme = if connection.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    Client {
-        address: facts.address.or_else(|| peer.map(|peer| peer.ip().to_canonical())),
+    let own = peer.map(|peer| peer.ip().to_canonical());
+    let scheme = connection.listener.scheme();
+    let port = connection.local.map_or(0, |local| local.port());
+    let mut client = Client {
+        address: own,
         peer,
         trusted,
-        scheme: facts.scheme.unwrap_or(scheme),
-        port: facts.port.unwrap_or_else(|| connection.local.map_or(0, |local| local.port())),
+        scheme,
+        port,
         listener: connection.listener.name.clone(),
         tls: connection.tls.clone(),
-        request_id: request_id(trusted, &head.headers),
-        trace: Trace::of_request(&head.headers, random128(), fastrand::u64(..)),
-    }
-}
-
-/// What a trusted proxy before us says of the client.
-#[derive(Default)]
-struct Seen {
-    address: Option<IpAddr>,
-    scheme: Option<Scheme>,
-    port: Option<u16>,
-}
-
-fn forwarded(connection: &Connection, headers: &HeaderMap) -> Seen {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let scheme = match text("x-forwarded-proto") {
-        Some(proto) if proto.eq_ignore_ascii_case("https") => Some(Scheme::Https),
-        Some(proto) if proto.eq_ignore_ascii_case("http") => Some(Scheme::Http),
-        _ => None,
+        request_id: request_id(trusted, headers),
+        trace: Trace::of_request(headers, fastrand::u128(..), fastrand::u64(..)),
     };
-    let address = connection.peer.map(|peer| {
-        transform::client_address(peer.ip().to_canonical(), headers, |address| connection.listener.trusts(address))
-    });
-    Seen { address, scheme, port: text("x-forwarded-port").and_then(|port| port.parse().ok()) }
+    if trusted {
+        client.address = told::address(headers, |address| connection.listener.trusts(address)).or(own);
+        client.scheme = told::scheme(headers).unwrap_or(scheme);
+        client.port = told::port(headers).unwrap_or(port);
+    }
+    client
 }
 
 fn request_id(trusted: bool, headers: &HeaderMap) -> RequestId {
@@ -148,11 +150,7 @@ fn request_id(trusted: bool, headers: &HeaderMap) -> RequestId {
 /// A fresh UUIDv7.
 pub(crate) fn new_request_id() -> RequestId {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    RequestId::new(now.as_millis() as u64, random128())
-}
-
-fn random128() -> u128 {
-    fastrand::u128(..)
+    RequestId::new(now.as_millis() as u64, fastrand::u128(..))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use filter::{Captures, Client, View};
+use listen::Connection;
 use pingora_http::RequestHeader;
 use snapshot::{Route, Snapshot};
-use telemetry::Record;
+use telemetry::{InFlight, Record};
 
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
@@ -15,6 +16,8 @@ pub struct Context {
     pub attempt: Attempt,
     /// What of the request's body has come by.
     pub body: Option<access::BodyLimit>,
+    /// Counts the request as in flight while it lives.
+    pub in_flight: Option<InFlight>,
     /// What will be told when the request ends.
     pub record: Record,
 }
@@ -25,6 +28,8 @@ const _: () = assert!(size_of::<Context>() <= 768, "a context is copied into eve
 pub struct Arrival {
     /// The configuration that this request runs on, to its end.
     pub snapshot: Arc<Snapshot>,
+    /// The connection that the request came by.
+    pub connection: Arc<Connection>,
     /// The route's place in the snapshot; `None` where no route matches.
     pub route: Option<u32>,
     /// Who asks.
@@ -40,8 +45,8 @@ pub struct Arrival {
 /// The attempt under way.
 #[derive(Default)]
 pub struct Attempt {
-    /// How many attempts have begun.
-    pub number: u32,
+    /// How many retries were spent.
+    pub retries: u32,
     /// When the whole request must have its answer's head.
     pub deadline: Option<Instant>,
     /// The endpoint that this attempt goes to.
@@ -57,7 +62,7 @@ pub struct Attempt {
 impl Context {
     /// A request that begins now.
     pub fn new() -> Self {
-        Self { arrival: None, attempt: Attempt::default(), body: None, record: Record::new(Instant::now()) }
+        Self { arrival: None, attempt: Attempt::default(), body: None, in_flight: None, record: Record::new(Instant::now()) }
     }
 
     /// The route taken, once there is one.

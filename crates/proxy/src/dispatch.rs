@@ -7,7 +7,7 @@ use http::{Method, header};
 use pingora_core::{Error, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use snapshot::{Destination, Route};
-use upstream::{Timeouts, Upstream};
+use upstream::{Fault, Reading, Timeouts, Upstream};
 
 use crate::context::{Attempt, Context};
 
@@ -21,9 +21,9 @@ pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader) -> Result<Box<Ht
     let left = time_left(&ctx.attempt, now)?;
     let Some(pick) = upstream.pick(&ctx.attempt.tried) else { return Err(Reason::NoBackend) };
     let peer = pick.peer(&timeouts(route, upstream, head, left));
-    ctx.attempt.number += 1;
     ctx.attempt.began = Some(now);
-    ctx.record.attempt(ctx.attempt.number, &pick);
+    ctx.record.attempt();
+    ctx.body = route.access.body_limit();
     ctx.attempt.pick = Some(pick);
     Ok(peer)
 }
@@ -46,7 +46,8 @@ fn timeouts(route: &Route, upstream: &Upstream, head: &RequestHeader, left: Opti
         None if is_stream(head) => route.stream_idle,
         None => left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())),
     };
-    Timeouts { connect: left, read }
+    let upload = has_body(head).then_some(route.stream_idle);
+    Timeouts { connect: left, read, upload }
 }
 
 /// Whether the request asks for an answer that has no natural end.
@@ -58,6 +59,14 @@ pub(crate) fn is_stream(head: &RequestHeader) -> bool {
     head.headers.contains_key(header::UPGRADE)
         || starts(header::ACCEPT, "text/event-stream")
         || starts(header::CONTENT_TYPE, "application/grpc")
+}
+
+fn has_body(head: &RequestHeader) -> bool {
+    let none = |length: &http::HeaderValue| length.as_bytes() == b"0";
+    match head.headers.get(header::CONTENT_LENGTH) {
+        Some(length) => !none(length),
+        None => head.headers.contains_key(header::TRANSFER_ENCODING) || head.version == http::Version::HTTP_2,
+    }
 }
 
 /// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.
@@ -80,40 +89,60 @@ fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
 
 /// After a connection that was not made: nothing was sent, so any method may go elsewhere.
 pub(crate) fn after_connect_failure(ctx: &mut Context, error: &mut Error) {
-    let retry = may_retry(ctx);
-    note_failure(ctx, retry.then(|| upstream::reason_of(error)));
-    error.set_retry(retry);
+    let reading = Reading::of(error);
+    give_up_pick(ctx, reading.reason);
+    if reading.fault == Fault::Backend && let Some(pick) = &ctx.attempt.pick {
+        pick.unreachable();
+    }
+    let retry = reading.fault == Fault::Backend && in_time(ctx) && (has_another_address(ctx) || take_retry(ctx));
+    conclude(ctx, error, reading.reason, retry);
 }
 
 /// After a failure on a connection that was made: only an idempotent request whose body can be sent again, and only
 /// where the origin has answered nothing (RFC 9110 section 9.2.2).
 pub(crate) fn after_failure(ctx: &mut Context, error: &mut Error, method: &Method, replayable: bool) {
-    let upstreams = matches!(error.esource(), pingora_core::ErrorSource::Upstream);
-    let timed_out = matches!(upstream::reason_of(error), Reason::UpstreamTimeout);
-    let retry =
-        upstreams && !timed_out && !ctx.attempt.answered && method.is_idempotent() && replayable && may_retry(ctx);
-    note_failure(ctx, retry.then(|| upstream::reason_of(error)));
-    error.set_retry(retry);
+    let reading = Reading::of(error);
+    if reading.fault == Fault::Backend {
+        give_up_pick(ctx, reading.reason);
+    }
+    let repeatable = method.is_idempotent() && replayable && !ctx.attempt.answered;
+    // A backend that took all the time there was has had the request: asking another doubles the load of a slow day.
+    let worth_it = reading.fault == Fault::Backend && reading.reason != Reason::UpstreamTimeout;
+    let retry = repeatable && worth_it && in_time(ctx) && take_retry(ctx);
+    conclude(ctx, error, reading.reason, retry);
 }
 
-fn may_retry(ctx: &Context) -> bool {
-    let retries = ctx.route().map_or(0, |route| match &route.destination {
+/// Notes where the attempt failed; the pick stays for the access log until the next one replaces it.
+fn give_up_pick(ctx: &mut Context, reason: Reason) {
+    if let Some(pick) = &ctx.attempt.pick {
+        pick.meters().failed(reason);
+        ctx.attempt.tried.push(pick.endpoint());
+    }
+}
+
+fn in_time(ctx: &Context) -> bool {
+    time_left(&ctx.attempt, Instant::now()).is_ok()
+}
+
+fn has_another_address(ctx: &Context) -> bool {
+    ctx.route().and_then(Route::upstream).is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
+}
+
+fn take_retry(ctx: &mut Context) -> bool {
+    let allowed = ctx.route().map_or(0, |route| match &route.destination {
         Destination::Upstream(upstream) => route.retries.unwrap_or_else(|| upstream.retries()),
         _ => 0,
     });
-    let in_time = time_left(&ctx.attempt, Instant::now()).is_ok();
-    ctx.attempt.number <= retries && in_time
+    let left = ctx.attempt.retries < allowed;
+    ctx.attempt.retries += u32::from(left);
+    left
 }
 
-fn note_failure(ctx: &mut Context, retried_for: Option<Reason>) {
-    if let Some(reason) = retried_for
-        && let Some(upstream) = ctx.arrival.as_ref().and_then(|arrival| arrival.route()).and_then(Route::upstream)
-    {
-        upstream.meters().retried(reason);
+fn conclude(ctx: &Context, error: &mut Error, reason: Reason, retry: bool) {
+    if retry && let Some(upstream) = ctx.route().and_then(Route::upstream) {
+        upstream.meters().retry(reason);
     }
-    if let Some(pick) = ctx.attempt.pick.take() {
-        ctx.attempt.tried.push(pick.endpoint());
-    }
+    error.set_retry(retry);
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use filter::{Reason, Reply};
 use http::Version;
-use listen::Connection;
 use pingora_core::{
-    Error, ErrorSource, ErrorType, Result,
+    Error, ErrorType, Result,
     modules::http::HttpModules,
     protocols::Digest,
     upstreams::peer::HttpPeer,
@@ -57,10 +56,7 @@ fn reason_in(error: &Error) -> Reason {
     {
         return *reason;
     }
-    match error.esource() {
-        ErrorSource::Downstream => finish::downstream_reason(error),
-        _ => upstream::reason_of(error),
-    }
+    upstream::reason_of(error)
 }
 
 #[async_trait]
@@ -77,18 +73,14 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let Some(connection) = connection_of(session.digest()) else { return Err(carry(Reason::Internal)) };
-        set_client_timeouts(session, &connection);
         let snapshot = self.live.load();
-        let arrived = arrive::arrive(snapshot, &connection, session.req_header_mut(), ctx);
-        finish::begin(ctx, &connection);
-        let passed = match (arrived, ctx.arrival.as_ref()) {
-            (Err(reason), _) => Err(local_default(reason, session.req_header())),
-            (Ok(()), Some(arrival)) => match arrival.route() {
-                Some(route) => admit::admit(route, &arrival.view(session.req_header())),
-                None => Err(Reason::NoRoute.into()),
-            },
-            (Ok(()), None) => Err(Reason::Internal.into()),
-        };
+        let arrived = arrive::arrive(snapshot, connection, session.req_header_mut(), ctx);
+        set_client_timeouts(session, ctx);
+        finish::begin(ctx);
+        let passed = arrived.and_then(|()| match ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
+            Some((arrival, route)) => admit::admit(route, &arrival.view(session.req_header())),
+            None => Err(Reason::Internal.into()),
+        });
         match passed {
             Ok(()) => Ok(false),
             Err(reply) => self.refuse(session, ctx, reply).await.map(|()| true),
@@ -137,11 +129,11 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::upstream_response(ctx, head);
+        relay::upstream_response(ctx, head, session.req_header().version);
         Ok(())
     }
 
@@ -216,17 +208,16 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// `GET /health` is answered when no route claims it.
-fn local_default(reason: Reason, head: &RequestHeader) -> Reply {
-    let asks_health = head.uri.path() == "/health" && matches!(head.method, http::Method::GET | http::Method::HEAD);
-    if reason == Reason::NoRoute && asks_health { finish::health() } else { reason.into() }
+/// Pingora's own defaults are infinite in places (`pingora.md` 2.9), so every one of them is set for every request. A
+/// stream may be silent for as long as its route says.
+fn set_client_timeouts(session: &mut Session, ctx: &Context) {
+    let Some(arrival) = &ctx.arrival else { return };
+    let body = arrival.connection.listener.timeouts.body;
+    let stream = arrival.route().filter(|_| dispatch::is_stream(session.req_header()));
+    session.set_read_timeout(Some(stream.map_or(body, |route| route.stream_idle)));
+    session.set_write_timeout(Some(body));
+    session.set_total_drain_timeout(Some(body.min(LONGEST_DRAIN)));
 }
 
-/// Pingora's own defaults are infinite in places (`pingora.md` 2.9), so every one of them is set for every request.
-fn set_client_timeouts(session: &mut Session, connection: &Connection) {
-    let timeouts = &connection.listener.timeouts;
-    let body = if dispatch::is_stream(session.req_header()) { timeouts.stream } else { timeouts.body };
-    session.set_read_timeout(Some(body));
-    session.set_write_timeout(Some(timeouts.body));
-    session.set_total_drain_timeout(Some(Duration::from_secs(5).min(timeouts.body)));
-}
+/// How long the rest of a refused body is read, so that the client gets to see the answer.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);

@@ -10,6 +10,7 @@ mod dispatch;
 mod finish;
 mod front;
 mod gateway;
+mod local;
 mod refuse;
 mod relay;
 

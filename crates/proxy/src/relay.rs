@@ -16,8 +16,8 @@ pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeade
     let Some(arrival) = ctx.arrival.as_ref() else { return Ok(()) };
     let Some(route) = arrival.route() else { return Ok(()) };
     let view = arrival.view(from);
-    hop::strip_request(to);
-    join_cookies(to)?;
+    hop::strip_request(to, from);
+    transform::settle_request(to);
     set_target(route, &view, from, to)?;
     set_host(ctx, route, from, to)?;
     route.forwarding.amend(to, &view);
@@ -65,27 +65,8 @@ fn insert_upstream_host(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// HTTP/2 may send a cookie in crumbs; an HTTP/1 origin gets one line (RFC 9113 section 8.2.3).
-fn join_cookies(to: &mut RequestHeader) -> Result<()> {
-    let mut lines = to.headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (lines.next(), lines.next()) else { return Ok(()) };
-    let mut joined = Vec::with_capacity(256);
-    joined.extend_from_slice(first.as_bytes());
-    for line in std::iter::once(second).chain(lines) {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(line.as_bytes());
-    }
-    match HeaderValue::from_bytes(&joined) {
-        Ok(cookie) => to.insert_header(header::COOKIE, cookie),
-        Err(_) => Ok(()),
-    }
-}
-
 /// Counts a chunk of the request's body against the route's limit.
 pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
-    if let Some(bytes) = chunk {
-        ctx.record.bytes_in += bytes.len() as u64;
-    }
     match &mut ctx.body {
         Some(limit) => limit.chunk(chunk, last),
         None => Ok(()),
@@ -93,18 +74,24 @@ pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: 
 }
 
 /// What the origin answered, before anybody else sees it.
-pub(crate) fn upstream_response(ctx: &mut Context, head: &mut ResponseHeader) {
+pub(crate) fn upstream_response(ctx: &mut Context, head: &mut ResponseHeader, client: Version) {
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
     ctx.attempt.answered = true;
-    ctx.record.answered(head.status);
+    ctx.record.upstream_status = head.status.as_u16();
     if let Some(upstream) = ctx.route().and_then(Route::upstream)
         && let Some(began) = ctx.attempt.began
     {
-        upstream.meters().first_byte(began.elapsed());
+        let took = began.elapsed();
+        upstream.meters().first_byte(took);
+        ctx.record.first_byte = Some(took);
     }
-    hop::strip_response(head);
+    if let Some(pick) = &ctx.attempt.pick {
+        pick.meters().answered(head.status.as_u16());
+    }
+    hop::strip_response(head, client);
+    transform::settle_response(head);
 }
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.
@@ -118,9 +105,4 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     route.response.amend(head, &view);
     route.security.amend(head, &view);
     route.cors.amend(head, &view);
-}
-
-/// Whether the client's connection may carry another request after this answer.
-pub(crate) fn is_h2(head: &RequestHeader) -> bool {
-    head.version == Version::HTTP_2
 }

@@ -32,6 +32,13 @@ pub(crate) enum Kind {
     Regex,
 }
 
+/// What two patterns have in common that match exactly the same paths: names of placeholders do not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Shape<'p> {
+    Segments(&'p [Segment], bool),
+    Regex(&'p str),
+}
+
 /// Why a pattern cannot be read: the remark beside it, and how to mend it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
@@ -44,6 +51,9 @@ impl Mistake {
         Self { label: label.into(), help: help.into() }
     }
 }
+
+/// As many as there are bits for in [`Pattern::taken`].
+const MOST_SEGMENTS: usize = 64;
 
 impl Pattern {
     /// What a route without a `path` matches.
@@ -75,6 +85,9 @@ impl Pattern {
         if path.starts_with('/') || path.contains("//") || (below && path.ends_with('/')) {
             return Err(Mistake::new("slashes in a row become one before paths are matched", "write a single slash"));
         }
+        if path.split('/').count() > MOST_SEGMENTS {
+            return Err(Mistake::new(format!("more than {MOST_SEGMENTS} segments"), "write a prefix: `/…/*`"));
+        }
         let segments = path.split('/').map(|text| segment(text, &mut captures)).collect::<Result<Box<_>, _>>()?;
         if below {
             captures.push("rest".into());
@@ -98,6 +111,22 @@ impl Pattern {
         }
     }
 
+    /// What the pattern matches, without the names of its placeholders.
+    pub fn shape(&self) -> Shape<'_> {
+        match self {
+            Pattern::Segments { segments, below, .. } => Shape::Segments(segments, *below),
+            Pattern::Regex { regex, .. } => Shape::Regex(regex.as_str()),
+        }
+    }
+
+    /// How long the pattern is: in segments, or in characters of the expression.
+    pub fn length(&self) -> usize {
+        match self {
+            Pattern::Segments { segments, .. } => segments.len(),
+            Pattern::Regex { regex, .. } => regex.as_str().len(),
+        }
+    }
+
     /// Whether the pattern matches `path`, looked at on its own.
     pub fn matches(&self, path: &str) -> bool {
         match self {
@@ -110,38 +139,25 @@ impl Pattern {
         }
     }
 
-    /// Takes the captures out of a path that the pattern matches.
-    pub fn capture(&self, path: &Spelling<'_>, captures: &mut Captures) {
-        match self {
-            Pattern::Segments { segments, below, captures: names } if !names.is_empty() => {
-                capture_segments(segments, *below, path, captures);
-            }
-            Pattern::Regex { regex, captures: names } if !names.is_empty() => {
-                let mut found = regex.capture_locations();
-                let _ = regex.captures_read(&mut found, path.as_str());
-                for group in 1..found.len() {
-                    let (start, end) = found.get(group).unwrap_or((0, 0));
-                    captures.push(path.origin(start), path.origin(end));
-                }
-            }
-            _ => {}
-        }
+    /// A bit for every segment that a placeholder takes.
+    pub fn taken(&self) -> u64 {
+        let Pattern::Segments { segments, .. } = self else { return 0 };
+        let any = segments.iter().enumerate().filter(|(_, segment)| **segment == Segment::Any);
+        any.fold(0, |taken, (index, _)| taken | 1 << index)
     }
-}
 
-fn capture_segments(segments: &[Segment], below: bool, path: &Spelling<'_>, captures: &mut Captures) {
-    let text = path.as_str();
-    let mut slash = 0;
-    for segment in segments {
-        let start = slash + 1;
-        let end = text.get(start..).and_then(|rest| rest.find('/')).map_or(text.len(), |length| start + length);
-        if *segment == Segment::Any {
+    /// Takes the groups of a regular expression out of a path that it matches.
+    pub fn capture_groups(&self, path: &Spelling<'_>, captures: &mut Captures) {
+        let Pattern::Regex { regex, captures: names } = self else { return };
+        if names.is_empty() {
+            return;
+        }
+        let mut groups = regex.capture_locations();
+        let _ = regex.captures_read(&mut groups, path.as_str());
+        for group in 1..groups.len() {
+            let (start, end) = groups.get(group).unwrap_or((0, 0));
             captures.push(path.origin(start), path.origin(end));
         }
-        slash = end;
-    }
-    if below {
-        captures.push(path.origin(slash), path.origin(text.len()));
     }
 }
 

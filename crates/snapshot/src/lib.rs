@@ -7,8 +7,9 @@ mod compile;
 mod live;
 mod route;
 mod state;
+mod warnings;
 
-pub use compile::compile;
+pub use compile::{Compiled, Settings, compile};
 pub use live::Live;
 pub use route::{Destination, Route};
 pub use state::State;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Meters for what no route takes.
     pub unmatched: Arc<RouteMeters>,
+    /// Where `redirect = "https"` leads; `None` where no listener speaks TLS.
+    pub https_port: Option<u16>,
     /// Where requests are told of; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
 }

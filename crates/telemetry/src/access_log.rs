@@ -144,7 +144,7 @@ impl AccessLog {
         if !self.is_sampled(record) {
             return;
         }
-        let start = SystemTime::now().checked_sub(record.start.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let start = SystemTime::now().checked_sub(record.duration).unwrap_or(SystemTime::UNIX_EPOCH);
         LINE.with_borrow_mut(|line| {
             line.clear();
             match self.policy.format {

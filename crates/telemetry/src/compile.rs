@@ -85,13 +85,20 @@ fn access(config: &Access, at: &At, report: &mut Report) -> Option<Policy> {
     let sample = sample(config.sample.unwrap_or(1.0), &at.key("sample"), report);
     let redact = match &config.redact {
         None => Some(REDACTED.map(Box::from).into()),
-        Some(names) => names.iter().enumerate().map(|(i, name)| redacted(name, &at.key("redact").index(i), report)).collect(),
+        Some(names) => {
+            let at = at.key("redact");
+            let names = names.iter().enumerate().map(|(index, name)| redacted(name, &at.index(index), report));
+            // All of them first: an Option stops at the first mistake.
+            names.collect::<Vec<_>>().into_iter().collect()
+        }
     };
     Some(Policy { format: config.format.unwrap_or_default(), output: output?, redact: redact?, sample: sample? })
 }
 
 fn redacted(name: &str, at: &At, report: &mut Report) -> Option<Box<str>> {
-    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'&' | b'=' | b';' | b'%')) {
+    if !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'&' | b'=' | b';' | b'%'))
+    {
         return Some(name.to_ascii_lowercase().into());
     }
     let message = format!("`{name}` is not the name of a query parameter or header field");
@@ -144,7 +151,9 @@ pub(crate) fn unwritable(path: &Path, at: &At, reason: &str) -> Diagnostic {
 /// Says why `path` cannot be appended to, without creating it.
 fn writable(path: &Path) -> Result<(), String> {
     use rustix::fs::Access as Right;
-    let may = |path: &Path, right: Right| rustix::fs::access(path, right).map_err(|error| std::io::Error::from(error).to_string());
+    let may = |path: &Path, right: Right| {
+        rustix::fs::access(path, right).map_err(|error| std::io::Error::from(error).to_string())
+    };
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err("this is a folder".to_owned()),
         Ok(_) => may(path, Right::WRITE_OK),

@@ -1,6 +1,6 @@
 //! What is counted per listener.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::{IntCounter, IntGauge};
 
@@ -12,7 +12,8 @@ pub struct ListenerMeters {
     name: Box<str>,
     index: usize,
     connections: [(IntGauge, IntCounter); Protocol::ALL.len()],
-    handshakes: [[IntCounter; Handshake::ALL.len()]; VERSIONS.len()],
+    families: Arc<Families>,
+    handshakes: [[OnceLock<IntCounter>; Handshake::ALL.len()]; VERSIONS.len()],
 }
 
 /// The protocol of a client connection.
@@ -86,14 +87,13 @@ impl ListenerMeters {
             let labels = [name, protocol.as_str()];
             (families.connections.with_label_values(&labels), families.connections_total.with_label_values(&labels))
         };
-        let handshake = |version: &str, result: Handshake| {
-            families.tls_handshakes_total.with_label_values(&[name, version, result.as_str()])
-        };
         Self {
             name: name.into(),
             index,
             connections: Protocol::ALL.map(connection),
-            handshakes: VERSIONS.map(|version| Handshake::ALL.map(|result| handshake(version, result))),
+            families: Arc::clone(families),
+            // Found when they are first needed: a plaintext listener has none.
+            handshakes: Default::default(),
         }
     }
 
@@ -118,6 +118,10 @@ impl ListenerMeters {
     /// Counts a TLS handshake; `version` is `TLSv1.2` or `TLSv1.3`, or `None` when none was agreed on.
     pub fn handshake(&self, version: Option<&str>, result: Handshake) {
         let version = version.and_then(|version| VERSIONS.iter().position(|known| *known == version)).unwrap_or(0);
-        self.handshakes[version][result as usize].inc();
+        let counter = self.handshakes[version][result as usize].get_or_init(|| {
+            let labels = [self.name(), VERSIONS[version], result.as_str()];
+            self.families.tls_handshakes_total.with_label_values(&labels)
+        });
+        counter.inc();
     }
 }

@@ -6,11 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::{
-    IntCounter, Registry, TextEncoder,
-    core::Collector,
-    process_collector::ProcessCollector,
-};
+use prometheus::{IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 use crate::{
     families::Families,
@@ -140,13 +136,17 @@ impl Metrics {
     /// How many requests were answered since the process started. Walks all counters: for a status page, not for a request.
     pub fn requests_total(&self) -> u64 {
         let families = self.families.http_requests_total.collect();
-        families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_counter().value() as u64).sum()
+        families
+            .iter()
+            .flat_map(|family| family.get_metric())
+            .map(|metric| metric.get_counter().get_value() as u64)
+            .sum()
     }
 
     /// How many requests are being served. Walks one gauge per route.
     pub fn in_flight(&self) -> u64 {
         let families = self.families.http_requests_in_flight.collect();
-        let sum: f64 = families.iter().flat_map(|family| family.get_metric()).map(|m| m.get_gauge().value()).sum();
+        let sum: f64 = families.iter().flat_map(|family| family.get_metric()).map(|m| m.get_gauge().get_value()).sum();
         sum.max(0.0) as u64
     }
 

@@ -21,8 +21,7 @@ const CODES: usize = 32;
 const REASONS: usize = 16;
 
 /// The values of the label `method`.
-const METHODS: [&str; 10] =
-    ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
+const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE", "_OTHER"];
 
 /// The values of the label `code_class`; the last stands for requests that got no answer.
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "-"];

@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() {
-//! use testkit::{Answer, Origin, Proxy};
+//! use maitred_testkit::{Answer, Origin, Proxy};
 //!
 //! let origin = Origin::start(|_| Answer::text("hello")).await;
 //! let proxy = Proxy::start(format!("[routes]\n\"/*\" = \"{origin}\"")).await;

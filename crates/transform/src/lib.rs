@@ -1,7 +1,46 @@
-//! What each side should see: forwarding headers, edits, security headers.
+//! What each side should see.
+//!
+//! * [`hop`] removes what was meant for one connection only, and [`settle_request`] leaves one reading of the framing.
+//! * [`Forwarding`] tells the origin who the client is; [`told`] reads what the proxies before us tell.
+//! * [`RequestEdits`] and [`ResponseEdits`] are the route's own `set`, `add` and `remove`.
+//! * [`SecurityHeaders`] tell browsers to be careful.
+//!
+//! A request is stripped first, so that a client can delete nothing that is added after it:
+//!
+//! ```
+//! use filter::{Amend, Captures, Client, View};
+//! use maitred_transform::{Forwarding, hop, settle_request};
+//! use pingora_http::RequestHeader;
+//!
+//! let mut from = RequestHeader::build("GET", b"/", None)?;
+//! from.insert_header("Host", "shop.test")?;
+//! from.insert_header("Connection", "close, X-Forwarded-For")?;
+//! let client = Client::local("public".into());
+//! let captures = Captures::new();
+//! let view = View { head: &from, client: &client, host: "shop.test", path: "/", query: None, captures: &captures };
+//!
+//! let mut to = from.clone();
+//! hop::strip_request(&mut to, &from);
+//! settle_request(&mut to);
+//! Forwarding::default().amend(&mut to, &view);
+//! assert!(!to.headers.contains_key("connection"));
+//! assert_eq!(to.headers["x-forwarded-host"], "shop.test");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod edits;
+mod forwarding;
 mod framing;
 mod head;
 pub mod hop;
+mod line;
+mod security;
+pub mod told;
 
+pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
+pub use forwarding::{CLAIMS, Forwarding, is_claim};
 pub use framing::{settle_request, settle_response};
+pub use security::{
+    Embedder, Frame, HstsConfig, HstsTable, Opener, Referrer, Resource, SecurityConfig, SecurityHeaders, SecurityTable,
+};
+pub use told::client_address;

@@ -172,4 +172,9 @@ impl From<BackendTable> for Backend {
     }
 }
 
-document::shorthand!(Backend, BackendTable, "a URL such as \"http://10.0.1.11:8080\" or a table with `url` and `weight`", str = Backend::from_text);
+document::shorthand!(
+    Backend,
+    BackendTable,
+    "a URL such as \"http://10.0.1.11:8080\" or a table with `url` and `weight`",
+    str = Backend::from_text
+);

@@ -152,8 +152,9 @@ const LONGEST_SOCKET_PATH: usize = 107;
 fn unix(path: &str) -> Result<Target, Mistake> {
     let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     if !path.starts_with('/') {
-        return Err(Mistake::new("the path of a unix socket starts at the root")
-            .help("write it as `unix:/run/app.sock`"));
+        return Err(
+            Mistake::new("the path of a unix socket starts at the root").help("write it as `unix:/run/app.sock`")
+        );
     }
     if path.len() > LONGEST_SOCKET_PATH || path.contains('\0') {
         return Err(Mistake::new(format!("a unix socket's path has at most {LONGEST_SOCKET_PATH} bytes")));
@@ -165,7 +166,9 @@ fn no_scheme(url: &str) -> Mistake {
     let mistake = Mistake::new("expected a scheme: http, https, h2c, h2 or unix");
     match url {
         _ if url.starts_with('/') => mistake.instead(format!("unix:{url}")),
-        _ if !url.is_empty() && Target::parse(&format!("http://{url}")).is_ok() => mistake.instead(format!("http://{url}")),
+        _ if !url.is_empty() && Target::parse(&format!("http://{url}")).is_ok() => {
+            mistake.instead(format!("http://{url}"))
+        }
         _ => mistake.help("write it as `http://10.0.1.11:8080` or `unix:/run/app.sock`"),
     }
 }
@@ -198,9 +201,11 @@ fn place(authority: &str, default_port: u16) -> Result<Place, Mistake> {
     };
     let port = match port {
         None => default_port,
-        Some(text) => text.parse().ok().filter(|&port| port > 0 && !text.starts_with('+')).ok_or_else(|| {
-            Mistake::new(format!("a port is a number from 1 to 65535, found `{text}`"))
-        })?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|&port| port > 0 && !text.starts_with('+'))
+            .ok_or_else(|| Mistake::new(format!("a port is a number from 1 to 65535, found `{text}`")))?,
     };
     if authority.starts_with('[') {
         let ip: Ipv6Addr = host.parse().map_err(|_| bad_host(host))?;
@@ -307,6 +312,20 @@ mod tests {
     fn the_server_name_is_never_empty() {
         for url in ["https://a.", "https://10.0.0.1", "h2://[::1]"] {
             assert!(!Target::parse(url).unwrap().server_name().unwrap().is_empty());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_refused(url in "(unix:|https?://|h2c?://|[a-z]{0,3}:)?[\\[\\]a-zA-Z0-9:./@?#_%é -]{0,40}") {
+            if let Ok(target) = Target::parse(&url) {
+                let again = match target.place {
+                    Place::Unix(_) => format!("unix:{}", target.label()),
+                    _ => format!("{}://{}", target.protocol.scheme(), target.label()),
+                };
+                assert_eq!(Target::parse(&again).as_ref(), Ok(&target));
+                assert!(http::HeaderValue::try_from(target.authority()).is_ok());
+            }
         }
     }
 }

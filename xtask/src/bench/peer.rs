@@ -116,7 +116,8 @@ fn nginx(ground: &Ground, origin: &Origin, plain: u16, tls: u16) -> String {
         "upstream origin {{\n{servers}keepalive 256;\nkeepalive_requests 1000000000;\n}}\nserver {{\n\
          listen 127.0.0.1:{plain};\nlisten 127.0.0.1:{tls} ssl http2;\nssl_certificate {folder}/cert.pem;\n\
          ssl_certificate_key {folder}/key.pem;\nssl_protocols TLSv1.2 TLSv1.3;\n\
-         location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}\n}}"
+         location / {{ proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\"; \
+         proxy_max_temp_file_size 0; }}\n}}"
     )
 }
 

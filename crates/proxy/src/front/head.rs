@@ -213,7 +213,7 @@ impl<'h> Framing<'h> {
             (true, None) if minor == 0 => Err(Reason::BadRequest),
             (true, None) => Ok(Boundary::Open),
             // The engine itself holds what follows an upgrade request until the origin says 101.
-            (false, None) if self.upgrade => Ok(Boundary::Open),
+            (false, _) if self.upgrade => Ok(Boundary::Open),
             (false, length) => Ok(Boundary::Left(length.unwrap_or(0))),
         }
     }

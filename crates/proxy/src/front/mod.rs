@@ -7,7 +7,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use filter::{Reason, Reply};
-use listen::{Accepted, Connection, Serve};
+use listen::{Accepted, Connection, Listener, Serve};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
     protocols::{
@@ -21,18 +21,22 @@ use pingora_core::{
 };
 use pingora_proxy::{HttpProxy, http_proxy};
 use snapshot::Live;
+use telemetry::Protocol;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
     conn::{Boundary, Conn},
-    head::{Judged, Limits, Passed, Refused},
+    head::{Judged, Limits, Passed},
 };
 use crate::{arrive, finish, gateway::Gateway, refuse};
 
-pub use self::head::is_host;
+pub(crate) use self::head::{Refused, is_host};
 
 /// What every HTTP/2 connection by prior knowledge begins with (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is read at all; routes may allow less.
+const LIMITS: Limits = Limits { head: listen::MAX_HEADER, target: listen::MAX_URL };
 
 /// How long a refused client may take to read its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -44,17 +48,12 @@ pub struct Options {
     pub threads: usize,
     /// Idle upstream connections that each thread may keep.
     pub pool_size: usize,
-    /// The largest head and target read at all.
-    pub max_head: usize,
-    /// The largest request target read at all.
-    pub max_target: usize,
 }
 
 /// Where accepted connections become requests: the one [`Serve`] of all HTTP listeners.
 pub struct Front {
     engine: Arc<HttpProxy<Gateway>>,
     live: Arc<Live>,
-    limits: Limits,
     h2: H2Options,
     server: HttpServerOptions,
 }
@@ -69,7 +68,7 @@ enum Next {
 
 impl Front {
     /// The engine with its pools, and the gateway behind it.
-    pub fn new(live: Arc<Live>, options: &Options) -> Arc<Self> {
+    pub fn new(live: Arc<Live>, options: &Options) -> Self {
         let conf = ServerConf {
             threads: options.threads,
             upstream_keepalive_pool_size: options.pool_size,
@@ -77,15 +76,20 @@ impl Front {
             max_retries: 64,
             ..ServerConf::default()
         };
-        let mut server = HttpServerOptions::default();
-        server.h2_idle_timeout = Some(Duration::from_secs(60));
-        Arc::new(Self {
+        let server = HttpServerOptions::default();
+        Self {
             engine: Arc::new(http_proxy(&Arc::new(conf), Gateway::new(live.clone()))),
             live,
-            limits: Limits { head: options.max_head, target: options.max_target },
             h2: h2_options(),
             server,
-        })
+        }
+    }
+
+    /// The same engine, for the connections of `listener`.
+    pub fn serving(&self, listener: &Listener) -> Arc<Self> {
+        let mut server = self.server.clone();
+        server.h2_idle_timeout = Some(listener.timeouts.idle);
+        Arc::new(Self { engine: self.engine.clone(), live: self.live.clone(), h2: self.h2.clone(), server })
     }
 
     /// Closes connections that wait for their next request.
@@ -95,11 +99,14 @@ impl Front {
 
     async fn h1(self: &Arc<Self>, mut conn: Conn, connection: &Arc<Connection>, mut shutdown: ShutdownWatch) {
         let mut wait = connection.listener.timeouts.header;
+        let open = connection.meters.open(Protocol::H1);
         loop {
             let passed = match self.next(&mut conn, connection, wait, &mut shutdown).await {
                 Next::Request(passed) => passed,
                 Next::H2 => {
                     conn.speak_h2();
+                    drop(open);
+                    let _open = connection.meters.open(Protocol::H2c);
                     self.process_new(Box::new(conn), &shutdown).await;
                     return;
                 }
@@ -146,7 +153,7 @@ impl Front {
                     return Next::H2;
                 }
             } else {
-                match head::judge(conn.ahead(), self.limits) {
+                match head::judge(conn.ahead(), LIMITS) {
                     Judged::Passed(passed) => return Next::Request(passed),
                     Judged::Refused(refused) => return Next::Refused(refused),
                     Judged::Partial => {}
@@ -188,10 +195,15 @@ impl Serve for Front {
         let connection = accepted.connection;
         let Some(conn) = Conn::new(accepted.stream, Box::new(connection.clone())) else { return };
         if conn.is_h2() {
+            let _open = connection.meters.open(Protocol::H2);
             self.process_new(Box::new(conn), &shutdown).await;
         } else {
             self.h1(conn, &connection, shutdown).await;
         }
+    }
+
+    fn turned_away(&self, connection: &Connection, reason: Reason) {
+        finish::turned_away(&self.live.load(), connection, reason);
     }
 }
 

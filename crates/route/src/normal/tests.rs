@@ -117,7 +117,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn normal_is_normal(raw in hostile()) {

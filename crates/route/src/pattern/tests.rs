@@ -1,16 +1,5 @@
 use super::*;
-
-fn captured<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
-    let pattern = Pattern::parse(pattern).unwrap();
-    let spelling = Spelling::of(path);
-    if !pattern.matches(spelling.as_str()) {
-        return None;
-    }
-    let mut captures = Captures::new();
-    pattern.capture(&spelling, &mut captures);
-    assert_eq!(captures.len(), pattern.captures().len());
-    Some((0..captures.len()).map(|index| captures.get(index, path)).collect())
-}
+use crate::table::tests::captured;
 
 #[test]
 fn patterns_match_segment_by_segment() {

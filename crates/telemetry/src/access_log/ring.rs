@@ -26,8 +26,10 @@ pub(super) struct Ring {
     shards: Box<[Mutex<Shard>]>,
     dropped: IntCounter,
     epoch: Instant,
-    /// Whether the writer has been told that there are lines.
+    /// Whether there are lines that the writer has not begun to take.
     pending: AtomicBool,
+    /// Whether the writer sleeps until it is woken, and does not merely let lines gather.
+    idle: AtomicBool,
     closed: AtomicBool,
     reopen: AtomicBool,
     flushes: AtomicU64,
@@ -62,6 +64,7 @@ impl Ring {
             dropped,
             epoch: Instant::now(),
             pending: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             reopen: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
@@ -109,10 +112,11 @@ impl Ring {
         None
     }
 
-    /// Wakes the writer once for many lines: it is told of the first, and of a shard that fills up.
+    /// Wakes the writer when it sleeps and this is the first line for it, or when a shard fills up.
     fn wake(&self, urgent: bool) {
-        let told = self.pending.load(Ordering::Relaxed) || self.pending.swap(true, Ordering::AcqRel);
-        if !told || urgent {
+        let told = self.pending.load(Ordering::Relaxed) || self.pending.swap(true, Ordering::SeqCst);
+        // The writer says that it is idle before it looks at `pending` for the last time: one of us sees the other.
+        if urgent || (!told && self.idle.load(Ordering::SeqCst)) {
             self.unpark();
         }
     }
@@ -157,12 +161,13 @@ impl Ring {
         self.writer.get_or_init(|| writer);
     }
 
-    /// Whether there is something to do: lines, a flush, a file to open again, or the end.
-    pub(super) fn has_work(&self) -> bool {
-        self.pending.load(Ordering::Acquire)
-            || self.closed.load(Ordering::Acquire)
-            || self.reopen.load(Ordering::Acquire)
-            || self.flush_wanted() > *self.flushed.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Sleeps until there is something to do: lines, a flush, a file to open again, or the end.
+    pub(super) fn wait(&self) {
+        self.idle.store(true, Ordering::SeqCst);
+        while !self.pending.load(Ordering::SeqCst) && !self.reopen.load(Ordering::Acquire) && !self.is_urgent() {
+            std::thread::park();
+        }
+        self.idle.store(false, Ordering::SeqCst);
     }
 
     /// Whether no more lines come.
@@ -196,9 +201,8 @@ impl Ring {
 
     /// Takes all lines there are into `batch`, in the order of their times.
     pub(super) fn take(&self, batch: &mut Batch) {
-        // Before the shards are read, so that a line that comes meanwhile tells again.
-        self.pending.store(false, Ordering::Release);
-        std::sync::atomic::fence(Ordering::SeqCst);
+        // Before the shards are taken: whoever appends after that sees this, because it locks the shard after us.
+        self.pending.store(false, Ordering::SeqCst);
         batch.taken.resize_with(self.shards.len(), Shard::default);
         for (shard, taken) in self.shards.iter().zip(&mut batch.taken) {
             taken.bytes.clear();

@@ -2,6 +2,8 @@
 
 use std::{
     cell::RefCell,
+    io::Write as _,
+    net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -9,6 +11,24 @@ use jiff::{Timestamp, tz::TimeZone};
 
 /// At most this much of a value that the client chose is written.
 pub(super) const LONGEST: usize = 8 * 1024;
+
+/// Appends a key with what stands around it.
+pub(super) fn key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(key.as_bytes());
+}
+
+/// Appends an address; one of IPv4 written as IPv6 is written as IPv4.
+pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{}", address.to_canonical());
+}
+
+/// Appends an address in quotes.
+pub(super) fn quoted_address(out: &mut Vec<u8>, address: IpAddr) {
+    out.push(b'"');
+    self::address(out, address);
+    out.push(b'"');
+}
 
 /// Appends `number` in decimal.
 pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {

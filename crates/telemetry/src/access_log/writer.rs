@@ -121,9 +121,7 @@ fn run(mut sink: Sink, ring: &Ring) {
     ring.attach(thread::current());
     let mut batch = Batch::default();
     loop {
-        while !ring.has_work() {
-            thread::park();
-        }
+        ring.wait();
         let last = ring.is_closed();
         let flush = ring.flush_wanted();
         if ring.take_reopen() {

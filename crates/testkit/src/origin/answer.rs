@@ -209,7 +209,8 @@ impl Answer {
         self
     }
 
-    /// Resets the connection (HTTP/1) or the stream (HTTP/2) after the last step.
+    /// Resets the connection (HTTP/1) or the stream (HTTP/2) after the last step. A reset overtakes what has not left
+    /// yet: put a gate before it where the other side must have got what was sent.
     pub fn resetting(mut self) -> Self {
         self.ending = Ending::Reset;
         self

@@ -18,7 +18,8 @@ pub(super) async fn serve(mut wire: Wire, connection: usize, protocol: Protocol)
         let answer = (protocol.responder)(&seen);
         let body = Framing::of_request(&seen.headers);
         let id = protocol.log.begin(seen.clone());
-        let mut turn = Turn { wire, log: &protocol.log, id, seen, body: Some(body), framing: Framing::Empty, generated: 0 };
+        let mut turn =
+            Turn { wire, log: &protocol.log, id, seen, body: Some(body), framing: Framing::Empty, generated: 0 };
         let result = turn.play(answer.steps, answer.reads_body_first).await;
         match (result, answer.ending) {
             (Err(_), _) => return turn.end(Outcome::Cancelled),
@@ -254,7 +255,8 @@ impl Turn<'_> {
 }
 
 fn render(status: u16, fields: &Fields) -> String {
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Other");
+    let reason =
+        http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Other");
     format!("HTTP/1.1 {status} {reason}\r\n{}\r\n", lines(fields))
 }
 

@@ -12,11 +12,7 @@ use super::{
     Outcome, Protocol, Seen,
     answer::{Answer, Ending, Step},
 };
-use crate::{
-    Body, Cut, Fields, Messages, Stream,
-    client::Outgoing,
-    message, pattern,
-};
+use crate::{Body, Cut, Fields, Messages, Stream, client::Outgoing, message, pattern};
 
 /// Serves one connection until it closes.
 pub(super) async fn serve(stream: Stream, connection: usize, protocol: Protocol) {
@@ -223,7 +219,7 @@ impl Turn {
         let mut collected = Vec::new();
         while let Some(piece) = self.next_piece().await? {
             messages.feed(&piece);
-            while let Some(received) = messages.next() {
+            for received in messages.by_ref() {
                 match call.as_str() {
                     "Collect" => collected.extend_from_slice(&received),
                     "Expand" => {

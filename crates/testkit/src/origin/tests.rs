@@ -118,12 +118,12 @@ async fn unix_sockets_serve_too() {
 
 #[tokio::test]
 async fn http2_speaks_the_same_scripts() {
-    let gate = Gate::new();
-    let script = gate.clone();
+    let (gate, last) = (Gate::new(), Gate::new());
+    let (script, end) = (gate.clone(), last.clone());
     let respond = move |seen: &crate::Seen| match seen.target.as_str() {
         "/echo" => Answer::echo(),
         "/gate" => Answer::events().chunk("one").wait(&script).chunk("two").trailer("x-end", "yes"),
-        "/cut" => Answer::status(200).chunk("half").resetting(),
+        "/cut" => Answer::status(200).chunk("half").wait(&end).resetting(),
         _ => Answer::generated(3 << 20),
     };
     let origin = Origin::builder().h2c().start(respond).await;
@@ -138,8 +138,11 @@ async fn http2_speaks_the_same_scripts() {
     assert_eq!(incoming.piece().await.unwrap().unwrap(), "two");
     assert_eq!(incoming.piece().await.unwrap(), None);
     assert_eq!(incoming.trailers().await.unwrap().get("x-end"), Some("yes"));
-    let cut = client.fetch(Request::get("/cut")).await;
-    assert!(!cut.body.complete);
+    let (_, mut cut) = client.open(&Request::get("/cut")).await;
+    assert_eq!(cut.head().await.unwrap().0, 200);
+    assert_eq!(cut.piece().await.unwrap().unwrap(), "half");
+    last.open();
+    assert!(cut.piece().await.is_err());
     let big = client.fetch(Request::post("/big", "").generated(2 << 20)).await;
     assert!(big.body.complete && big.body.is_pattern && big.body.length == 3 << 20);
 }

@@ -1,0 +1,104 @@
+//! Sizes and shapes, judged before anybody else looks at the request.
+
+use filter::{Admit, Reason, Reply, View};
+use http::{HeaderMap, Version, header};
+
+use crate::BodyLimit;
+
+/// The most fields that a request may have.
+const MAX_FIELDS: usize = 100;
+
+/// The most options that `Connection` may name: each of them is a field to look for.
+const MAX_CONNECTION_OPTIONS: usize = 32;
+
+/// What of a request may enter. Every route has one: what is not configured has a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    pub(crate) max_body: Option<u64>,
+    pub(crate) max_header: usize,
+    pub(crate) max_url: usize,
+}
+
+impl Admit for Access {
+    type Proof = ();
+
+    fn admit(&self, request: &View<'_>) -> Result<(), Reply> {
+        self.judge(request)
+    }
+
+    fn judge(&self, request: &View<'_>) -> Result<(), Reply> {
+        if request.head.raw_path().len() > self.max_url {
+            return Err(Reason::UrlTooLong.into());
+        }
+        let fields = &request.head.headers;
+        if fields.len() > MAX_FIELDS || block_size(fields) > self.max_header {
+            return Err(Reason::HeaderTooLarge.into());
+        }
+        framing(fields)?;
+        expectation(request.head.version, fields)?;
+        match (self.max_body, announced(fields)?) {
+            (Some(max), Some(length)) if length > max => Err(Reason::BodyTooLarge.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Access {
+    /// A watch over the body of one attempt; `None` where bodies have no limit.
+    pub fn body_limit(&self) -> Option<BodyLimit> {
+        self.max_body.map(BodyLimit::new)
+    }
+
+    /// The largest body in bytes; `None` where there is no limit.
+    pub fn max_body(&self) -> Option<u64> {
+        self.max_body
+    }
+}
+
+/// The size of the field block as HTTP/1.1 writes it: `name: value` and a line end each.
+fn block_size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// Refuses what the engine lets through and would not send on as it came: transfer codings other than `chunked`, which
+/// it would strip from a body that still has them, and a `Connection` that names half the alphabet.
+fn framing(fields: &HeaderMap) -> Result<(), Reply> {
+    if let Some(first) = fields.get(header::TRANSFER_ENCODING) {
+        let one = fields.get_all(header::TRANSFER_ENCODING).into_iter().nth(1).is_none();
+        if !one || !first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Reply::refuse(Reason::BadRequest).detail("The only transfer coding understood is chunked."));
+        }
+    }
+    let lines = fields.get_all(header::CONNECTION).into_iter();
+    let options: usize = lines.map(|line| 1 + line.as_bytes().iter().filter(|&&byte| byte == b',').count()).sum();
+    if options > MAX_CONNECTION_OPTIONS { Err(Reason::BadRequest.into()) } else { Ok(()) }
+}
+
+/// Refuses to promise what nobody here can keep (RFC 9110 section 10.1.1). HTTP/1.0 knows no expectations.
+fn expectation(version: Version, fields: &HeaderMap) -> Result<(), Reply> {
+    let mut values = fields.get_all(header::EXPECT).into_iter();
+    let known = values.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue"));
+    if known || version < Version::HTTP_11 { Ok(()) } else { Err(Reason::BadExpectation.into()) }
+}
+
+/// The body's length, where the request tells it. Repeated lengths have to be equal (RFC 9110 section 8.6).
+fn announced(fields: &HeaderMap) -> Result<Option<u64>, Reply> {
+    let mut length = None;
+    for line in fields.get_all(header::CONTENT_LENGTH) {
+        for member in line.as_bytes().split(|&byte| byte == b',') {
+            let member = member.trim_ascii();
+            let digits = !member.is_empty() && member.iter().all(u8::is_ascii_digit);
+            // More digits than 64 bits hold are a length all the same, and larger than any limit.
+            let number = std::str::from_utf8(member).ok().filter(|_| digits);
+            let number = number.map(|text| text.parse().unwrap_or(u64::MAX));
+            if number.is_none() || length.is_some_and(|known| Some(known) != number) {
+                return Err(Reason::BadRequest.into());
+            }
+            length = number;
+        }
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests;

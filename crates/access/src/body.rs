@@ -1,0 +1,34 @@
+//! A limit on a body that goes by.
+
+use bytes::Bytes;
+use filter::{Inspect, Reason, Reply};
+
+/// Counts a request body and ends it where it grows too large. Made anew for every attempt, whose body begins again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BodyLimit {
+    left: u64,
+}
+
+impl BodyLimit {
+    /// A limit of `max` bytes.
+    pub fn new(max: u64) -> Self {
+        Self { left: max }
+    }
+}
+
+impl Inspect for BodyLimit {
+    fn chunk(&mut self, chunk: &mut Option<Bytes>, _last: bool) -> Result<(), Reply> {
+        let length = chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        match self.left.checked_sub(length) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                // Whatever comes after the byte too many is refused as well.
+                self.left = 0;
+                Err(Reason::BodyTooLarge.into())
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The sockets of the admin listener.
+
+use std::{
+    env, fmt, fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use document::Secret;
+
+use crate::{Address, Settings};
+
+/// The name of the socket in the run folder.
+const RUN_SOCKET: &str = "admin.sock";
+
+/// Who may use a socket: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// An open socket of the admin listener, which is not served yet.
+#[derive(Debug)]
+pub struct Socket {
+    pub(crate) listener: Listener,
+    pub(crate) address: Address,
+    pub(crate) reach: Reach,
+    pub(crate) file: Option<SocketFile>,
+}
+
+/// The two kinds of socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Who can reach a socket, and therefore what is asked of them.
+#[derive(Debug, Clone)]
+pub(crate) enum Reach {
+    /// Whoever the file's permissions allow.
+    File,
+    /// Everybody on this machine, browsers among them.
+    Loopback,
+    /// Other machines, which must know the token.
+    Network(Arc<Secret>),
+}
+
+/// An address that could not be opened.
+#[derive(Debug)]
+pub struct BindError {
+    /// The address.
+    pub address: Address,
+    /// Why; [`io::ErrorKind::AddrInUse`] when another process has it.
+    pub error: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the admin address `{}` cannot be opened: {}", self.address, self.error)
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl Socket {
+    /// The address that it is bound to; where port 0 was configured, with the port that it got.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn tcp(address: SocketAddr, token: Option<&Secret>) -> io::Result<Self> {
+        let listener = match TcpListener::bind(address) {
+            // A machine without IPv6, for an address that means all of them.
+            Err(error) if address.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))?
+            }
+            bound => bound?,
+        };
+        listener.set_nonblocking(true)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        let reach = match (address.is_local(), token) {
+            (true, _) => Reach::Loopback,
+            (false, Some(token)) => Reach::Network(Arc::new(token.clone())),
+            (false, None) => return Err(io::Error::other("an address that other machines can reach needs a token")),
+        };
+        Ok(Self { listener: Listener::Tcp(listener), address, reach, file: None })
+    }
+
+    fn unix(path: &Path) -> io::Result<Self> {
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is not a socket"));
+            }
+            if UnixStream::connect(path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+        }
+        // Made under another name and put in place with its final permissions, over what a dead process left behind.
+        let mut beside = path.to_owned().into_os_string();
+        beside.push(format!(".{}", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let placed = (|| {
+            let listener = UnixListener::bind(&beside)?;
+            fs::set_permissions(&beside, fs::Permissions::from_mode(SOCKET_MODE))?;
+            fs::rename(&beside, path)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })();
+        let listener = placed.inspect_err(|_: &io::Error| drop(fs::remove_file(&beside)))?;
+        let file = SocketFile::of(path)?;
+        let address = Address::Unix(path.to_owned());
+        Ok(Self { listener: Listener::Unix(listener), address, reach: Reach::File, file: Some(file) })
+    }
+}
+
+/// Opens the configured addresses, and the socket in the run folder where there is one. The default address may be
+/// taken: a second server on a machine runs without it, and says so.
+pub fn bind(settings: &Settings) -> Result<Vec<Socket>, BindError> {
+    let mut sockets = Vec::with_capacity(settings.addresses.len() + 1);
+    for address in &settings.addresses {
+        let bound = match address {
+            Address::Tcp(address) => Socket::tcp(*address, settings.token.as_ref()),
+            Address::Unix(path) => Socket::unix(path),
+        };
+        match bound {
+            Ok(socket) => sockets.push(socket),
+            Err(error) if settings.assumed && error.kind() == io::ErrorKind::AddrInUse => {
+                log::warn!(
+                    "another process has `{address}`, so metrics and status are not there; `admin.address` says where"
+                );
+            }
+            Err(error) => return Err(BindError { address: address.clone(), error }),
+        }
+    }
+    let run = run_folder().map(|folder| folder.join(RUN_SOCKET));
+    if let Some(path) = run.filter(|path| !settings.addresses.contains(&Address::Unix(path.clone()))) {
+        match Socket::unix(&path) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => log::debug!("no admin socket at `{}`: {error}", path.display()),
+        }
+    }
+    Ok(sockets)
+}
+
+/// The folder for sockets of this user: `/run/maitred`, or `$XDG_RUNTIME_DIR/maitred`. Made when it is not there; `None`
+/// when neither can be written.
+pub fn run_folder() -> Option<PathBuf> {
+    let own = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    run_folder_in([Some(PathBuf::from("/run")), own].into_iter().flatten())
+}
+
+fn run_folder_in(parents: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    use rustix::fs::Access;
+    parents.into_iter().map(|parent| parent.join("maitred")).find(|folder| {
+        if let Err(error) = fs::DirBuilder::new().mode(0o750).create(folder)
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            log::debug!("no run folder at `{}`: {error}", folder.display());
+            return false;
+        }
+        folder.is_dir() && rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    })
+}
+
+/// The file of a unix socket, removed when the socket is closed, unless another process has put its own there.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::debug!("`{}` is left behind: {error}", self.path.display());
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests;

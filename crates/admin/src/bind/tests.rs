@@ -1,0 +1,74 @@
+//! Sockets: who may use them, what they leave behind, and what they find.
+
+use super::*;
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_unix_socket_is_for_its_owner_and_group_and_goes_when_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let socket = Socket::unix(&path).unwrap();
+    assert_eq!(mode(&path), 0o660);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_a_dead_process_left_behind_is_replaced_and_a_live_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let first = Socket::unix(&path).unwrap();
+    assert_eq!(Socket::unix(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+    // A successor puts its own there; the predecessor leaves it alone.
+    let successor = folder.path().join("new");
+    let _listener = UnixListener::bind(&successor).unwrap();
+    fs::rename(&successor, &path).unwrap();
+    drop(first);
+    assert!(path.exists());
+}
+
+#[test]
+fn a_file_that_is_no_socket_is_never_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("precious");
+    fs::write(&path, "data").unwrap();
+    assert_eq!(Socket::unix(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+}
+
+#[test]
+fn the_run_folder_is_the_first_that_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = run_folder_in([folder.path().join("none"), folder.path().to_owned()]);
+    assert_eq!(found, Some(folder.path().join("maitred")));
+    assert_eq!(mode(&found.unwrap()) & 0o007, 0);
+    assert_eq!(run_folder_in([folder.path().join("none")]), None);
+}
+
+#[test]
+fn an_address_in_use_is_fatal_only_when_somebody_wrote_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addresses = vec![Address::Tcp(taken.local_addr().unwrap())];
+    let written = Settings { addresses, token: None, assumed: false };
+    let error = bind(&written).unwrap_err();
+    assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
+    let assumed = bind(&Settings { assumed: true, ..written }).unwrap();
+    assert!(assumed.iter().all(|socket| matches!(socket.address, Address::Unix(_))));
+}
+
+#[test]
+fn the_network_is_asked_for_the_token_and_this_machine_is_not() {
+    let token = Secret::new("0123456789abcdef");
+    let all = Socket::tcp("[::]:0".parse().unwrap(), Some(&token)).unwrap();
+    assert!(matches!(all.reach, Reach::Network(_)));
+    let own = Socket::tcp("127.0.0.1:0".parse().unwrap(), Some(&token)).unwrap();
+    assert!(matches!(own.reach, Reach::Loopback));
+    assert!(Socket::tcp("0.0.0.0:0".parse().unwrap(), None).is_err());
+}

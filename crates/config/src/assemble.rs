@@ -1,0 +1,148 @@
+//! From the tree to the configuration, section by section, so that a mistake in one hides nothing in another.
+
+use std::collections::BTreeMap;
+
+use document::{
+    At, Code, Diagnostic, Document, Report, nearest,
+    tree::{Entry, Node},
+};
+use schemars::{JsonSchema, Schema, schema_for};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{Config, Route, config::Sections, load::at, names, spell, words::WORDS};
+
+/// Decodes every section. What is wrong is in the report, and left out.
+pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
+    /// Takes nothing, so that what no section claims is unknown.
+    #[derive(Deserialize)]
+    struct Nothing {}
+
+    document.decode_part::<Nothing>(&At::root(), &schema_for!(Sections), &WORDS, report);
+    spell::check_names(document, report);
+    let config = Config {
+        server: section(document, "server", report),
+        listeners: named(document, "listeners", report),
+        upstreams: named(document, "upstreams", report),
+        routes: routes(document, report),
+        logging: section(document, "logging", report),
+        admin: section(document, "admin", report),
+    };
+    references(&config, document, report);
+    listens(&config, document, report);
+    config
+}
+
+fn section<T: DeserializeOwned + JsonSchema + Default>(document: &Document, name: &str, report: &mut Report) -> T {
+    let at = At::root().key(name);
+    if !document.contains(&at) {
+        return T::default();
+    }
+    document.decode(&at, &WORDS, report).unwrap_or_default()
+}
+
+/// The entries of a section; one that is not a table is reported.
+fn entries<'d>(document: &'d Document, name: &str, report: &mut Report) -> &'d [Entry] {
+    let at = At::root().key(name);
+    match document.get(&at) {
+        None => &[],
+        Some(node) => match node.as_table() {
+            Some(table) => &table.entries,
+            None => {
+                let label = format!("expected a table with a name for each of them, found {}", node.describe());
+                report.push(Diagnostic::new(Code::E0101, format!("wrong type for `{name}`")).label(at, label));
+                &[]
+            }
+        },
+    }
+}
+
+fn named<T: DeserializeOwned + JsonSchema + Default>(
+    document: &Document,
+    name: &str,
+    report: &mut Report,
+) -> BTreeMap<String, T> {
+    let schema = schema_for!(T);
+    let decode = |entry: &Entry, report: &mut Report| {
+        // What could not be read at all is kept by its name: whoever refers to it is not wrong.
+        let value = document.decode_part(&at(name, &entry.key), &schema, &WORDS, report).unwrap_or_default();
+        (entry.key.clone(), value)
+    };
+    entries(document, name, report).iter().map(|entry| decode(entry, report)).collect()
+}
+
+fn routes(document: &Document, report: &mut Report) -> BTreeMap<String, Route> {
+    let schema = schema_for!(Route);
+    let defaults = At::root().key("defaults");
+    if document.contains(&defaults) {
+        // Decoded for its mistakes only: what is right reaches the routes through the tree.
+        route(document, &defaults, &schema, report);
+    }
+    let mut routes = BTreeMap::new();
+    for entry in entries(document, "routes", report) {
+        let at = at("routes", &entry.key);
+        if entry.node.as_table().is_none() {
+            report.push(not_a_route(&at, &entry.node));
+        } else {
+            routes.insert(entry.key.clone(), route(document, &at, &schema, report));
+        }
+    }
+    routes
+}
+
+fn route(document: &Document, at: &At, schema: &Schema, report: &mut Report) -> Route {
+    Route {
+        matches: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
+        access: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
+        policies: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
+    }
+}
+
+fn not_a_route(at: &At, node: &Node) -> Diagnostic {
+    let diagnostic = Diagnostic::new(Code::E0101, format!("wrong type for the route `{}`", at.last()));
+    match node.as_str() {
+        Some(_) => diagnostic
+            .label(at, "expected a table, found a string")
+            .help("only a key that is a path may have an upstream for its value: `\"/users/*\" = \"users\"`"),
+        None => diagnostic.label(
+            at,
+            format!("expected a table, or for a path the name or URL of an upstream, found {}", node.describe()),
+        ),
+    }
+}
+
+/// Reports routes whose upstream no file defines.
+fn references(config: &Config, document: &Document, report: &mut Report) {
+    for (name, route) in &config.routes {
+        let Some(upstream) = route.policies.upstream.as_ref().map(|upstream| upstream.0.as_str()) else { continue };
+        if config.upstreams.contains_key(upstream) {
+            continue;
+        }
+        let place = at("routes", name).key("upstream");
+        let diagnostic =
+            Diagnostic::new(Code::E0201, format!("route `{name}` sends traffic to an upstream that does not exist"))
+                .label(&place, format!("no upstream is named `{upstream}`"));
+        let near = nearest(upstream, config.upstreams.keys().map(String::as_str));
+        report.push(match near {
+            // A URL written in place has no name in any file to point to.
+            Some(near) if document.written(&document.span(&at("upstreams", near).name())).contains(near) => diagnostic
+                .label(at("upstreams", near).name(), "a similar name is defined here")
+                .help(format!("did you mean `{near}`?"))
+                .patch(&place, format!("{near:?}")),
+            _ if names::is_name(upstream) => {
+                diagnostic.help(format!("define it as `[upstreams.{upstream}]`, or write a URL in its place"))
+            }
+            _ => diagnostic.help("a URL begins with its scheme").patch(&place, format!("\"http://{upstream}\"")),
+        });
+    }
+}
+
+/// A configuration that accepts no connection is not one.
+fn listens(config: &Config, document: &Document, report: &mut Report) {
+    if config.listeners.is_empty() && document.get(&At::root().key("listeners")).is_none() {
+        report.push(
+            Diagnostic::new(Code::E0106, "no listener is defined")
+                .note("without a listener no connection is accepted")
+                .help("add `listen = \":8080\"` above the first section"),
+        );
+    }
+}

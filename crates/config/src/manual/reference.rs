@@ -1,0 +1,107 @@
+//! The reference manual, in Markdown.
+
+use std::{collections::HashSet, fmt::Write};
+
+use super::view::{View, prose};
+
+/// How a file is written, which no single key says.
+const INTRODUCTION: &str = "\
+<!-- Generated from the types by `cargo xtask generate`; do not edit. -->
+
+# Configuration
+
+`maitred.toml` is a TOML 1.0 file. Every section and key of this release is here; any other is refused.
+
+- A *duration* is text with units: `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"1h\"`, `\"7d\"`, `\"1m30s\"`.
+- A *size* is text with a unit: `\"512B\"`, `\"64KiB\"`, `\"10MiB\"`, `\"1GiB\"`; `KB`, `MB` and `GB` are powers of 1000.
+- Where a list is taken, one value stands for a list of one.
+- `${VAR}`, `${VAR:-default}` and `${file:/path}` in text are filled in when the file is read; `$$` is a dollar sign.
+- In templates, placeholders such as `{id}` and `{client_ip}` are filled in for each request; `{{` and `}}` are braces.
+- Names of listeners, upstreams and routes are made of `a-z`, `0-9` and `-`. A route's key that contains a `/` is what the
+  route matches: `\"/users/*\" = \"http://localhost:3001\"`, `\"api.example.com/users/*\" = \"users\"`, or a table.
+- `maitred check` reports every mistake at once; `maitred fmt` formats the file.
+";
+
+/// The manual of every section and key, generated from the schema.
+pub fn reference() -> String {
+    let schema = super::schema();
+    let root = View { root: &schema, schema: &schema };
+    let mut manual = Manual { text: INTRODUCTION.into(), described: HashSet::new() };
+    for (name, section) in root.keys().into_iter().flatten() {
+        manual.section(name, root.at(section));
+    }
+    manual.text
+}
+
+struct Manual<'s> {
+    text: String,
+    /// Definitions whose keys have been listed.
+    described: HashSet<&'s str>,
+}
+
+impl<'s> Manual<'s> {
+    fn section(&mut self, name: &str, section: View<'s>) {
+        let _ = write!(self.text, "\n## `{name}`\n\n");
+        let types = if section.keys().is_some() || section.named().is_some() { String::new() } else { section.types() };
+        self.body(&types, section);
+        match section.named() {
+            Some(entry) => {
+                if entry.description() != section.description() {
+                    let _ = write!(self.text, "{}\n\n", prose(entry.description()));
+                }
+                self.keys(&format!("{name}.*"), entry);
+            }
+            None => self.keys(name, section),
+        }
+    }
+
+    fn body(&mut self, types: &str, key: View<'s>) {
+        if !types.is_empty() {
+            let _ = write!(self.text, "*{types}*\n\n");
+        }
+        let description = prose(key.description());
+        if !description.is_empty() {
+            let _ = write!(self.text, "{description}\n\n");
+        }
+        let words = key.words();
+        for (word, meaning) in &words {
+            let _ = writeln!(self.text, "- `{word}`: {}", meaning.replace('\n', " "));
+        }
+        if !words.is_empty() {
+            self.text.push('\n');
+        }
+    }
+
+    /// The keys of a table, and below each the keys of its own table.
+    fn keys(&mut self, path: &str, table: View<'s>) {
+        let Some(keys) = table.keys() else { return };
+        for form in std::iter::once(table).chain(alternatives(table)) {
+            if let Some(reference) = form.reference()
+                && form.keys().is_some()
+                && !self.described.insert(reference)
+            {
+                let name = reference.rsplit('/').next().unwrap_or_default();
+                let _ = name;
+                let _ = write!(self.text, "Its keys are those described elsewhere on this page.\n\n");
+                return;
+            }
+        }
+        for (key, schema) in keys {
+            let view = table.at(schema);
+            let path = format!("{path}.{key}");
+            let _ = write!(self.text, "### `{path}`\n\n");
+            self.body(&view.types(), view);
+            match (view.keys(), view.elements()) {
+                (Some(_), _) => self.keys(&path, view),
+                (None, Some(elements)) => self.keys(&path, elements),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The forms of a value before references are followed.
+fn alternatives<'s>(view: View<'s>) -> Vec<View<'s>> {
+    let forms = view.schema.get("anyOf").and_then(serde_json::Value::as_array);
+    forms.into_iter().flatten().map(|form| view.at(form)).collect()
+}

@@ -1,0 +1,152 @@
+//! One route.
+
+use document::{Duration, Toggle};
+use route::Match;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+/// A route: what it matches and what happens to the requests that it takes.
+#[derive(Debug, Clone, Default)]
+pub struct Route {
+    /// Which requests it takes.
+    pub matches: Match,
+    /// What may enter.
+    pub access: access::Config,
+    /// What happens to them.
+    pub policies: Policies,
+}
+
+/// What happens to the requests that a route takes.
+///
+/// ```toml
+/// [routes.users]
+/// path     = "/users/*"
+/// upstream = "users"
+/// timeout  = "5s"
+/// ```
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(title = "route")]
+pub struct Policies {
+    /// Where the requests go: the name of an upstream, or in its place a URL such as `"http://localhost:3001"`, or a table
+    /// with the keys of an upstream. A route has exactly one of `upstream`, `redirect` and `respond`.
+    ///
+    /// Example: `upstream = "users"`
+    pub upstream: Option<UpstreamName>,
+    /// What to change in the request before the origin sees it. `false`: nothing.
+    pub request: Option<Toggle<Request>>,
+    /// What to change in the answer before the client sees it. `false`: nothing.
+    pub response: Option<Toggle<transform::ResponseConfig>>,
+    /// Which web pages of other origins may call. `false`: none.
+    pub cors: Option<Toggle<cors::Config>>,
+    /// Headers that tell browsers to be careful. `false`: none.
+    pub security_headers: Option<Toggle<transform::SecurityConfig>>,
+    /// How long the origin may take to begin its answer, retries included. `false`: as long as it likes. Default
+    /// `"30s"`.
+    ///
+    /// Example: `timeout = "5s"`
+    pub timeout: Option<Toggle<Duration>>,
+    /// How often a request is tried again, in place of the upstream's `retries`. 0 to 10; `false` is 0.
+    ///
+    /// Example: `retries = 0`
+    #[schemars(range(max = 10))]
+    pub retries: Option<Toggle<u32>>,
+    /// Connections that are upgraded, such as WebSocket, and streams.
+    ///
+    /// Example: `websocket = { idle = "1h" }`
+    pub websocket: Option<WebSocket>,
+}
+
+/// What to change in the request before the origin sees it.
+///
+/// ```toml
+/// [routes.orders.request]
+/// rewrite = "/v1{path}"
+/// set     = { X-Client-IP = "{client_ip}" }
+/// remove  = ["Cookie"]
+/// ```
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(title = "request")]
+pub struct Request {
+    /// Header fields to set: they take the place of every field of that name. A value whose placeholders come out empty
+    /// removes the field.
+    ///
+    /// Example: `set = { X-Client-IP = "{client_ip}" }`
+    pub set: Option<transform::Fields>,
+    /// Header fields to add to those that are there.
+    ///
+    /// Example: `add = { X-Tag = ["a", "b"] }`
+    pub add: Option<transform::Fields>,
+    /// Names of header fields to remove. `*` at the end stands for anything.
+    ///
+    /// Example: `remove = ["Cookie", "X-Internal-*"]`
+    pub remove: Option<document::OneOrMany<String>>,
+}
+
+/// Connections that are upgraded, and streams.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "websocket")]
+pub struct WebSocket {
+    /// How long an upgraded connection, a stream of events or a gRPC stream may be silent. Default `"10m"`.
+    ///
+    /// Example: `idle = "1h"`
+    pub idle: Option<Duration>,
+}
+
+/// The name of an upstream. A URL or a table in its place has become an upstream of its own before this is decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct UpstreamName(pub String);
+
+impl JsonSchema for UpstreamName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "UpstreamName".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<upstream::Config>();
+        json_schema!({ "anyOf": [{ "type": "string" }, table] })
+    }
+}
+
+impl JsonSchema for Route {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Route".into()
+    }
+
+    /// One table of the keys of all parts.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut whole = Policies::json_schema(generator);
+        let mut properties = serde_json::Map::new();
+        for part in [Match::json_schema(generator), access::Config::json_schema(generator), whole.clone()] {
+            let keys = part.get("properties").and_then(serde_json::Value::as_object);
+            properties.extend(keys.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        whole.insert("properties".into(), properties.into());
+        let about = Match::json_schema(generator);
+        let about = [&whole, &about]
+            .map(|part| part.get("description").and_then(|text| text.as_str()).unwrap_or_default().to_owned());
+        whole.insert("description".into(), about.join("\n\n").into());
+        whole
+    }
+}
+
+/// A route as written: its table, or in short the name or URL of its upstream.
+pub(crate) struct Written;
+
+impl JsonSchema for Written {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WrittenRoute".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<Route>();
+        json_schema!({ "anyOf": [table, { "type": "string" }] })
+    }
+}

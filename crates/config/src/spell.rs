@@ -1,0 +1,177 @@
+//! Short forms, spelt out in the tree before anything is decoded: each part keeps the place where it is written.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use document::{
+    Code, Diagnostic, Document, Report,
+    tree::{Entry, Node, Table, Value},
+};
+
+use crate::{
+    load::{at, section},
+    names,
+};
+
+/// Spells out `listen`, routes whose key is their match, and upstreams written in place.
+pub(crate) fn out(document: &mut Document, report: &mut Report) {
+    listen(document, report);
+    if let Some(routes) = section(document, "routes") {
+        routes.entries.iter_mut().for_each(|entry| route(entry, report));
+    }
+    upstreams(document);
+}
+
+fn entry(key: &str, key_span: Range<usize>, node: Node) -> Entry {
+    Entry { key: key.into(), key_span, node }
+}
+
+/// `listen = ":8080"` is the listener `http` with that address.
+fn listen(document: &mut Document, report: &mut Report) {
+    let Some(root) = document.root_mut().as_table_mut() else { return };
+    let Some(listen) = root.remove("listen") else { return };
+    let key_span = listen.key_span;
+    let address = entry("address", key_span.clone(), listen.node);
+    let table = Node::new(address.node.span.clone(), Value::Table(Table { entries: vec![address] }));
+    if root.get("listeners").is_none() {
+        root.entries.push(entry(
+            "listeners",
+            key_span.clone(),
+            Node::new(key_span.clone(), Value::Table(Table::default())),
+        ));
+    }
+    let Some(listeners) = root.entry_mut("listeners").and_then(|entry| entry.node.as_table_mut()) else { return };
+    match listeners.entry("http") {
+        Some(other) => report.push(
+            Diagnostic::new(Code::E0202, "the listener `http` is defined twice")
+                .label(key_span, "`listen` is short for the listener `http`…")
+                .label(other.key_span.clone(), "…which is defined here")
+                .help("give the address to one of them only"),
+        ),
+        None => listeners.entries.push(entry("http", key_span, table)),
+    }
+}
+
+/// `"api.example.com/users/*" = "users"`: the key is the match, the value the destination or the rest of the route.
+fn route(written: &mut Entry, report: &mut Report) {
+    let Entry { key, key_span, node } = written;
+    let Some(slash) = key.find('/') else { return };
+    if let Value::String(_) = &node.value {
+        let upstream = entry("upstream", key_span.clone(), node.clone());
+        node.value = Value::Table(Table { entries: vec![upstream] });
+    }
+    let Some(table) = node.as_table_mut() else { return };
+    // A regular expression has slashes of its own; a host never begins with `~`.
+    let (host, path) = if key.starts_with('~') { ("", key.as_str()) } else { key.split_at(slash) };
+    for (name, text) in [("host", host), ("path", path)] {
+        match table.entry(name) {
+            _ if text.is_empty() => {}
+            Some(other) => report.push(
+                Diagnostic::new(Code::E0107, format!("the {name} of the route `{key}` is given twice"))
+                    .label(other.key_span.clone(), format!("a second {name}"))
+                    .label(key_span.clone(), "the key is what the route matches")
+                    .help(format!("delete `{name}`, or give the route a name and write what it matches inside")),
+            ),
+            None => {
+                let value = Node::new(key_span.clone(), Value::String(text.into()));
+                table.entries.push(entry(name, key_span.clone(), value));
+            }
+        }
+    }
+}
+
+/// A URL or a table where an upstream's name may stand becomes an upstream of its own.
+fn upstreams(document: &mut Document) {
+    let mut places: Vec<(String, Node)> = Vec::new();
+    if let Some(node) = section(document, "defaults").and_then(|defaults| defaults.get("upstream")) {
+        places.push(("defaults".into(), node.clone()));
+    }
+    for route in section(document, "routes").map(|routes| &routes.entries[..]).unwrap_or_default() {
+        if let Some(node) = route.node.as_table().and_then(|route| route.get("upstream")) {
+            places.push((route.key.clone(), node.clone()));
+        }
+    }
+    places.retain(|(_, node)| node.as_table().is_some() || node.as_str().is_some_and(is_url));
+    if places.is_empty() {
+        return;
+    }
+    let names = anonymous(document, &places);
+    for ((owner, node), name) in places.iter().zip(names) {
+        define(document, &name, node);
+        let table = if owner == "defaults" {
+            section(document, "defaults")
+        } else {
+            section(document, "routes").and_then(|routes| routes.entry_mut(owner)?.node.as_table_mut())
+        };
+        if let Some(entry) = table.and_then(|table| table.entry_mut("upstream")) {
+            entry.node.value = Value::String(name);
+        }
+    }
+}
+
+/// Whether the text is a backend's URL rather than an upstream's name.
+fn is_url(text: &str) -> bool {
+    text.contains("://") || text.starts_with("unix:")
+}
+
+/// The names of upstreams that have none: the same for the same URL, whatever else the file holds as long as no other
+/// takes it, so that metrics go on after a reload.
+fn anonymous(document: &mut Document, places: &[(String, Node)]) -> Vec<String> {
+    let mut taken: BTreeMap<String, String> = section(document, "upstreams")
+        .map(|upstreams| upstreams.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect())
+        .unwrap_or_default();
+    let mut names = vec![String::new(); places.len()];
+    let mut order: Vec<_> = (0..places.len()).collect();
+    order.sort_by_key(|&index| written(&places[index]));
+    for index in order {
+        let meant = written(&places[index]);
+        let plain = names::slug(meant.strip_prefix("http://").unwrap_or(&meant));
+        let mut candidates = std::iter::once(plain.clone()).chain((2..).map(|number| format!("{plain}-{number}")));
+        let free = |name: &String| taken.get(name).is_none_or(|other| *other == meant);
+        let name = candidates.find(free).unwrap_or(plain);
+        taken.insert(name.clone(), meant);
+        names[index] = name;
+    }
+    names
+}
+
+/// What an upstream without a name is told apart by: its URL, or the route that it stands in.
+fn written((owner, node): &(String, Node)) -> String {
+    node.as_str().map_or_else(|| format!("route-{owner}"), str::to_owned)
+}
+
+fn define(document: &mut Document, name: &str, node: &Node) {
+    let span = node.span.clone();
+    let table = match &node.value {
+        Value::Table(table) => table.clone(),
+        _ => Table { entries: vec![entry("backends", span.clone(), node.clone())] },
+    };
+    let Some(root) = document.root_mut().as_table_mut() else { return };
+    if root.get("upstreams").is_none() {
+        root.entries.push(entry("upstreams", span.clone(), Node::new(span.clone(), Value::Table(Table::default()))));
+    }
+    let Some(upstreams) = root.entry_mut("upstreams").and_then(|entry| entry.node.as_table_mut()) else { return };
+    if upstreams.get(name).is_none() {
+        upstreams.entries.push(entry(name, span.clone(), Node::new(span, Value::Table(table))));
+    }
+}
+
+/// Reports names that could not stand in metrics, logs and URLs as they are.
+pub(crate) fn check_names(document: &Document, report: &mut Report) {
+    for (name, what) in [("listeners", "a listener"), ("upstreams", "an upstream"), ("routes", "a route")] {
+        let Some(table) = document.get(&document::At::root().key(name)).and_then(Node::as_table) else { continue };
+        for entry in &table.entries {
+            let shorthand = name == "routes" && entry.key.contains('/');
+            if !shorthand && !names::is_name(&entry.key) {
+                let place = at(name, &entry.key).name();
+                let diagnostic = Diagnostic::new(Code::E0105, format!("`{}` is not a name for {what}", entry.key))
+                    .label(&place, "names are made of a-z, 0-9 and `-`");
+                let slug = names::slug(&entry.key);
+                report.push(if slug.is_empty() {
+                    diagnostic
+                } else {
+                    diagnostic.help("this would be a name").patch(&place, slug)
+                });
+            }
+        }
+    }
+}

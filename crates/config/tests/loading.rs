@@ -1,0 +1,99 @@
+//! What a file means: short forms, defaults, includes, and that damage never makes it panic.
+
+use std::path::Path;
+
+use document::{Duration, Size, Toggle};
+use maitred_config::{self as config, Config, Route};
+use proptest::prelude::*;
+
+fn load(text: &str) -> Config {
+    let loaded = config::load_text_with("maitred.toml", text, Path::new("/nowhere"), &|name| {
+        (name == "PORT").then(|| "8123".to_owned())
+    });
+    assert!(!loaded.report.has_errors(), "{}", loaded.render(false));
+    loaded.config.unwrap()
+}
+
+fn upstream(route: &Route) -> &str {
+    &route.policies.upstream.as_ref().unwrap().0
+}
+
+fn url<'c>(config: &'c Config, name: &str) -> &'c str {
+    config.upstreams[name].backends.as_ref().unwrap()[0].url.as_deref().unwrap()
+}
+
+#[test]
+fn the_smallest_file_is_spelt_out() {
+    let config = load(
+        "listen = ':${PORT}'\n[routes]\n'/api/users/*' = 'http://localhost:3001'\n'api.example.com/orders/*' = 'http://localhost:3003'\n'~^/v[0-9]+/' = 'http://localhost:3001'",
+    );
+    assert_eq!(config.listeners["http"].address.as_ref().unwrap().0, [":8123"]);
+    let users = &config.routes["/api/users/*"];
+    assert_eq!(users.matches.path.as_deref(), Some("/api/users/*"));
+    assert_eq!(upstream(users), "localhost-3001");
+    assert_eq!(url(&config, "localhost-3001"), "http://localhost:3001");
+    let orders = &config.routes["api.example.com/orders/*"];
+    assert_eq!(orders.matches.host.as_ref().unwrap().0, ["api.example.com"]);
+    assert_eq!(orders.matches.path.as_deref(), Some("/orders/*"));
+    assert_eq!(config.routes["~^/v[0-9]+/"].matches.path.as_deref(), Some("~^/v[0-9]+/"));
+    assert_eq!(config.upstreams.len(), 2);
+}
+
+#[test]
+fn upstreams_in_place_never_share_a_name() {
+    let config = load(
+        "listen = ':80'\n[upstreams.a-80]\nbackends = 'http://c'\n[routes]\n'/a' = 'http://a:80'\n'/b' = 'http://a-80'\n'/c' = 'a-80'\n'/d' = { upstream = { backends = 'http://e' } }",
+    );
+    let names: Vec<_> = ["/a", "/b", "/c", "/d"].map(|route| upstream(&config.routes[route])).into();
+    assert_eq!(names, ["a-80-3", "a-80-2", "a-80", "route-d"]);
+    assert_eq!(url(&config, "a-80-3"), "http://a:80");
+    assert_eq!(url(&config, "route-d"), "http://e");
+}
+
+#[test]
+fn routes_start_from_the_defaults() {
+    let config = load(
+        "listen = ':80'\n[defaults]\nhost = 'example.com'\nupstream = 'http://a'\ntimeout = '5s'\nsecurity_headers = true\nmax_body = '1MiB'\n\
+         [routes.plain]\n[routes.own]\nhost = false\ntimeout = '1s'\nsecurity_headers = false\nupstream = 'http://b'\nmax_body = '2MiB'",
+    );
+    let plain = &config.routes["plain"];
+    assert_eq!(plain.matches.host.as_ref().unwrap().0, ["example.com"]);
+    assert_eq!(upstream(plain), "a");
+    assert_eq!(plain.policies.timeout, Some(Toggle::On(Duration::seconds(5))));
+    assert!(matches!(plain.policies.security_headers, Some(Toggle::On(_))));
+    let own = &config.routes["own"];
+    assert_eq!(own.matches.host, None);
+    assert_eq!(upstream(own), "b");
+    assert_eq!(own.policies.timeout, Some(Toggle::On(Duration::seconds(1))));
+    assert!(matches!(own.policies.security_headers, Some(Toggle::Off)));
+    assert_eq!(own.access.max_body, Some(Toggle::On(Size::mib(2))));
+}
+
+#[test]
+fn damage_never_makes_it_panic() {
+    let text = include_str!("worked.toml");
+    for end in (0..text.len()).filter(|&end| text.is_char_boundary(end)) {
+        let loaded = config::load_text_with("a.toml", &text[..end], Path::new("/nowhere"), &|_| None);
+        if end % 7 == 0 {
+            loaded.render(true);
+            loaded.document.render_json(&loaded.report);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn letters_in_the_wrong_place_never_make_it_panic(place in 0usize..5000, letters in "[\\[\\]{}=\"'\n#.,a0$é-]{1,4}", cut in 0usize..40) {
+        let text = include_str!("worked.toml");
+        let boundary = |mut at: usize| {
+            at = at.min(text.len());
+            while !text.is_char_boundary(at) { at -= 1; }
+            at
+        };
+        let (from, to) = (boundary(place), boundary(place + cut));
+        let damaged = format!("{}{letters}{}", &text[..from], &text[to..]);
+        config::load_text_with("a.toml", &damaged, Path::new("/nowhere"), &|_| None).render(false);
+    }
+}

@@ -1,0 +1,253 @@
+//! The accept loop: one task for each socket, one for each connection.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::AsRawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use filter::{Reason, TlsFacts};
+use pingora_core::{
+    protocols::{SocketDigest, Stream},
+    server::ShutdownWatch,
+};
+use telemetry::{Handshake, ListenerMeters};
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Accepted, Connection, Listener, Serve,
+    bind::{BoundSocket, Kind, SocketFile},
+    listener::Tls,
+    live::Gate,
+    secure::Secure,
+    wire::{Socket, Wire},
+};
+
+/// The shortest and the longest pause after an error of the system.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// How often one kind of trouble is logged at most.
+const SELDOM: Duration = Duration::from_secs(1);
+
+/// A bound socket within the runtime.
+pub(crate) enum Incoming {
+    Tcp(TcpListener, SocketAddr),
+    Unix(UnixListener, SocketFile),
+}
+
+/// A connection as the system hands it over.
+struct Arrival {
+    socket: Socket,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+}
+
+/// What every accepted connection of a listener is met with.
+pub(crate) struct Doorkeeper<S> {
+    pub listener: Arc<Listener>,
+    pub meters: Arc<ListenerMeters>,
+    pub gate: Arc<Gate>,
+    pub serve: Arc<S>,
+    pub shutdown: ShutdownWatch,
+}
+
+impl Incoming {
+    /// Registers a bound socket with the current runtime.
+    pub(crate) fn new(bound: BoundSocket) -> io::Result<Self> {
+        Ok(match bound.kind {
+            Kind::Tcp(socket) => {
+                let local = socket.local_addr()?;
+                Self::Tcp(TcpListener::from_std(socket)?, local)
+            }
+            Kind::Unix(socket, file) => Self::Unix(UnixListener::from_std(socket)?, file),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Arrival> {
+        match self {
+            Self::Tcp(listener, at) => listener.accept().await.map(|(socket, peer)| Arrival::tcp(socket, peer, *at)),
+            Self::Unix(listener, _) => listener.accept().await.map(|(socket, _)| Arrival::unix(socket)),
+        }
+    }
+
+    /// Stops listening; returns the connections that were waiting to be accepted, which closing the socket would reset.
+    fn close(self) -> Vec<Arrival> {
+        fn until_empty<T>(mut accept: impl FnMut() -> io::Result<T>) -> Vec<T> {
+            std::iter::from_fn(|| accept().ok()).collect()
+        }
+        match self {
+            Self::Tcp(listener, at) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                until_empty(|| {
+                    let (socket, peer) = listener.accept()?;
+                    socket.set_nonblocking(true)?;
+                    Ok(Arrival::tcp(TcpStream::from_std(socket)?, peer, at))
+                })
+            }
+            Self::Unix(listener, _file) => {
+                let Ok(listener) = listener.into_std() else { return Vec::new() };
+                until_empty(|| {
+                    let (socket, _) = listener.accept()?;
+                    socket.set_nonblocking(true)?;
+                    Ok(Arrival::unix(UnixStream::from_std(socket)?))
+                })
+            }
+        }
+    }
+}
+
+impl Arrival {
+    fn tcp(socket: TcpStream, peer: SocketAddr, at: SocketAddr) -> Self {
+        let local = if at.ip().is_unspecified() { socket.local_addr().unwrap_or(at) } else { at };
+        Self { socket: Socket::Tcp(socket), peer: Some(canonical(peer)), local: Some(canonical(local)) }
+    }
+
+    fn unix(socket: UnixStream) -> Self {
+        Self { socket: Socket::Unix(socket), peer: None, local: None }
+    }
+
+    /// What Pingora is to know of the addresses, so that it need not ask the system for them.
+    fn digest(&self) -> SocketDigest {
+        let digest = SocketDigest::from_raw_fd(self.socket.as_raw_fd());
+        let _ = digest.peer_addr.set(self.peer.map(Into::into));
+        let _ = digest.local_addr.set(self.local.map(Into::into));
+        digest
+    }
+}
+
+/// An IPv4 address that came through an IPv6 socket, as IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl<S: Serve> Doorkeeper<S> {
+    /// Accepts until `stop` or the process's shutdown, then takes in what still waits and closes the socket.
+    pub(crate) async fn run(self, incoming: Incoming, mut stop: watch::Receiver<bool>) {
+        let mut shutdown = self.shutdown.clone();
+        let stopped = async {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                _ = shutdown.wait_for(|shutdown| *shutdown) => {}
+            }
+        };
+        tokio::pin!(stopped);
+        let (mut pause, mut errors, mut refusals) = (PAUSES.0, Seldom::default(), Seldom::default());
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                accepted = incoming.accept() => accepted,
+            };
+            match accepted {
+                Ok(arrival) => {
+                    pause = PAUSES.0;
+                    self.meet(arrival, &mut refusals);
+                }
+                // The client was gone before it was accepted: nothing is wrong here.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Out of descriptors or memory, most likely. Trying again at once would fail again, at full speed.
+                Err(error) => {
+                    errors.say(|times| log::error!("listener `{}` cannot accept: {error}{times}", self.listener.name));
+                    tokio::select! {
+                        biased;
+                        () = &mut stopped => break,
+                        () = sleep(pause) => pause = (2 * pause).min(PAUSES.1),
+                    }
+                }
+            }
+        }
+        for arrival in incoming.close() {
+            self.meet(arrival, &mut refusals);
+        }
+    }
+
+    /// Lets a connection in, in a task of its own.
+    fn meet(&self, arrival: Arrival, refusals: &mut Seldom) {
+        let mut connection = Connection {
+            listener: Arc::clone(&self.listener),
+            meters: Arc::clone(&self.meters),
+            peer: arrival.peer,
+            local: arrival.local,
+            tls: None,
+            accepted: Instant::now(),
+        };
+        let Some(entered) = self.gate.enter() else {
+            let (name, most) = (&self.listener.name, self.listener.max_connections);
+            refusals.say(|times| log::warn!("listener `{name}` is full: {most} connections are open{times}"));
+            self.serve.turned_away(&connection, Reason::TooManyConnections);
+            return;
+        };
+        let (serve, shutdown) = (Arc::clone(&self.serve), self.shutdown.clone());
+        tokio::spawn(async move {
+            let _entered = entered;
+            let digest = arrival.digest();
+            let wire = Wire::new(arrival.socket, digest);
+            let listener = Arc::clone(&connection.listener);
+            let stream: Stream = match &listener.tls {
+                None => Box::new(wire),
+                // In a box of its own, so that the handshake's memory is not kept for the life of the connection.
+                Some(tls) => match Box::pin(handshake(tls, wire, &connection)).await {
+                    Some((secure, facts)) => {
+                        connection.tls = Some(Arc::new(facts));
+                        Box::new(secure)
+                    }
+                    None => return,
+                },
+            };
+            serve.serve(Accepted { stream, connection: Arc::new(connection) }, shutdown).await;
+        });
+    }
+}
+
+/// The TLS handshake within its time, counted; the client's mistakes are not worth more than a debug line.
+async fn handshake(tls: &Tls, wire: Wire, connection: &Connection) -> Option<(Secure, TlsFacts)> {
+    let result = timeout(connection.listener.timeouts.header, Secure::accept(&tls.acceptor, wire)).await;
+    let (version, outcome, done) = match result {
+        Ok(Ok((secure, facts))) => (Some(facts.version), Handshake::Ok, Some((secure, facts))),
+        Ok(Err(error)) => {
+            log::debug!("TLS handshake with {:?} failed: {error}", connection.peer);
+            // What rustls refuses, or is refused by the client, comes as this kind; everything else is the socket.
+            let failed = error.kind() == io::ErrorKind::InvalidData;
+            (None, if failed { Handshake::Failed } else { Handshake::Closed }, None)
+        }
+        Err(_) => (None, Handshake::Timeout, None),
+    };
+    connection.meters.handshake(version, outcome);
+    done
+}
+
+/// Says something at most once in a while, and how often it was left unsaid.
+#[derive(Default)]
+struct Seldom {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Seldom {
+    fn say(&mut self, say: impl FnOnce(Times)) {
+        if self.last.is_some_and(|last| last.elapsed() < SELDOM) {
+            self.unsaid += 1;
+            return;
+        }
+        self.last = Some(Instant::now());
+        say(Times(std::mem::take(&mut self.unsaid)));
+    }
+}
+
+/// ` (12 times more since the last line)`, or nothing.
+struct Times(u64);
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            times => write!(f, " ({times} times more since the last line)"),
+        }
+    }
+}

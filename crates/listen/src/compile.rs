@@ -1,0 +1,200 @@
+//! A listener compiled from its configuration, with every mistake reported.
+
+use std::time::Duration;
+
+use document::{At, Code, Diagnostic, OneOrMany, Report};
+use tls::{Alpn, Certificates, Store};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    Address, Config, Listener, Networks, Protocol, Redirect, Timeouts, TimeoutsConfig,
+    listener::{Tls, Trusted},
+    networks,
+};
+
+/// How many connections a listener may have when its configuration does not say.
+const MAX_CONNECTIONS: u32 = 100_000;
+
+/// Compiles the listener `name`; `at` is the path of its table. `None` when it cannot be run.
+pub fn compile(name: &str, config: &Config, at: &At, report: &mut Report) -> Option<Listener> {
+    let secure = config.tls.is_some();
+    let addresses = addresses(config.address.as_ref(), at, report);
+    let protocols = protocols(config.protocols.as_ref(), secure, at, report);
+    let trusted = trusted(config.trusted_proxies.as_ref(), &at.key("trusted_proxies"), report);
+    let max_connections = max_connections(config.max_connections, at, report);
+    let timeouts = timeouts(config.timeouts.as_ref(), &at.key("timeouts"), report);
+    let redirect = redirect(config.redirect, secure, at, report);
+    let certificates = match &config.tls {
+        Some(written) => Some(tls::compile(written, &at.key("tls"), report)?),
+        None => None,
+    };
+    let protocols = protocols?;
+    Some(Listener {
+        name: name.into(),
+        addresses: addresses?,
+        h1: protocols.contains(&Protocol::H1),
+        h2: protocols.contains(&Protocol::H2),
+        h2c: protocols.contains(&Protocol::H2c),
+        timeouts: timeouts?,
+        max_connections: max_connections?,
+        redirect: redirect?,
+        trusted: trusted?,
+        tls: match certificates {
+            Some(certificates) => Some(serve(certificates, &protocols, at, report)?),
+            None => None,
+        },
+    })
+}
+
+/// Reports every address that two of the listeners, or one of them twice, would have to share. Each comes with the path
+/// of its table.
+pub fn check_addresses<'a>(listeners: impl IntoIterator<Item = (&'a Listener, &'a At)>, report: &mut Report) {
+    let mut seen: Vec<(&Listener, &Address, At)> = Vec::new();
+    for (listener, at) in listeners {
+        for (index, address) in listener.addresses.iter().enumerate() {
+            let place = at.key("address").index(index);
+            if let Some((other, taken, taken_at)) = seen.iter().find(|(_, taken, _)| taken.overlaps(address)) {
+                let message = if other.name == listener.name {
+                    format!("listener `{}` takes `{address}` twice", listener.name)
+                } else {
+                    format!("listeners `{}` and `{}` both take `{address}`", other.name, listener.name)
+                };
+                let mut problem = Diagnostic::new(Code::E0203, message)
+                    .label(&place, "this address is taken")
+                    .label(taken_at, if *taken == address { "by this one" } else { "by this one, which includes it" });
+                if *taken != address {
+                    problem = problem.note("`:PORT` and `[::]:PORT` stand for every address, IPv4 as well as IPv6");
+                }
+                report.push(problem);
+            }
+            seen.push((listener, address, place));
+        }
+    }
+}
+
+fn addresses(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Option<Vec<Address>> {
+    let written = written.map_or(&[][..], |written| &written[..]);
+    if written.is_empty() {
+        let problem = Diagnostic::new(Code::E0106, format!("listener `{}` has no `address`", at.last()));
+        report.push(problem.label(at.name(), "nobody can connect to it").help("write `address = \":8080\"`"));
+        return None;
+    }
+    let read = |(index, text): (usize, &String)| match text.parse() {
+        Ok(address) => Some(address),
+        Err(wrong) => {
+            let wrong: crate::address::NotAnAddress = wrong;
+            let problem = Diagnostic::new(Code::E0108, format!("`{text}` is not an address to listen on"));
+            report.push(problem.label(at.key("address").index(index), wrong.problem).help(wrong.help));
+            None
+        }
+    };
+    let read: Vec<Option<Address>> = written.iter().enumerate().map(read).collect();
+    read.into_iter().collect()
+}
+
+fn protocols(
+    written: Option<&OneOrMany<Protocol>>,
+    secure: bool,
+    at: &At,
+    report: &mut Report,
+) -> Option<Vec<Protocol>> {
+    let at = at.key("protocols");
+    let Some(written) = written else {
+        return Some(if secure { vec![Protocol::H2, Protocol::H1] } else { vec![Protocol::H1] });
+    };
+    if written.is_empty() {
+        report.add(Code::E0103, &at, "a listener speaks at least one protocol", "this list is empty");
+        return None;
+    }
+    let mut good = true;
+    for (index, protocol) in written.iter().enumerate() {
+        let problem = match protocol {
+            Protocol::H2c if secure => {
+                Diagnostic::new(Code::E0107, "`h2c` is HTTP/2 without TLS, and this listener has `tls`")
+                    .label(at.index(index), "write `h2` for HTTP/2 over TLS")
+            }
+            Protocol::H2 if !secure => {
+                Diagnostic::new(Code::E0107, "`h2` is HTTP/2 over TLS, and this listener has no `tls`")
+                    .label(at.index(index), "write `h2c` for HTTP/2 in plaintext")
+            }
+            _ => continue,
+        };
+        good = false;
+        report.push(problem);
+    }
+    good.then(|| written.to_vec())
+}
+
+fn trusted(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Option<Trusted> {
+    let written = written.map_or(&[][..], |written| &written[..]);
+    let (mut found, mut good) = (Vec::new(), true);
+    for (index, text) in written.iter().enumerate().filter(|(_, text)| *text != "unix") {
+        match networks::parse(text) {
+            Ok(network) => found.push(network),
+            Err(help) => {
+                good = false;
+                let problem = Diagnostic::new(Code::E0108, format!("`{text}` is not a network"));
+                report.push(problem.label(at.index(index), "neither a network, an address nor `unix`").help(help));
+            }
+        }
+    }
+    let unix = written.iter().any(|text| text == "unix");
+    good.then(|| Trusted { networks: Networks::new(found), unix })
+}
+
+fn max_connections(written: Option<u32>, at: &At, report: &mut Report) -> Option<usize> {
+    let count = written.unwrap_or(MAX_CONNECTIONS);
+    if count == 0 {
+        let at = at.key("max_connections");
+        report.add(Code::E0103, &at, "`max_connections` is at least 1", "nobody could connect");
+        return None;
+    }
+    usize::try_from(count).ok()
+}
+
+fn timeouts(written: Option<&TimeoutsConfig>, at: &At, report: &mut Report) -> Option<Timeouts> {
+    let unwritten = TimeoutsConfig::default();
+    let written = written.unwrap_or(&unwritten);
+    let mut read = |key: &str, value: Option<document::Duration>, seconds: u64| {
+        let value = value.map_or(Duration::from_secs(seconds), |written| written.0);
+        if value.is_zero() {
+            let message = format!("a timeout of zero would close every connection: `{key}`");
+            report.add(Code::E0103, &at.key(key), message, "write a time above zero");
+        }
+        (!value.is_zero()).then_some(value)
+    };
+    let (header, body, idle) =
+        (read("header", written.header, 10), read("body", written.body, 30), read("idle", written.idle, 60));
+    Some(Timeouts { header: header?, body: body?, idle: idle? })
+}
+
+fn redirect(written: Option<Redirect>, secure: bool, at: &At, report: &mut Report) -> Option<Option<Redirect>> {
+    if written == Some(Redirect::Https) && secure {
+        let problem =
+            Diagnostic::new(Code::E0107, "a listener with `tls` cannot redirect to `https`, which it is already");
+        report.push(
+            problem.label(at.key("redirect"), "would send clients round in circles").label(at.key("tls").name(), ""),
+        );
+        return None;
+    }
+    Some(written)
+}
+
+fn serve(certificates: Certificates, protocols: &[Protocol], at: &At, report: &mut Report) -> Option<Tls> {
+    let alpn = match (protocols.contains(&Protocol::H2), protocols.contains(&Protocol::H1)) {
+        (true, true) => Alpn::Both,
+        (true, false) => Alpn::Http2,
+        _ => Alpn::Http1,
+    };
+    let store = Store::new(certificates);
+    match tls::server_config(&store, alpn) {
+        Ok(config) => Some(Tls { store, acceptor: TlsAcceptor::from(config) }),
+        Err(error) => {
+            report.add(Code::E0401, &at.key("tls"), error.to_string(), "for this listener");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

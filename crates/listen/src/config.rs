@@ -1,0 +1,100 @@
+//! A listener as written in the configuration.
+
+use document::{Duration, OneOrMany};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tls::CertificateConfig;
+
+/// A listener: one or more addresses on which clients connect, and how they are met there.
+///
+/// Example: `[listeners.https]` with `address = ":443"` and `tls = { cert = "site.pem", key = "site.key" }`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct Config {
+    /// Where to listen, one address or a list: `":8080"` (every address of this machine, IPv4 and IPv6),
+    /// `"127.0.0.1:8080"`, `"[::1]:8080"`, or `"unix:/run/app.sock"` (made with mode 0660). `"[::]:443"` takes IPv4 as
+    /// well, as `":443"` does. Port 0 stands for any free port. Required.
+    ///
+    /// A port below 1024 needs the capability `CAP_NET_BIND_SERVICE`.
+    ///
+    /// Example: `":8080"`
+    pub address: Option<OneOrMany<String>>,
+
+    /// The protocols spoken: `"h1"` (HTTP/1.1 and 1.0), `"h2"` (HTTP/2, on a listener with `tls`), `"h2c"` (HTTP/2 in
+    /// plaintext by prior knowledge, on a listener without).
+    ///
+    /// Default: `["h2", "h1"]` with `tls`, where a client that offers both (ALPN) gets `h2`; `["h1"]` without.
+    ///
+    /// Example: `["h1", "h2c"]`
+    pub protocols: Option<OneOrMany<Protocol>>,
+
+    /// The certificates that this listener serves, one or a list; with them it speaks TLS 1.2 and 1.3, without them
+    /// plaintext. The client's server name (SNI) chooses among several.
+    ///
+    /// Example: `{ cert = "/etc/maitred/tls/api.pem", key = "/etc/maitred/tls/api.key" }`
+    pub tls: Option<OneOrMany<CertificateConfig>>,
+
+    /// The proxies in front of this listener, as networks (`"10.0.0.0/8"`) or addresses (`"192.0.2.7"`). What they say
+    /// in `X-Forwarded-For`, `X-Forwarded-Proto` and their kin about the client is believed, and `X-Request-Id` is
+    /// kept; from everybody else these fields are dropped. `"unix"` stands for whoever connects to a unix socket.
+    ///
+    /// Default: nobody.
+    ///
+    /// Example: `["10.0.0.0/8", "2001:db8::/32"]`
+    pub trusted_proxies: Option<OneOrMany<String>>,
+
+    /// How many connections may be open at once. Those beyond are closed as soon as they are accepted, so that a
+    /// client can turn elsewhere instead of waiting in a queue that nobody sees.
+    ///
+    /// Default: `100000`.
+    pub max_connections: Option<u32>,
+
+    /// `"https"` answers every request with a 308 to the same URL under `https`, whatever the routes say. For the
+    /// plaintext listener beside one with `tls`.
+    ///
+    /// Example: `"https"`
+    pub redirect: Option<Redirect>,
+
+    /// How long a client may take.
+    ///
+    /// Example: `{ header = "10s", body = "30s", idle = "60s" }`
+    pub timeouts: Option<TimeoutsConfig>,
+}
+
+/// A protocol of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1 and HTTP/1.0.
+    H1,
+    /// HTTP/2 over TLS.
+    H2,
+    /// HTTP/2 in plaintext, by prior knowledge (RFC 9113 section 3.3).
+    H2c,
+}
+
+/// Where a whole listener sends its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Redirect {
+    /// To the same URL under `https`.
+    Https,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub struct TimeoutsConfig {
+    /// For the TLS handshake, and again for the whole head of a request, from its first byte to its last.
+    ///
+    /// Default: `"10s"`.
+    pub header: Option<Duration>,
+
+    /// Between two pieces of a body, either way.
+    ///
+    /// Default: `"30s"`.
+    pub body: Option<Duration>,
+
+    /// Between two requests on a connection, after which the connection is closed.
+    ///
+    /// Default: `"60s"`.
+    pub idle: Option<Duration>,
+}

@@ -1,0 +1,65 @@
+//! One client connection, and who takes it over.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Instant};
+
+use async_trait::async_trait;
+use filter::{Reason, TlsFacts};
+use pingora_core::{protocols::Stream, server::ShutdownWatch};
+use telemetry::ListenerMeters;
+
+use crate::Listener;
+
+/// What is known of a connection once it is made; shared by all its requests.
+#[derive(Debug)]
+pub struct Connection {
+    /// The listener that it came in by.
+    pub listener: Arc<Listener>,
+    /// What is counted for the listener. Whoever serves the connection counts it as open
+    /// ([`ListenerMeters::open`]) as soon as its protocol is known.
+    pub meters: Arc<ListenerMeters>,
+    /// The other end, with IPv4 addresses written as such; `None` for a unix socket.
+    pub peer: Option<SocketAddr>,
+    /// This end; `None` for a unix socket.
+    pub local: Option<SocketAddr>,
+    /// What the TLS handshake agreed on; `None` in plaintext.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// When it was accepted.
+    pub accepted: Instant,
+}
+
+/// A connection ready to be served: past its TLS handshake if it has one.
+pub struct Accepted {
+    /// The byte stream, as Pingora's engine takes it. For TLS it tells the protocol agreed on (ALPN).
+    pub stream: Stream,
+    /// What is known of it.
+    pub connection: Arc<Connection>,
+}
+
+/// Who serves a listener's connections.
+#[async_trait]
+pub trait Serve: Send + Sync + 'static {
+    /// Serves one connection until it ends. `shutdown` becomes true when the process wants to end: no further request is
+    /// to be waited for then. A panic ends this connection only.
+    async fn serve(self: Arc<Self>, accepted: Accepted, shutdown: ShutdownWatch);
+
+    /// A connection that was closed without being served, to be counted and logged: the listener was full.
+    fn turned_away(&self, connection: &Connection, reason: Reason) {
+        let _ = (connection, reason);
+    }
+}
+
+impl Connection {
+    /// Whether the peer's forwarding headers are believed.
+    pub fn is_trusted(&self) -> bool {
+        match self.peer {
+            Some(peer) => self.listener.trusts(peer.ip()),
+            None => self.listener.trusts_unix(),
+        }
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}

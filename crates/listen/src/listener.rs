@@ -1,0 +1,109 @@
+//! A listener as run.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use filter::{Scheme, TlsFacts};
+use tls::Store;
+use tokio_rustls::TlsAcceptor;
+
+use crate::{Address, Networks, Redirect};
+
+/// What holds for every connection of a listener; immutable.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name in the configuration, in metrics and in logs.
+    pub name: Arc<str>,
+    /// Where it listens, at least one address.
+    pub addresses: Vec<Address>,
+    /// Whether HTTP/1 is spoken.
+    pub h1: bool,
+    /// Whether HTTP/2 is offered in the TLS handshake.
+    pub h2: bool,
+    /// Whether HTTP/2 in plaintext is understood, by prior knowledge (RFC 9113 section 3.3).
+    pub h2c: bool,
+    /// How long clients may take.
+    pub timeouts: Timeouts,
+    /// How many connections may be open at once.
+    pub max_connections: usize,
+    /// Where all its clients are sent, if they are.
+    pub redirect: Option<Redirect>,
+    /// Whose forwarding headers are believed.
+    pub(crate) trusted: Trusted,
+    /// The certificates and the settings made from them; `None` in plaintext.
+    pub(crate) tls: Option<Tls>,
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the TLS handshake, and again for a whole request head.
+    pub header: Duration,
+    /// Between two pieces of a body.
+    pub body: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+}
+
+/// Whose forwarding headers are believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Trusted {
+    pub networks: Networks,
+    pub unix: bool,
+}
+
+/// The TLS side of a listener.
+pub(crate) struct Tls {
+    pub store: Arc<Store>,
+    pub acceptor: TlsAcceptor,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    /// `https` with TLS, `http` without.
+    pub fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// Whether the forwarding headers of `address` are believed.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.networks.contains(address)
+    }
+
+    /// Whether the forwarding headers of whoever connects by a unix socket are believed.
+    pub fn trusts_unix(&self) -> bool {
+        self.trusted.unix
+    }
+
+    /// The certificates that it serves; `None` in plaintext.
+    pub fn certificates(&self) -> Option<&Arc<Store>> {
+        self.tls.as_ref().map(|tls| &tls.store)
+    }
+}
+
+/// What a handshake agreed on, in the words of the access log.
+pub(crate) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
+    TlsFacts {
+        version: match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "",
+        },
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| iana(suite.suite())),
+        server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
+    }
+}
+
+/// rustls has names of its own for the suites of TLS 1.3; these are the registered ones (RFC 8446 appendix B.4).
+fn iana(suite: rustls::CipherSuite) -> &'static str {
+    match suite {
+        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        rustls::CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or(""),
+    }
+}

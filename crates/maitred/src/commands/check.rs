@@ -1,0 +1,64 @@
+//! `maitred check`: everything that is wrong, at once.
+
+use std::time::Duration;
+
+use document::{At, Code, Diagnostic};
+
+use crate::{
+    cli,
+    cli::Global,
+    exit::{Failure, Outcome},
+    files,
+    prepare::{Prepared, prepare},
+    style::Style,
+};
+
+/// How long name servers may take.
+const RESOLUTION: Duration = Duration::from_secs(3);
+
+/// Checks the file as `run` would, and starts nothing.
+pub fn run(global: &Global, check: &cli::Check) -> Outcome {
+    let mut prepared = prepare(config::load(&files::find(global)?));
+    if !check.offline {
+        resolve(&mut prepared)?;
+    }
+    let (errors, warnings) = (prepared.report.errors(), prepared.report.warnings());
+    let style = Style::of(global.color, &std::io::stdout());
+    if global.json {
+        prepared.loaded.document.render_json(&prepared.report).iter().for_each(|line| println!("{line}"));
+    } else {
+        if !global.quiet {
+            println!("{}   {}", prepared.files(), prepared.summary());
+        }
+        print!("{}", prepared.render(style.is_on()));
+    }
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    if errors > 0 {
+        return Err(Failure::invalid(if global.json { String::new() } else { count(errors, "error") }));
+    }
+    if check.strict && warnings > 0 {
+        return Err(Failure::invalid(if global.json { String::new() } else { count(warnings, "warning") }));
+    }
+    if !global.json && !global.quiet {
+        match warnings {
+            0 => println!("{}", style.good("ok")),
+            some => println!("{} with {}", style.good("ok"), count(some, "warning")),
+        }
+    }
+    Ok(())
+}
+
+/// Asks for the addresses of every backend's host, and warns of those that have none.
+fn resolve(prepared: &mut Prepared) -> Outcome {
+    let Some(ready) = &prepared.ready else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(prepared.state.upstreams.first_resolution(RESOLUTION));
+    for (name, upstream) in &ready.compiled.snapshot.upstreams {
+        let at = At::root().key("upstreams").key(name).key("backends");
+        for (index, backend) in upstream.backends().enumerate().filter(|(_, backend)| !backend.is_resolved()) {
+            let message = format!("the host of `{}` has no address", backend.label());
+            prepared.report.push(Diagnostic::new(Code::W0702, message).label(at.index(index), "not found by DNS"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! All routes, compiled into one lookup.
+
+use document::{At, Report};
+use filter::{Captures, View};
+
+use crate::{
+    Match, compile, explain, host,
+    rule::Rule,
+    spelling::Spelling,
+    tree::{self, Entry, Found, Tree},
+};
+
+/// Which route a request takes, decided by host, path, method, header, query and cookie.
+///
+/// Routes are kept in a tree of path segments for each host, so that ten thousand cost what ten cost. The most specific
+/// candidate wins, as in the Kubernetes Gateway API; one whose conditions do not hold makes way for the next, down to
+/// less specific hosts.
+///
+/// What patterns see is the normalised path without its path parameters (`/admin;x` is `/admin`) and with reserved
+/// characters decoded (`/%40admin` is `/@admin`), so that no spelling passes a rule by. Captures are taken from the
+/// normalised path itself, parameters included.
+#[derive(Debug, Clone)]
+pub struct Table {
+    rules: Box<[Rule]>,
+    tree: Tree,
+}
+
+/// A route, as its index in the list that the table was compiled from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub u32);
+
+/// What became of one route when a request looked for its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which route.
+    pub id: RouteId,
+    /// Whether the request takes it.
+    pub won: bool,
+    /// Why it won or lost: `path template + 1 header`, `same path, fewer headers`, `path differs`.
+    pub why: String,
+}
+
+impl Table {
+    /// Compiles the matches of all routes, given by name with their place, and reports every mistake: patterns that
+    /// cannot be read, routes that nothing tells apart, routes that can never match. `listeners` are the names that a
+    /// route may refer to. `None` when there is an error.
+    pub fn compile(routes: &[(&str, &Match, At)], listeners: &[&str], report: &mut Report) -> Option<Self> {
+        let rules = compile::rules(routes, listeners, report)?;
+        let tree = compile::tree(&rules, routes, report)?;
+        Some(Self { rules: rules.into(), tree })
+    }
+
+    /// The route that the request takes, and what its path captures; `captures` is cleared first.
+    pub fn find(&self, view: &View<'_>, captures: &mut Captures) -> Option<RouteId> {
+        captures.clear();
+        let path = Spelling::of(view.path);
+        let admits = |entry: &Entry| !entry.conditional || self.rules[entry.route as usize].conditions.hold(view);
+        let found = self.tree.find(host::plain(view.host), path.as_str(), &admits)?;
+        match found {
+            Found::Segments { entry, rest } => tree::capture(entry.taken, rest, &path, captures),
+            Found::Regex(entry) => self.rules[entry.route as usize].pattern.capture_groups(&path, captures),
+        }
+        Some(RouteId(found.entry().route))
+    }
+
+    /// Why the request takes the route that it takes, and no other: the winner first, then those that could have taken
+    /// it, then the rest in the order of their names.
+    pub fn explain(&self, view: &View<'_>) -> Vec<Candidate> {
+        let winner = self.find(view, &mut Captures::new());
+        explain::candidates(&self.rules, winner, view)
+    }
+
+    /// The names of what a route's path captures, in the order of [`Captures`].
+    pub fn capture_names(&self, route: RouteId) -> &[Box<str>] {
+        self.rules.get(route.0 as usize).map_or(&[], |rule| rule.pattern.captures())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

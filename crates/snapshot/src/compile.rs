@@ -1,0 +1,244 @@
+//! Config + State → Snapshot, or a report of everything that is wrong.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use config::{Config, Threads};
+use document::{At, Code, Diagnostic, Report, Toggle};
+use listen::Listener;
+use upstream::Upstream;
+
+use crate::{Destination, Route, Snapshot, State, warnings};
+
+/// Until the head of an answer, where neither route nor defaults say otherwise.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a tunnel or stream may be silent, where the route does not say otherwise.
+const DEFAULT_STREAM_IDLE: Duration = Duration::from_secs(600);
+
+/// How long requests under way may take at a shutdown.
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// A configuration without mistakes, ready to run.
+pub struct Compiled {
+    /// What requests run on.
+    pub snapshot: Snapshot,
+    /// Where connections are accepted.
+    pub listeners: Vec<Arc<Listener>>,
+    /// What concerns the whole process.
+    pub settings: Settings,
+}
+
+/// What concerns the whole process.
+pub struct Settings {
+    /// Worker threads; `None` for one a core.
+    pub threads: Option<usize>,
+    /// How long requests under way may take at a shutdown.
+    pub grace_period: Duration,
+    /// Process log and access log.
+    pub logging: telemetry::Settings,
+}
+
+/// Compiles everything and reports every mistake, warnings included. Opens no file but those that hold certificates,
+/// and asks nobody.
+pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Compiled> {
+    let root = At::root();
+    let listeners = listeners(config, report);
+    let upstreams = upstreams(config, state, report);
+    let logging = telemetry::compile(&config.logging, &root.key("logging"), report);
+    let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
+    let written: Vec<(&str, &::route::Match, At)> =
+        config.routes.iter().map(|(name, route)| (name.as_str(), &route.matches, root.key("routes").key(name))).collect();
+    let table = ::route::Table::compile(&written, &names, report);
+    let routes: Vec<Option<Route>> = config
+        .routes
+        .iter()
+        .map(|(name, written)| {
+            let captures = ::route::capture_names(&written.matches);
+            let at = root.key("routes").key(name);
+            Site { name, written, at, captures: &captures, upstreams: &upstreams, state }.compile(report)
+        })
+        .collect();
+    warnings::check(config, &listeners, report);
+    if report.has_errors() {
+        return None;
+    }
+    Some(Compiled {
+        snapshot: Snapshot {
+            generation: 1,
+            table: table?,
+            routes: routes.into_iter().collect::<Option<_>>()?,
+            upstreams: upstreams.into_iter().filter_map(|(name, upstream)| Some((name, upstream?))).collect(),
+            unmatched: state.metrics.unmatched(),
+            https_port: https_port(&listeners),
+            access_log: None,
+        },
+        listeners,
+        settings: Settings {
+            threads: match config.server.threads.unwrap_or_default() {
+                Threads::Auto => None,
+                Threads::Count(count) => Some(usize::from(count)),
+            },
+            grace_period: config.server.grace_period.map_or(DEFAULT_GRACE, |grace| grace.0),
+            logging: logging?,
+        },
+    })
+}
+
+fn listeners(config: &Config, report: &mut Report) -> Vec<Arc<Listener>> {
+    let at = At::root().key("listeners");
+    let compile = |(name, written): (&String, &listen::Config)| {
+        listen::compile(name, written, &at.key(name), report).map(|listener| (Arc::new(listener), at.key(name)))
+    };
+    let compiled: Vec<(Arc<Listener>, At)> = config.listeners.iter().filter_map(compile).collect();
+    listen::check_addresses(compiled.iter().map(|(listener, at)| (&**listener, at)), report);
+    compiled.into_iter().map(|(listener, _)| listener).collect()
+}
+
+/// 443 where anybody listens there, else the first port that speaks TLS.
+fn https_port(listeners: &[Arc<Listener>]) -> Option<u16> {
+    let secure = listeners.iter().filter(|listener| listener.certificates().is_some());
+    let ports: Vec<u16> = secure.flat_map(|listener| &listener.addresses).filter_map(listen::Address::port).collect();
+    ports.iter().find(|port| **port == 443).or(ports.first()).copied()
+}
+
+/// An upstream that does not compile is kept by name, so that the routes to it are not reported as well.
+fn upstreams(config: &Config, state: &State, report: &mut Report) -> BTreeMap<String, Option<Arc<Upstream>>> {
+    let at = At::root().key("upstreams");
+    let compile = |(name, written): (&String, &upstream::Config)| {
+        let compiled = upstream::compile(written, name, &at.key(name), &state.upstreams, &state.metrics, report);
+        (name.clone(), compiled.map(Arc::new))
+    };
+    config.upstreams.iter().map(compile).collect()
+}
+
+/// One route with what its compilation needs to know.
+struct Site<'a> {
+    name: &'a str,
+    written: &'a config::Route,
+    at: At,
+    captures: &'a [Box<str>],
+    upstreams: &'a BTreeMap<String, Option<Arc<Upstream>>>,
+    state: &'a State,
+}
+
+impl Site<'_> {
+    fn compile(&self, report: &mut Report) -> Option<Route> {
+        let policies = &self.written.policies;
+        let (at, captures) = (&self.at, self.captures);
+        let cors = on(&policies.cors).map(|cors| cors::Cors::compile(cors, &at.key("cors"), report));
+        let access = access::Access::compile(&self.written.access, at, report);
+        let empty = config::Request::default();
+        let asked = on(&policies.request).unwrap_or(&empty);
+        let request_at = at.key("request");
+        let rewrite = rewrite::Rewrite::compile(asked.rewrite.as_ref(), asked.query.as_ref(), captures, &request_at, report);
+        let host = rewrite::HostPolicy::compile(asked.host.as_ref(), &request_at.key("host"), report);
+        let edits = transform::Written { set: asked.set.as_ref(), add: asked.add.as_ref(), remove: asked.remove.as_ref() };
+        let request = transform::RequestEdits::compile(edits, captures, &request_at, report);
+        let response = on(&policies.response)
+            .map(|edits| transform::ResponseEdits::compile(edits.into(), captures, &at.key("response"), report));
+        let security = on(&policies.security_headers)
+            .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
+        let destination = self.destination(report);
+        let retries = self.retries(report);
+        Some(Route {
+            name: self.name.into(),
+            cors: present(cors)?,
+            access: access?,
+            rewrite: rewrite?,
+            host: host?,
+            destination: destination?,
+            forwarding: transform::Forwarding { forwarded: false },
+            request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,
+            response: present(response)?.filter(|edits| !edits.is_empty()),
+            security: present(security)?,
+            timeout: match &policies.timeout {
+                None => Some(DEFAULT_TIMEOUT),
+                Some(Toggle::On(timeout)) => Some(timeout.0),
+                Some(Toggle::Off) => None,
+            },
+            stream_idle: policies
+                .websocket
+                .as_ref()
+                .and_then(|websocket| websocket.idle)
+                .map_or(DEFAULT_STREAM_IDLE, |idle| idle.0),
+            retries: retries?,
+            meters: self.state.metrics.route(self.name),
+        })
+    }
+
+    fn retries(&self, report: &mut Report) -> Option<Option<u32>> {
+        match &self.written.policies.retries {
+            None => Some(None),
+            Some(Toggle::Off) => Some(Some(0)),
+            Some(Toggle::On(count)) if *count <= 10 => Some(Some(*count)),
+            Some(Toggle::On(count)) => {
+                let message = format!("`retries` cannot be {count}");
+                report.add(Code::E0103, &self.at.key("retries"), message, "at most 10");
+                None
+            }
+        }
+    }
+
+    /// Exactly one of `upstream`, `redirect` and `respond`.
+    fn destination(&self, report: &mut Report) -> Option<Destination> {
+        let policies = &self.written.policies;
+        let (at, captures) = (&self.at, self.captures);
+        let given: Vec<&str> = [
+            ("upstream", policies.upstream.is_some()),
+            ("redirect", policies.redirect.is_some()),
+            ("respond", policies.respond.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, given)| given.then_some(key))
+        .collect();
+        match (&policies.upstream, &policies.redirect, &policies.respond) {
+            (Some(upstream), None, None) => {
+                // A name that no upstream has was reported when the document was assembled.
+                self.upstreams.get(&upstream.0).cloned().flatten().map(Destination::Upstream)
+            }
+            (None, Some(redirect), None) => {
+                rewrite::Redirect::compile(redirect, captures, &at.key("redirect"), report).map(Destination::Redirect)
+            }
+            (None, None, Some(respond)) => {
+                rewrite::Respond::compile(respond, captures, &at.key("respond"), report).map(Destination::Respond)
+            }
+            (None, None, None) => {
+                report.push(
+                    Diagnostic::new(Code::E0305, format!("route `{}` leads nowhere", self.name))
+                        .label(at.name(), "no `upstream`, `redirect` or `respond`")
+                        .help("add `upstream = \"http://localhost:3000\"`, or the name of an upstream"),
+                );
+                None
+            }
+            _ => {
+                let mut diagnostic = Diagnostic::new(Code::E0305, format!("route `{}` leads to two places", self.name));
+                for (index, key) in given.iter().enumerate() {
+                    diagnostic = diagnostic.label(at.key(*key).name(), if index == 0 { "here" } else { "and here" });
+                }
+                report.push(diagnostic.help("keep one of them"));
+                None
+            }
+        }
+    }
+}
+
+/// The setting, unless it is absent or switched off.
+fn on<T>(setting: &Option<Toggle<T>>) -> Option<&T> {
+    match setting {
+        Some(Toggle::On(setting)) => Some(setting),
+        _ => None,
+    }
+}
+
+/// Absent is fine, and so is present and compiled; `None` stands for present and wrong.
+fn present<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
+    match compiled {
+        None => Some(None),
+        Some(Some(compiled)) => Some(Some(compiled)),
+        Some(None) => None,
+    }
+}

@@ -1,0 +1,21 @@
+//! What the world has taught us, kept beside the configuration and found again by name.
+
+use std::sync::Arc;
+
+use telemetry::Metrics;
+
+/// Outlives every snapshot.
+#[derive(Clone)]
+pub struct State {
+    /// Counters; a route or upstream of the same name counts on.
+    pub metrics: Arc<Metrics>,
+    /// Addresses that host names resolved to.
+    pub upstreams: upstream::State,
+}
+
+impl State {
+    /// A state that knows nothing yet.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, upstreams: upstream::State::default() }
+    }
+}

@@ -1,0 +1,60 @@
+//! What runs, but probably not as meant.
+
+use std::sync::Arc;
+
+use config::{Config, Route};
+use document::{At, Code, Diagnostic, OneOrMany, Report};
+use listen::Listener;
+
+/// Words in a name or path that suggest a door for staff.
+const STAFF: [&str; 8] = ["admin", "internal", "manage", "management", "debug", "metrics", "actuator", "console"];
+
+/// Adds the warnings that concern more than one table.
+pub(crate) fn check(config: &Config, listeners: &[Arc<Listener>], report: &mut Report) {
+    for (name, route) in &config.routes {
+        let at = At::root().key("routes").key(name);
+        open_staff_door(name, route, &at, report);
+        uncovered_hosts(route, listeners, &at, report);
+    }
+}
+
+/// W0204: nothing of this release but a condition of the match can restrict who calls.
+fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
+    let path = route.matches.path.as_deref().unwrap_or("");
+    let words = name.split(['-', '/', '_', '.']).chain(path.split(['/', '-', '_', '.']));
+    let Some(word) = words.map(str::to_ascii_lowercase).find(|word| STAFF.contains(&word.as_str())) else { return };
+    let restricted = route.matches.listener.is_some() || !route.matches.header.is_empty();
+    if restricted || route.policies.respond.is_some() || route.policies.redirect.is_some() {
+        return;
+    }
+    report.push(
+        Diagnostic::new(Code::W0204, format!("route `{name}` looks like a door for staff (`{word}`) and is open"))
+            .label(at.name(), "anyone can reach it")
+            .help("bind it to a listener of its own that only staff can reach: `listener = [\"internal\"]`"),
+    );
+}
+
+/// W0401: a host that a route serves on TLS listeners, and that no certificate covers.
+fn uncovered_hosts(route: &Route, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {
+    let Some(OneOrMany(hosts)) = &route.matches.host else { return };
+    let only = route.matches.listener.as_ref();
+    let stores: Vec<_> = listeners
+        .iter()
+        .filter(|listener| only.is_none_or(|only| only.iter().any(|name| **name == *listener.name)))
+        .filter_map(|listener| listener.certificates())
+        .collect();
+    if stores.is_empty() {
+        return;
+    }
+    for (index, host) in hosts.iter().enumerate() {
+        let probe = host.replacen('*', "any", 1).to_ascii_lowercase();
+        if !stores.iter().any(|store| store.covers(&probe)) {
+            let message = format!("no certificate covers the host `{host}`");
+            report.push(
+                Diagnostic::new(Code::W0401, message)
+                    .label(at.key("host").index(index), "clients will refuse the connection")
+                    .help("add a certificate for it to the listener's `tls`"),
+            );
+        }
+    }
+}

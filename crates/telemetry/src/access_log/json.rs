@@ -1,0 +1,158 @@
+//! The access log as JSON: one object a line, in a fixed order.
+
+use std::time::{Duration, SystemTime};
+
+use filter::Scheme;
+use http::Version;
+
+use super::{LoggedRequest, redact, text};
+use crate::Record;
+
+/// The fields in their order: name, type, meaning. The manual's page is made from this, and a test holds
+/// [`write`] to it.
+pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
+    ("time", "string", "when the request began: RFC 3339 in UTC, with milliseconds"),
+    ("request_id", "string", "the id that client and backend were told in `X-Request-Id`"),
+    ("trace_id", "string", "the id of the trace (W3C `traceparent`), 32 hexadecimal digits"),
+    ("listener", "string", "the listener that it came in by"),
+    ("client_ip", "string", "the client's address, seen through trusted proxies"),
+    ("protocol", "string", "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2`"),
+    ("tls", "string", "`TLSv1.2` or `TLSv1.3`; null on a plaintext connection"),
+    ("scheme", "string", "`http` or `https`, seen through trusted proxies"),
+    ("method", "string", "the method"),
+    ("host", "string", "the host asked for, without a port"),
+    ("path", "string", "the path"),
+    ("query", "string", "the query without its `?`; values named in `redact` are `***`"),
+    ("status", "number", "the status that the client was sent; null when it was sent none"),
+    ("bytes_in", "number", "bytes of the request's body"),
+    ("bytes_out", "number", "bytes of the response's body"),
+    ("duration_ms", "number", "milliseconds from the beginning of the request until its answer was sent"),
+    ("route", "string", "the route; `-` when none matched or the request could not be read"),
+    ("upstream", "string", "the upstream; null for an answer of maitred's own"),
+    ("backend", "string", "the address of the backend tried last"),
+    ("upstream_status", "number", "the status that it answered with"),
+    ("connect_ms", "number", "milliseconds that its connection took to make; 0 when it was reused"),
+    ("upstream_ms", "number", "milliseconds from the start of the last attempt until the head of its answer was there"),
+    ("attempts", "number", "how often a backend was tried"),
+    ("reused", "boolean", "whether the last attempt went over a connection from the pool"),
+    ("cache", "string", "reserved"),
+    ("auth", "string", "reserved"),
+    ("user", "string", "reserved"),
+    ("key", "string", "reserved"),
+    ("limit", "string", "reserved"),
+    ("limit_remaining", "number", "reserved"),
+    ("variant", "string", "reserved"),
+    ("waf_score", "number", "reserved"),
+    ("country", "string", "reserved"),
+    ("referer", "string", "the field Referer, without credentials"),
+    ("user_agent", "string", "the field User-Agent"),
+    ("error", "string", "why maitred answered itself or the request ended early: a word of the table of reasons"),
+];
+
+/// Appends the line of one request that began at `start`.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    start: SystemTime,
+    record: &Record,
+    request: &LoggedRequest<'_>,
+    hidden: &[Box<str>],
+) {
+    out.extend_from_slice(b"{\"time\":\"");
+    text::rfc3339(out, start);
+    out.push(b'"');
+    write_request(out, request, hidden);
+    write_outcome(out, record, request);
+    // Their issues fill these in; they stand here already so that the order stays as it is.
+    out.extend_from_slice(
+        b",\"cache\":null,\"auth\":null,\"user\":null,\"key\":null,\"limit\":null,\"limit_remaining\":null,\
+          \"variant\":null,\"waf_score\":null,\"country\":null",
+    );
+    let referer = request.referer.map(|url| redact::referer(url, hidden));
+    string(out, ",\"referer\":", referer.as_deref());
+    let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));
+    string(out, ",\"user_agent\":", user_agent);
+    string(out, ",\"error\":", Some(record.reason.word().as_bytes()).filter(|word| !word.is_empty()));
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_request(out: &mut Vec<u8>, request: &LoggedRequest<'_>, hidden: &[Box<str>]) {
+    string(out, ",\"request_id\":", request.request_id.map(str::as_bytes));
+    string(out, ",\"trace_id\":", request.trace_id.map(str::as_bytes));
+    string(out, ",\"listener\":", Some(request.listener.as_bytes()));
+    text::key(out, ",\"client_ip\":");
+    match request.client_ip {
+        Some(address) => text::quoted_address(out, address),
+        None => out.extend_from_slice(b"null"),
+    }
+    string(out, ",\"protocol\":", request.protocol.map(|version| protocol(version).as_bytes()));
+    string(out, ",\"tls\":", request.tls.map(str::as_bytes));
+    string(out, ",\"scheme\":", request.scheme.map(Scheme::as_str).map(str::as_bytes));
+    string(out, ",\"method\":", request.method);
+    string(out, ",\"host\":", request.host);
+    string(out, ",\"path\":", request.path);
+    // A request that was read and has no query has an empty one.
+    let query = request.query.or(request.path.map(|_| &b""[..])).map(|query| redact::query(query, hidden));
+    string(out, ",\"query\":", query.as_deref());
+}
+
+fn write_outcome(out: &mut Vec<u8>, record: &Record, request: &LoggedRequest<'_>) {
+    number(out, ",\"status\":", status(record.status));
+    number(out, ",\"bytes_in\":", Some(record.bytes_in));
+    number(out, ",\"bytes_out\":", Some(record.bytes_out));
+    millis(out, ",\"duration_ms\":", Some(record.duration));
+    string(out, ",\"route\":", Some(request.route.as_bytes()));
+    string(out, ",\"upstream\":", request.upstream.map(str::as_bytes));
+    string(out, ",\"backend\":", request.backend.map(str::as_bytes));
+    number(out, ",\"upstream_status\":", status(record.upstream_status));
+    millis(out, ",\"connect_ms\":", record.connect);
+    millis(out, ",\"upstream_ms\":", record.first_byte);
+    number(out, ",\"attempts\":", Some(u64::from(record.attempts)));
+    text::key(out, ",\"reused\":");
+    out.extend_from_slice(match record.reused {
+        Some(true) => b"true",
+        Some(false) => b"false",
+        None => b"null",
+    });
+}
+
+fn status(status: u16) -> Option<u64> {
+    (status != 0).then_some(u64::from(status))
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/3",
+    }
+}
+
+fn string(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
+    text::key(out, key);
+    match value {
+        Some(value) => {
+            out.push(b'"');
+            text::json(out, value);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn number(out: &mut Vec<u8>, key: &str, value: Option<u64>) {
+    text::key(out, key);
+    match value {
+        Some(value) => text::number(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn millis(out: &mut Vec<u8>, key: &str, value: Option<Duration>) {
+    text::key(out, key);
+    match value {
+        Some(value) => text::millis(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}

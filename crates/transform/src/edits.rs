@@ -1,0 +1,103 @@
+//! Header edits: remove, set and add, on requests and on answers.
+
+mod compile;
+mod config;
+
+use bytes::Bytes;
+use filter::{Amend, Template, View};
+use http::HeaderName;
+use pingora_http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
+
+use crate::head::Head;
+
+pub use compile::Written;
+pub use config::{Fields, ResponseConfig};
+
+/// Edits of a request, made after the forwarding headers, which they may therefore change.
+pub type RequestEdits = HeaderEdits<RequestHeader>;
+
+/// Edits of an answer; their templates see the request that it answers.
+pub type ResponseEdits = HeaderEdits<ResponseHeader>;
+
+/// What to change in a head: fields to remove, to set and to add, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderEdits<H> {
+    remove: Box<[HeaderName]>,
+    remove_prefixes: Box<[Box<str>]>,
+    set: Box<[Edit]>,
+    add: Box<[Edit]>,
+    head: std::marker::PhantomData<fn(H)>,
+}
+
+/// A field and its values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Edit {
+    name: HeaderName,
+    /// The name as the configuration writes it, which HTTP/1.1 sends.
+    written: Bytes,
+    values: Box<[Template]>,
+}
+
+impl<H> HeaderEdits<H> {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.remove_prefixes.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// The names of the fields that are removed, set and added, in words for `explain`.
+    pub fn describe(&self) -> impl Iterator<Item = String> + '_ {
+        let remove = self.remove.iter().map(|name| format!("remove {name}"));
+        let prefixes = self.remove_prefixes.iter().map(|prefix| format!("remove {prefix}*"));
+        let written = |edit: &Edit| String::from_utf8_lossy(&edit.written).into_owned();
+        let set = self.set.iter().map(move |edit| format!("set {}", written(edit)));
+        let add = self.add.iter().map(move |edit| format!("add {}", written(edit)));
+        remove.chain(prefixes).chain(set).chain(add)
+    }
+}
+
+fn edit<H: Head>(edits: &HeaderEdits<H>, head: &mut H, request: &View<'_>) {
+    for name in &edits.remove {
+        head.take(name);
+    }
+    if !edits.remove_prefixes.is_empty() {
+        remove_by_prefix(&edits.remove_prefixes, head);
+    }
+    for edit in &edits.set {
+        let mut values = edit.values.iter().filter_map(|value| value.render_header(request));
+        match values.next() {
+            Some(first) => head.put(edit.written.clone(), first),
+            None => head.take(&edit.name),
+        }
+        values.for_each(|value| head.append(edit.written.clone(), value));
+    }
+    for edit in &edits.add {
+        let values = edit.values.iter().filter_map(|value| value.render_header(request));
+        values.for_each(|value| head.append(edit.written.clone(), value));
+    }
+}
+
+/// Removes what begins as told. Fields that frame the message stay: `Content-*` means content, not its end.
+fn remove_by_prefix<H: Head>(prefixes: &[Box<str>], head: &mut H) {
+    let begins = |name: &str| prefixes.iter().any(|prefix| name.starts_with(&**prefix));
+    let meant = |name: &&HeaderName| begins(name.as_str()) && !compile::is_framing(name.as_str());
+    let names: SmallVec<[HeaderName; 4]> = head.fields().keys().filter(meant).cloned().collect();
+    for name in &names {
+        head.take(name);
+    }
+}
+
+impl Amend<RequestHeader> for RequestEdits {
+    fn amend(&self, head: &mut RequestHeader, request: &View<'_>) {
+        edit(self, head, request);
+    }
+}
+
+impl Amend<ResponseHeader> for ResponseEdits {
+    fn amend(&self, head: &mut ResponseHeader, request: &View<'_>) {
+        edit(self, head, request);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The fields by which a client could pass for somebody else, or for a request that it did not make.
+
+use http::HeaderName;
+use pingora_http::RequestHeader;
+use smallvec::SmallVec;
+
+pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What is removed from the requests of untrusted peers. A name that ends in `*` stands for all that begin so.
+///
+/// Origins and frameworks take them for the word of a proxy: the client's address, the scheme, host or target that was
+/// asked for, or a client certificate that somebody verified.
+pub const CLAIMS: &[&str] = &[
+    // The proxies' own.
+    "forwarded",
+    "forwarded-*",
+    "x-forwarded",
+    "x-forwarded-*",
+    "x-request-id",
+    // The client's address.
+    "cf-connecting-ip*",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "true-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-azure-socketip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-original-forwarded-for",
+    "x-original-remote-addr",
+    "x-originating-ip",
+    "x-real-ip",
+    "x-real-port",
+    "x-remote-addr",
+    "x-remote-ip",
+    // The scheme, host and target that were asked for.
+    "front-end-https",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-host",
+    "x-http-host-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-proto",
+    "x-original-uri",
+    "x-original-url",
+    "x-proxyuser-ip",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+    // A verified client certificate (RFC 9440 section 2.4).
+    "client-cert",
+    "client-cert-chain",
+    "ssl-client-*",
+    "x-client-cert*",
+    "x-ssl-client-*",
+    // CGI turns it into the variable HTTP_PROXY, which HTTP clients obey (CVE-2016-5385).
+    "proxy",
+];
+
+/// Whether `name`, in lower case, is one of the [`CLAIMS`].
+///
+/// Compared as CGI and its heirs see names: what is no letter or digit counts as a dash, so that `x_forwarded_for`
+/// cannot slip through.
+pub fn is_claim(name: &str) -> bool {
+    // No claim begins otherwise; most names are done with here.
+    let likely = matches!(
+        name.as_bytes(),
+        [b'x', ..]
+            | [b'c', b'f' | b'l', ..]
+            | [b'f', b'a' | b'l' | b'o' | b'r', ..]
+            | [b'p', b'r', b'o', ..]
+            | [b's', b's', ..]
+            | [b't', b'r', b'u', ..]
+    );
+    if !likely {
+        return false;
+    }
+    CLAIMS.iter().any(|claim| match claim.strip_suffix('*') {
+        Some(prefix) => name.len() > prefix.len() && alike(&name.as_bytes()[..prefix.len()], prefix.as_bytes()),
+        None => name.len() == claim.len() && alike(name.as_bytes(), claim.as_bytes()),
+    })
+}
+
+/// Whether `name` is `claim` once everything but letters and digits counts as a dash.
+fn alike(name: &[u8], claim: &[u8]) -> bool {
+    name.iter().zip(claim).all(|(&byte, &wanted)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric()))
+}
+
+/// Removes the claims of an untrusted peer; of a trusted one only those in disguise, which no proxy writes.
+pub(super) fn remove(head: &mut RequestHeader, trusted: bool) {
+    let disguised = |name: &str| name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
+    let claim = |name: &&HeaderName| is_claim(name.as_str()) && (!trusted || disguised(name.as_str()));
+    let names: SmallVec<[HeaderName; 4]> = head.headers.keys().filter(claim).cloned().collect();
+    for name in &names {
+        head.remove_header(name);
+    }
+}

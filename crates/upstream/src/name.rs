@@ -1,0 +1,214 @@
+//! A host's name and the addresses that it has at the moment.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{sync::watch, task::AbortHandle, time};
+
+use crate::{
+    resolve::{Answer, Resolve},
+    shun::Shun,
+};
+
+/// The bounds between which a TTL is obeyed.
+const SHORTEST_TTL: Duration = Duration::from_secs(1);
+const LONGEST_TTL: Duration = Duration::from_secs(300);
+/// The longest pause after lookups that failed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long one lookup may take.
+const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
+
+/// A host and port whose addresses are looked up again and again by a task of its own. It ends with the last upstream
+/// that uses the name.
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub(crate) host: Box<str>,
+    pub(crate) port: u16,
+    addresses: ArcSwap<Vec<Address>>,
+    cursor: AtomicUsize,
+    next_id: AtomicU32,
+    /// Whether a first lookup has come to an end, with or without an answer.
+    settled: watch::Sender<bool>,
+    task: OnceLock<AbortHandle>,
+}
+
+/// One address of a name.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    /// The same for as long as the name keeps the address, and never given to another.
+    pub(crate) id: u32,
+    pub(crate) socket: SocketAddr,
+    pub(crate) shun: Arc<Shun>,
+}
+
+/// What a lookup has led to.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Fresh(Duration),
+    Failed(String),
+}
+
+impl Name {
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            addresses: ArcSwap::default(),
+            cursor: AtomicUsize::new(0),
+            next_id: AtomicU32::new(0),
+            settled: watch::Sender::new(false),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Whether any address is `usable` now.
+    pub(crate) fn any(&self, usable: impl Fn(&Address) -> bool) -> bool {
+        self.addresses.load().iter().any(usable)
+    }
+
+    /// The next address, in turn, among those that are `usable`.
+    pub(crate) fn next(&self, usable: impl Fn(&Address) -> bool) -> Option<(u32, SocketAddr)> {
+        let addresses = self.addresses.load();
+        let start = if addresses.len() > 1 { self.cursor.fetch_add(1, Relaxed) } else { 0 };
+        for step in 0..addresses.len() {
+            let address = &addresses[start.wrapping_add(step) % addresses.len()];
+            if usable(address) {
+                if step > 0 {
+                    // Those passed over have had their turn: what they leave is shared by all others.
+                    self.cursor.fetch_add(step, Relaxed);
+                }
+                return Some((address.id, address.socket));
+            }
+        }
+        None
+    }
+
+    /// Remembers that the address `id` could not be reached.
+    pub(crate) fn unreachable(&self, id: u32) {
+        let addresses = self.addresses.load();
+        if let Some(address) = addresses.iter().find(|address| address.id == id) {
+            address.shun.strike();
+        }
+    }
+
+    /// All addresses, in the order of the answer.
+    pub(crate) fn sockets(&self) -> Vec<SocketAddr> {
+        self.addresses.load().iter().map(|address| address.socket).collect()
+    }
+
+    /// Takes over what a lookup found. What is known of an address that stays is kept.
+    pub(crate) fn publish(&self, found: &[IpAddr]) {
+        let old = self.addresses.load_full();
+        let address = |socket| {
+            let known = old.iter().find(|address| address.socket == socket).cloned();
+            known.unwrap_or_else(|| Address { id: self.next_id.fetch_add(1, Relaxed), socket, shun: Arc::default() })
+        };
+        let mut new: Vec<Address> = Vec::with_capacity(found.len());
+        for &ip in found {
+            let socket = SocketAddr::new(ip, self.port);
+            if !new.iter().any(|address| address.socket == socket) {
+                new.push(address(socket));
+            }
+        }
+        let same = old.len() == new.len() && new.iter().all(|address| old.iter().any(|other| other.id == address.id));
+        if same {
+            return;
+        }
+        let list: Vec<String> = new.iter().map(|address| address.socket.ip().to_string()).collect();
+        log::info!("`{}` is now {}", self.host, list.join(", "));
+        self.addresses.store(Arc::new(new));
+    }
+
+    /// Waits until a first lookup has come to an end.
+    pub(crate) async fn settled(&self) {
+        // An error would mean that the sender is gone, and it is ours.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
+    /// Begins to look the name up, once. To be called within a Tokio runtime.
+    pub(crate) fn start(self: &Arc<Self>, resolver: &Arc<dyn Resolve>) {
+        let begin = || tokio::spawn(keep_up(Arc::downgrade(self), Arc::clone(resolver))).abort_handle();
+        self.task.get_or_init(begin);
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+/// Looks a name up for as long as somebody uses it. Holds it only between lookups, so that it can end meanwhile.
+async fn keep_up(name: Weak<Name>, resolver: Arc<dyn Resolve>) {
+    let Some(host) = name.upgrade().map(|name| name.host.clone()) else { return };
+    let mut trouble: Option<String> = None;
+    let mut failures = 0;
+    loop {
+        let outcome = look_up(&*resolver, &host, &name).await;
+        let Some(name) = name.upgrade() else { return };
+        let pause = match outcome {
+            Outcome::Fresh(ttl) => {
+                if trouble.take().is_some() {
+                    log::info!("`{host}` can be resolved again");
+                }
+                failures = 0;
+                ttl.clamp(SHORTEST_TTL, LONGEST_TTL)
+            }
+            Outcome::Failed(error) => {
+                if trouble.as_ref() != Some(&error) {
+                    log::warn!("cannot resolve `{host}`: {error}{}", last_good(&name));
+                    trouble = Some(error);
+                }
+                failures += 1;
+                pause_after(failures)
+            }
+        };
+        name.settled.send_replace(true);
+        drop(name);
+        time::sleep(jittered(pause)).await;
+    }
+}
+
+async fn look_up(resolver: &dyn Resolve, host: &str, name: &Weak<Name>) -> Outcome {
+    match time::timeout(LOOKUP_LIMIT, resolver.resolve(host)).await {
+        Ok(Ok(Answer { addresses, ttl })) if !addresses.is_empty() => {
+            if let Some(name) = name.upgrade() {
+                name.publish(&addresses);
+            }
+            Outcome::Fresh(ttl)
+        }
+        Ok(Ok(_)) => Outcome::Failed("the name has no addresses".into()),
+        Ok(Err(error)) => Outcome::Failed(error),
+        Err(_) => Outcome::Failed("the name servers do not answer".into()),
+    }
+}
+
+fn last_good(name: &Name) -> String {
+    match name.sockets().len() {
+        0 => String::new(),
+        1 => "; its last address stays in use".into(),
+        count => format!("; its last {count} addresses stay in use"),
+    }
+}
+
+/// 1 s, 2 s, 4 s … up to 30 s.
+fn pause_after(failures: u32) -> Duration {
+    SHORTEST_TTL.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(LONGEST_PAUSE)
+}
+
+/// Up to a tenth earlier, so that many proxies that began together do not go on asking together.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_TTL)
+}
+
+#[cfg(test)]
+mod tests;
