@@ -120,9 +120,14 @@ impl Socket {
     }
 }
 
-/// Opens the configured addresses, and the socket in the run folder where there is one. The default address may be
+/// Opens the configured addresses, and a socket in the [`run_folder`] where there is one. The default address may be
 /// taken: a second server on a machine runs without it, and says so.
 pub fn bind(settings: &Settings) -> Result<Vec<Socket>, BindError> {
+    let run = if settings.run_socket { run_folder() } else { None };
+    bind_in(settings, run.as_deref())
+}
+
+fn bind_in(settings: &Settings, run: Option<&Path>) -> Result<Vec<Socket>, BindError> {
     let mut sockets = Vec::with_capacity(settings.addresses.len() + 1);
     for address in &settings.addresses {
         let bound = match address {
@@ -139,7 +144,7 @@ pub fn bind(settings: &Settings) -> Result<Vec<Socket>, BindError> {
             Err(error) => return Err(BindError { address: address.clone(), error }),
         }
     }
-    let run = run_folder().map(|folder| folder.join(RUN_SOCKET));
+    let run = run.map(|folder| folder.join(RUN_SOCKET));
     if let Some(path) = run.filter(|path| !settings.addresses.contains(&Address::Unix(path.clone()))) {
         match Socket::unix(&path) {
             Ok(socket) => sockets.push(socket),

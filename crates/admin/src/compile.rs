@@ -12,12 +12,14 @@ use document::{At, Code, Diagnostic, Report, Secret};
 /// Where the admin listener answers, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The addresses as configured; the socket of the run folder comes besides.
+    /// The addresses as configured.
     pub addresses: Vec<Address>,
     /// What requests on addresses that other machines can reach must carry.
     pub token: Option<Secret>,
     /// Whether nobody wrote the addresses, so that the server can do without them.
     pub assumed: bool,
+    /// Whether there is a socket in the run folder besides.
+    pub run_socket: bool,
 }
 
 /// One address of the admin listener.
@@ -64,7 +66,7 @@ pub fn compile(config: &Config, at: &At, report: &mut Report) -> Option<Settings
         None => Some(vec![Address::Tcp(DEFAULT)]),
         Some(list) => addresses(list, config.token.is_some(), &at.key("address"), report),
     };
-    Some(Settings { addresses: addresses?, token: token?, assumed: config.address.is_none() })
+    Some(Settings { addresses: addresses?, token: token?, assumed: config.address.is_none(), run_socket: true })
 }
 
 fn addresses(list: &[String], has_token: bool, at: &At, report: &mut Report) -> Option<Vec<Address>> {

@@ -1,6 +1,6 @@
 //! From the tree to the configuration, section by section, so that a mistake in one hides nothing in another.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use document::{
     At, Code, Diagnostic, Document, Report, nearest,
@@ -11,18 +11,23 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{Config, Route, config::Sections, load::at, names, spell, words::WORDS};
 
+static SECTIONS: LazyLock<Schema> = LazyLock::new(|| schema_for!(Sections));
+static LISTENER: LazyLock<Schema> = LazyLock::new(|| schema_for!(listen::Config));
+static UPSTREAM: LazyLock<Schema> = LazyLock::new(|| schema_for!(upstream::Config));
+static ROUTE: LazyLock<Schema> = LazyLock::new(|| schema_for!(Route));
+
 /// Decodes every section. What is wrong is in the report, and left out.
 pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
     /// Takes nothing, so that what no section claims is unknown.
     #[derive(Deserialize)]
     struct Nothing {}
 
-    document.decode_part::<Nothing>(&At::root(), &schema_for!(Sections), &WORDS, report);
+    document.decode_part::<Nothing>(&At::root(), &SECTIONS, &WORDS, report);
     spell::check_names(document, report);
     let config = Config {
         server: section(document, "server", report),
-        listeners: named(document, "listeners", report),
-        upstreams: named(document, "upstreams", report),
+        listeners: named(document, "listeners", &LISTENER, report),
+        upstreams: named(document, "upstreams", &UPSTREAM, report),
         routes: routes(document, report),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
@@ -56,26 +61,25 @@ fn entries<'d>(document: &'d Document, name: &str, report: &mut Report) -> &'d [
     }
 }
 
-fn named<T: DeserializeOwned + JsonSchema + Default>(
+fn named<T: DeserializeOwned + Default>(
     document: &Document,
     name: &str,
+    schema: &Schema,
     report: &mut Report,
 ) -> BTreeMap<String, T> {
-    let schema = schema_for!(T);
     let decode = |entry: &Entry, report: &mut Report| {
         // What could not be read at all is kept by its name: whoever refers to it is not wrong.
-        let value = document.decode_part(&at(name, &entry.key), &schema, &WORDS, report).unwrap_or_default();
+        let value = document.decode_part(&at(name, &entry.key), schema, &WORDS, report).unwrap_or_default();
         (entry.key.clone(), value)
     };
     entries(document, name, report).iter().map(|entry| decode(entry, report)).collect()
 }
 
 fn routes(document: &Document, report: &mut Report) -> BTreeMap<String, Route> {
-    let schema = schema_for!(Route);
     let defaults = At::root().key("defaults");
     if document.contains(&defaults) {
         // Decoded for its mistakes only: what is right reaches the routes through the tree.
-        route(document, &defaults, &schema, report);
+        route(document, &defaults, report);
     }
     let mut routes = BTreeMap::new();
     for entry in entries(document, "routes", report) {
@@ -83,17 +87,17 @@ fn routes(document: &Document, report: &mut Report) -> BTreeMap<String, Route> {
         if entry.node.as_table().is_none() {
             report.push(not_a_route(&at, &entry.node));
         } else {
-            routes.insert(entry.key.clone(), route(document, &at, &schema, report));
+            routes.insert(entry.key.clone(), route(document, &at, report));
         }
     }
     routes
 }
 
-fn route(document: &Document, at: &At, schema: &Schema, report: &mut Report) -> Route {
+fn route(document: &Document, at: &At, report: &mut Report) -> Route {
     Route {
-        matches: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
-        access: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
-        policies: document.decode_part(at, schema, &WORDS, report).unwrap_or_default(),
+        matches: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
+        access: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
+        policies: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
     }
 }
 

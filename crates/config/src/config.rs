@@ -6,7 +6,7 @@ use document::{Duration, OneOrMany};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::Route;
+use crate::{Route, admin::Config as Admin};
 
 /// The whole configuration, its short forms spelt out and its defaults applied.
 #[derive(Debug, Clone, Default)]
@@ -86,18 +86,6 @@ pub enum Threads {
     Auto,
     /// So many.
     Count(u16),
-}
-
-/// Where operators look: health, readiness, metrics and status.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[schemars(title = "admin")]
-pub struct Admin {
-    /// The address of `/health`, `/ready`, `/metrics` and `/api/v1/status`: `"127.0.0.1:9911"`, `":9911"`, or
-    /// `"unix:/run/maitred/admin.sock"`. Default: none. There is no password, so it should not be one that strangers
-    /// can reach.
-    ///
-    /// Example: `address = "127.0.0.1:9911"`
-    pub address: Option<String>,
 }
 
 impl Threads {

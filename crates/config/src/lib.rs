@@ -29,7 +29,8 @@ mod route;
 mod spell;
 mod words;
 
-pub use config::{Admin, Config, Server, Threads};
+pub use admin::Config as Admin;
+pub use config::{Config, Server, Threads};
 pub use find::{VARIABLE, find};
 pub use fmt::fmt;
 pub use load::{Loaded, load, load_text, load_text_with};

@@ -32,13 +32,30 @@ pub struct Policies {
     ///
     /// Example: `upstream = "users"`
     pub upstream: Option<UpstreamName>,
+    /// Sends the client elsewhere: a location, or a table. A route has exactly one of `upstream`, `redirect` and
+    /// `respond`.
+    ///
+    /// Example: `redirect = "https://new.example.com{path}"`
+    pub redirect: Option<rewrite::RedirectConfig>,
+    /// Answers by itself. A route has exactly one of `upstream`, `redirect` and `respond`.
+    ///
+    /// Example: `respond = { status = 410, body = "gone" }`
+    pub respond: Option<rewrite::RespondConfig>,
     /// What to change in the request before the origin sees it. `false`: nothing.
+    ///
+    /// Example: `request = { rewrite = "/v1{rest}", set = { X-Client-IP = "{client_ip}" }, remove = ["Cookie"] }`
     pub request: Option<Toggle<Request>>,
     /// What to change in the answer before the client sees it. `false`: nothing.
+    ///
+    /// Example: `response = { remove = ["Server", "X-Powered-By"] }`
     pub response: Option<Toggle<transform::ResponseConfig>>,
-    /// Which web pages of other origins may call. `false`: none.
+    /// Which web pages of other origins may call (CORS). `false`: none.
+    ///
+    /// Example: `cors = { origins = ["https://app.example.com"], credentials = true }`
     pub cors: Option<Toggle<cors::Config>>,
-    /// Headers that tell browsers to be careful. `false`: none.
+    /// Headers that tell browsers to be careful: `true` for all, or a table. `false`: none.
+    ///
+    /// Example: `security_headers = true`
     pub security_headers: Option<Toggle<transform::SecurityConfig>>,
     /// How long the origin may take to begin its answer, retries included. `false`: as long as it likes. Default
     /// `"30s"`.
@@ -67,6 +84,26 @@ pub struct Policies {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[schemars(title = "request")]
 pub struct Request {
+    /// The path that the origin is asked for, which begins with a slash. Placeholders are filled in: `{path}` is the
+    /// normalised path that the client asked for, `{rest}` what the `*` of the route's path stands for with its leading
+    /// slash, `{id}` a segment that the route's path names. Default: the normalised path as it is.
+    ///
+    /// Example: `rewrite = "/v1{rest}"`
+    pub rewrite: Option<String>,
+    /// Query parameters to change.
+    ///
+    /// Example: `query = { set = { v = "2" }, remove = ["debug"] }`
+    pub query: Option<rewrite::QueryConfig>,
+    /// The `Host` that the origin sees: `"keep"`, the client's; `"upstream"`, that of the backend's URL; or a host of
+    /// its own. Default `"keep"`.
+    ///
+    /// Example: `host = "upstream"`
+    pub host: Option<String>,
+    /// Whether the origin is also sent `Forwarded` (RFC 7239), beside the `X-Forwarded-*` fields that it always gets.
+    /// Default `false`.
+    ///
+    /// Example: `forwarded = true`
+    pub forwarded: Option<bool>,
     /// Header fields to set: they take the place of every field of that name. A value whose placeholders come out empty
     /// removes the field.
     ///

@@ -11,19 +11,58 @@ fn report(text: &str) -> String {
 
 #[test]
 fn the_sample_of_an_unknown_key() {
-    assert_snapshot!(report("listen = ':80'\n\n\n\n[upstreams.users]\nbackends = 'http://a'\nretires = 2\n"), @r"");
+    assert_snapshot!(report("listen = ':80'\n\n\n\n[upstreams.users]\nbackends = 'http://a'\nretires = 2\n"), @r###"
+    error[E0102]: unknown key `retires` in `upstreams.users`
+     --> maitred.toml:7:1
+      |
+    7 | retires = 2
+      | ^^^^^^^ not a key of an upstream
+      |
+    help: a key with a similar name exists
+      |
+    7 - retires = 2
+    7 + retries = 2
+      |
+    "###);
 }
 
 #[test]
 fn the_sample_of_an_upstream_that_does_not_exist() {
     let text = "listen = ':80'\n\n\n\n[upstreams.users]\nbackends = 'http://a'\n\n\n\n\n\n\n\n[routes.users]\nupstream = \"usres\"\n";
-    assert_snapshot!(report(text), @r"");
+    assert_snapshot!(report(text), @r###"
+    error[E0201]: route `users` sends traffic to an upstream that does not exist
+      --> maitred.toml:15:12
+       |
+     5 | [upstreams.users]
+       |            ----- a similar name is defined here
+    ...
+    15 | upstream = "usres"
+       |            ^^^^^^^ no upstream is named `usres`
+       |
+    help: did you mean `users`?
+       |
+    15 - upstream = "usres"
+    15 + upstream = "users"
+       |
+    "###);
 }
 
 #[test]
 fn the_sample_of_a_missing_unit() {
     let text = format!("listen = ':80'\n{}[routes.a]\ntimeout  = 30000\n", "\n".repeat(26));
-    assert_snapshot!(report(&text), @r"");
+    assert_snapshot!(report(&text), @r###"
+    error[E0104]: a duration needs a unit
+      --> maitred.toml:29:12
+       |
+    29 | timeout  = 30000
+       |            ^^^^^ expected a duration such as "30s", found the integer 30000
+       |
+    help: if this was meant as milliseconds, write
+       |
+    29 - timeout  = 30000
+    29 + timeout  = "30s"
+       |
+    "###);
 }
 
 #[test]
@@ -41,7 +80,26 @@ fn a_name_in_two_files_shows_both() {
     let loaded = config::load(&folder.path().join("maitred.toml"));
     assert_eq!(loaded.files.len(), 2);
     let text = loaded.render(false).replace(folder.path().to_str().unwrap(), "");
-    assert_snapshot!(text, @r"");
+    assert_snapshot!(text, @r###"
+    error[E0601]: cannot read `/missing.toml`
+     --> /maitred.toml:2:29
+      |
+    2 | include = ['conf.d/*.toml', 'missing.toml']
+      |                             ^^^^^^^^^^^^^^ No such file or directory (os error 2)
+
+    error[E0202]: `upstreams.users` is defined twice
+     --> /conf.d/users.toml:1:12
+      |
+    1 | [upstreams.users]
+      |            ^^^^^ defined again here…
+      |
+     ::: /maitred.toml:3:12
+      |
+    3 | [upstreams.users]
+      |            ----- …after it was defined here
+      |
+      = help: delete one of them, or give one of them another name
+    "###);
 }
 
 #[test]
@@ -68,26 +126,209 @@ orders = "http://localhost:3000"
 "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
 "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
 "#;
-    assert_snapshot!(report(text), @r"");
+    assert_snapshot!(report(text), @r###"
+    error[E0108]: invalid value for `threads` in `server`
+     --> maitred.toml:3:11
+      |
+    3 | threads = 0
+      |           ^ expected "auto" or a number from 1 to 1024, found 0
+
+    error[E0104]: a duration needs a unit
+     --> maitred.toml:4:16
+      |
+    4 | grace_period = 30
+      |                ^^ expected a duration such as "30s", found the integer 30
+      |
+    help: if this was meant as seconds, write
+      |
+    4 - grace_period = 30
+    4 + grace_period = "30s"
+      |
+
+    error[E0105]: `HTTP_main` is not a name for a listener
+     --> maitred.toml:6:12
+      |
+    6 | [listeners.HTTP_main]
+      |            ^^^^^^^^^ names are made of a-z, 0-9 and `-`
+      |
+    help: this would be a name
+      |
+    6 - [listeners.HTTP_main]
+    6 + [listeners.http-main]
+      |
+
+    error[E0102]: unknown key `addres` in `listeners.HTTP_main`
+     --> maitred.toml:7:1
+      |
+    7 | addres = ":80"
+      | ^^^^^^ not a key of a listener
+      |
+    help: a key with a similar name exists
+      |
+    7 | address = ":80"
+      |       +
+
+    error[E0102]: unknown section `auth`
+     --> maitred.toml:9:2
+      |
+    9 | [auth.customers]
+      |  ^^^^ not known yet
+      |
+      = help: `auth` comes with a later release of maitred; this one would not do what it says
+
+    error[E0108]: invalid value for `timeout` in `defaults`
+      --> maitred.toml:13:11
+       |
+    13 | timeout = "soon"
+       |           ^^^^^^ expected a duration such as "30s", "5m" or "250ms", found "soon"
+
+    error[E0102]: unknown key `auth` in `defaults`
+      --> maitred.toml:14:1
+       |
+    14 | auth = "customers"
+       | ^^^^ not known yet
+       |
+       = help: `auth` comes with a later release of maitred; this one would not do what it says
+
+    error[E0101]: wrong type for the route `orders`
+      --> maitred.toml:17:10
+       |
+    17 | orders = "http://localhost:3000"
+       |          ^^^^^^^^^^^^^^^^^^^^^^^ expected a table, found a string
+       |
+       = help: only a key that is a path may have an upstream for its value: `"/users/*" = "users"`
+
+    error[E0201]: route `/a` sends traffic to an upstream that does not exist
+      --> maitred.toml:18:8
+       |
+    18 | "/a" = "nowhere"
+       |        ^^^^^^^^^ no upstream is named `nowhere`
+       |
+       = help: define it as `[upstreams.nowhere]`, or write a URL in its place
+
+    error[E0107]: the path of the route `/b` is given twice
+      --> maitred.toml:19:10
+       |
+    19 | "/b" = { path = "/c", upstream = "localhost:3000" }
+       | ----     ^^^^ a second path
+       | |
+       | the key is what the route matches
+       |
+       = help: delete `path`, or give the route a name and write what it matches inside
+
+    error[E0201]: route `/b` sends traffic to an upstream that does not exist
+      --> maitred.toml:19:34
+       |
+    19 | "/b" = { path = "/c", upstream = "localhost:3000" }
+       |                                  ^^^^^^^^^^^^^^^^ no upstream is named `localhost:3000`
+       |
+    help: a URL begins with its scheme
+       |
+    19 | "/b" = { path = "/c", upstream = "http://localhost:3000" }
+       |                                   +++++++
+
+    error[E0602]: the environment variable `UNSET` is not set
+      --> maitred.toml:20:22
+       |
+    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
+       |                      ^^^^^^^^ nothing to put here
+       |
+       = help: set `UNSET`, or give a default: `${UNSET:-…}`
+
+    error[E0104]: a size needs a unit
+      --> maitred.toml:20:44
+       |
+    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
+       |                                            ^^^^^^^ expected a size such as "64KiB", found the integer 5000000
+       |
+    help: if this was meant as bytes, write
+       |
+    20 - "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
+    20 + "/c" = { upstream = "${UNSET}", max_body = "5000000B", cors = { allowedOrigins = "*" } }
+       |
+
+    error[E0102]: unknown key `allowedOrigins` in `routes."/c".cors`
+      --> maitred.toml:20:62
+       |
+    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
+       |                                                              ^^^^^^^^^^^^^^ not a key of `cors`
+       |
+    help: here this is called
+       |
+    20 - "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
+    20 + "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { origins = "*" } }
+       |
+
+    error[E0102]: unknown key `limit` in `routes."/d"`
+      --> maitred.toml:21:10
+       |
+    21 | "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
+       |          ^^^^^ not known yet
+       |
+       = help: `limit` comes with a later release of maitred; this one would not do what it says
+
+    error[E0102]: unknown key `proxy_pass` in `routes."/d"`
+      --> maitred.toml:21:34
+       |
+    21 | "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
+       |                                  ^^^^^^^^^^ not a key of a route
+       |
+    help: here this is called
+       |
+    21 - "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
+    21 + "/d" = { limit = "100/m per ip", upstream = "http://x" }
+       |
+    "###);
 }
 
 #[test]
 fn what_many_routes_inherit_is_wrong_once() {
     let text = "listen = ':80'\n[defaults]\nmax_url = 5\n[routes]\n'/a' = 'http://a'\n'/b' = 'http://b'\n";
-    assert_snapshot!(report(text), @r"");
+    assert_snapshot!(report(text), @r###"
+    error[E0104]: a size needs a unit
+     --> maitred.toml:3:11
+      |
+    3 | max_url = 5
+      |           ^ expected a size such as "64KiB", found the integer 5
+      |
+    help: if this was meant as bytes, write
+      |
+    3 - max_url = 5
+    3 + max_url = "5B"
+      |
+    "###);
 }
 
 #[test]
 fn the_listener_of_the_short_form_is_defined_once() {
-    assert_snapshot!(report("listen = ':80'\n[listeners.http]\naddress = ':81'\n"), @r"");
+    assert_snapshot!(report("listen = ':80'\n[listeners.http]\naddress = ':81'\n"), @r###"
+    error[E0202]: the listener `http` is defined twice
+     --> maitred.toml:1:1
+      |
+    1 | listen = ':80'
+      | ^^^^^^ `listen` is short for the listener `http`…
+    2 | [listeners.http]
+      |            ---- …which is defined here
+      |
+      = help: give the address to one of them only
+    "###);
 }
 
 #[test]
 fn a_file_without_a_listener_is_refused() {
-    assert_snapshot!(report("[routes]\n'/*' = 'http://a'\n"), @r"");
+    assert_snapshot!(report("[routes]\n'/*' = 'http://a'\n"), @r###"
+    error[E0106]: no listener is defined
+     |
+     = note: without a listener no connection is accepted
+     = help: add `listen = ":8080"` above the first section
+    "###);
 }
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    assert_snapshot!(config::load(Path::new("/nowhere/maitred.toml")).render(false), @r"");
+    assert_snapshot!(config::load(Path::new("/nowhere/maitred.toml")).render(false), @r###"
+    error[E0601]: cannot read `/nowhere/maitred.toml`
+     |
+     = note: No such file or directory (os error 2)
+    "###);
 }

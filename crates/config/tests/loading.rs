@@ -1,5 +1,7 @@
 //! What a file means: short forms, defaults, includes, and that damage never makes it panic.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 
 use document::{Duration, Size, Toggle};

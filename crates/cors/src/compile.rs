@@ -102,7 +102,7 @@ fn origin(text: &str, at: &At, report: &mut Report) -> Option<Origin> {
         report.push(
             Diagnostic::new(Code::E0108, format!("`{text}` is not an origin"))
                 .label(at, "expected a scheme and a host")
-                .help("write for example \"https://app.example.com\", \"https://*.example.com\" or \"http://localhost:3000\""),
+                .help("write for example \"https://app.example.com\" or \"https://*.example.com\""),
         );
         return None;
     };
@@ -165,7 +165,7 @@ fn everyone_with_credentials(config: &Config, origins: &Origins, at: &At, report
             Diagnostic::new(Code::E0107, "every origin may call, with credentials")
                 .label(at.key("credentials"), "cookies are sent along…")
                 .label(at.key("origins").index(index.unwrap_or(0)), "…for every web site that somebody visits")
-                .note("any page could then act as the person who looks at it; browsers refuse `*` with credentials for that reason")
+                .note("any page could then act as the person who looks at it, and so browsers refuse `*` with credentials")
                 .help("list the origins that you trust, or delete `credentials`"),
         );
     }

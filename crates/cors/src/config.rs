@@ -14,8 +14,9 @@ use serde::Deserialize;
 #[schemars(title = "cors")]
 pub struct Config {
     /// The web origins that may call: exact (`"https://app.example.com"`), with any subdomains
-    /// (`"https://*.example.com"`), as a regular expression for the whole origin (`"~https://pr-[0-9]+\\.example\\.com"`),
-    /// `"*"` for every one, or `"null"` for sandboxed pages and local files, which anybody can pretend to be.
+    /// (`"https://*.example.com"`), as a regular expression for the whole origin
+    /// (`"~https://pr-[0-9]+\\.example\\.com"`), `"*"` for every one, or `"null"` for sandboxed pages and local files,
+    /// which anybody can pretend to be.
     ///
     /// Required. Example: `origins = ["https://app.example.com", "https://*.example.org"]`.
     pub origins: Option<OneOrMany<String>>,
@@ -43,8 +44,8 @@ pub struct Config {
     /// Default: `false`. Example: `credentials = true`.
     pub credentials: Option<bool>,
 
-    /// For how long a browser may remember the answer to a preflight, in whole seconds. Chromium remembers for two hours
-    /// at most, Firefox for a day.
+    /// For how long a browser may remember the answer to a preflight, in whole seconds. Chromium remembers for two
+    /// hours at most, Firefox for a day.
     ///
     /// Default: not sent, which browsers take for 5 seconds. Example: `max_age = "10m"`.
     pub max_age: Option<Duration>,

@@ -1,7 +1,7 @@
 //! Which origins may call, and the answer to their preflight.
 //!
-//! Browsers ask before a page of one origin may use another (CORS, part of the Fetch standard). [`Cors`] answers them at
-//! the edge: as [`Admit`](filter::Admit) it answers the preflight, as [`Amend`](filter::Amend) it permits the actual
+//! Browsers ask before a page of one origin may use another (CORS, part of the Fetch standard). [`Cors`] answers them
+//! at the edge: as [`Admit`](filter::Admit) it answers the preflight, as [`Amend`](filter::Amend) it permits the actual
 //! answers, errors included.
 //!
 //! ```

@@ -65,6 +65,7 @@ impl Document {
                 Ok(value) => {
                     unknown(at, walk.unknown.take(), schema, vocabulary, report);
                     self.secrets(at, walk.secrets.take(), report);
+                    walk.refused.take().iter().for_each(|path| report.damaged(below(at, path)));
                     return Some(value);
                 }
                 Err(error) => error,
@@ -130,6 +131,8 @@ fn unknown(at: &At, paths: Vec<Vec<String>>, schema: &Schema, vocabulary: &Vocab
         let Some((key, table)) = path.split_last() else { continue };
         let known = schema::keys(schema.as_value(), table);
         if !known.contains(key) {
+            // What was meant by it may be what is then missing.
+            report.damaged(below(at, table));
             report.push(unknown_key(&below(at, &path), &known, vocabulary));
         }
     }

@@ -82,15 +82,6 @@ impl Template {
         self
     }
 
-    /// Whether a placeholder stands for something that the client chose freely and the normalised path does not
-    /// vouch for: a header, a cookie or the query.
-    pub fn is_foreign(&self) -> bool {
-        let foreign = |piece: &Piece| {
-            matches!(piece, Piece::Header(_) | Piece::Cookie(_) | Piece::Query | Piece::QueryParameter(_))
-        };
-        self.pieces.iter().any(foreign)
-    }
-
     /// Appends the text to `out`, every value as it stands.
     pub fn render(&self, view: &View<'_>, out: &mut String) {
         self.render_as(Escape::Nothing, view, out);

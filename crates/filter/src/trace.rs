@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::HeaderValue;
 
-/// The place of one request in a trace: the trace's id, the id of our own span in it, and whether the trace is recorded.
+/// The place of one request in a trace: the trace's id, the id of our own span in it, and whether it is recorded.
 ///
 /// The caller's `traceparent` is read strictly; one that breaks the rules is as if there were none, and a new trace
 /// begins. Each attempt sent to an upstream has a span id of its own, made with [`child`](Trace::child).

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     sync::Arc,
     time::{Duration, Instant},
@@ -121,9 +121,12 @@ impl Arrival {
     }
 }
 
-/// An IPv4 address that came through an IPv6 socket, as IPv4.
+/// An IPv4 address that came through an IPv6 socket, as IPv4; any other as it is.
 fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => (ip, address.port()).into(),
+        IpAddr::V6(_) => address,
+    }
 }
 
 impl<S: Serve> Doorkeeper<S> {
@@ -209,6 +212,10 @@ impl<S: Serve> Doorkeeper<S> {
 async fn handshake(tls: &Tls, wire: Wire, connection: &Connection) -> Option<(Secure, TlsFacts)> {
     let result = timeout(connection.listener.timeouts.header, Secure::accept(&tls.acceptor, wire)).await;
     let (version, outcome, done) = match result {
+        // ALPN refuses a client that offers only what we do not speak; this one offered nothing, which means HTTP/1.
+        Ok(Ok((secure, facts))) if !connection.listener.h1 && !secure.is_h2() => {
+            (Some(facts.version), Handshake::Failed, None)
+        }
         Ok(Ok((secure, facts))) => (Some(facts.version), Handshake::Ok, Some((secure, facts))),
         Ok(Err(error)) => {
             log::debug!("TLS handshake with {:?} failed: {error}", connection.peer);

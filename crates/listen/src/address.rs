@@ -23,8 +23,10 @@ pub enum Address {
 pub struct NotAnAddress {
     /// What is wrong, in a few words.
     pub problem: String,
-    /// How to mend it.
+    /// How to mend it, in words.
     pub help: String,
+    /// What was probably meant.
+    pub instead: Option<String>,
 }
 
 /// The longest path of a unix socket: `sun_path` of unix(7), less its final NUL.
@@ -72,47 +74,57 @@ impl FromStr for Address {
     type Err = NotAnAddress;
 
     fn from_str(text: &str) -> Result<Self, NotAnAddress> {
-        let wrong = |problem: &str, help: String| NotAnAddress { problem: problem.into(), help };
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path.len() {
-                0 => Err(wrong("the path is missing", "write `unix:/run/app.sock`".into())),
-                1..=LONGEST_PATH => Ok(Self::Unix(path.into())),
-                length => {
-                    let help = "choose a shorter one, for example under `/run`".into();
-                    Err(wrong(
-                        &format!("a socket's path has at most {LONGEST_PATH} bytes, this one has {length}"),
-                        help,
-                    ))
-                }
-            };
+            return unix(path);
         }
         if let Ok(address) = text.parse() {
             return Ok(Self::Ip(address));
         }
         if text.parse::<IpAddr>().is_ok() {
             let ip = if text.contains(':') { format!("[{text}]") } else { text.into() };
-            return Err(wrong("the port is missing", format!("write `{ip}:8080`")));
+            return Err(meant("the port is missing", format!("{ip}:8080")));
         }
         let Some((host, port)) = text.rsplit_once(':') else {
-            let port = text.parse::<u16>().unwrap_or(8080);
-            return Err(wrong(
-                "not an address",
-                format!("write `:{port}`, `127.0.0.1:{port}` or `unix:/run/app.sock`"),
-            ));
+            return Err(match text.parse::<u16>() {
+                Ok(port) => meant("a port alone is not an address", format!(":{port}")),
+                Err(_) => NotAnAddress {
+                    problem: "neither an address with a port nor a unix socket".into(),
+                    help: "write `:8080`, `127.0.0.1:8080` or `unix:/run/app.sock`".into(),
+                    instead: None,
+                },
+            });
         };
         let Ok(port) = port.parse::<u16>() else {
-            return Err(wrong("the port is not a number from 0 to 65535", format!("write `{host}:8080`")));
+            return Err(meant("the port is not a number from 0 to 65535", format!("{host}:8080")));
         };
         match host {
             "" => Ok(Self::Any(port)),
-            "*" => Err(wrong("`*` is not an address", format!("write `:{port}` for every address of this machine"))),
-            "localhost" => Err(wrong("a name is not an address", format!("write `127.0.0.1:{port}`"))),
-            _ => Err(wrong(
-                "this is neither an IPv4 address nor an IPv6 address in brackets",
-                format!("write `:{port}`, `127.0.0.1:{port}` or `[::1]:{port}`"),
-            )),
+            "*" => Err(meant("every address of this machine is written without the `*`", format!(":{port}"))),
+            "localhost" => Err(meant("a name is not an address", format!("127.0.0.1:{port}"))),
+            _ => Err(NotAnAddress {
+                problem: "neither an IPv4 address nor an IPv6 address in brackets".into(),
+                help: format!("write `:{port}`, `127.0.0.1:{port}` or `[::1]:{port}`"),
+                instead: None,
+            }),
         }
     }
+}
+
+fn unix(path: &str) -> Result<Address, NotAnAddress> {
+    match path.len() {
+        0 => Err(meant("the path is missing", "unix:/run/app.sock".into())),
+        1..=LONGEST_PATH => Ok(Address::Unix(path.into())),
+        length => Err(NotAnAddress {
+            problem: format!("a socket's path has at most {LONGEST_PATH} bytes, this one has {length}"),
+            help: "choose a shorter one, for example under `/run`".into(),
+            instead: None,
+        }),
+    }
+}
+
+/// A mistake with an obvious remedy.
+fn meant(problem: &str, instead: String) -> NotAnAddress {
+    NotAnAddress { problem: problem.into(), help: "write".into(), instead: Some(instead) }
 }
 
 impl fmt::Display for Address {

@@ -7,7 +7,7 @@ use tls::{Alpn, Certificates, Store};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
-    Address, Config, Listener, Networks, Protocol, Redirect, Timeouts, TimeoutsConfig,
+    Address, Config, Listener, Networks, NotAnAddress, Protocol, Redirect, Timeouts, TimeoutsConfig,
     listener::{Tls, Trusted},
     networks,
 };
@@ -79,14 +79,19 @@ fn addresses(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) 
         report.push(problem.label(at.name(), "nobody can connect to it").help("write `address = \":8080\"`"));
         return None;
     }
-    let read = |(index, text): (usize, &String)| match text.parse() {
-        Ok(address) => Some(address),
-        Err(wrong) => {
-            let wrong: crate::address::NotAnAddress = wrong;
-            let problem = Diagnostic::new(Code::E0108, format!("`{text}` is not an address to listen on"));
-            report.push(problem.label(at.key("address").index(index), wrong.problem).help(wrong.help));
-            None
-        }
+    let read = |(index, text): (usize, &String)| {
+        let wrong: NotAnAddress = match text.parse() {
+            Ok(address) => return Some(address),
+            Err(wrong) => wrong,
+        };
+        let place = at.key("address").index(index);
+        let problem = Diagnostic::new(Code::E0108, format!("`{text}` is not an address to listen on"));
+        let problem = problem.label(&place, wrong.problem).help(wrong.help);
+        report.push(match wrong.instead {
+            Some(instead) => problem.patch(place, format!("{instead:?}")),
+            None => problem,
+        });
+        None
     };
     let read: Vec<Option<Address>> = written.iter().enumerate().map(read).collect();
     read.into_iter().collect()
@@ -131,10 +136,19 @@ fn trusted(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) ->
     for (index, text) in written.iter().enumerate().filter(|(_, text)| *text != "unix") {
         match networks::parse(text) {
             Ok(network) => found.push(network),
-            Err(help) => {
+            Err(meant) => {
                 good = false;
+                let place = at.index(index);
                 let problem = Diagnostic::new(Code::E0108, format!("`{text}` is not a network"));
-                report.push(problem.label(at.index(index), "neither a network, an address nor `unix`").help(help));
+                report.push(match meant {
+                    Some(network) => problem
+                        .label(&place, "an address within a network")
+                        .help("the network of that length is")
+                        .patch(place, format!("\"{network}\"")),
+                    None => problem
+                        .label(place, "neither a network, an address nor `unix`")
+                        .help("write a network such as `10.0.0.0/8`, or an address"),
+                });
             }
         }
     }

@@ -42,7 +42,8 @@ pub trait Serve: Send + Sync + 'static {
     /// to be waited for then. A panic ends this connection only.
     async fn serve(self: Arc<Self>, accepted: Accepted, shutdown: ShutdownWatch);
 
-    /// A connection that was closed without being served, to be counted and logged: the listener was full.
+    /// A connection that is closed without being served, to be counted and logged: the listener is full. Called
+    /// between two accepts, so it must not wait for anything.
     fn turned_away(&self, connection: &Connection, reason: Reason) {
         let _ = (connection, reason);
     }

@@ -15,7 +15,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Where it listens, at least one address.
     pub addresses: Vec<Address>,
-    /// Whether HTTP/1 is spoken.
+    /// Whether HTTP/1 is spoken. With TLS this is seen to before a connection is served; in plaintext whoever serves it
+    /// must.
     pub h1: bool,
     /// Whether HTTP/2 is offered in the TLS handshake.
     pub h2: bool,

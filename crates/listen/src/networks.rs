@@ -51,14 +51,14 @@ fn merge<N: Ord + Copy>(mut ranges: Vec<(N, N)>) -> Box<[(N, N)]> {
     ranges.into()
 }
 
-/// A network (`10.0.0.0/8`), or an address that stands for itself; the error says how to mend it.
-pub(crate) fn parse(text: &str) -> Result<IpNet, String> {
+/// A network (`10.0.0.0/8`), or an address that stands for itself; the error is what was probably meant.
+pub(crate) fn parse(text: &str) -> Result<IpNet, Option<IpNet>> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
-    let network: IpNet = text.parse().map_err(|_| "write a network such as `10.0.0.0/8` or an address".to_owned())?;
+    let network: IpNet = text.parse().map_err(|_| None)?;
     let trunc = network.trunc();
-    if trunc == network { Ok(network) } else { Err(format!("the network of that length is `{trunc}`")) }
+    if trunc == network { Ok(network) } else { Err(Some(trunc)) }
 }
 
 #[cfg(test)]

@@ -41,6 +41,11 @@ impl Secure {
         Ok((Self { tls, digest, protocol }, facts))
     }
 
+    /// Whether the two agreed on HTTP/2.
+    pub(crate) fn is_h2(&self) -> bool {
+        matches!(self.protocol, Some(ALPN::H2))
+    }
+
     fn wire(&self) -> &Wire {
         self.tls.get_ref().0
     }

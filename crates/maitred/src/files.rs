@@ -7,22 +7,17 @@ use std::{
 
 use crate::{cli::Global, exit::Failure};
 
-/// Where the file is looked for, in this order.
-pub const PLACES: [&str; 2] = ["maitred.toml", "/etc/maitred/maitred.toml"];
-
 /// The file that `--config`, `$MAITRED_CONFIG` or the usual places name; `None` where there is none at all.
 pub fn look(global: &Global) -> Option<PathBuf> {
-    let told = global.config.clone().or_else(|| std::env::var_os("MAITRED_CONFIG").map(PathBuf::from));
-    told.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.exists()))
+    config::find(global.config.as_deref()).ok()
 }
 
 /// The file, or a failure that lists the places.
 pub fn find(global: &Global) -> Result<PathBuf, Failure> {
-    look(global).ok_or_else(|| {
-        Failure::invalid(format!(
-            "no configuration file: looked at --config, $MAITRED_CONFIG, ./{}, {}\nhint: maitred init writes one",
-            PLACES[0], PLACES[1]
-        ))
+    config::find(global.config.as_deref()).map_err(|places| {
+        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+        let places = places.join(", ");
+        Failure::invalid(format!("no configuration file: looked at {places}\nhint: maitred init writes one"))
     })
 }
 

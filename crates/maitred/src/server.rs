@@ -9,6 +9,8 @@ use std::{
 
 use admin::{Admin, Phase};
 use listen::{Bound, Listeners};
+use parking_lot::Mutex;
+use pingora_core::server::Fds;
 use proxy::{Front, Options};
 use snapshot::{Live, State};
 use telemetry::AccessLog;
@@ -108,7 +110,7 @@ impl Server {
         let unresolved = self.state.upstreams.first_resolution(FIRST_RESOLUTION).await;
 
         let front = Front::new(self.live.clone(), &Options { threads: self.threads, pool_size: POOL_SIZE });
-        let listeners = Listeners::new(shutdown, Some(Arc::default()));
+        let listeners = Listeners::new(shutdown, Some(Arc::new(Mutex::new(Fds::new()))));
         for bound in bound {
             let listener = bound.listener().clone();
             let meters = self.state.metrics.listener(&listener.name);

@@ -10,6 +10,6 @@ pub(crate) fn admit(route: &Route, request: &View<'_>) -> Result<(), Reply> {
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
-        Destination::Upstream(_) => Ok(()),
+        Destination::Upstream(_) => route.rewrite.admit(request),
     }
 }

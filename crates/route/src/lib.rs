@@ -5,8 +5,8 @@
 //! why, in words.
 //!
 //! ```
-//! use maitred_document::{At, Report};
-//! use maitred_filter::{Captures, Client, View};
+//! use document::{At, Report};
+//! use filter::{Captures, Client, View};
 //! use maitred_route::{Match, RouteId, Table, normalise};
 //!
 //! let users = Match::from_key("/users/*");

@@ -151,7 +151,7 @@ impl Site<'_> {
             rewrite: rewrite?,
             host: host?,
             destination: destination?,
-            forwarding: transform::Forwarding { forwarded: false },
+            forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true) },
             request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,

@@ -23,7 +23,7 @@ fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
     let path = route.matches.path.as_deref().unwrap_or("");
     let words = name.split(['-', '/', '_', '.']).chain(path.split(['/', '-', '_', '.']));
     let Some(word) = words.map(str::to_ascii_lowercase).find(|word| STAFF.contains(&word.as_str())) else { return };
-    let restricted = route.matches.listener.is_some() || !route.matches.header.is_empty();
+    let restricted = route.matches.listener.is_some() || route.matches.header.is_some();
     if restricted || route.policies.respond.is_some() || route.policies.redirect.is_some() {
         return;
     }
@@ -48,7 +48,7 @@ fn uncovered_hosts(route: &Route, listeners: &[Arc<Listener>], at: &At, report: 
     }
     for (index, host) in hosts.iter().enumerate() {
         let probe = host.replacen('*', "any", 1).to_ascii_lowercase();
-        if !stores.iter().any(|store| store.covers(&probe)) {
+        if !stores.iter().any(|store| store.certificates().covers(&probe)) {
             let message = format!("no certificate covers the host `{host}`");
             report.push(
                 Diagnostic::new(Code::W0401, message)

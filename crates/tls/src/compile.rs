@@ -107,11 +107,12 @@ impl Loader<'_> {
         let at = self.at.key("key");
         let sections = self.read(file, &at)?;
         let Some(key) = sections.key else {
-            self.report.push(
-                Diagnostic::new(Code::E0401, format!("`{file}` holds no private key"))
-                    .label(&at, "no `PRIVATE KEY`, `RSA PRIVATE KEY` or `EC PRIVATE KEY` section")
-                    .note(format!("it holds {} certificates", sections.certificates.len())),
-            );
+            let problem = Diagnostic::new(Code::E0401, format!("`{file}` holds no private key"))
+                .label(&at, "no `PRIVATE KEY`, `RSA PRIVATE KEY` or `EC PRIVATE KEY` section");
+            self.report.push(match sections.certificates.is_empty() {
+                true => problem,
+                false => problem.help("it holds a certificate: perhaps `cert` and `key` are the wrong way round"),
+            });
             return None;
         };
         self.warn_when_open(file, &at);

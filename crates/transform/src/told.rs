@@ -1,8 +1,8 @@
 //! What the proxies before us tell of the client: address, scheme, host and port.
 //!
 //! Ask only where the connection's peer is trusted. Of several values the last counts, because the nearest proxy wrote
-//! it; a client may have put anything before. `X-Forwarded-*` wins over `Forwarded` (RFC 7239), which counts where there
-//! is no field of the older kind.
+//! it; a client may have put anything before. `X-Forwarded-*` wins over `Forwarded` (RFC 7239), which counts where
+//! there is no field of the older kind.
 
 use std::net::{IpAddr, SocketAddr};
 

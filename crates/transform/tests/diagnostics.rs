@@ -64,13 +64,13 @@ error[E0108]: `*` does not say which headers to remove
 #[test]
 fn placeholders_that_mean_nothing() {
     assert_snapshot!(complaint("[request.set]\nX-Id = [\"{id}\", \"{ids}\"]\n"), @r##"
- error[E0109]: there is no placeholder `{ids}`
-  --> maitred.toml:2:17
-   |
- 2 | X-Id = ["{id}", "{ids}"]
+error[E0109]: there is no placeholder `{ids}`
+ --> maitred.toml:2:17
+  |
+2 | X-Id = ["{id}", "{ids}"]
   |                 ^^^^^^^
-   |
-   = help: this place may use `{id}`, `{scheme}`, `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
+  |
+  = help: this place may use `{id}`, `{scheme}`, `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
 "##);
 }
 
@@ -102,7 +102,13 @@ error[E0107]: the header `x-a` is given twice, as `X-A` and as `x-a`
 
 #[test]
 fn security() {
-    let text = "[security_headers]\ncsp = \"\"\"\ndefault-src 'self';\nimg-src *\n\"\"\"\nhsts = { preload = true, max_age = \"30d\" }\n";
+    let text = r#"[security_headers]
+csp = """
+default-src 'self';
+img-src *
+"""
+hsts = { preload = true, max_age = "30d" }
+"#;
     assert_snapshot!(complaint(text), @r##"
 error[E0108]: this cannot be sent as `Content-Security-Policy`
  --> maitred.toml:2:7

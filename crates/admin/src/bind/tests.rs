@@ -56,11 +56,18 @@ fn the_run_folder_is_the_first_that_can_be_written() {
 fn an_address_in_use_is_fatal_only_when_somebody_wrote_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addresses = vec![Address::Tcp(taken.local_addr().unwrap())];
-    let written = Settings { addresses, token: None, assumed: false };
-    let error = bind(&written).unwrap_err();
+    let written = Settings { addresses, token: None, assumed: false, run_socket: false };
+    let error = bind_in(&written, None).unwrap_err();
     assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
-    let assumed = bind(&Settings { assumed: true, ..written }).unwrap();
-    assert!(assumed.iter().all(|socket| matches!(socket.address, Address::Unix(_))));
+    let folder = tempfile::tempdir().unwrap();
+    let assumed = bind_in(&Settings { assumed: true, ..written }, Some(folder.path())).unwrap();
+    let addresses: Vec<_> = assumed.iter().map(|socket| socket.address.clone()).collect();
+    assert_eq!(addresses, [Address::Unix(folder.path().join("admin.sock"))]);
+    let second = bind_in(
+        &Settings { addresses: Vec::new(), token: None, assumed: false, run_socket: false },
+        Some(folder.path()),
+    );
+    assert!(second.unwrap().is_empty(), "the first server keeps the socket of the run folder");
 }
 
 #[test]

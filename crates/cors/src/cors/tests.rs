@@ -178,7 +178,8 @@ fn two_origins_are_none() {
 
 #[test]
 fn origins_match_whole() {
-    let json = r#"{ "origins": ["https://b.test", "https://app.example.com", "https://*.example.org:8443", "~https://pr-[0-9]+\\.example\\.net", "null"] }"#;
+    let json = r#"{ "origins": ["https://b.test", "https://app.example.com", "https://*.example.org:8443",
+        "~https://pr-[0-9]+\\.example\\.net", "null"] }"#;
     let cors = cors(json);
     for known in [
         APP,

@@ -20,6 +20,8 @@ pub(super) struct Walk {
     pub unknown: RefCell<Vec<Vec<String>>>,
     /// Secrets that stand in the file itself.
     pub secrets: RefCell<Vec<Vec<String>>>,
+    /// Tables with an entry that could not be filled in.
+    pub refused: RefCell<Vec<Vec<String>>>,
     /// Where the walk stands.
     pub path: RefCell<Vec<String>>,
 }
@@ -43,6 +45,7 @@ impl Walk {
 
     fn skips(&self, key: &str, node: &Node) -> bool {
         if node.origin == Origin::Refused {
+            self.refused.borrow_mut().push(self.path.borrow().clone());
             return true;
         }
         if self.skip.is_empty() {

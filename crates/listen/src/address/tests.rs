@@ -13,18 +13,22 @@ fn addresses_are_written_as_they_are_read() {
 
 #[test]
 fn what_is_no_address_gets_its_advice() {
-    for (text, help) in [
-        ("8080", "write `:8080`, `127.0.0.1:8080` or `unix:/run/app.sock`"),
-        ("localhost:3000", "write `127.0.0.1:3000`"),
-        ("*:80", "write `:80` for every address of this machine"),
-        ("127.0.0.1", "write `127.0.0.1:8080`"),
-        ("::1", "write `[::1]:8080`"),
-        ("127.0.0.1:http", "write `127.0.0.1:8080`"),
-        ("127.0.0.1:99999", "write `127.0.0.1:8080`"),
-        ("example.com:80", "write `:80`, `127.0.0.1:80` or `[::1]:80`"),
-        ("unix:", "write `unix:/run/app.sock`"),
+    for (text, instead) in [
+        ("8080", ":8080"),
+        ("localhost:3000", "127.0.0.1:3000"),
+        ("*:80", ":80"),
+        ("127.0.0.1", "127.0.0.1:8080"),
+        ("::1", "[::1]:8080"),
+        ("127.0.0.1:http", "127.0.0.1:8080"),
+        ("127.0.0.1:99999", "127.0.0.1:8080"),
+        ("unix:", "unix:/run/app.sock"),
     ] {
-        assert_eq!(text.parse::<Address>().unwrap_err().help, help, "{text}");
+        let wrong = text.parse::<Address>().unwrap_err();
+        assert_eq!(wrong.instead.as_deref(), Some(instead), "{text}");
+        address(instead);
+    }
+    for text in ["", "web", "example.com:80"] {
+        assert_eq!(text.parse::<Address>().unwrap_err().instead, None, "{text}");
     }
     assert!(format!("unix:/{}", "a".repeat(107)).parse::<Address>().is_err());
 }

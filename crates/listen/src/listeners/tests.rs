@@ -331,13 +331,26 @@ async fn protocols_and_versions_are_agreed_on() {
 }
 
 #[tokio::test]
+async fn a_listener_without_http1_serves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (written, root) = certificate(folder.path(), "a.test");
+    let house = House::new();
+    let config = format!(r#"{{ "address": "127.0.0.1:0", "protocols": "h2", "tls": {written} }}"#);
+    let local = house.open("grpc", &config).unwrap();
+    let roots = [root];
+    exchange(&mut connect(&client(&roots, &["h2"], &TLS13), local, "a.test").await.unwrap(), "hello").await;
+    assert!(closed(&mut connect(&client(&roots, &[], &TLS13), local, "a.test").await.unwrap()).await);
+    assert!(connect(&client(&roots, &["http/1.1"], &TLS13), local, "a.test").await.is_err());
+}
+
+#[tokio::test]
 async fn sessions_are_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let (written, root) = certificate(folder.path(), "a.test");
     let house = House::new();
     let local = house.open("tls", &format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#)).unwrap();
     for version in [&TLS12, &TLS13] {
-        let connector = client(&[root.clone()], &[], version);
+        let connector = client(std::slice::from_ref(&root), &[], version);
         for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
             let mut stream = connect(&connector, local, "a.test").await.unwrap();
             exchange(&mut stream, "hello").await; // the ticket comes with the first answer

@@ -7,13 +7,17 @@ use crate::{
     cli::Global,
     exit::{Failure, Outcome},
     files,
+    style::Style,
 };
 
-/// Formats the file and what it includes is left alone: each file is formatted by its own name.
+/// Formats the file; what it includes is left alone, because each file is formatted by its own name.
 pub fn run(global: &Global, fmt: &cli::Fmt) -> Outcome {
     let path = files::find(global)?;
     let text = files::read(&path)?;
-    let formatted = config::fmt(&text).map_err(|error| Failure::invalid(format!("{}: {error}", path.display())))?;
+    let formatted = config::fmt(&path.to_string_lossy(), &text).map_err(|wrong| {
+        eprint!("{}", wrong.render(Style::of(global.color, &std::io::stderr()).is_on()));
+        Failure::invalid(format!("{} cannot be read", path.display()))
+    })?;
     if formatted == text {
         return Ok(());
     }

@@ -9,14 +9,14 @@ use serde::Deserialize;
 /// Header names with the values to set or add: one value, or a list for a field that is sent several times.
 ///
 /// Values are templates: `{id}`, `{rest}` and `{1}` are what the route's path captured; `{scheme}`, `{host}`, `{port}`,
-/// `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}` are
-/// of the request as the client sent it. `{{` and `}}` are literal braces.
+/// `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
+/// are of the request as the client sent it. `{{` and `}}` are literal braces.
 pub type Fields = BTreeMap<String, OneOrMany<String>>;
 
 /// What to change in the header of every answer of the route, those of maitred itself included.
 ///
-/// Done in the order `remove`, `set`, `add`. `Content-Length`, `Transfer-Encoding`, `Connection` and their kin frame the
-/// message and cannot be edited; `Date` is maitred's own.
+/// Done in the order `remove`, `set`, `add`. `Content-Length`, `Transfer-Encoding`, `Connection` and their kin frame
+/// the message and cannot be edited; `Date` is maitred's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(title = "response")]
 pub struct ResponseConfig {

@@ -32,9 +32,9 @@ impl From<SecurityTable> for SecurityConfig {
 /// Headers that tell browsers to be careful, sent with every answer of the route, those of maitred itself included.
 ///
 /// `security_headers = true` sends `X-Content-Type-Options: nosniff`, `X-Frame-Options: DENY` with
-/// `Content-Security-Policy: frame-ancestors 'none'`, `Referrer-Policy: strict-origin-when-cross-origin` and, over HTTPS
-/// only, `Strict-Transport-Security: max-age=31536000; includeSubDomains`; and it removes what tells which software the
-/// origin runs. A table changes some of it and keeps the rest.
+/// `Content-Security-Policy: frame-ancestors 'none'`, `Referrer-Policy: strict-origin-when-cross-origin` and, over
+/// HTTPS only, `Strict-Transport-Security: max-age=31536000; includeSubDomains`; and it removes what tells which
+/// software the origin runs. A table changes some of it and keeps the rest.
 ///
 /// A header that the origin or `response.set` sent already stays as it is, unless `override = true`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -46,10 +46,10 @@ pub struct SecurityTable {
     /// Default: `"365d"` with subdomains. Example: `hsts = { max_age = "730d", preload = true }`.
     pub hsts: Option<Toggle<HstsConfig>>,
 
-    /// Who may show the page in a frame: `"deny"`, `"same_origin"`, or `false` for everybody. Sent as `X-Frame-Options`
+    /// Who may show the page in a frame: `"deny"`, `"same-origin"`, or `false` for everybody. Sent as `X-Frame-Options`
     /// and, where `csp` is not given, as `Content-Security-Policy: frame-ancestors` as well.
     ///
-    /// Default: `"deny"`. Example: `frame = "same_origin"`.
+    /// Default: `"deny"`. Example: `frame = "same-origin"`.
     pub frame: Option<Toggle<Frame>>,
 
     /// `Content-Security-Policy`, as it shall be sent.
@@ -57,8 +57,8 @@ pub struct SecurityTable {
     /// Default: only the `frame-ancestors` that `frame` makes. Example: `csp = "default-src 'self'"`.
     pub csp: Option<String>,
 
-    /// `Referrer-Policy`: `"no-referrer"`, `"same-origin"`, `"strict-origin"`, `"strict-origin-when-cross-origin"`, …, or
-    /// `false`.
+    /// `Referrer-Policy`: `"no-referrer"`, `"same-origin"`, `"strict-origin"`, `"strict-origin-when-cross-origin"`, …,
+    /// or `false`.
     ///
     /// Default: `"strict-origin-when-cross-origin"`. Example: `referrer = "no-referrer"`.
     pub referrer: Option<Toggle<Referrer>>,
@@ -146,8 +146,8 @@ pub struct HstsTable {
     /// Default: `true`. Example: `subdomains = false`.
     pub subdomains: Option<bool>,
 
-    /// Whether the host asks to be built into browsers (hstspreload.org). Easy to get into and slow to get out of; needs
-    /// `subdomains` and a `max_age` of a year or more.
+    /// Whether the host asks to be built into browsers (hstspreload.org). Easy to get into and slow to get out of;
+    /// needs `subdomains` and a `max_age` of a year or more.
     ///
     /// Default: `false`. Example: `preload = true`.
     pub preload: Option<bool>,
@@ -174,7 +174,7 @@ words! {
         /// Nobody.
         Deny "deny" = "DENY";
         /// Pages of the same origin.
-        SameOrigin "same_origin" = "SAMEORIGIN";
+        SameOrigin "same-origin" = "SAMEORIGIN";
     }
 }
 

@@ -62,8 +62,9 @@ fn the_origins_software_is_not_told() {
 
 #[test]
 fn every_key_does_what_it_says() {
-    let json = r#"{ "hsts": "30d", "frame": "same_origin", "csp": "default-src 'self'", "referrer": "no-referrer",
-        "nosniff": false, "permissions": "camera=()", "coop": "same-origin", "coep": "require-corp", "corp": "same-site" }"#;
+    let json = r#"{ "hsts": "30d", "frame": "same-origin", "csp": "default-src 'self'", "referrer": "no-referrer",
+        "nosniff": false, "permissions": "camera=()", "coop": "same-origin",
+        "coep": "require-corp", "corp": "same-site" }"#;
     let head = answered(json, Scheme::Https, &[]);
     for (name, value) in [
         ("strict-transport-security", "max-age=2592000; includeSubDomains"),

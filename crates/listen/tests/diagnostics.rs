@@ -1,0 +1,207 @@
+//! What mistaken listeners are told.
+
+use std::collections::BTreeMap;
+
+use document::{At, Document, Report, Vocabulary};
+use insta::assert_snapshot;
+use maitred_listen as listen;
+
+/// The report on a document's listeners.
+fn report(text: &str) -> String {
+    let (mut document, mut report) = (Document::new(), Report::new());
+    let tree = document.read("maitred.toml", text, &mut report);
+    document.merge(tree, &mut report);
+    let at = At::root().key("listeners");
+    let written: BTreeMap<String, listen::Config> =
+        document.decode(&at, &Vocabulary::default(), &mut report).unwrap_or_default();
+    let compiled: Vec<_> = (written.iter())
+        .filter_map(|(name, one)| Some((listen::compile(name, one, &at.key(name), &mut report)?, at.key(name))))
+        .collect();
+    listen::check_addresses(compiled.iter().map(|(listener, at)| (listener, at)), &mut report);
+    document.render(&report, false)
+}
+
+#[test]
+fn addresses() {
+    assert_snapshot!(report(
+        r#"
+[listeners.web]
+address = ["localhost:8080", "8080"]
+
+[listeners.nowhere]
+"#
+    ), @r##"
+error[E0108]: `localhost:8080` is not an address to listen on
+ --> maitred.toml:3:12
+  |
+3 | address = ["localhost:8080", "8080"]
+  |            ^^^^^^^^^^^^^^^^ a name is not an address
+  |
+help: write
+  |
+3 - address = ["localhost:8080", "8080"]
+3 + address = ["127.0.0.1:8080", "8080"]
+  |
+
+error[E0108]: `8080` is not an address to listen on
+ --> maitred.toml:3:30
+  |
+3 | address = ["localhost:8080", "8080"]
+  |                              ^^^^^^ a port alone is not an address
+  |
+help: write
+  |
+3 | address = ["localhost:8080", ":8080"]
+  |                               +
+
+error[E0106]: listener `nowhere` has no `address`
+ --> maitred.toml:5:12
+  |
+5 | [listeners.nowhere]
+  |            ^^^^^^^ nobody can connect to it
+  |
+  = help: write `address = ":8080"`
+"##);
+}
+
+#[test]
+fn addresses_taken_twice() {
+    assert_snapshot!(report(
+        r#"
+[listeners.a]
+address = ":8080"
+
+[listeners.b]
+address = ["127.0.0.1:9090", "127.0.0.1:8080"]
+"#
+    ), @r##"
+error[E0203]: listeners `a` and `b` both take `127.0.0.1:8080`
+ --> maitred.toml:6:30
+  |
+3 | address = ":8080"
+  |           ------- by this one, which includes it
+...
+6 | address = ["127.0.0.1:9090", "127.0.0.1:8080"]
+  |                              ^^^^^^^^^^^^^^^^ this address is taken
+  |
+  = note: `:PORT` and `[::]:PORT` stand for every address, IPv4 as well as IPv6
+"##);
+}
+
+#[test]
+fn protocols_that_do_not_fit() {
+    assert_snapshot!(report(
+        r#"
+[listeners.plain]
+address = ":8080"
+protocols = ["h1", "h2"]
+
+[listeners.secure]
+address = ":8443"
+protocols = "h2c"
+redirect = "https"
+tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+"#
+    ), @r##"
+error[E0107]: `h2` is HTTP/2 over TLS, and this listener has no `tls`
+ --> maitred.toml:4:20
+  |
+4 | protocols = ["h1", "h2"]
+  |                    ^^^^ write `h2c` for HTTP/2 in plaintext
+
+error[E0107]: `h2c` is HTTP/2 without TLS, and this listener has `tls`
+ --> maitred.toml:8:13
+  |
+8 | protocols = "h2c"
+  |             ^^^^^ write `h2` for HTTP/2 over TLS
+
+error[E0107]: a listener with `tls` cannot redirect to `https`, which it is already
+  --> maitred.toml:9:12
+   |
+ 9 | redirect = "https"
+   |            ^^^^^^^ would send clients round in circles
+10 | tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+   | ---
+
+error[E0601]: `/nowhere/site.pem` cannot be read
+  --> maitred.toml:10:16
+   |
+10 | tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+   |                ^^^^^^^^^^^^^^^^^^^ no such file
+
+error[E0601]: `/nowhere/site.key` cannot be read
+  --> maitred.toml:10:43
+   |
+10 | tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+   |                                           ^^^^^^^^^^^^^^^^^^^ no such file
+"##);
+}
+
+#[test]
+fn values() {
+    assert_snapshot!(report(
+        r#"
+[listeners.web]
+address = ":8080"
+trusted_proxies = ["10.1.2.3/8", "private"]
+max_connections = 0
+timeouts = { header = 10, idle = "0s" }
+redirect = "http"
+"#
+    ), @r##"
+error[E0108]: `10.1.2.3/8` is not a network
+ --> maitred.toml:4:20
+  |
+4 | trusted_proxies = ["10.1.2.3/8", "private"]
+  |                    ^^^^^^^^^^^^ an address within a network
+  |
+help: the network of that length is
+  |
+4 - trusted_proxies = ["10.1.2.3/8", "private"]
+4 + trusted_proxies = ["10.0.0.0/8", "private"]
+  |
+
+error[E0108]: `private` is not a network
+ --> maitred.toml:4:34
+  |
+4 | trusted_proxies = ["10.1.2.3/8", "private"]
+  |                                  ^^^^^^^^^ neither a network, an address nor `unix`
+  |
+  = help: write a network such as `10.0.0.0/8`, or an address
+
+error[E0103]: `max_connections` is at least 1
+ --> maitred.toml:5:19
+  |
+5 | max_connections = 0
+  |                   ^ nobody could connect
+
+error[E0104]: a duration needs a unit
+ --> maitred.toml:6:23
+  |
+6 | timeouts = { header = 10, idle = "0s" }
+  |                       ^^ expected a duration such as "30s", found the integer 10
+  |
+help: if this was meant as seconds, write
+  |
+6 - timeouts = { header = 10, idle = "0s" }
+6 + timeouts = { header = "10s", idle = "0s" }
+  |
+
+error[E0103]: a timeout of zero would close every connection: `idle`
+ --> maitred.toml:6:34
+  |
+6 | timeouts = { header = 10, idle = "0s" }
+  |                                  ^^^^ write a time above zero
+
+error[E0108]: invalid value for `redirect` in `listeners.web`
+ --> maitred.toml:7:12
+  |
+7 | redirect = "http"
+  |            ^^^^^^ expected one of `https`
+  |
+help: did you mean
+  |
+7 | redirect = "https"
+  |                 +
+"##);
+}
