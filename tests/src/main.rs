@@ -7,6 +7,13 @@
     reason = "a test fails by panicking, with a sentence that says what was awaited"
 )]
 
-mod problems;
-mod routing;
+mod setting;
+
+mod cors;
+mod forwarding;
+mod headers;
+mod hop_by_hop;
 mod normalisation;
+mod problems;
+mod rewriting;
+mod routing;

@@ -4,8 +4,8 @@ use document::{At, Code, Diagnostic, Report, Size, Toggle};
 
 use crate::{Access, Config};
 
-/// The largest field block, less than the engine reads (Pingora's `MAX_HEADER_SIZE` is a byte short of 1 MiB).
-const LARGEST_HEADER: Size = Size::kib(1023);
+/// The largest field block that a listener reads at all (`listen::MAX_HEADER`).
+const LARGEST_HEADER: Size = Size::kib(256);
 
 /// The longest target: positions in a path are kept in 16 bits.
 const LONGEST_URL: Size = Size::kib(63);

@@ -6,7 +6,9 @@ mod commands;
 mod exit;
 mod files;
 mod lifecycle;
+mod limits;
 mod logging;
+mod out;
 mod prepare;
 mod server;
 mod style;
@@ -32,10 +34,7 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check::run(&global, check),
         Command::Fmt(fmt) => commands::fmt::run(&global, fmt),
         Command::Explain(explain) => commands::explain::run(&global, explain),
-        Command::Schema => {
-            print!("{}", commands::docs::schema());
-            Ok(())
-        }
+        Command::Schema => out::text(&commands::docs::schema()),
         Command::Completions { shell } => commands::about::completions(*shell),
         Command::Man { dir } => commands::about::man(dir.as_deref()),
         Command::Version { features } => commands::about::version(&global, *features),

@@ -20,7 +20,7 @@ use crate::{
     banner,
     cli::Global,
     exit::{Failure, Outcome},
-    files, lifecycle, logging,
+    files, lifecycle, limits, logging,
     prepare::{BUILD, Prepared, Ready, prepare},
     style::Style,
 };
@@ -70,6 +70,7 @@ fn run_prepared(global: &Global, prepared: Prepared, guide: Option<Guide<'_>>) -
         return Err(Failure::invalid("the configuration is not valid; nothing was started"));
     };
     logging::start(&compiled.settings.logging.level, global);
+    limits::raise_open_files();
     compiled.snapshot.access_log = open_log(&compiled.settings.logging, &state, &loaded)?;
     let threads = compiled.settings.threads.unwrap_or_else(cores);
     let bound = bind(&compiled.listeners)?;

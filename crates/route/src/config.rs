@@ -19,27 +19,39 @@ use crate::pattern::Pattern;
 pub struct Match {
     /// The host asked for, without a port: an exact name, or `*.` and a domain for any number of labels before that
     /// domain (not the domain itself). One or a list. Every host when missing.
-    /// Example: `host = ["example.com", "*.example.com"]`.
+    ///
+    /// Example: `host = ["example.com", "*.example.com"]`
     pub host: Option<OneOrMany<String>>,
     /// The path, which is normalised before it is matched: `/health` is exact; `{id}` in `/users/{id}` takes one
     /// segment; `/users/*` takes the path and everything below it; `~^/v[0-9]+/` is a regular expression, found
     /// anywhere unless anchored. Path parameters (`;v=1`) do not count. Everything (`/*`) when missing.
-    /// Example: `path = "/users/{id}/orders"`.
+    ///
+    /// Example: `path = "/users/{id}/orders"`
     pub path: Option<String>,
     /// The method, or a list of them; GET does not include HEAD. Every method when missing.
-    /// Example: `method = ["GET", "HEAD"]`.
+    ///
+    /// Example: `method = ["GET", "HEAD"]`
     pub method: Option<OneOrMany<String>>,
     /// Request headers by name: a value, `"~"` and a regular expression, `true` for present or `false` for absent. Of a
-    /// header that is repeated one value is enough. Example: `header = { X-API-Version = "v2", X-Debug = false }`.
+    /// header that is repeated one value is enough.
+    ///
+    /// Example: `header = { X-API-Version = "v2", X-Debug = false }`
     pub header: Option<BTreeMap<String, Condition>>,
-    /// Query parameters by name, compared decoded; otherwise as `header`. Example: `query = { beta = "1" }`.
+    /// Query parameters by name, compared decoded; otherwise as `header`.
+    ///
+    /// Example: `query = { beta = "1" }`
     pub query: Option<BTreeMap<String, Condition>>,
-    /// Cookies by name; otherwise as `header`. Example: `cookie = { plan = "~^pro" }`.
+    /// Cookies by name; otherwise as `header`.
+    ///
+    /// Example: `cookie = { plan = "~^pro" }`
     pub cookie: Option<BTreeMap<String, Condition>>,
     /// The listener, or a list of them, that the request came in by. Every listener when missing.
-    /// Example: `listener = "internal"`.
+    ///
+    /// Example: `listener = "internal"`
     pub listener: Option<OneOrMany<String>>,
-    /// The scheme that the client used, seen through trusted proxies. Both when missing. Example: `scheme = "https"`.
+    /// The scheme that the client used, seen through trusted proxies. Both when missing.
+    ///
+    /// Example: `scheme = "https"`
     pub scheme: Option<Scheme>,
 }
 

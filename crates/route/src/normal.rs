@@ -14,9 +14,9 @@ use filter::Reason;
 ///   without two hex digits; `?` and `#`.
 ///
 /// Path parameters (`/cars;color=red`, RFC 3986 section 3.3) are legal and belong to the origin, so they are kept and
-/// sent as they came; *matching* does not see them ([`Table`](crate::Table)), so `/admin;x` is ruled as `/admin`. The
-/// forms that make parameters a weapon against origins which cut them off only after the dots are resolved, such as
-/// `/x/..;/admin` and `/;/admin`, are refused.
+/// sent as they came; *matching* does not see them ([`Table`](crate::Table)), so `/admin;x` is ruled as `/admin`, and so
+/// is `/admin%3Bx`, since some origins decode first. The forms that make parameters a weapon against origins which cut
+/// them off before they resolve dots, such as `/x/..;/admin` and `/;/admin`, are refused.
 ///
 /// A path that is normal already, as nearly all are, costs one scan and no allocation.
 ///
@@ -51,7 +51,7 @@ fn is_normal(path: &[u8]) -> bool {
 /// Whether what follows a slash may be an empty or a dot segment, or one of parameters alone.
 fn is_suspect(rest: &[u8]) -> bool {
     let after_dots = match rest {
-        [b'/' | b';', ..] => return true,
+        [b'/' | b';', ..] | [b'%', b'3', b'B', ..] => return true,
         [b'.', b'.', after @ ..] | [b'.', after @ ..] => after,
         _ => return false,
     };
@@ -161,9 +161,9 @@ fn rebuild(raw: &str) -> Result<String, Reason> {
 
 /// Refuses a segment that becomes empty or a dot segment once its parameters are cut off.
 fn refuse_disguise(segment: &str, last: bool) -> Result<(), Reason> {
+    let cut = |rest: &str| rest.starts_with(';') || rest.starts_with("%3B");
     let undotted = segment.strip_prefix("..").or_else(|| segment.strip_prefix('.'));
-    let dots = undotted.is_some_and(|rest| rest.starts_with(';') || rest.starts_with("%3B"));
-    let empty = segment.starts_with(';') && !last;
+    let (dots, empty) = (undotted.is_some_and(cut), cut(segment) && !last);
     if dots || empty { Err(Reason::BadPath) } else { Ok(()) }
 }
 

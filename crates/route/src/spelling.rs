@@ -28,7 +28,8 @@ impl<'p> Spelling<'p> {
         let mut origins = Vec::with_capacity(path.len() + 1);
         let mut at = 0;
         while let Some(&byte) = path.as_bytes().get(at) {
-            if byte == b';' {
+            // Some origins decode before they cut parameters off, so an encoded semicolon begins them too.
+            if byte == b';' || path.as_bytes()[at..].starts_with(b"%3B") {
                 at = path[at..].find('/').map_or(path.len(), |slash| at + slash);
                 continue;
             }
@@ -52,7 +53,7 @@ impl<'p> Spelling<'p> {
 }
 
 /// The character that the triplet at the start of `text` spells, where it may stand in a path as it is and ends nothing
-/// there. Normalisation has decoded the unreserved ones already; `%3B` stays, for it begins no parameters.
+/// there. Normalisation has decoded the unreserved ones already.
 fn plain(text: &[u8]) -> Option<u8> {
     Some(match text {
         [b'%', b'2', b'1', ..] => b'!',
@@ -80,6 +81,7 @@ mod tests {
         for (path, expected) in [
             ("/admin", "/admin"),
             ("/admin;x", "/admin"),
+            ("/admin%3Bx%3b", "/admin"),
             ("/a;x/b;y/", "/a/b/"),
             ("/;jsessionid=1", "/"),
             ("/%40admin%3Ax%20", "/@admin:x%20"),

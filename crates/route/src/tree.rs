@@ -142,7 +142,7 @@ impl Tree {
         if position == path.len() {
             return self.first(own, admits);
         }
-        let rest = &path[position + 1..];
+        let rest = path.get(position + 1..)?;
         let end = position + 1 + rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
         let segment = &path[position + 1..end];
         if let Some(next) = self.edges.get(node, segment)

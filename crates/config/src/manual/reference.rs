@@ -1,8 +1,8 @@
 //! The reference manual, in Markdown.
 
-use std::{collections::HashSet, fmt::Write};
+use std::{collections::HashMap, fmt::Write};
 
-use super::view::{View, prose};
+use super::view::View;
 
 /// How a file is written, which no single key says.
 const INTRODUCTION: &str = "\
@@ -26,17 +26,21 @@ const INTRODUCTION: &str = "\
 pub fn reference() -> String {
     let schema = super::schema();
     let root = View { root: &schema, schema: &schema };
-    let mut manual = Manual { text: INTRODUCTION.into(), described: HashSet::new() };
+    let mut manual = Manual { text: INTRODUCTION.into(), described: HashMap::new() };
     for (name, section) in root.keys().into_iter().flatten() {
         manual.section(name, root.at(section));
     }
-    manual.text
+    while manual.text.contains("\n\n\n") {
+        manual.text = manual.text.replace("\n\n\n", "\n\n");
+    }
+    manual.text.truncate(manual.text.trim_end().len());
+    manual.text + "\n"
 }
 
 struct Manual<'s> {
     text: String,
-    /// Definitions whose keys have been listed.
-    described: HashSet<&'s str>,
+    /// Definitions whose keys have been listed, and under which path.
+    described: HashMap<&'s str, String>,
 }
 
 impl<'s> Manual<'s> {
@@ -47,7 +51,7 @@ impl<'s> Manual<'s> {
         match section.named() {
             Some(entry) => {
                 if entry.description() != section.description() {
-                    let _ = write!(self.text, "{}\n\n", prose(entry.description()));
+                    let _ = write!(self.text, "{}\n\n", entry.description());
                 }
                 self.keys(&format!("{name}.*"), entry);
             }
@@ -59,7 +63,7 @@ impl<'s> Manual<'s> {
         if !types.is_empty() {
             let _ = write!(self.text, "*{types}*\n\n");
         }
-        let description = prose(key.description());
+        let description = key.description();
         if !description.is_empty() {
             let _ = write!(self.text, "{description}\n\n");
         }
@@ -75,16 +79,12 @@ impl<'s> Manual<'s> {
     /// The keys of a table, and below each the keys of its own table.
     fn keys(&mut self, path: &str, table: View<'s>) {
         let Some(keys) = table.keys() else { return };
-        for form in std::iter::once(table).chain(alternatives(table)) {
-            if let Some(reference) = form.reference()
-                && form.keys().is_some()
-                && !self.described.insert(reference)
-            {
-                let name = reference.rsplit('/').next().unwrap_or_default();
-                let _ = name;
-                let _ = write!(self.text, "Its keys are those described elsewhere on this page.\n\n");
+        if let Some(definition) = table.definition() {
+            if let Some(elsewhere) = self.described.get(definition) {
+                let _ = write!(self.text, "Its keys are those of `{elsewhere}`.\n\n");
                 return;
             }
+            self.described.insert(definition, path.to_owned());
         }
         for (key, schema) in keys {
             let view = table.at(schema);
@@ -98,10 +98,4 @@ impl<'s> Manual<'s> {
             }
         }
     }
-}
-
-/// The forms of a value before references are followed.
-fn alternatives<'s>(view: View<'s>) -> Vec<View<'s>> {
-    let forms = view.schema.get("anyOf").and_then(serde_json::Value::as_array);
-    forms.into_iter().flatten().map(|form| view.at(form)).collect()
 }

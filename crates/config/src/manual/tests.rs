@@ -10,17 +10,9 @@ fn the_sample_loads_as_it_is() {
 
 #[test]
 fn every_setting_of_the_sample_can_be_uncommented() {
-    let sample = sample();
-    let mut lines: Vec<&str> = Vec::new();
-    for line in sample.lines() {
-        match line.strip_prefix('#') {
-            Some(setting) if setting.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') => {
-                lines.push(setting)
-            }
-            _ => {}
-        }
-    }
-    let text = lines.join("\n");
+    let is_setting = |text: &&str| text.starts_with(|first: char| first.is_ascii_lowercase() || first == '[');
+    let uncommented = |line: &str| line.strip_prefix('#').filter(is_setting).unwrap_or(line).to_owned();
+    let text = sample().lines().map(uncommented).collect::<Vec<_>>().join("\n");
     let loaded = crate::load_text_with("sample.toml", &text, std::path::Path::new("/nowhere"), &|_| Some("x".into()));
     let shape = |code: Code| code.as_str().starts_with("E00") || code.as_str().starts_with("E010");
     let wrong: Vec<_> =

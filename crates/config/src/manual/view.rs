@@ -15,6 +15,13 @@ impl<'s> View<'s> {
         self.schema.get("$ref").and_then(Value::as_str)
     }
 
+    /// The definition of its table form.
+    pub fn definition(&self) -> Option<&'s str> {
+        let alternatives = self.schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+        let forms = std::iter::once(*self).chain(alternatives.map(|form| self.at(form)));
+        forms.filter(|form| form.keys().is_some()).find_map(|form| form.reference())
+    }
+
     /// The same with references followed.
     pub fn resolved(&self) -> Self {
         let target = self.reference().and_then(|reference| self.root.pointer(reference.trim_start_matches('#')));
@@ -28,7 +35,8 @@ impl<'s> View<'s> {
     /// What the key is for: its own words, or else those of its type.
     pub fn description(&self) -> &'s str {
         let own = self.schema.get("description").and_then(Value::as_str);
-        own.or_else(|| self.resolved().schema.get("description").and_then(Value::as_str)).unwrap_or_default()
+        let of = |view: View<'s>| view.schema.get("description").and_then(Value::as_str);
+        own.or_else(|| of(self.resolved())).or_else(|| self.forms().into_iter().find_map(of)).unwrap_or_default()
     }
 
     /// The forms that a value may have.
@@ -58,17 +66,36 @@ impl<'s> View<'s> {
         self.forms().into_iter().find_map(|form| form.schema.get("items").map(|schema| self.at(schema)))
     }
 
-    /// The types that a value may have, in words.
+    /// The types that a value may have, in words; the short forms first, a list last.
     pub fn types(&self) -> String {
         let mut words: Vec<String> = Vec::new();
-        for form in self.forms() {
-            for word in form.type_words() {
+        let mut forms = self.forms();
+        forms.sort_by_key(|form| match form.schema.get("type").and_then(Value::as_str) {
+            Some("array") => 2,
+            Some("object") => 1,
+            _ => 0,
+        });
+        for form in forms {
+            let list = form.schema.get("items").map(|items| self.at(items).types());
+            let found = match list {
+                // One value stands for a list of one.
+                Some(items) if !words.is_empty() && items == words.join(" or ") => vec!["a list of them".into()],
+                Some(items) => vec![format!("list of {items}")],
+                None => form.type_words(),
+            };
+            for word in found {
                 if !words.contains(&word) {
                     words.push(word);
                 }
             }
         }
-        words.join(" or ")
+        if words.iter().any(|word| word == "`true` or `false`") {
+            words.retain(|word| word != "`false`");
+        }
+        match words.split_last() {
+            Some((last, others)) if last == "a list of them" => format!("{}, or {last}", others.join(" or ")),
+            _ => words.join(" or "),
+        }
     }
 
     fn type_words(&self) -> Vec<String> {
@@ -97,13 +124,9 @@ impl<'s> View<'s> {
                 _ => "whole number".into(),
             },
             ("boolean", _) => "`true` or `false`".into(),
-            ("array", _) => match self.schema.get("items") {
-                Some(items) if self.at(items).keys().is_none() => format!("list of {}", self.at(items).types()),
-                _ => "list of tables".into(),
-            },
             ("object", _) => match self.schema.get("additionalProperties").filter(|value| value.is_object()) {
                 Some(values) if self.at(values).keys().is_none() => {
-                    format!("table by name of {}", self.at(values).types())
+                    format!("table by name, each {}", self.at(values).types())
                 }
                 Some(_) => "tables by name".into(),
                 None => "table".into(),
@@ -118,13 +141,10 @@ impl<'s> View<'s> {
             let meaning = form.schema.get("description").and_then(Value::as_str)?;
             Some((form.schema.get("const")?, meaning))
         };
-        self.forms().into_iter().filter_map(word).collect()
+        let words: Vec<_> = self.forms().into_iter().filter_map(word).collect();
+        // A single word has the description of its type, which says nothing more than the key's own.
+        if words.len() > 1 { words } else { Vec::new() }
     }
-}
-
-/// The paragraphs of a description without the code that only shows the whole table.
-pub(super) fn prose(description: &str) -> String {
-    description.trim().to_owned()
 }
 
 /// The example of a key as a line of TOML, out of the sentence `` Example: `…` `` of its description.
@@ -133,4 +153,21 @@ pub(super) fn example(key: &str, description: &str) -> Option<String> {
     let example = &after[..after.find('`')?];
     let assigns = example.split_once('=').is_some_and(|(name, _)| name.trim() == key);
     Some(if assigns { example.into() } else { format!("{key} = {example}") })
+}
+
+/// A description without its example, where that is shown beside it, and without blocks of code.
+pub(super) fn without_example(description: &str) -> String {
+    let outside: Vec<_> = description.split("```").step_by(2).map(str::trim).filter(|part| !part.is_empty()).collect();
+    let mut text = outside.join("\n");
+    if let Some(start) = text.find("Example: `") {
+        let after = &text[start + "Example: `".len()..];
+        let end = after.find('`').map_or(text.len(), |end| text.len() - after.len() + end + 1);
+        let rest = text[end..].trim_start_matches('.').trim().to_owned();
+        text.truncate(text[..start].trim_end().len());
+        if !rest.is_empty() {
+            text.push_str("\n");
+            text.push_str(&rest);
+        }
+    }
+    text
 }

@@ -1,12 +1,13 @@
 //! `maitred version`, `completions` and `man`: what the binary says of itself.
 
-use std::{fs, io, path::Path};
+use std::{fs, path::Path};
 
 use clap::CommandFactory;
 
 use crate::{
     cli::{Cli, Global},
     exit::{Failure, Outcome},
+    out,
 };
 
 /// The features that this binary was built with; none is optional in this release.
@@ -16,26 +17,25 @@ const FEATURES: &[&str] = &["http1", "http2", "tls-rustls", "allocator-mimalloc"
 pub fn version(global: &Global, features: bool) -> Outcome {
     let version = env!("CARGO_PKG_VERSION");
     if global.json {
-        println!("{}", serde_json::json!({ "version": version, "features": FEATURES }));
-    } else {
-        println!("maitred {version}");
-        if features {
-            FEATURES.iter().for_each(|feature| println!("  {feature}"));
-        }
+        return out::line(serde_json::json!({ "version": version, "features": FEATURES }).to_string());
     }
-    Ok(())
+    let features: String = FEATURES.iter().filter(|_| features).map(|feature| format!("  {feature}\n")).collect();
+    out::text(&format!("maitred {version}\n{features}"))
 }
 
 /// Prints a completion script.
 pub fn completions(shell: clap_complete::Shell) -> Outcome {
-    clap_complete::generate(shell, &mut Cli::command(), "maitred", &mut io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "maitred", &mut script);
+    out::text(&String::from_utf8_lossy(&script))
 }
 
 /// Prints `maitred.1`, or writes a page a command into `dir`.
 pub fn man(dir: Option<&Path>) -> Outcome {
     let Some(dir) = dir else {
-        return Ok(clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?);
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        return out::text(&String::from_utf8_lossy(&page));
     };
     fs::create_dir_all(dir).map_err(|error| Failure::new(format!("cannot make {}: {error}", dir.display())))?;
     clap_mangen::generate_to(Cli::command(), dir)?;

@@ -8,7 +8,7 @@ use crate::{
     cli,
     cli::Global,
     exit::{Failure, Outcome},
-    files,
+    files, out,
     prepare::{Prepared, prepare},
     style::Style,
 };
@@ -25,12 +25,13 @@ pub fn run(global: &Global, check: &cli::Check) -> Outcome {
     let (errors, warnings) = (prepared.report.errors(), prepared.report.warnings());
     let style = Style::of(global.color, &std::io::stdout());
     if global.json {
-        prepared.loaded.document.render_json(&prepared.report).iter().for_each(|line| println!("{line}"));
+        let lines = prepared.loaded.document.render_json(&prepared.report);
+        out::text(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     } else {
         if !global.quiet {
-            println!("{}   {}", prepared.files(), prepared.summary());
+            out::line(format!("{}   {}", prepared.files(), prepared.summary()))?;
         }
-        print!("{}", prepared.render(style.is_on()));
+        out::text(&prepared.render(style.is_on()))?;
     }
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     if errors > 0 {
@@ -39,13 +40,13 @@ pub fn run(global: &Global, check: &cli::Check) -> Outcome {
     if check.strict && warnings > 0 {
         return Err(Failure::invalid(if global.json { String::new() } else { count(warnings, "warning") }));
     }
-    if !global.json && !global.quiet {
-        match warnings {
-            0 => println!("{}", style.good("ok")),
-            some => println!("{} with {}", style.good("ok"), count(some, "warning")),
-        }
+    if global.json || global.quiet {
+        return Ok(());
     }
-    Ok(())
+    match warnings {
+        0 => out::line(style.good("ok")),
+        some => out::line(format!("{} with {}", style.good("ok"), count(some, "warning"))),
+    }
 }
 
 /// Asks for the addresses of every backend's host, and warns of those that have none.

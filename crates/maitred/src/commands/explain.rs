@@ -16,7 +16,7 @@ use crate::{
     cli,
     cli::Global,
     exit::{Failure, Outcome},
-    files,
+    files, out,
     prepare::{Ready, prepare},
     style::Style,
 };
@@ -57,8 +57,7 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Outcome {
     let route = found.and_then(|id| snapshot.routes.get(id.0 as usize));
     let steps = route.map(|route| steps(route, &view)).unwrap_or_default();
     let told = Told { snapshot, loaded: &prepared.loaded, asked: &asked, candidates: &candidates, route, steps: &steps };
-    if global.json { println!("{:#}", told.json()) } else { print!("{}", told.text(style)) }
-    Ok(())
+    if global.json { out::line(format!("{:#}", told.json())) } else { out::text(&told.text(style)) }
 }
 
 fn ask(explain: &cli::Explain, listener: Option<&listen::Listener>) -> Result<Asked, Failure> {

@@ -6,7 +6,7 @@ use crate::{
     cli,
     cli::Global,
     exit::{Failure, Outcome},
-    files,
+    files, out,
     style::Style,
 };
 
@@ -22,7 +22,7 @@ pub fn run(global: &Global, fmt: &cli::Fmt) -> Outcome {
         return Ok(());
     }
     if fmt.diff || fmt.check {
-        print!("{}", diff(&path, &text, &formatted));
+        out::text(&diff(&path, &text, &formatted))?;
     } else {
         replace(&path, &formatted)?;
     }

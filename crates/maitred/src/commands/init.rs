@@ -11,11 +11,16 @@ use std::{
 use crate::{
     cli,
     cli::Global,
+    commands::docs,
     exit::{Failure, Outcome},
+    out,
 };
 
 /// Where development servers listen by habit; the first that answers becomes the upstream.
 const USUAL_PORTS: [u16; 4] = [3000, 8000, 8081, 5000];
+
+/// The name of the schema that the file's first line refers to.
+const SCHEMA: &str = "maitred.schema.json";
 
 /// Writes the file; never over one that is there, unless told to.
 pub fn run(global: &Global, init: &cli::Init) -> Outcome {
@@ -28,19 +33,23 @@ pub fn run(global: &Global, init: &cli::Init) -> Outcome {
         },
     };
     write(&path, &text(&to), init.force)?;
-    if !global.quiet {
-        if let Some(port) = found {
-            println!("found something on localhost:{port}");
-        }
-        println!("wrote {}: everything on :8080 goes to {to}", path.display());
-        println!("next: maitred run");
+    // Beside it, so that the first line of the file finds it. It is ours alone, so that writing it anew is no loss.
+    let schema = path.with_file_name(SCHEMA);
+    write(&schema, &docs::schema(), true)?;
+    if global.quiet {
+        return Ok(());
     }
-    Ok(())
+    if let Some(port) = found {
+        out::line(format!("found something on localhost:{port}"))?;
+    }
+    out::line(format!("wrote {}: everything on :8080 goes to {to}", path.display()))?;
+    out::line(format!("wrote {}: completion for editors", schema.display()))?;
+    out::line("next: maitred run")
 }
 
 fn text(to: &str) -> String {
     format!(
-        "#:schema ./maitred.schema.json\n\
+        "#:schema ./{SCHEMA}\n\
          listen = \":8080\"            # where clients come in\n\
          \n\
          [routes]                    # the most specific match wins; order never matters\n\

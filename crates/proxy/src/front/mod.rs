@@ -153,6 +153,9 @@ impl Front {
                     return Next::H2;
                 }
             } else {
+                if !connection.listener.h1 {
+                    return Next::Refused(Refused::new(conn.ahead(), Reason::BadVersion));
+                }
                 match head::judge(conn.ahead(), LIMITS) {
                     Judged::Passed(passed) => return Next::Request(passed),
                     Judged::Refused(refused) => return Next::Refused(refused),
