@@ -27,6 +27,6 @@ error[E0103]: `max_header` cannot be 0B
 3 | max_header = "0B"
   |              ^^^^ no request is that small
   |
-  = help: write a size from "1B" to "1023KiB", or delete the key
+  = help: write a size from "1B" to "256KiB", or delete the key
 "##);
 }
