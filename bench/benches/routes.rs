@@ -22,9 +22,9 @@ const REQUESTS: usize = 10_000;
 /// The route `n`: exact, template and prefix in turn, over four hosts, some with a method.
 fn route(n: usize) -> Match {
     let path = match n % 3 {
-        0 => format!("/api/v{}/service-{n}/health", n % 7),
-        1 => format!("/api/v{}/service-{n}/items/{{id}}", n % 7),
-        _ => format!("/api/v{}/service-{n}/*", n % 7),
+        0 => format!("/api/v{}/service-{n:05}/health", n % 7),
+        1 => format!("/api/v{}/service-{n:05}/items/{{id}}", n % 7),
+        _ => format!("/api/v{}/service-{n:05}/*", n % 7),
     };
     let method = n.is_multiple_of(2).then(|| OneOrMany(vec!["GET".into()]));
     Match { host: Some(OneOrMany(vec![host(n)])), path: Some(path), method, ..Match::default() }
@@ -33,9 +33,9 @@ fn route(n: usize) -> Match {
 /// A path that the route `n` takes.
 fn path(n: usize) -> String {
     match n % 3 {
-        0 => format!("/api/v{}/service-{n}/health", n % 7),
-        1 => format!("/api/v{}/service-{n}/items/4711", n % 7),
-        _ => format!("/api/v{}/service-{n}/a/b", n % 7),
+        0 => format!("/api/v{}/service-{n:05}/health", n % 7),
+        1 => format!("/api/v{}/service-{n:05}/items/4711", n % 7),
+        _ => format!("/api/v{}/service-{n:05}/a/b", n % 7),
     }
 }
 

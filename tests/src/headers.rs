@@ -40,10 +40,10 @@ async fn response_fields_are_edited_on_the_origins_answers_and_on_ours() {
         add    = { Link = ["</a>; rel=preload", "</b>; rel=preload"] }
         remove = ["Server", "X-Powered-*"]
     "#;
-    let origin = Origin::start(|_| {
+    let answer = |_: &testkit::Seen| {
         Answer::text("x").header("Server", "Old/1.0").header("X-Powered-By", "Luck").header("Cache-Control", "public")
-    });
-    let origin = origin.await;
+    };
+    let origin = Origin::start(answer).await;
     let proxy = Proxy::start(route(&origin, lines)).await;
     let answer = proxy.get("/").await.expect(200);
     assert_eq!(answer.headers.all("cache-control"), ["no-store"]);
@@ -120,11 +120,11 @@ async fn an_http_1_0_request_without_a_host_reaches_the_origin_with_one() {
 
 #[tokio::test]
 async fn security_headers_are_sent_and_telltales_hidden() {
-    let origin = Origin::start(|seen| match seen.target.as_str() {
+    let answer = |seen: &testkit::Seen| match seen.target.as_str() {
         "/own" => Answer::text("x").header("X-Frame-Options", "SAMEORIGIN"),
         _ => Answer::text("x").header("Server", "Old/1.0").header("X-Powered-By", "Luck"),
-    });
-    let origin = origin.await;
+    };
+    let origin = Origin::start(answer).await;
     let proxy = Proxy::start(route(&origin, "security_headers = true\nmax_body = \"1B\"")).await;
     let ours = proxy.fetch(Request::post("/", "xx")).await.expect(413);
     for answer in [proxy.get("/").await.expect(200), ours] {

@@ -9,11 +9,23 @@
 
 mod setting;
 
+mod broken;
 mod cors;
+mod events;
+mod failures;
+mod framing;
 mod forwarding;
+mod grpc;
 mod headers;
 mod hop_by_hop;
+mod large;
+mod limits;
 mod normalisation;
+mod origins;
 mod problems;
 mod rewriting;
 mod routing;
+mod slow_clients;
+mod tls;
+mod upgrades;
+mod wire;

@@ -49,9 +49,9 @@ async fn templates_and_regular_expressions_make_a_path() {
     let (_origin, proxy) = routes(
         r#"
         [routes.order]
-        path     = "/users/{user}/orders/{order}"
+        path     = "/users/{customer}/orders/{order}"
         upstream = "ORIGIN"
-        request  = { rewrite = "/orders/{order}/of/{user}" }
+        request  = { rewrite = "/orders/{order}/of/{customer}" }
         [routes.version]
         path     = "~^/v([0-9]+)/(?<what>.*)$"
         upstream = "ORIGIN"

@@ -4,10 +4,19 @@ use std::{path::PathBuf, process::Command};
 
 use crate::shell::{self, Failure};
 
-/// The cargo that runs us, in the workspace's folder.
+/// What cargo tells us of our own package. Build scripts watch these variables (ring's does), so a cargo that inherits
+/// them builds half of the tree anew, and so does the next one that a person starts without them.
+const OF_OUR_PACKAGE: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+
+/// The cargo that runs us, in the workspace's folder, as if it were started by hand.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(shell::root());
+    for (name, _) in std::env::vars_os() {
+        if OF_OUR_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -1,7 +1,5 @@
 //! `cargo xtask test`: everything that has to hold.
 
-use std::process::Command;
-
 use crate::{
     cargo, packages,
     shell::{self, Failure, Times},
@@ -33,5 +31,5 @@ fn cargo_test(kind: &[&str], words: &[String]) -> Result<(), Failure> {
 }
 
 fn has_nextest() -> bool {
-    shell::succeeds(Command::new("cargo").args(["nextest", "--version"]))
+    shell::succeeds(cargo::command().args(["nextest", "--version"]))
 }

@@ -69,7 +69,8 @@ fn named<T: DeserializeOwned + Default>(
 ) -> BTreeMap<String, T> {
     let decode = |entry: &Entry, report: &mut Report| {
         // What could not be read at all is kept by its name: whoever refers to it is not wrong.
-        let value = document.decode_part(&at(name, &entry.key), schema, &WORDS, report).unwrap_or_default();
+        let value =
+            document.decode_node(&entry.node, &at(name, &entry.key), schema, &WORDS, report).unwrap_or_default();
         (entry.key.clone(), value)
     };
     entries(document, name, report).iter().map(|entry| decode(entry, report)).collect()
@@ -77,9 +78,9 @@ fn named<T: DeserializeOwned + Default>(
 
 fn routes(document: &Document, report: &mut Report) -> BTreeMap<String, Route> {
     let defaults = At::root().key("defaults");
-    if document.contains(&defaults) {
+    if let Some(node) = document.get(&defaults) {
         // Decoded for its mistakes only: what is right reaches the routes through the tree.
-        route(document, &defaults, report);
+        route(document, node, &defaults, report);
     }
     let mut routes = BTreeMap::new();
     for entry in entries(document, "routes", report) {
@@ -87,17 +88,17 @@ fn routes(document: &Document, report: &mut Report) -> BTreeMap<String, Route> {
         if entry.node.as_table().is_none() {
             report.push(not_a_route(&at, &entry.node));
         } else {
-            routes.insert(entry.key.clone(), route(document, &at, report));
+            routes.insert(entry.key.clone(), route(document, &entry.node, &at, report));
         }
     }
     routes
 }
 
-fn route(document: &Document, at: &At, report: &mut Report) -> Route {
+fn route(document: &Document, node: &Node, at: &At, report: &mut Report) -> Route {
     Route {
-        matches: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
-        access: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
-        policies: document.decode_part(at, &ROUTE, &WORDS, report).unwrap_or_default(),
+        matches: document.decode_node(node, at, &ROUTE, &WORDS, report).unwrap_or_default(),
+        access: document.decode_node(node, at, &ROUTE, &WORDS, report).unwrap_or_default(),
+        policies: document.decode_node(node, at, &ROUTE, &WORDS, report).unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Short forms, spelt out in the tree before anything is decoded: each part keeps the place where it is written.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ops::Range,
+};
 
 use document::{
     Code, Diagnostic, Document, Report,
@@ -81,29 +84,47 @@ fn route(written: &mut Entry, report: &mut Report) {
 
 /// A URL or a table where an upstream's name may stand becomes an upstream of its own.
 fn upstreams(document: &mut Document) {
-    let mut places: Vec<(String, Node)> = Vec::new();
-    if let Some(node) = section(document, "defaults").and_then(|defaults| defaults.get("upstream")) {
-        places.push(("defaults".into(), node.clone()));
-    }
-    for route in section(document, "routes").map(|routes| &routes.entries[..]).unwrap_or_default() {
-        if let Some(node) = route.node.as_table().and_then(|route| route.get("upstream")) {
-            places.push((route.key.clone(), node.clone()));
+    let taken = section(document, "upstreams")
+        .map(|upstreams| upstreams.entries.iter().map(|entry| entry.key.clone()).collect())
+        .unwrap_or_default();
+    let mut meant = BTreeSet::new();
+    each_in_place(document, |owner, node| {
+        meant.insert(identity(owner, node));
+    });
+    let names = names_for(meant, taken);
+    let mut defined = HashSet::new();
+    let mut upstreams = Vec::new();
+    each_in_place(document, |owner, node| {
+        let Some(name) = names.get(&identity(owner, node)) else { return };
+        if defined.insert(name.clone()) {
+            upstreams.push(upstream(name, node));
         }
+        node.value = Value::String(name.clone());
+    });
+    let Some(root) = document.root_mut().as_table_mut().filter(|_| !upstreams.is_empty()) else { return };
+    if root.get("upstreams").is_none() {
+        let span = upstreams[0].key_span.clone();
+        root.entries.push(entry("upstreams", span.clone(), Node::new(span, Value::Table(Table::default()))));
     }
-    places.retain(|(_, node)| node.as_table().is_some() || node.as_str().is_some_and(is_url));
-    if places.is_empty() {
-        return;
+    if let Some(section) = root.entry_mut("upstreams").and_then(|entry| entry.node.as_table_mut()) {
+        section.entries.extend(upstreams);
     }
-    let names = anonymous(document, &places);
-    for ((owner, node), name) in places.iter().zip(names) {
-        define(document, &name, node);
-        let table = if owner == "defaults" {
-            section(document, "defaults")
-        } else {
-            section(document, "routes").and_then(|routes| routes.entry_mut(owner)?.node.as_table_mut())
-        };
-        if let Some(entry) = table.and_then(|table| table.entry_mut("upstream")) {
-            entry.node.value = Value::String(name);
+}
+
+/// Shows `visit` every upstream that is written in place, with the name of the route that it stands in.
+fn each_in_place(document: &mut Document, mut visit: impl FnMut(&str, &mut Node)) {
+    let mut show = |owner: &str, table: &mut Table| {
+        let node = table.entry_mut("upstream").map(|entry| &mut entry.node);
+        if let Some(node) = node.filter(|node| node.as_table().is_some() || node.as_str().is_some_and(is_url)) {
+            visit(owner, node);
+        }
+    };
+    if let Some(defaults) = section(document, "defaults") {
+        show("defaults", defaults);
+    }
+    for route in section(document, "routes").map(|routes| &mut routes.entries[..]).unwrap_or_default() {
+        if let Some(table) = route.node.as_table_mut() {
+            show(&route.key, table);
         }
     }
 }
@@ -113,46 +134,32 @@ fn is_url(text: &str) -> bool {
     text.contains("://") || text.starts_with("unix:")
 }
 
-/// The names of upstreams that have none: the same for the same URL, whatever else the file holds as long as no other
-/// takes it, so that metrics go on after a reload.
-fn anonymous(document: &mut Document, places: &[(String, Node)]) -> Vec<String> {
-    let mut taken: BTreeMap<String, String> = section(document, "upstreams")
-        .map(|upstreams| upstreams.entries.iter().map(|entry| (entry.key.clone(), String::new())).collect())
-        .unwrap_or_default();
-    let mut names = vec![String::new(); places.len()];
-    let mut order: Vec<_> = (0..places.len()).collect();
-    order.sort_by_key(|&index| written(&places[index]));
-    for index in order {
-        let meant = written(&places[index]);
-        let plain = names::slug(meant.strip_prefix("http://").unwrap_or(&meant));
+/// What an upstream without a name is told apart by: its URL, or the route that it stands in.
+fn identity(owner: &str, node: &Node) -> String {
+    node.as_str().map_or_else(|| format!("route-{owner}"), str::to_owned)
+}
+
+/// The names of upstreams that have none: the same for the same URL as long as no other takes it, so that metrics go on
+/// after a reload, whatever else the file holds.
+fn names_for(meant: BTreeSet<String>, mut taken: HashSet<String>) -> HashMap<String, String> {
+    let mut names = HashMap::new();
+    for identity in meant {
+        let plain = names::slug(identity.strip_prefix("http://").unwrap_or(&identity));
         let mut candidates = std::iter::once(plain.clone()).chain((2..).map(|number| format!("{plain}-{number}")));
-        let free = |name: &String| taken.get(name).is_none_or(|other| *other == meant);
-        let name = candidates.find(free).unwrap_or(plain);
-        taken.insert(name.clone(), meant);
-        names[index] = name;
+        let name = candidates.find(|name| !taken.contains(name)).unwrap_or(plain);
+        taken.insert(name.clone());
+        names.insert(identity, name);
     }
     names
 }
 
-/// What an upstream without a name is told apart by: its URL, or the route that it stands in.
-fn written((owner, node): &(String, Node)) -> String {
-    node.as_str().map_or_else(|| format!("route-{owner}"), str::to_owned)
-}
-
-fn define(document: &mut Document, name: &str, node: &Node) {
+fn upstream(name: &str, node: &Node) -> Entry {
     let span = node.span.clone();
     let table = match &node.value {
         Value::Table(table) => table.clone(),
         _ => Table { entries: vec![entry("backends", span.clone(), node.clone())] },
     };
-    let Some(root) = document.root_mut().as_table_mut() else { return };
-    if root.get("upstreams").is_none() {
-        root.entries.push(entry("upstreams", span.clone(), Node::new(span.clone(), Value::Table(Table::default()))));
-    }
-    let Some(upstreams) = root.entry_mut("upstreams").and_then(|entry| entry.node.as_table_mut()) else { return };
-    if upstreams.get(name).is_none() {
-        upstreams.entries.push(entry(name, span.clone(), Node::new(span, Value::Table(table))));
-    }
+    entry(name, span.clone(), Node::new(span, Value::Table(table)))
 }
 
 /// Reports names that could not stand in metrics, logs and URLs as they are.

@@ -332,3 +332,76 @@ fn a_file_that_is_not_there_is_named() {
      = note: No such file or directory (os error 2)
     "###);
 }
+
+#[test]
+fn the_words_of_other_programs_are_known() {
+    let text = "listen = ':80'\n[routes.a]\nrateLimiting = { windowMs = 900000, maxRequests = 100 }\nlocation = '/a'\n[upstreams.a]\nservers = 'http://a'\nhealthCheck = true\n[frontends.a]\n";
+    assert_snapshot!(report(text), @r###"
+    error[E0102]: unknown key `rateLimiting` in `routes.a`
+     --> maitred.toml:3:1
+      |
+    3 | rateLimiting = { windowMs = 900000, maxRequests = 100 }
+      | ^^^^^^^^^^^^ not a key of a route
+      |
+      = note: here this is called `limit`
+      = help: `limit` comes with a later release of maitred; this one would not do what it says
+
+    error[E0102]: unknown key `location` in `routes.a`
+     --> maitred.toml:4:1
+      |
+    4 | location = '/a'
+      | ^^^^^^^^ not a key of a route
+      |
+    help: here this is called
+      |
+    4 - location = '/a'
+    4 + path = '/a'
+      |
+
+    error[E0102]: unknown key `servers` in `upstreams.a`
+     --> maitred.toml:6:1
+      |
+    6 | servers = 'http://a'
+      | ^^^^^^^ not a key of an upstream
+      |
+    help: here this is called
+      |
+    6 - servers = 'http://a'
+    6 + backends = 'http://a'
+      |
+
+    error[E0102]: unknown key `healthCheck` in `upstreams.a`
+     --> maitred.toml:7:1
+      |
+    7 | healthCheck = true
+      | ^^^^^^^^^^^ not a key of an upstream
+      |
+      = note: here this is called `health_check`
+      = help: `health_check` comes with a later release of maitred; this one would not do what it says
+
+    error[E0102]: unknown section `frontends`
+     --> maitred.toml:8:2
+      |
+    8 | [frontends.a]
+      |  ^^^^^^^^^ not a section of maitred.toml
+      |
+    help: here this is called
+      |
+    8 - [frontends.a]
+    8 + [listeners.a]
+      |
+    "###);
+}
+
+#[test]
+fn a_secret_in_clear_is_warned_about() {
+    assert_snapshot!(report("listen = ':80'\n[admin]\ntoken = 'hunter2hunter2hunter2'\n"), @r###"
+    warning[W0601]: `token` in `admin` stands in the file in clear
+     --> maitred.toml:3:9
+      |
+    3 | token = 'hunter2hunter2hunter2'
+      |         ^^^^^^^^^^^^^^^^^^^^^^^ everybody who can read the file can read this
+      |
+      = help: take it from `${VARIABLE}` or `${file:/path}`
+    "###);
+}

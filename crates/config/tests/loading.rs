@@ -99,3 +99,15 @@ proptest! {
         config::load_text_with("a.toml", &damaged, Path::new("/nowhere"), &|_| None).render(false);
     }
 }
+
+#[test]
+fn ten_thousand_routes_load_in_a_moment() {
+    let mut text = "listen = ':80'\n[defaults]\ntimeout = '5s'\n[routes]\n".to_owned();
+    for number in 0..10_000 {
+        text.push_str(&format!("'/r{number}/*' = 'http://10.0.{}.{}:80'\n", number / 250, number % 250));
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(load(&text).routes.len(), 10_000);
+    // Quadratic work anywhere would take minutes; a slow machine with a debug build takes a second.
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+}

@@ -57,7 +57,22 @@ impl Document {
         vocabulary: &Vocabulary,
         report: &mut Report,
     ) -> Option<T> {
-        let node = self.get(at).filter(|node| node.origin != Origin::Refused)?;
+        self.decode_node(self.get(at)?, at, schema, vocabulary, report)
+    }
+
+    /// As [`Document::decode_part`], for a `node` that the caller has at hand: `at` is not looked up again, which counts
+    /// where there are thousands.
+    pub fn decode_node<T: DeserializeOwned>(
+        &self,
+        node: &Node,
+        at: &At,
+        schema: &Schema,
+        vocabulary: &Vocabulary,
+        report: &mut Report,
+    ) -> Option<T> {
+        if node.origin == Origin::Refused {
+            return None;
+        }
         let mut walk = Walk::default();
         loop {
             let outcome = T::deserialize(NodeDeserializer { node, walk: &walk });
@@ -86,7 +101,7 @@ impl Document {
         for path in paths {
             let place = below(at, &path);
             report.push(
-                Diagnostic::new(Code::W0601, format!("`{}` stands in the file in clear", name(&place)))
+                Diagnostic::new(Code::W0601, format!("{} stands in the file in clear", name(&place)))
                     .label(&place, "everybody who can read the file can read this")
                     .help("take it from `${VARIABLE}` or `${file:/path}`"),
             );
@@ -175,6 +190,10 @@ fn unknown_key(at: &At, known: &[String], vocabulary: &Vocabulary) -> Diagnostic
     let meant = synonym.and_then(|(_, ours)| ours.iter().copied().find(|ours| known.iter().any(|key| key == ours)));
     if let Some(meant) = meant {
         return diagnostic.help("here this is called").patch(at.name(), meant);
+    }
+    let refused = |ours: &&'static str| (vocabulary.remark)(&at.parent().key(*ours)).map(|remark| (*ours, remark));
+    if let Some((ours, remark)) = synonym.and_then(|(_, ours)| ours.iter().find_map(refused)) {
+        return diagnostic.note(format!("here this is called `{ours}`")).help(remark);
     }
     match nearest(key, known.iter().map(String::as_str)) {
         Some(meant) => diagnostic.help(format!("a {what} with a similar name exists")).patch(at.name(), meant),

@@ -322,7 +322,7 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "duration", "pattern": "^([0-9]+(ms|s|m|h|d))+$" })
+        json_schema!({ "type": "string", "format": "duration", "pattern": "^([0-9]+(ms|s|m|h|d))+$|[$][{]" })
     }
 }
 
@@ -336,7 +336,7 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "size", "pattern": "^[0-9]+([KMGT]i?)?B$" })
+        json_schema!({ "type": "string", "format": "size", "pattern": "^[0-9]+([kKMGT]i?)?B$|[$][{]" })
     }
 }
 

@@ -56,8 +56,11 @@ fn check(head: &RequestHeader) -> Result<(), Reason> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Reason::MethodRefused);
     }
-    if !head.uri.path().starts_with('/') && head.method != Method::OPTIONS {
-        return Err(Reason::BadRequest);
+    let path = head.uri.path();
+    if !path.starts_with('/') {
+        // `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7), and no route is that.
+        let asterisk = path == "*" && head.method == Method::OPTIONS;
+        return Err(if asterisk { Reason::NoRoute } else { Reason::BadRequest });
     }
     if head.version == Version::HTTP_2 {
         if !is_host(authority_of(head).as_bytes()) {

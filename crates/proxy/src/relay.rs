@@ -26,10 +26,8 @@ pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeade
 }
 
 fn set_target(route: &Route, view: &View<'_>, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    let absolute = from.uri.authority().is_some();
-    let asterisk = from.method == http::Method::OPTIONS && view.path == "*";
-    let as_it_came = view.path == from.uri.path() && route.rewrite.is_none() && !absolute;
-    if as_it_came || asterisk {
+    let origin_form = from.uri.authority().is_none() && from.raw_path().starts_with(b"/");
+    if origin_form && view.path == from.uri.path() && route.rewrite.is_none() {
         return Ok(());
     }
     let mut target = String::with_capacity(view.path.len() + view.query.map_or(0, str::len) + 16);

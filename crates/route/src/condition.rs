@@ -67,9 +67,9 @@ impl Test {
 }
 
 impl Conditions {
-    /// Whether every request meets them.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// Whether every request meets them that has the right method.
+    pub fn only_methods(&self) -> bool {
+        *self == Self { methods: self.methods.clone(), ..Self::default() }
     }
 
     pub fn hold(&self, view: &View<'_>) -> bool {

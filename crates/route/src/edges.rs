@@ -1,5 +1,7 @@
 //! From a node and a segment to the next node: one flat hash table for all nodes of all hosts.
 
+use crate::node::{NOWHERE, Node, Run};
+
 /// An immutable open-addressing table. A step is one probe into one array, however many routes there are.
 #[derive(Debug, Clone)]
 pub(crate) struct Edges {
@@ -8,29 +10,35 @@ pub(crate) struct Edges {
     long: Box<str>,
 }
 
-/// How much of a segment lies in the slot itself.
+/// How much of a segment lies in the slot itself: as much as fills a cache line together with the node.
 const INLINE: usize = 22;
 
 #[derive(Debug, Clone, Copy)]
-#[repr(align(32))]
+#[repr(align(64))]
 struct Slot {
     from: u32,
-    to: u32,
     length: u16,
     /// The segment, or where it begins in `long`.
     text: [u8; INLINE],
+    to: Node,
 }
 
+const _: () = assert!(size_of::<Slot>() == 64);
+
 /// A slot that holds nothing leads nowhere.
-const NOWHERE: u32 = u32::MAX;
-const EMPTY: Slot = Slot { from: NOWHERE, to: NOWHERE, length: 0, text: [0; INLINE] };
+const EMPTY: Slot = Slot {
+    from: NOWHERE,
+    length: 0,
+    text: [0; INLINE],
+    to: Node { id: NOWHERE, any: NOWHERE, own: Run::None, below: Run::None, leads_on: false },
+};
 
 impl Edges {
     /// Builds the table of edges `(from, segment, to)`, which are all different. Segments longer than 65,535 bytes do
     /// not occur in requests.
-    pub fn new<'s>(edges: impl ExactSizeIterator<Item = (u32, &'s str, u32)>) -> Self {
-        // At most half full, so that a probe seldom needs a second look.
-        let mut slots = vec![EMPTY; (edges.len() * 2).next_power_of_two().max(2)];
+    pub fn new<'s>(edges: impl ExactSizeIterator<Item = (u32, &'s str, Node)>) -> Self {
+        // At most half full, so that a probe seldom looks further.
+        let mut slots = vec![EMPTY; (edges.len() * 2 + 1).next_power_of_two()];
         let mut long = String::new();
         for (from, segment, to) in edges {
             let Ok(length) = u16::try_from(segment.len()) else { continue };
@@ -43,25 +51,25 @@ impl Edges {
             }
             let mask = slots.len() - 1;
             let mut index = hash(from, segment.as_bytes()) as usize & mask;
-            while slots[index].to != NOWHERE {
+            while slots[index].to.id != NOWHERE {
                 index = (index + 1) & mask;
             }
-            slots[index] = Slot { from, to, length, text };
+            slots[index] = Slot { from, length, text, to };
         }
         Self { slots: slots.into(), long: long.into() }
     }
 
     /// Where `segment` leads from the node `from`.
-    pub fn get(&self, from: u32, segment: &str) -> Option<u32> {
+    pub fn get(&self, from: u32, segment: &str) -> Option<&Node> {
         let mask = self.slots.len() - 1;
         let mut index = hash(from, segment.as_bytes()) as usize & mask;
         loop {
             let slot = &self.slots[index];
-            if slot.to == NOWHERE {
+            if slot.to.id == NOWHERE {
                 return None;
             }
-            if slot.from == from && self.text(slot) == segment.as_bytes() {
-                return Some(slot.to);
+            if slot.from == from && usize::from(slot.length) == segment.len() && self.text(slot) == segment.as_bytes() {
+                return Some(&slot.to);
             }
             index = (index + 1) & mask;
         }
@@ -92,12 +100,23 @@ fn hash(from: u32, text: &[u8]) -> u64 {
     for word in words {
         state = fold(state, u64::from_le_bytes(*word));
     }
-    if !rest.is_empty() {
-        let mut word = [0; 8];
-        word[..rest.len()].copy_from_slice(rest);
-        state = fold(state, u64::from_le_bytes(word));
+    fold(state, remainder(text, rest))
+}
+
+/// What is left of `text` after its words: up to eight bytes, read without a loop and, where there were words, together
+/// with bytes that were read before.
+fn remainder(text: &[u8], rest: &[u8]) -> u64 {
+    if let Some(last) = text.last_chunk::<8>() {
+        return u64::from_le_bytes(*last);
     }
-    fold(state, FACTOR.rotate_left(32))
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last));
+    }
+    match *rest {
+        [first, .., last] => u64::from(first) << 16 | u64::from(rest[1]) << 8 | u64::from(last),
+        [one] => u64::from(one),
+        [] => 0,
+    }
 }
 
 #[cfg(test)]
@@ -107,13 +126,14 @@ mod tests {
     #[test]
     fn every_edge_is_found_and_no_other() {
         let names: Vec<_> = (0..1000).map(|n| format!("{n}{}", "-long".repeat(n % 9))).collect();
-        let edges: Vec<_> = names.iter().enumerate().map(|(n, name)| (n as u32 % 7, name.as_str(), n as u32)).collect();
+        let node = |n: usize| Node { id: n as u32, ..EMPTY.to };
+        let edges: Vec<_> = names.iter().enumerate().map(|(n, name)| (n as u32 % 7, name.as_str(), node(n))).collect();
         let table = Edges::new(edges.iter().copied());
         for (from, name, to) in edges {
-            assert_eq!(table.get(from, name), Some(to));
-            assert_eq!(table.get(from + 7, name), None);
-            assert_eq!(table.get(from, &format!("{name}x")), None);
+            assert_eq!(table.get(from, name).map(|node| node.id), Some(to.id));
+            assert!(table.get(from + 7, name).is_none());
+            assert!(table.get(from, &format!("{name}x")).is_none());
         }
-        assert_eq!(Edges::new([].into_iter()).get(0, ""), None);
+        assert!(Edges::new([].into_iter()).get(0, "").is_none());
     }
 }

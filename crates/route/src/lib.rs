@@ -31,6 +31,7 @@ mod conflict;
 mod edges;
 mod explain;
 mod host;
+mod node;
 mod normal;
 mod pattern;
 mod plant;

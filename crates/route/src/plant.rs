@@ -7,9 +7,10 @@ use regex::{RegexSet, RegexSetBuilder};
 use crate::{
     edges::Edges,
     host::Host,
+    node::{EVERY_METHOD, Entry, NOWHERE, Node, OTHER_METHODS, Run, method_bit},
     pattern::{Pattern, Segment},
     rule::Rule,
-    tree::{EXACT_HOSTS, Entry, Hosts, NO_NODE, Node, Regexes, Run, Tree, WILDCARD_HOSTS},
+    tree::{EXACT_HOSTS, Hosts, Regexes, Tree, WILDCARD_HOSTS},
 };
 
 /// A tree under construction: the same nodes, with lists that still grow.
@@ -24,6 +25,7 @@ struct Bud<'r> {
     own: Vec<u32>,
     below: Vec<u32>,
     any: Option<u32>,
+    leads_on: bool,
     /// Of a root: the regexes of its host.
     regexes: HashMap<&'r str, Vec<u32>>,
 }
@@ -72,7 +74,10 @@ impl<'r> Sapling<'r> {
     fn step(&mut self, from: u32, segment: &'r Segment) -> u32 {
         let new = self.nodes.len() as u32;
         let to = match segment {
-            Segment::Literal(text) => *self.edges.entry((from, text)).or_insert(new),
+            Segment::Literal(text) => {
+                self.nodes[from as usize].leads_on = true;
+                *self.edges.entry((from, text)).or_insert(new)
+            }
             Segment::Any => *self.nodes[from as usize].any.get_or_insert(new),
         };
         if to == new {
@@ -89,14 +94,15 @@ impl<'r> Sapling<'r> {
         for (index, bud) in self.nodes.into_iter().enumerate() {
             let own = lay(self.rules, bud.own, &mut entries);
             let below = lay(self.rules, bud.below, &mut entries);
-            nodes.push(Node { own, below, any: bud.any.unwrap_or(NO_NODE) });
+            let any = bud.any.unwrap_or(NOWHERE);
+            nodes.push(Node { id: index as u32, any, own, below, leads_on: bud.leads_on });
             if index < roots.len() {
                 regexes.push(set(self.rules, bud.regexes, &mut entries)?);
             }
         }
         let (hosts, names) = hosts(roots);
         let segments = self.edges.iter().map(|(&(from, text), &to)| (from, text, to));
-        let edges: Vec<_> = segments.chain(names).collect();
+        let edges: Vec<_> = segments.chain(names).map(|(from, text, to)| (from, text, nodes[to as usize])).collect();
         Some(Tree {
             edges: Edges::new(edges.into_iter()),
             nodes: nodes.into(),
@@ -107,15 +113,29 @@ impl<'r> Sapling<'r> {
     }
 }
 
-/// Appends the entries of one place, the more specific first.
+/// The routes of one place, the more specific first.
 fn lay(rules: &[Rule], mut routes: Vec<u32>, entries: &mut Vec<Entry>) -> Run {
-    let start = entries.len() as u32;
     routes.sort_by(|&one, &other| rules[one as usize].order(&rules[other as usize]));
-    entries.extend(routes.into_iter().map(|route| {
-        let rule = &rules[route as usize];
-        Entry { route, conditional: !rule.conditions.is_empty(), taken: rule.pattern.taken() }
-    }));
-    Run { start, length: entries.len() as u32 - start }
+    let start = entries.len() as u32;
+    entries.extend(routes.iter().map(|&route| entry(rules, route)));
+    match entries[start as usize..] {
+        [] => Run::None,
+        [entry] if entry.is_plain() => {
+            entries.pop();
+            Run::One(entry.route)
+        }
+        _ => Run::Many { start, length: routes.len() as u32 },
+    }
+}
+
+fn entry(rules: &[Rule], route: u32) -> Entry {
+    let Rule { conditions, pattern, .. } = &rules[route as usize];
+    let named = conditions.methods.iter().fold(0, |bits, method| bits | method_bit(method));
+    let methods = if named == 0 { EVERY_METHOD } else { named };
+    // Methods that share a bit are told apart by the conditions.
+    let told_apart = named & OTHER_METHODS == 0;
+    let more = !told_apart || !conditions.only_methods();
+    Entry { taken: pattern.taken(), route, methods, more }
 }
 
 /// The regexes of one host: the longest expression first, then in alphabetical order.

@@ -16,7 +16,7 @@ pub(crate) struct Spelling<'p> {
 impl<'p> Spelling<'p> {
     /// The spelling of a normalised path; nearly always the path itself.
     pub fn of(path: &'p str) -> Self {
-        if path.bytes().any(|byte| matches!(byte, b';' | b'%')) {
+        if memchr::memchr2(b';', b'%', path.as_bytes()).is_some() {
             Self::respell(path)
         } else {
             Self { text: Cow::Borrowed(path), origins: Vec::new() }

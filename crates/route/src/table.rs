@@ -5,9 +5,10 @@ use filter::{Captures, View};
 
 use crate::{
     Match, compile, explain, host,
+    node::{Entry, method_bit},
     rule::Rule,
     spelling::Spelling,
-    tree::{self, Entry, Found, Tree},
+    tree::{self, Found, Tree},
 };
 
 /// Which route a request takes, decided by host, path, method, header, query and cookie.
@@ -54,7 +55,9 @@ impl Table {
     pub fn find(&self, view: &View<'_>, captures: &mut Captures) -> Option<RouteId> {
         captures.clear();
         let path = Spelling::of(view.path);
-        let admits = |entry: &Entry| !entry.conditional || self.rules[entry.route as usize].conditions.hold(view);
+        let method = method_bit(&view.head.method);
+        let conditions = |entry: &Entry| &self.rules[entry.route as usize].conditions;
+        let admits = |entry: &Entry| entry.methods & method != 0 && (!entry.more || conditions(entry).hold(view));
         let found = self.tree.find(host::plain(view.host), path.as_str(), &admits)?;
         match found {
             Found::Segments { entry, rest } => tree::capture(entry.taken, rest, &path, captures),

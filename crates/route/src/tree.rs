@@ -6,7 +6,11 @@ use filter::Captures;
 use regex::RegexSet;
 use smallvec::SmallVec;
 
-use crate::{edges::Edges, spelling::Spelling};
+use crate::{
+    edges::Edges,
+    node::{Entry, NOWHERE, Node, Run},
+    spelling::Spelling,
+};
 
 /// The tree. Its first nodes are the roots of the hosts, in the order of `regexes`.
 #[derive(Debug, Clone)]
@@ -32,36 +36,6 @@ pub(super) struct Hosts {
 pub(super) const EXACT_HOSTS: u32 = u32::MAX - 1;
 /// … and from this one the domains of wildcards.
 pub(super) const WILDCARD_HOSTS: u32 = u32::MAX - 2;
-/// No such node.
-pub(super) const NO_NODE: u32 = u32::MAX;
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
-    /// Routes whose pattern ends here.
-    pub own: Run,
-    /// Routes whose pattern takes this and everything below.
-    pub below: Run,
-    /// Where any segment that is not empty leads, or [`NO_NODE`].
-    pub any: u32,
-}
-
-/// Some of the entries.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Run {
-    pub start: u32,
-    pub length: u32,
-}
-
-/// A route as the tree knows it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Entry {
-    pub route: u32,
-    /// Whether it has conditions besides host and path.
-    pub conditional: bool,
-    /// A bit for every segment that a placeholder takes.
-    pub taken: u64,
-}
-
 /// The regular expressions of one host, the more specific first.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Regexes {
@@ -77,15 +51,15 @@ pub(crate) enum Found {
     Regex(Entry),
 }
 
-/// Nodes passed whose patterns take everything below, and where in the path.
-type Passed = SmallVec<[(u32, usize); 8]>;
+/// The routes passed whose patterns take everything below, and where in the path.
+type Passed = SmallVec<[(Run, usize); 8]>;
 
 impl Tree {
     /// The most specific route for `host` and `path` that `admits` lets through.
     pub fn find(&self, host: &str, path: &str, admits: &impl Fn(&Entry) -> bool) -> Option<Found> {
         if self.hosts.exact
             && let Some(root) = self.edges.get(EXACT_HOSTS, host)
-            && let Some(found) = self.search(root, path, admits)
+            && let Some(found) = self.search(root.id, path, admits)
         {
             return Some(found);
         }
@@ -94,7 +68,7 @@ impl Tree {
             while let Some((label, domain)) = rest.split_once('.') {
                 if (!label.is_empty() || rest.len() < host.len())
                     && let Some(root) = self.edges.get(WILDCARD_HOSTS, domain)
-                    && let Some(found) = self.search(root, path, admits)
+                    && let Some(found) = self.search(root.id, path, admits)
                 {
                     return Some(found);
                 }
@@ -107,15 +81,16 @@ impl Tree {
     /// The most specific route of one host.
     fn search(&self, root: u32, path: &str, admits: &impl Fn(&Entry) -> bool) -> Option<Found> {
         let mut passed = Passed::new();
-        if let Some(entry) = self.walk(root, path, 0, &mut passed, admits) {
+        if let Some(entry) = self.walk(&self.nodes[root as usize], path, 0, &mut passed, admits) {
             return Some(Found::Segments { entry, rest: None });
         }
         // The longest first; among equals the one reached by more text, which the walk passed first.
-        passed.sort_by_key(|&(_, position)| Reverse(position));
-        for (node, position) in passed {
-            if let Some(entry) = self.first(self.nodes[node as usize].below, admits) {
-                return Some(Found::Segments { entry, rest: Some(position) });
-            }
+        if passed.len() > 1 {
+            passed.sort_by_key(|&(_, position)| Reverse(position));
+        }
+        let below = passed.iter().find_map(|&(run, position)| Some((self.first(run, admits)?, position)));
+        if let Some((entry, position)) = below {
+            return Some(Found::Segments { entry, rest: Some(position) });
         }
         let regexes = &self.regexes[root as usize];
         if regexes.runs.is_empty() || !regexes.set.is_match(path) {
@@ -129,33 +104,45 @@ impl Tree {
     /// does.
     fn walk(
         &self,
-        node: u32,
+        node: &Node,
         path: &str,
         position: usize,
         passed: &mut Passed,
         admits: &impl Fn(&Entry) -> bool,
     ) -> Option<Entry> {
-        let Node { own, below, any } = self.nodes[node as usize];
-        if below.length > 0 {
-            passed.push((node, position));
+        if !matches!(node.below, Run::None) {
+            passed.push((node.below, position));
         }
         if position == path.len() {
-            return self.first(own, admits);
+            return self.first(node.own, admits);
+        }
+        if !node.leads_on && node.any == NOWHERE {
+            return None;
         }
         let rest = path.get(position + 1..)?;
-        let end = position + 1 + rest.bytes().position(|byte| byte == b'/').unwrap_or(rest.len());
+        let end = position + 1 + memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len());
         let segment = &path[position + 1..end];
-        if let Some(next) = self.edges.get(node, segment)
+        if node.leads_on
+            && let Some(next) = self.edges.get(node.id, segment)
             && let Some(found) = self.walk(next, path, end, passed, admits)
         {
             return Some(found);
         }
-        if any != NO_NODE && !segment.is_empty() { self.walk(any, path, end, passed, admits) } else { None }
+        if node.any == NOWHERE || segment.is_empty() {
+            return None;
+        }
+        self.walk(&self.nodes[node.any as usize], path, end, passed, admits)
     }
 
     fn first(&self, run: Run, admits: &impl Fn(&Entry) -> bool) -> Option<Entry> {
-        let entries = &self.entries[run.start as usize..(run.start + run.length) as usize];
-        entries.iter().find(|entry| admits(entry)).copied()
+        match run {
+            Run::None => None,
+            Run::One(route) => Some(Entry::plain(route)),
+            Run::Many { start, length } => {
+                let entries = &self.entries[start as usize..(start + length) as usize];
+                entries.iter().find(|entry| admits(entry)).copied()
+            }
+        }
     }
 }
 
@@ -173,7 +160,7 @@ pub(crate) fn capture(taken: u64, rest: Option<usize>, path: &Spelling<'_>, capt
     let (mut left, mut start) = (taken, 1);
     while left != 0 {
         let tail = text.get(start..).unwrap_or("");
-        let end = start + tail.bytes().position(|byte| byte == b'/').unwrap_or(tail.len());
+        let end = start + memchr::memchr(b'/', tail.as_bytes()).unwrap_or(tail.len());
         if left & 1 == 1 {
             captures.push(path.origin(start), path.origin(end));
         }

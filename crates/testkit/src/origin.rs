@@ -36,6 +36,7 @@ pub struct Origin {
 pub struct Builder {
     h2: bool,
     unix: bool,
+    at: Option<SocketAddr>,
     tls: Option<(Certificate, ServerTrust)>,
 }
 
@@ -71,6 +72,12 @@ impl Builder {
         self
     }
 
+    /// Listens at this address, where an origin that was stopped has been.
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.at = Some(address);
+        self
+    }
+
     /// Starts; `responder` says for each request what to answer.
     pub async fn start(self, responder: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Origin {
         let log = Arc::new(Log::new());
@@ -89,7 +96,7 @@ impl Builder {
             tasks.spawn(accept_unix(listener, protocol));
             return Origin { address: Address::Unix(path), scheme: "unix", log, tasks, _folder: Some(folder) };
         }
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(self.at.unwrap_or_else(|| ([127, 0, 0, 1], 0).into())).await.unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
         tasks.spawn(accept_tcp(listener, self.tls, protocol));
         Origin { address, scheme, log, tasks, _folder: None }
@@ -163,6 +170,11 @@ impl Origin {
         self.log.until(&format!("the end of request number {n}"), ended).await
     }
 
+    /// Waits until no more than `count` connections are open.
+    pub async fn until_open(&self, count: usize) {
+        self.log.until_open(count).await;
+    }
+
     /// Waits until `condition` holds for what was seen; fails the test with `what`.
     pub async fn until(&self, what: &str, mut condition: impl FnMut(&[Seen]) -> bool) {
         self.log.until(what, |seen, _| condition(seen).then_some(())).await;
@@ -223,7 +235,9 @@ async fn accept_tcp(listener: TcpListener, tls: Option<(Certificate, ServerTrust
         let _ = tcp.set_nodelay(true);
         let (protocol, config) = (protocol.clone(), config.clone());
         let connection = protocol.log.connect();
+        let open = protocol.log.open();
         connections.spawn(async move {
+            let _open = open;
             let stream = match config {
                 None => Stream::Tcp(tcp),
                 Some(config) => match accept(tcp, config).await {

@@ -4,10 +4,15 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider,
+    ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
     server::WebPkiClientVerifier,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -96,7 +101,7 @@ impl Authority {
 
     /// A TLS client that trusts this authority.
     pub fn client(&self) -> TlsClient {
-        TlsClient { root: self.root(), name: "localhost".into(), alpn: Vec::new(), version: None, identity: None }
+        TlsClient { root: self.root(), name: "localhost".into(), alpn: Vec::new(), version: None, identity: None, expected: None }
     }
 }
 
@@ -136,12 +141,61 @@ pub struct TlsClient {
     alpn: Vec<Vec<u8>>,
     version: Option<&'static SupportedProtocolVersion>,
     identity: Option<Certificate>,
+    expected: Option<String>,
+}
+
+/// Checks the certificate against another name than the one asked for.
+#[derive(Debug)]
+struct Expecting {
+    name: ServerName<'static>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Expecting {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 impl TlsClient {
     /// Asks for this name (SNI) and expects a certificate for it.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
+        self
+    }
+
+    /// Expects a certificate for this name, whatever name it asks for.
+    pub fn expecting(mut self, name: &str) -> Self {
+        self.expected = Some(name.to_owned());
         self
     }
 
@@ -185,7 +239,10 @@ impl TlsClient {
             None => builder.with_safe_default_protocol_versions().unwrap(),
             Some(version) => builder.with_protocol_versions(&[version]).unwrap(),
         };
-        let builder = builder.with_root_certificates(roots(self.root));
+        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(self.root)), provider()).build().unwrap();
+        let name = self.expected.unwrap_or_else(|| self.name.clone());
+        let expecting = Expecting { name: ServerName::try_from(name).unwrap(), inner };
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(expecting));
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key).unwrap(),

@@ -49,6 +49,10 @@ impl Reading {
 }
 
 fn client_reason(error: &Error) -> Reason {
+    // What the proxy's own reader says of a body whose framing is broken.
+    if io_error(error).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        return Reason::BadRequest;
+    }
     match error.etype() {
         ErrorType::ReadTimedout => Reason::BodyTimeout,
         ErrorType::InvalidHTTPHeader => Reason::BadRequest,

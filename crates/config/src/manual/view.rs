@@ -165,7 +165,7 @@ pub(super) fn without_example(description: &str) -> String {
         let rest = text[end..].trim_start_matches('.').trim().to_owned();
         text.truncate(text[..start].trim_end().len());
         if !rest.is_empty() {
-            text.push_str("\n");
+            text.push('\n');
             text.push_str(&rest);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use document::{At, Code, Diagnostic};
+use document::{At, Code, Diagnostic, Level};
 
 use crate::{
     cli,
@@ -22,7 +22,10 @@ pub fn run(global: &Global, check: &cli::Check) -> Outcome {
     if !check.offline {
         resolve(&mut prepared)?;
     }
-    let (errors, warnings) = (prepared.report.errors(), prepared.report.warnings());
+    // As shown: a mistake that many routes inherit is one mistake.
+    let shown = prepared.loaded.document.sorted(&prepared.report);
+    let errors = shown.iter().filter(|diagnostic| diagnostic.level() == Level::Error).count();
+    let warnings = shown.len() - errors;
     let style = Style::of(global.color, &std::io::stdout());
     if global.json {
         let lines = prepared.loaded.document.render_json(&prepared.report);

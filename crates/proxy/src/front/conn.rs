@@ -21,26 +21,41 @@ use pingora_core::protocols::{
 use pingora_http::ResponseHeader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::chunked::Chunks;
+
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
 
 /// The first allocation for a request head; most heads fit.
 const HEAD_BUFFER: usize = 2048;
 
-/// What of the bytes to come belongs to the message being read.
+/// Where a message's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
-    /// Everything: the engine finds the end itself (chunked, or no HTTP any more).
+    /// With the connection, as far as we can tell: HTTP/2, or a protocol that the request wants to change to.
     Open,
-    /// So many bytes more.
+    /// After so many bytes.
     Left(u64),
+    /// Where the chunked coding says.
+    Chunked,
+}
+
+/// What of the bytes to come belongs to the message being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Span {
+    /// Everything.
+    Open,
+    /// So many bytes.
+    Left(u64),
+    /// So many bytes of head, then a chunked body.
+    Chunked { head: u64, body: Chunks },
 }
 
 /// A client connection with its facts, and with the bytes that were read ahead.
 pub struct Conn {
     stream: Stream,
     ahead: BytesMut,
-    boundary: Boundary,
+    span: Span,
     protocol: Option<ALPN>,
     facts: Arc<ProxyDigest>,
 }
@@ -53,7 +68,7 @@ impl Conn {
         Some(Self {
             stream,
             ahead: BytesMut::new(),
-            boundary: Boundary::Open,
+            span: Span::Open,
             protocol,
             facts: Arc::new(ProxyDigest::new(Box::new(carrier), Some(facts))),
         })
@@ -67,7 +82,7 @@ impl Conn {
     /// From here on the connection is HTTP/2 by prior knowledge (RFC 9113 section 3.3).
     pub fn speak_h2(&mut self) {
         self.protocol = Some(ALPN::H2);
-        self.boundary = Boundary::Open;
+        self.span = Span::Open;
     }
 
     /// The bytes read and not yet given to the engine.
@@ -91,9 +106,40 @@ impl Conn {
         }
     }
 
-    /// Says how much of what follows belongs to the message that the engine reads next.
-    pub fn set_boundary(&mut self, boundary: Boundary) {
-        self.boundary = boundary;
+    /// Says how much of what follows belongs to the message that the engine reads next: `head` bytes, then a body.
+    pub fn set_boundary(&mut self, head: usize, body: Boundary) {
+        let head = head as u64;
+        self.span = match body {
+            Boundary::Open => Span::Open,
+            Boundary::Left(body) => Span::Left(head.saturating_add(body)),
+            Boundary::Chunked => Span::Chunked { head, body: Chunks::default() },
+        };
+    }
+
+    /// How many bytes may be read at most, for the span alone; 0 at the message's end.
+    fn limit(&self) -> usize {
+        let most = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        match self.span {
+            Span::Left(left) => most(left),
+            Span::Chunked { head: 0, body } if body.is_done() => 0,
+            Span::Chunked { head: 0, .. } | Span::Open => usize::MAX,
+            Span::Chunked { head, .. } => most(head),
+        }
+    }
+
+    /// Counts what was read; returns how much of it belongs to the message.
+    fn account(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len() as u64;
+        match &mut self.span {
+            Span::Open => {}
+            Span::Left(left) => *left -= count,
+            Span::Chunked { head: 0, body } => {
+                let refused = |_| io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body");
+                return body.follow(bytes).map_err(refused);
+            }
+            Span::Chunked { head, .. } => *head -= count,
+        }
+        Ok(bytes.len())
     }
 
     /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
@@ -116,29 +162,33 @@ impl Conn {
 impl AsyncRead for Conn {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let conn = self.get_mut();
-        let limit = match conn.boundary {
-            Boundary::Left(0) => return conn.poll_beyond(cx),
-            Boundary::Left(left) => usize::try_from(left).unwrap_or(usize::MAX).min(out.remaining()),
-            Boundary::Open => out.remaining(),
-        };
+        let limit = conn.limit().min(out.remaining());
+        if limit == 0 && out.remaining() > 0 {
+            return conn.poll_beyond(cx);
+        }
         let before = out.filled().len();
-        if conn.ahead.is_empty() && limit >= out.remaining() {
+        if !conn.ahead.is_empty() {
+            let count = limit.min(conn.ahead.len());
+            out.put_slice(&conn.ahead[..count]);
+            conn.ahead.advance(count);
+        } else if limit == out.remaining() {
             ready!(Pin::new(&mut conn.stream).poll_read(cx, out))?;
-        } else if conn.ahead.is_empty() {
+        } else {
             let mut part = ReadBuf::new(out.initialize_unfilled_to(limit));
             ready!(Pin::new(&mut conn.stream).poll_read(cx, &mut part))?;
             let read = part.filled().len();
             out.advance(read);
-        } else {
-            let count = limit.min(conn.ahead.len());
-            out.put_slice(&conn.ahead[..count]);
-            conn.ahead.advance(count);
-            if conn.ahead.is_empty() {
-                conn.ahead = BytesMut::new();
-            }
         }
-        if let Boundary::Left(left) = &mut conn.boundary {
-            *left -= (out.filled().len() - before) as u64;
+        let ours = conn.account(&out.filled()[before..])?;
+        let beyond = &out.filled()[before + ours..];
+        if !beyond.is_empty() {
+            // Read before its end was known: it begins the next message, ahead of what is held already.
+            let mut held = BytesMut::from(beyond);
+            held.extend_from_slice(&conn.ahead);
+            conn.ahead = held;
+            out.set_filled(before + ours);
+        } else if conn.ahead.is_empty() {
+            conn.ahead = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -216,7 +266,7 @@ impl Peek for Conn {}
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut conn = f.debug_struct("Conn");
-        conn.field("ahead", &self.ahead.len()).field("boundary", &self.boundary).finish_non_exhaustive()
+        conn.field("ahead", &self.ahead.len()).field("span", &self.span).finish_non_exhaustive()
     }
 }
 

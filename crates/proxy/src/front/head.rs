@@ -105,12 +105,15 @@ fn over_limit(bytes: &[u8], limits: Limits) -> Option<Reason> {
     }
 }
 
-/// HTTP/2.0 in a request line, or 1.2 and later, is a version we do not speak; anything else is not HTTP.
+/// A request line of three words that ends on HTTP/2.0, or on 1.2 and later, names a version that we do not speak;
+/// everything else is no request line.
 fn version_reason(bytes: &[u8]) -> Reason {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    match version {
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+    match words[..] {
+        [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
             Reason::BadVersion
         }
         _ => Reason::BadRequest,
@@ -211,7 +214,8 @@ impl<'h> Framing<'h> {
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(Reason::BadRequest),
             (true, None) if minor == 0 => Err(Reason::BadRequest),
-            (true, None) => Ok(Boundary::Open),
+            (true, None) if self.upgrade => Ok(Boundary::Open),
+            (true, None) => Ok(Boundary::Chunked),
             // The engine itself holds what follows an upgrade request until the origin says 101.
             (false, _) if self.upgrade => Ok(Boundary::Open),
             (false, length) => Ok(Boundary::Left(length.unwrap_or(0))),

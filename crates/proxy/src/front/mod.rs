@@ -1,5 +1,6 @@
 //! Before step 1: a connection's requests are read one head at a time, judged, and handed to the engine.
 
+mod chunked;
 mod conn;
 mod head;
 
@@ -25,7 +26,7 @@ use telemetry::Protocol;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::{
-    conn::{Boundary, Conn},
+    conn::Conn,
     head::{Judged, Limits, Passed},
 };
 use crate::{arrive, finish, gateway::Gateway, refuse};
@@ -113,10 +114,7 @@ impl Front {
                 Next::Refused(refused) => return self.refuse(conn, connection, refused).await,
                 Next::Closed => return,
             };
-            conn.set_boundary(match passed.body {
-                Boundary::Left(body) => Boundary::Left(body.saturating_add(passed.length as u64)),
-                Boundary::Open => Boundary::Open,
-            });
+            conn.set_boundary(passed.length, passed.body);
             let session = ServerSession::new_http1(Box::new(conn));
             let Some(reused) = self.engine.process_new_http(session, &shutdown).await else { return };
             let Ok(back) = reused.consume().0.into_any().downcast::<Conn>() else { return };

@@ -159,6 +159,31 @@ impl Connection {
         self.wire.take_ahead()
     }
 
+    /// Reads whatever comes until the connection closes or one whole answer is there.
+    pub async fn rest_or_answer(&mut self) -> Bytes {
+        within("an answer or the close", async {
+            loop {
+                let text = String::from_utf8_lossy(self.wire.ahead()).into_owned();
+                if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                    let length = Fields::parse(head).get("content-length").and_then(|length| length.parse().ok());
+                    if body.len() >= length.unwrap_or(0) {
+                        return;
+                    }
+                }
+                if !matches!(self.wire.fill().await, Ok(true)) {
+                    return;
+                }
+            }
+        })
+        .await;
+        self.wire.take_ahead()
+    }
+
+    /// Reads once and keeps what came for later; whether anything did.
+    pub async fn wire_ready(&mut self) -> bool {
+        matches!(self.wire.fill().await, Ok(true))
+    }
+
     /// Waits until the proxy closes, and fails the test when it sends anything before.
     pub async fn closed(&mut self) {
         let rest = self.rest().await;

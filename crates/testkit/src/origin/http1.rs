@@ -20,7 +20,8 @@ pub(super) async fn serve(mut wire: Wire, connection: usize, protocol: Protocol)
         let id = protocol.log.begin(seen.clone());
         let mut turn =
             Turn { wire, log: &protocol.log, id, seen, body: Some(body), framing: Framing::Empty, generated: 0 };
-        let result = turn.play(answer.steps, answer.reads_body_first).await;
+        let ends = matches!(answer.ending, Ending::Keep | Ending::Close);
+        let result = turn.play(answer.steps, answer.reads_body_first, ends).await;
         match (result, answer.ending) {
             (Err(_), _) => return turn.end(Outcome::Cancelled),
             (Ok(()), Ending::Keep) if turn.framing != Framing::UntilClose => {
@@ -80,14 +81,14 @@ impl Turn<'_> {
         self.log.update(self.id, |seen| seen.outcome = outcome);
     }
 
-    async fn play(&mut self, steps: Vec<Step>, reads_body_first: bool) -> Result<(), Cut> {
+    async fn play(&mut self, steps: Vec<Step>, reads_body_first: bool, ends: bool) -> Result<(), Cut> {
         if reads_body_first {
             self.read_body().await?;
         }
         for step in steps {
             self.step(step).await?;
         }
-        if self.framing == Framing::Chunked {
+        if ends && self.framing == Framing::Chunked {
             self.wire.write(b"0\r\n\r\n").await?;
             self.framing = Framing::Empty;
         }

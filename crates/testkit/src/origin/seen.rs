@@ -74,12 +74,22 @@ impl Seen {
 pub(crate) struct Log {
     seen: Mutex<Vec<Seen>>,
     connections: Mutex<usize>,
+    open: watch::Sender<usize>,
     changed: watch::Sender<u64>,
+}
+
+/// A connection that is open; counted until dropped.
+pub(crate) struct Open(watch::Sender<usize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { seen: Mutex::default(), connections: Mutex::default(), changed: watch::Sender::new(0) }
+        Self { seen: Mutex::default(), connections: Mutex::default(), open: watch::Sender::new(0), changed: watch::Sender::new(0) }
     }
 
     pub(crate) fn connect(&self) -> usize {
@@ -87,6 +97,17 @@ impl Log {
         *connections += 1;
         self.changed.send_modify(|n| *n += 1);
         *connections - 1
+    }
+
+    pub(crate) fn open(&self) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open(self.open.clone())
+    }
+
+    pub(crate) async fn until_open(&self, count: usize) {
+        let mut open = self.open.subscribe();
+        let what = format!("no more than {count} connections to the origin to be open");
+        within(what, open.wait_for(|open| *open <= count)).await.unwrap();
     }
 
     pub(crate) fn connections(&self) -> usize {

@@ -84,7 +84,7 @@ pub fn is_claim(name: &str) -> bool {
         return false;
     }
     CLAIMS.iter().any(|claim| match claim.strip_suffix('*') {
-        Some(prefix) => name.len() > prefix.len() && alike(&name.as_bytes()[..prefix.len()], prefix.as_bytes()),
+        Some(prefix) => name.len() >= prefix.len() && alike(&name.as_bytes()[..prefix.len()], prefix.as_bytes()),
         None => name.len() == claim.len() && alike(name.as_bytes(), claim.as_bytes()),
     })
 }

@@ -14,7 +14,7 @@ async fn a_reader_sees_its_own_message_and_nothing_after_it() {
     client.write_all(b"headbodyNEXT").await.unwrap();
     conn.read_ahead().await.unwrap();
     assert_eq!(conn.ahead(), b"headbodyNEXT");
-    conn.set_boundary(Boundary::Left(8));
+    conn.set_boundary(4, Boundary::Left(4));
 
     let mut message = [0; 8];
     conn.read_exact(&mut message).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_client_that_leaves_is_noticed_while_its_request_is_answered() {
     let (mut client, mut conn) = pair();
     client.write_all(b"head").await.unwrap();
     conn.read_ahead().await.unwrap();
-    conn.set_boundary(Boundary::Left(4));
+    conn.set_boundary(4, Boundary::Left(0));
     let mut head = [0; 4];
     conn.read_exact(&mut head).await.unwrap();
     drop(client);
@@ -42,10 +42,34 @@ async fn a_client_that_leaves_is_noticed_while_its_request_is_answered() {
 async fn a_long_body_is_counted_down_to_its_last_byte() {
     let (mut client, mut conn) = pair();
     client.write_all(&[b'x'; 5000]).await.unwrap();
-    conn.set_boundary(Boundary::Left(3000));
+    conn.set_boundary(0, Boundary::Left(3000));
     let mut body = vec![0; 3000];
     conn.read_exact(&mut body).await.unwrap();
     let mut more = [0; 1];
     let read = tokio::time::timeout(std::time::Duration::from_millis(50), conn.read(&mut more)).await;
     assert!(read.is_err());
+}
+
+#[tokio::test]
+async fn a_chunked_message_ends_where_its_coding_says() {
+    let (mut client, mut conn) = pair();
+    client.write_all(b"head5\r\nhello\r\n0\r\n\r\nNEXT").await.unwrap();
+    conn.read_ahead().await.unwrap();
+    conn.set_boundary(4, Boundary::Chunked);
+    let mut message = vec![0; 19];
+    conn.read_exact(&mut message).await.unwrap();
+    assert_eq!(message, b"head5\r\nhello\r\n0\r\n\r\n");
+    let mut more = [0; 1];
+    let read = tokio::time::timeout(std::time::Duration::from_millis(50), conn.read(&mut more)).await;
+    assert!(read.is_err(), "the next message waits");
+    assert_eq!(conn.ahead(), b"NEXT");
+}
+
+#[tokio::test]
+async fn a_malformed_chunk_is_an_error_for_the_reader() {
+    let (mut client, mut conn) = pair();
+    client.write_all(b"\r\nhello\r\n0\r\n\r\n").await.unwrap();
+    conn.set_boundary(0, Boundary::Chunked);
+    let error = conn.read(&mut [0; 64]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }

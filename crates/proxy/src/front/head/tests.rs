@@ -22,7 +22,7 @@ fn ordinary_heads_pass_with_their_boundary() {
         ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Boundary::Left(0)),
         ("GET / HTTP/1.0\r\n\r\n", Boundary::Left(0)),
         ("POST /x?y=z HTTP/1.1\r\nHost: a:80\r\nContent-Length: 12\r\n\r\n", Boundary::Left(12)),
-        ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n", Boundary::Open),
+        ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n", Boundary::Chunked),
         ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", Boundary::Left(0)),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Boundary::Left(0)),
         ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Boundary::Open),
@@ -58,6 +58,7 @@ fn what_is_ambiguous_is_refused() {
         ("GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", BadVersion),
         ("GET / FTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
+        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
         ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", MethodRefused),
         ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", MethodRefused),
     ] {

@@ -1,0 +1,163 @@
+//! gRPC: the four kinds of call, trailers, deadlines and cancellation.
+
+use std::time::{Duration, Instant};
+
+use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, message, within_limit};
+
+use crate::setting::{BOTH, route};
+
+fn call(method: &str) -> Request {
+    Request::new("POST", &format!("/shop.v1.Orders/{method}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+}
+
+/// A proxy for h2c before the testkit's gRPC service, and a client of it.
+async fn service() -> (Origin, Proxy, H2) {
+    let respond = |seen: &testkit::Seen| match seen.target.rsplit('/').next() {
+        Some("Never") => Answer::hang().early(),
+        Some("Missing") => {
+            Answer::status(200).header("content-type", "application/grpc").header("grpc-status", "5").header("grpc-message", "none")
+        }
+        _ => Answer::grpc(),
+    };
+    let origin = Origin::builder().h2c().start(respond).await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "timeout = \"20s\""))).await;
+    let client = proxy.h2c().await;
+    (origin, proxy, client)
+}
+
+fn messages(body: &[u8]) -> Vec<String> {
+    let mut messages = Messages::default();
+    messages.feed(body);
+    messages.map(|message| String::from_utf8_lossy(&message).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_unary_call_has_an_answer_and_trailers() {
+    let (origin, proxy, client) = service().await;
+    let answer = client.fetch(call("Unary").body(message(b"hello"))).await.expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/grpc"));
+    assert_eq!(messages(&answer.body.start), ["hello"]);
+    assert_eq!(answer.body.trailers.get("grpc-status"), Some("0"));
+    assert_eq!(answer.body.trailers.get("grpc-message"), Some("ok"));
+    assert_eq!(origin.request().await.header("te"), Some("trailers"));
+    assert_eq!(proxy.logged("/shop.v1.Orders/Unary").await["status"], 200);
+}
+
+#[tokio::test]
+async fn a_client_streams() {
+    let (_origin, _proxy, client) = service().await;
+    let (mut out, mut incoming) = client.stream(call("Collect")).await;
+    for part in ["a", "b", "c"] {
+        out.send(message(part.as_bytes())).await.unwrap();
+    }
+    out.finish().await.unwrap();
+    incoming.head().await.unwrap();
+    let mut body = Vec::new();
+    while let Some(piece) = incoming.piece().await.unwrap() {
+        body.extend_from_slice(&piece);
+    }
+    assert_eq!(messages(&body), ["abc"]);
+    assert_eq!(incoming.trailers().await.unwrap().get("grpc-status"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_server_streams() {
+    let (_origin, _proxy, client) = service().await;
+    let answer = client.fetch(call("Expand").body(message(b"x"))).await.expect(200);
+    assert_eq!(messages(&answer.body.start), ["x", "x", "x"]);
+    assert_eq!(answer.body.trailers.get("grpc-status"), Some("0"));
+}
+
+#[tokio::test]
+async fn both_stream_at_once() {
+    let (_origin, _proxy, client) = service().await;
+    let (mut out, mut incoming) = client.stream(call("Chat")).await;
+    let mut heard = Messages::default();
+    for (n, word) in ["one", "two", "three"].into_iter().enumerate() {
+        out.send(message(word.as_bytes())).await.unwrap();
+        if n == 0 {
+            incoming.head().await.unwrap();
+        }
+        let answer = loop {
+            match heard.next() {
+                Some(answer) => break answer,
+                None => heard.feed(&incoming.piece().await.unwrap().expect("more to come")),
+            }
+        };
+        assert_eq!(answer, word);
+    }
+    out.finish().await.unwrap();
+    assert!(incoming.piece().await.unwrap().is_none());
+    assert_eq!(incoming.trailers().await.unwrap().get("grpc-status"), Some("0"));
+}
+
+#[tokio::test]
+async fn an_error_without_a_body_passes_as_it_is() {
+    let (_origin, _proxy, client) = service().await;
+    let answer = client.fetch(call("Missing").body(message(b""))).await.expect(200);
+    let status = answer.header("grpc-status").or_else(|| answer.body.trailers.get("grpc-status"));
+    assert_eq!(status, Some("5"));
+}
+
+#[tokio::test]
+async fn a_deadline_is_kept() {
+    let (origin, proxy, client) = service().await;
+    let began = Instant::now();
+    let answer = client.fetch(call("Never").header("grpc-timeout", "300m").body(message(b"x"))).await.expect(200);
+    assert_eq!(answer.header("grpc-status"), Some("4"));
+    assert!(began.elapsed() >= Duration::from_millis(300) && began.elapsed() < Duration::from_secs(5));
+    assert_eq!(origin.request().await.header("grpc-timeout"), Some("300m"));
+    assert_eq!(origin.ended(0).await.outcome, Outcome::Cancelled);
+    assert_eq!(proxy.logged("/shop.v1.Orders/Never").await["error"], "upstream_timeout");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cancelled_is_cancelled_at_the_origin() {
+    let (origin, _proxy, client) = service().await;
+    let (mut out, mut incoming) = client.stream(call("Chat")).await;
+    out.send(message(b"one")).await.unwrap();
+    incoming.head().await.unwrap();
+    incoming.piece().await.unwrap();
+    out.reset(h2::Reason::CANCEL);
+    let ended = within_limit(Duration::from_secs(1), "the call to be cancelled", origin.ended(0)).await;
+    assert_eq!(ended.outcome, Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_unavailable() {
+    let text = format!("{BOTH}[routes]\n\"/*\" = \"h2c://{}\"\n", testkit::Address::refusing());
+    let proxy = Proxy::start(text).await;
+    let answer = proxy.h2c().await.fetch(call("Unary").body(message(b"x"))).await.expect(200);
+    assert_eq!((answer.header("grpc-status"), answer.header("grpc-message")), (Some("14"), Some("upstream_refused")));
+}
+
+#[tokio::test]
+async fn calls_pass_over_tls_on_both_sides() {
+    let authority = Authority::new();
+    let ours = authority.issue(&["localhost"]);
+    let origin = Origin::builder().h2(authority.issue(&["127.0.0.1"])).start(|_| Answer::grpc()).await;
+    let text = format!(
+        "[listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {:?}, key = {:?} }}\n\
+         [upstreams.app]\nbackends = \"{origin}\"\ntls = {{ ca = {:?} }}\n[routes]\n\"/*\" = \"app\"\n",
+        ours.cert_file,
+        ours.key_file,
+        authority.file()
+    );
+    let proxy = Proxy::start(text).await;
+    let stream = authority.client().alpn(&["h2"]).connect(proxy.address()).await;
+    let client = H2::over(stream, "localhost").await;
+    let answer = client.fetch(call("Expand").body(message(b"x"))).await.expect(200);
+    assert_eq!(messages(&answer.body.start).len(), 3);
+    assert_eq!(answer.body.trailers.get("grpc-status"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_message_of_megabytes_comes_through_whole() {
+    let (_origin, _proxy, client) = service().await;
+    let large = vec![b'x'; 3 << 20];
+    let answer = client.fetch(call("Unary").body(message(&large))).await.expect(200);
+    assert_eq!(answer.body.length, 5 + large.len() as u64);
+    assert_eq!(answer.body.trailers.get("grpc-status"), Some("0"));
+}

@@ -1,0 +1,166 @@
+//! Clients that take their time, and clients that send their next request before they got their answer.
+
+use std::time::Duration;
+
+use testkit::{Answer, Authority, Connection, Gate, Origin, Proxy, Request, within};
+
+use crate::setting::{before, route};
+
+/// A proxy with short deadlines for its clients.
+async fn impatient(timeouts: &str) -> (Origin, Proxy) {
+    let origin = Origin::echo().await;
+    let listener = format!("[listeners.http]\naddress = \"127.0.0.1:0\"\ntimeouts = {{ {timeouts} }}\n");
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    (origin, proxy)
+}
+
+#[tokio::test]
+async fn a_head_that_stops_half_way_is_answered_408() {
+    let (origin, proxy) = impatient("header = \"300ms\"").await;
+    let mut connection = proxy.connect().await;
+    connection.send("GET /slow HTTP/1.1\r\nHost: a\r\nX-Hal").await;
+    connection.answer("GET").await.expect_problem(408, "header_timeout");
+    connection.closed().await;
+    assert!(origin.requests().is_empty());
+    let line = proxy.logged("/slow").await;
+    assert_eq!((&line["error"], &line["status"]), (&"header_timeout".into(), &408.into()));
+    proxy.until_metric("http_errors_total", &[("reason", "header_timeout")], 1.0).await;
+}
+
+#[tokio::test]
+async fn a_head_that_trickles_has_the_same_deadline() {
+    let (_origin, proxy) = impatient("header = \"500ms\"").await;
+    let mut connection = proxy.connect().await;
+    let trickle = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(50));
+        connection.send("GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ").await;
+        loop {
+            tokio::select! {
+                _ = beat.tick() => connection.wire().write(b"x").await.unwrap_or_default(),
+                read = connection.wire_ready() => if read { return },
+            }
+        }
+    };
+    within("the trickling head to be given up", trickle).await;
+    connection.answer("GET").await.expect_problem(408, "header_timeout");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_without_a_word() {
+    let (_origin, proxy) = impatient("idle = \"200ms\", header = \"300ms\"").await;
+    let mut connection = proxy.connect().await;
+    connection.fetch(Request::get("/")).await.expect(200);
+    connection.closed().await;
+    let mut silent = proxy.connect().await;
+    silent.closed().await;
+    assert_eq!(proxy.metric("http_errors_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_answered_408() {
+    let (origin, proxy) = impatient("body = \"300ms\"").await;
+    let mut connection = proxy.connect().await;
+    connection.send("POST /stops HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await;
+    connection.answer("POST").await.expect_problem(408, "body_timeout");
+    connection.closed().await;
+    assert!(!origin.ended(0).await.body.complete);
+    assert_eq!(proxy.logged("/stops").await["error"], "body_timeout");
+}
+
+#[tokio::test]
+async fn a_tls_handshake_has_a_deadline_too() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["localhost"]);
+    let text = format!(
+        "[listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {:?}, key = {:?} }}\n\
+         timeouts = {{ header = \"300ms\" }}\n[routes.app]\nrespond = {{ body = \"x\" }}\n",
+        certificate.cert_file, certificate.key_file
+    );
+    let proxy = Proxy::start(text).await;
+    let mut silent = proxy.connect().await;
+    silent.closed().await;
+    proxy.until_metric("tls_handshakes_total", &[("result", "timeout")], 1.0).await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let (origin, proxy) = before(move |seen| match seen.target.as_str() {
+        "/first" => Answer::text("first").after(&script),
+        _ => Answer::echo(),
+    })
+    .await;
+    let mut connection = proxy.connect().await;
+    connection
+        .send(
+            "GET /first HTTP/1.1\r\nHost: a\r\n\r\n\
+             POST /second HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+             POST /third HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
+             HEAD /fourth HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /fifth HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+    gate.reached().await;
+    assert_eq!(origin.requests().len(), 1, "the second waits for the first one's answer");
+    gate.open();
+    assert_eq!(connection.answer("GET").await.expect(200).text(), "first");
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body"], "hello");
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body"], "abc");
+    assert_eq!(connection.answer("HEAD").await.expect(200).body.length, 0);
+    assert_eq!(connection.answer("GET").await.expect(200).target(), "/fifth");
+}
+
+#[tokio::test]
+async fn requests_behind_a_chunked_one_are_served() {
+    let (_origin, proxy) = before(|_| Answer::echo()).await;
+    let mut connection = proxy.connect().await;
+    connection
+        .send(
+            "POST /first HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+             POST /second HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\nX-End: 1\r\n\r\n\
+             GET /third HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body"], "abc");
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body"], "de");
+    assert_eq!(connection.answer("GET").await.expect(200).target(), "/third");
+}
+
+#[tokio::test]
+async fn a_pipelined_request_after_a_local_answer_is_served() {
+    let (_origin, proxy) = before(|_| Answer::echo()).await;
+    let mut connection = proxy.connect().await;
+    connection
+        .send(
+            "GET /%2f HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /served HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /broken HTTP/1.1\r\n\r\n\
+             GET /never HTTP/1.1\r\nHost: a\r\n\r\n",
+        )
+        .await;
+    connection.answer("GET").await.expect_problem(400, "bad_path");
+    assert_eq!(connection.answer("GET").await.expect(200).target(), "/served");
+    connection.answer("GET").await.expect_problem(400, "bad_host");
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn hundreds_of_pipelined_requests_lose_nothing() {
+    let (_origin, proxy) = before(|_| Answer::echo()).await;
+    let mut connection: Connection = proxy.connect().await;
+    let all: String = (0..300).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    connection.send(all).await;
+    for n in 0..300 {
+        assert_eq!(connection.answer("GET").await.expect(200).target(), format!("/{n}"));
+    }
+}
+
+#[tokio::test]
+async fn empty_lines_between_requests_are_forgiven_once() {
+    let (_origin, proxy) = before(|_| Answer::echo()).await;
+    let mut connection = proxy.connect().await;
+    connection.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(connection.answer("POST").await.expect(200).target(), "/a");
+    assert_eq!(connection.answer("GET").await.expect(200).target(), "/b");
+}
