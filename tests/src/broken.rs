@@ -112,17 +112,20 @@ fn breaking(gate: Gate) -> impl Fn(&testkit::Seen) -> Answer + Send + Sync + 'st
         match seen.target.as_str() {
             "/counted" => half(Framing::Length(100)).closing(),
             "/counted-reset" => half(Framing::Length(100)).resetting(),
-            "/chunked" => Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").wait(&gate).closing(),
-            "/chunked-reset" => half(Framing::Chunked).resetting(),
-            "/bad-chunk" => {
-                Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n").wait(&gate).closing()
+            "/chunked" => {
+                Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").wait(&gate).closing()
             }
+            "/chunked-reset" => half(Framing::Chunked).resetting(),
+            "/bad-chunk" => Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n")
+                .wait(&gate)
+                .closing(),
             _ => half(Framing::UntilClose).resetting(),
         }
     }
 }
 
-const BREAKS: &[&str] = &["/counted", "/counted-reset", "/chunked", "/chunked-reset", "/bad-chunk", "/until-close-reset"];
+const BREAKS: &[&str] =
+    &["/counted", "/counted-reset", "/chunked", "/chunked-reset", "/bad-chunk", "/until-close-reset"];
 
 #[tokio::test]
 async fn an_answer_that_the_origin_broke_off_ends_broken_over_http1() {
@@ -178,7 +181,10 @@ async fn an_http2_origin_that_resets_breaks_the_answer_for_everybody() {
     incoming.head().await.unwrap();
     gate.open();
     assert!(!connection.answer("GET").await.expect(200).body.complete);
-    let end = async { while incoming.piece().await?.is_some() {} Ok::<(), h2::Error>(()) };
+    let end = async {
+        while incoming.piece().await?.is_some() {}
+        Ok::<(), h2::Error>(())
+    };
     assert!(end.await.is_err(), "the HTTP/2 client saw a clean end");
 }
 

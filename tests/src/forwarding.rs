@@ -140,7 +140,9 @@ async fn a_request_id_that_is_no_id_is_replaced_even_from_a_trusted_proxy() {
 #[tokio::test]
 async fn a_broken_traceparent_begins_a_new_trace() {
     let (_origin, proxy) = trusting("").await;
-    for broken in ["nonsense", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf92f-00f067aa0ba902b7-01"] {
+    for broken in
+        ["nonsense", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf92f-00f067aa0ba902b7-01"]
+    {
         let request = Request::get("/").header("traceparent", broken).header("tracestate", "vendor=1");
         let answer = proxy.fetch(request).await.expect(200);
         assert!(!answer.seen("traceparent").unwrap().contains("-00f067aa0ba902b7-"));

@@ -165,7 +165,11 @@ async fn other_versions_are_not_spoken() {
     all_refused(
         "bad_version",
         505,
-        &[b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", b"GET / HTTP/3.0\r\nHost: a\r\n\r\n"],
+        &[
+            b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/3.0\r\nHost: a\r\n\r\n",
+        ],
     )
     .await;
 }

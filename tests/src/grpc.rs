@@ -16,9 +16,10 @@ fn call(method: &str) -> Request {
 async fn service() -> (Origin, Proxy, H2) {
     let respond = |seen: &testkit::Seen| match seen.target.rsplit('/').next() {
         Some("Never") => Answer::hang().early(),
-        Some("Missing") => {
-            Answer::status(200).header("content-type", "application/grpc").header("grpc-status", "5").header("grpc-message", "none")
-        }
+        Some("Missing") => Answer::status(200)
+            .header("content-type", "application/grpc")
+            .header("grpc-status", "5")
+            .header("grpc-message", "none"),
         _ => Answer::grpc(),
     };
     let origin = Origin::builder().h2c().start(respond).await;

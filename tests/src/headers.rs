@@ -157,9 +157,10 @@ async fn strict_transport_security_is_for_tls() {
 
 #[tokio::test]
 async fn names_and_order_survive_both_ways() {
-    let (origin, proxy) =
-        before(|_| Answer::text("x").header("X-CamelCase", "1").header("Set-Cookie", "a=1").header("Set-Cookie", "b=2"))
-            .await;
+    let (origin, proxy) = before(|_| {
+        Answer::text("x").header("X-CamelCase", "1").header("Set-Cookie", "a=1").header("Set-Cookie", "b=2")
+    })
+    .await;
     let answer = proxy.fetch(Request::get("/").header("X-MyHeader", "1").header("x-lower", "2")).await.expect(200);
     assert_eq!(answer.headers.all("set-cookie"), ["a=1", "b=2"]);
     assert!(answer.headers.0.iter().any(|(name, _)| name == "X-CamelCase"), "{:?}", answer.headers);

@@ -71,7 +71,8 @@ async fn an_expectant_client_is_refused_before_it_sends() {
 async fn a_header_block_that_is_too_large_is_refused() {
     let (origin, proxy) = echoing("").await;
     let big = "x".repeat(8000);
-    let many = |count: usize| (0..count).fold(Request::get("/big"), |request, n| request.header(&format!("X-{n}"), &big));
+    let many =
+        |count: usize| (0..count).fold(Request::get("/big"), |request, n| request.header(&format!("X-{n}"), &big));
     proxy.fetch(many(8)).await.expect(200);
     proxy.fetch(many(9)).await.expect_problem(431, "header_too_large");
     proxy.fetch(many(40)).await.expect_problem(431, "header_too_large");
@@ -128,7 +129,8 @@ async fn an_endless_head_is_given_up_long_before_memory_is() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_turned_away_and_told_of() {
-    let text = "[listeners.http]\naddress = \"127.0.0.1:0\"\nmax_connections = 2\n[routes.app]\nrespond = { body = \"x\" }\n";
+    let text =
+        "[listeners.http]\naddress = \"127.0.0.1:0\"\nmax_connections = 2\n[routes.app]\nrespond = { body = \"x\" }\n";
     let proxy = Proxy::start(text).await;
     let (mut first, mut second) = (proxy.connect().await, proxy.connect().await);
     first.fetch(Request::get("/")).await.expect(200);

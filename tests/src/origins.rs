@@ -40,8 +40,12 @@ async fn a_backend_can_be_a_unix_socket() {
 async fn a_backend_can_speak_http2_in_plaintext() {
     let origin = Origin::builder().h2c().start(|_| Answer::echo()).await;
     let proxy = upstream(&format!("backends = \"{origin}\"")).await;
-    let request = Request::post("/a/../b?c", "body").host("a.example").header("Connection", "close").header("Cookie", "a=1");
-    for answer in [proxy.fetch(request.clone()).await.expect(200), proxy.h2c().await.fetch(Request::post("/b?c", "body").host("a.example")).await.expect(200)] {
+    let request =
+        Request::post("/a/../b?c", "body").host("a.example").header("Connection", "close").header("Cookie", "a=1");
+    for answer in [
+        proxy.fetch(request.clone()).await.expect(200),
+        proxy.h2c().await.fetch(Request::post("/b?c", "body").host("a.example")).await.expect(200),
+    ] {
         assert_eq!(answer.target(), "/b?c");
         assert_eq!(answer.json()["version"], "HTTP/2");
         assert_eq!(answer.json()["body"], "body");

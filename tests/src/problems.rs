@@ -39,7 +39,10 @@ async fn a_browser_gets_a_page() {
     let answer = proxy.fetch(browser).await.expect(404);
     assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
     let page = answer.text();
-    assert!(page.starts_with("<!doctype html>") && page.contains("404 Not found") && page.contains("no_route"), "{page}");
+    assert!(
+        page.starts_with("<!doctype html>") && page.contains("404 Not found") && page.contains("no_route"),
+        "{page}"
+    );
     assert!(page.contains(answer.request_id().unwrap()));
     for accept in ["application/json", "*/*", "application/json, text/html;q=0.5"] {
         proxy.fetch(Request::get("/nowhere").header("Accept", accept)).await.expect_problem(404, "no_route");

@@ -65,10 +65,9 @@ async fn templates_and_regular_expressions_make_a_path() {
 
 #[tokio::test]
 async fn what_is_captured_cannot_leave_its_segment() {
-    let (_origin, proxy) = routes(
-        "[routes.q]\npath = \"/find\"\nupstream = \"ORIGIN\"\nrequest = { rewrite = \"/by/{query.name}\" }\n",
-    )
-    .await;
+    let (_origin, proxy) =
+        routes("[routes.q]\npath = \"/find\"\nupstream = \"ORIGIN\"\nrequest = { rewrite = \"/by/{query.name}\" }\n")
+            .await;
     for name in ["a%2f..%2f..%2fadmin", "../admin", "a?b", "a%23b", "a%0d%0ab"] {
         let answer = proxy.get(&format!("/find?name={name}")).await;
         if answer.status == 200 {

@@ -4,9 +4,8 @@ use testkit::{Proxy, Request};
 
 /// A proxy with routes that answer with their own names: each is a name and the lines of its match.
 async fn proxy(routes: &[(&str, &str)]) -> Proxy {
-    let route = |(name, matches): &(&str, &str)| {
-        format!("[routes.{name}]\n{matches}\nrespond = {{ body = \"{name}\" }}\n\n")
-    };
+    let route =
+        |(name, matches): &(&str, &str)| format!("[routes.{name}]\n{matches}\nrespond = {{ body = \"{name}\" }}\n\n");
     Proxy::start(routes.iter().map(route).collect::<String>()).await
 }
 

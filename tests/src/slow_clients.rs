@@ -160,7 +160,9 @@ async fn hundreds_of_pipelined_requests_lose_nothing() {
 async fn empty_lines_between_requests_are_forgiven_once() {
     let (_origin, proxy) = before(|_| Answer::echo()).await;
     let mut connection = proxy.connect().await;
-    connection.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    connection
+        .send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
     assert_eq!(connection.answer("POST").await.expect(200).target(), "/a");
     assert_eq!(connection.answer("GET").await.expect(200).target(), "/b");
 }

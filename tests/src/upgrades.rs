@@ -40,7 +40,7 @@ async fn many_sockets_are_open_at_once() {
         socket.send(Message::text(n.to_string())).await.unwrap();
     }
     for (n, socket) in sockets.iter_mut().enumerate() {
-        assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text(n.to_string()));
+        assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text(n.to_string()), "{n}");
     }
     drop(sockets);
     origin.until("all to end", |seen| seen.len() == 50 && seen.iter().all(|seen| seen.outcome != Outcome::Open)).await;
@@ -131,7 +131,8 @@ async fn an_upgrade_that_connection_does_not_name_is_none() {
 
 #[tokio::test]
 async fn an_origin_that_demands_an_upgrade_is_heard() {
-    let (_origin, proxy) = before(|_| Answer::status(426).header("Connection", "Upgrade").header("Upgrade", "thing")).await;
+    let (_origin, proxy) =
+        before(|_| Answer::status(426).header("Connection", "Upgrade").header("Upgrade", "thing")).await;
     assert_eq!(proxy.get("/").await.expect(426).header("upgrade"), Some("thing"));
 }
 

@@ -209,10 +209,7 @@ async fn both_protocols_share_one_port_and_one_can_be_refused() {
     connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let answer = String::from_utf8_lossy(&connection.rest().await).into_owned();
     assert!(answer.starts_with("HTTP/1.1 505") || answer.starts_with("HTTP/1.1 400"), "{answer}");
-    let text = format!(
-        "[listeners.grpc]\naddress = \"127.0.0.1:0\"\nprotocols = \"h2c\"\n{}",
-        route(&origin, "")
-    );
+    let text = format!("[listeners.grpc]\naddress = \"127.0.0.1:0\"\nprotocols = \"h2c\"\n{}", route(&origin, ""));
     let only_h2c = Proxy::start(text).await;
     only_h2c.h2c().await.fetch(Request::get("/")).await.expect(200);
     Connection::to(only_h2c.address()).await.fetch(Request::get("/")).await.expect_problem(505, "bad_version");

@@ -102,9 +102,8 @@ fn a_name_in_two_files_shows_both() {
     "###);
 }
 
-#[test]
-fn every_mistake_of_a_file_is_found_at_once() {
-    let text = r#"
+/// A mistake of every kind.
+const MISTAKES: &str = r#"
 [server]
 threads = 0
 grace_period = 30
@@ -126,159 +125,11 @@ orders = "http://localhost:3000"
 "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
 "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
 "#;
-    assert_snapshot!(report(text), @r###"
-    error[E0108]: invalid value for `threads` in `server`
-     --> maitred.toml:3:11
-      |
-    3 | threads = 0
-      |           ^ expected "auto" or a number from 1 to 1024, found 0
 
-    error[E0104]: a duration needs a unit
-     --> maitred.toml:4:16
-      |
-    4 | grace_period = 30
-      |                ^^ expected a duration such as "30s", found the integer 30
-      |
-    help: if this was meant as seconds, write
-      |
-    4 - grace_period = 30
-    4 + grace_period = "30s"
-      |
-
-    error[E0105]: `HTTP_main` is not a name for a listener
-     --> maitred.toml:6:12
-      |
-    6 | [listeners.HTTP_main]
-      |            ^^^^^^^^^ names are made of a-z, 0-9 and `-`
-      |
-    help: this would be a name
-      |
-    6 - [listeners.HTTP_main]
-    6 + [listeners.http-main]
-      |
-
-    error[E0102]: unknown key `addres` in `listeners.HTTP_main`
-     --> maitred.toml:7:1
-      |
-    7 | addres = ":80"
-      | ^^^^^^ not a key of a listener
-      |
-    help: a key with a similar name exists
-      |
-    7 | address = ":80"
-      |       +
-
-    error[E0102]: unknown section `auth`
-     --> maitred.toml:9:2
-      |
-    9 | [auth.customers]
-      |  ^^^^ not known yet
-      |
-      = help: `auth` comes with a later release of maitred; this one would not do what it says
-
-    error[E0108]: invalid value for `timeout` in `defaults`
-      --> maitred.toml:13:11
-       |
-    13 | timeout = "soon"
-       |           ^^^^^^ expected a duration such as "30s", "5m" or "250ms", found "soon"
-
-    error[E0102]: unknown key `auth` in `defaults`
-      --> maitred.toml:14:1
-       |
-    14 | auth = "customers"
-       | ^^^^ not known yet
-       |
-       = help: `auth` comes with a later release of maitred; this one would not do what it says
-
-    error[E0101]: wrong type for the route `orders`
-      --> maitred.toml:17:10
-       |
-    17 | orders = "http://localhost:3000"
-       |          ^^^^^^^^^^^^^^^^^^^^^^^ expected a table, found a string
-       |
-       = help: only a key that is a path may have an upstream for its value: `"/users/*" = "users"`
-
-    error[E0201]: route `/a` sends traffic to an upstream that does not exist
-      --> maitred.toml:18:8
-       |
-    18 | "/a" = "nowhere"
-       |        ^^^^^^^^^ no upstream is named `nowhere`
-       |
-       = help: define it as `[upstreams.nowhere]`, or write a URL in its place
-
-    error[E0107]: the path of the route `/b` is given twice
-      --> maitred.toml:19:10
-       |
-    19 | "/b" = { path = "/c", upstream = "localhost:3000" }
-       | ----     ^^^^ a second path
-       | |
-       | the key is what the route matches
-       |
-       = help: delete `path`, or give the route a name and write what it matches inside
-
-    error[E0201]: route `/b` sends traffic to an upstream that does not exist
-      --> maitred.toml:19:34
-       |
-    19 | "/b" = { path = "/c", upstream = "localhost:3000" }
-       |                                  ^^^^^^^^^^^^^^^^ no upstream is named `localhost:3000`
-       |
-    help: a URL begins with its scheme
-       |
-    19 | "/b" = { path = "/c", upstream = "http://localhost:3000" }
-       |                                   +++++++
-
-    error[E0602]: the environment variable `UNSET` is not set
-      --> maitred.toml:20:22
-       |
-    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-       |                      ^^^^^^^^ nothing to put here
-       |
-       = help: set `UNSET`, or give a default: `${UNSET:-…}`
-
-    error[E0104]: a size needs a unit
-      --> maitred.toml:20:44
-       |
-    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-       |                                            ^^^^^^^ expected a size such as "64KiB", found the integer 5000000
-       |
-    help: if this was meant as bytes, write
-       |
-    20 - "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-    20 + "/c" = { upstream = "${UNSET}", max_body = "5000000B", cors = { allowedOrigins = "*" } }
-       |
-
-    error[E0102]: unknown key `allowedOrigins` in `routes."/c".cors`
-      --> maitred.toml:20:62
-       |
-    20 | "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-       |                                                              ^^^^^^^^^^^^^^ not a key of `cors`
-       |
-    help: here this is called
-       |
-    20 - "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-    20 + "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { origins = "*" } }
-       |
-
-    error[E0102]: unknown key `limit` in `routes."/d"`
-      --> maitred.toml:21:10
-       |
-    21 | "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
-       |          ^^^^^ not known yet
-       |
-       = help: `limit` comes with a later release of maitred; this one would not do what it says
-
-    error[E0102]: unknown key `proxy_pass` in `routes."/d"`
-      --> maitred.toml:21:34
-       |
-    21 | "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
-       |                                  ^^^^^^^^^^ not a key of a route
-       |
-    help: here this is called
-       |
-    21 - "/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
-    21 + "/d" = { limit = "100/m per ip", upstream = "http://x" }
-       |
-    "###);
+/// The report stands in a file of its own, being as long as it is.
+#[test]
+fn every_mistake_of_a_file_is_found_at_once() {
+    insta::assert_snapshot!("every_mistake_of_a_file", report(MISTAKES));
 }
 
 #[test]

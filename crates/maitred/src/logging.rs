@@ -25,5 +25,11 @@ pub fn start(level: &str, global: &Global) {
 /// Pingora and its libraries speak to their developers; they are heard from debug on, and when something is wrong.
 fn own_words(level: &str) -> String {
     let plain = matches!(level, "info" | "warn" | "error" | "off");
-    if plain { format!("{level},pingora_core=off,pingora_proxy=off,h2=off,rustls=off,hickory_resolver=off,hickory_proto=off,hickory_net=off") } else { level.to_owned() }
+    if plain {
+        format!(
+            "{level},pingora_core=off,pingora_proxy=off,h2=off,rustls=off,hickory_resolver=off,hickory_proto=off,hickory_net=off"
+        )
+    } else {
+        level.to_owned()
+    }
 }

@@ -62,7 +62,13 @@ pub struct Attempt {
 impl Context {
     /// A request that begins now.
     pub fn new() -> Self {
-        Self { arrival: None, attempt: Attempt::default(), body: None, in_flight: None, record: Record::new(Instant::now()) }
+        Self {
+            arrival: None,
+            attempt: Attempt::default(),
+            body: None,
+            in_flight: None,
+            record: Record::new(Instant::now()),
+        }
     }
 
     /// The route taken, once there is one.

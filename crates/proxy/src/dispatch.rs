@@ -91,7 +91,9 @@ fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
 pub(crate) fn after_connect_failure(ctx: &mut Context, error: &mut Error) {
     let reading = Reading::of(error);
     give_up_pick(ctx, reading.reason);
-    if reading.fault == Fault::Backend && let Some(pick) = &ctx.attempt.pick {
+    if reading.fault == Fault::Backend
+        && let Some(pick) = &ctx.attempt.pick
+    {
         pick.unreachable();
     }
     let retry = reading.fault == Fault::Backend && in_time(ctx) && (has_another_address(ctx) || take_retry(ctx));

@@ -7,10 +7,7 @@ use bytes::Bytes;
 use filter::{Reason, Reply};
 use http::Version;
 use pingora_core::{
-    Error, ErrorType, Result,
-    modules::http::HttpModules,
-    protocols::Digest,
-    upstreams::peer::HttpPeer,
+    Error, ErrorType, Result, modules::http::HttpModules, protocols::Digest, upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -137,12 +134,7 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Context,
-    ) -> Result<()> {
+    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
         relay::response(ctx, session.req_header(), head);
         Ok(())
     }

@@ -5,10 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use filter::{Captures, Client, RequestId, Scheme, Trace, View};
 use pingora_core::{
-    Error, ErrorType, Result,
-    apps::HttpServerApp,
-    protocols::http::ServerSession,
-    server::configuration::ServerConf,
+    Error, ErrorType, Result, apps::HttpServerApp, protocols::http::ServerSession, server::configuration::ServerConf,
     upstreams::peer::HttpPeer,
 };
 use pingora_http::ResponseHeader;
@@ -55,8 +52,7 @@ impl ProxyHttp for Proof {
     async fn request_filter(&self, session: &mut Session, _attempts: &mut usize) -> Result<bool> {
         let (client, captures) = (client(), Captures::new());
         let head = session.req_header();
-        let view =
-            View { head, client: &client, host: "a", path: head.uri.path(), query: None, captures: &captures };
+        let view = View { head, client: &client, host: "a", path: head.uri.path(), query: None, captures: &captures };
         let admitted = ask_elsewhere(&view).await;
         if !admitted {
             session.respond_error(401).await?;
@@ -147,7 +143,8 @@ async fn a_status_is_retried_before_anything_went_downstream() {
 #[tokio::test]
 async fn a_status_is_not_retried_for_a_request_that_may_have_been_executed() {
     let (address, seen) = origin(&["HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"]).await;
-    let request = "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ok\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
+    let request =
+        "POST / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ok\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx";
     let answer = ask(Proof { origin: address }, request).await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert_eq!(timeout(Duration::from_secs(10), seen).await.unwrap().unwrap(), 1);

@@ -1,10 +1,6 @@
 //! Config + State → Snapshot, or a report of everything that is wrong.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
@@ -50,8 +46,11 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let upstreams = upstreams(config, state, report);
     let logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
-    let written: Vec<(&str, &::route::Match, At)> =
-        config.routes.iter().map(|(name, route)| (name.as_str(), &route.matches, root.key("routes").key(name))).collect();
+    let written: Vec<(&str, &::route::Match, At)> = config
+        .routes
+        .iter()
+        .map(|(name, route)| (name.as_str(), &route.matches, root.key("routes").key(name)))
+        .collect();
     let table = ::route::Table::compile(&written, &names, report);
     let routes: Vec<Option<Route>> = config
         .routes
@@ -134,9 +133,11 @@ impl Site<'_> {
         let empty = config::Request::default();
         let asked = on(&policies.request).unwrap_or(&empty);
         let request_at = at.key("request");
-        let rewrite = rewrite::Rewrite::compile(asked.rewrite.as_ref(), asked.query.as_ref(), captures, &request_at, report);
+        let rewrite =
+            rewrite::Rewrite::compile(asked.rewrite.as_ref(), asked.query.as_ref(), captures, &request_at, report);
         let host = rewrite::HostPolicy::compile(asked.host.as_ref(), &request_at.key("host"), report);
-        let edits = transform::Written { set: asked.set.as_ref(), add: asked.add.as_ref(), remove: asked.remove.as_ref() };
+        let edits =
+            transform::Written { set: asked.set.as_ref(), add: asked.add.as_ref(), remove: asked.remove.as_ref() };
         let request = transform::RequestEdits::compile(edits, captures, &request_at, report);
         let response = on(&policies.response)
             .map(|edits| transform::ResponseEdits::compile(edits.into(), captures, &at.key("response"), report));

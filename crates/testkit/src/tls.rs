@@ -101,7 +101,14 @@ impl Authority {
 
     /// A TLS client that trusts this authority.
     pub fn client(&self) -> TlsClient {
-        TlsClient { root: self.root(), name: "localhost".into(), alpn: Vec::new(), version: None, identity: None, expected: None }
+        TlsClient {
+            root: self.root(),
+            name: "localhost".into(),
+            alpn: Vec::new(),
+            version: None,
+            identity: None,
+            expected: None,
+        }
     }
 }
 
@@ -239,7 +246,8 @@ impl TlsClient {
             None => builder.with_safe_default_protocol_versions().unwrap(),
             Some(version) => builder.with_protocol_versions(&[version]).unwrap(),
         };
-        let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(self.root)), provider()).build().unwrap();
+        let inner =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots(self.root)), provider()).build().unwrap();
         let name = self.expected.unwrap_or_else(|| self.name.clone());
         let expecting = Expecting { name: ServerName::try_from(name).unwrap(), inner };
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(expecting));

@@ -1,3 +1,5 @@
+//! Templates: what parses, what is refused, what comes out.
+
 use std::{net::IpAddr, sync::Arc};
 
 use pingora_http::RequestHeader;

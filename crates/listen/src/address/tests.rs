@@ -1,3 +1,5 @@
+//! Addresses as written, and which of them overlap.
+
 use super::*;
 
 fn address(text: &str) -> Address {

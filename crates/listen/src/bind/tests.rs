@@ -1,3 +1,5 @@
+//! Sockets taken on real ports and paths, and the words for those that cannot be.
+
 use std::io::{Read, Write};
 
 use document::{At, Report};

@@ -1,3 +1,5 @@
+//! Listeners as written against listeners as run.
+
 use document::Diagnostic;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Listeners opened and closed under real connections.
+
 use std::{
     fs,
     net::SocketAddr,

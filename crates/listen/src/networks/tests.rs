@@ -1,3 +1,5 @@
+//! Membership in a set of networks, against the plain definition.
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What a client receives of gathered writes.
+
 use std::time::Duration;
 
 use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};

@@ -7,8 +7,8 @@ use document::At;
 use filter::{Admit, Captures, Client, RequestId, Scheme, Trace, View};
 use http::Method;
 use pingora_http::RequestHeader;
-use route::Candidate;
 use rewrite::HostPolicy;
+use route::Candidate;
 use serde_json::{Value, json};
 use snapshot::{Destination, Route, Snapshot};
 
@@ -56,7 +56,8 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Outcome {
     let view = self::view(&asked, &client, &captures);
     let route = found.and_then(|id| snapshot.routes.get(id.0 as usize));
     let steps = route.map(|route| steps(route, &view)).unwrap_or_default();
-    let told = Told { snapshot, loaded: &prepared.loaded, asked: &asked, candidates: &candidates, route, steps: &steps };
+    let told =
+        Told { snapshot, loaded: &prepared.loaded, asked: &asked, candidates: &candidates, route, steps: &steps };
     if global.json { out::line(format!("{:#}", told.json())) } else { out::text(&told.text(style)) }
 }
 
@@ -87,7 +88,8 @@ fn ask(explain: &cli::Explain, listener: Option<&listen::Listener>) -> Result<As
     }
     for field in &explain.headers {
         let (name, value) = field.split_once(':').ok_or_else(|| wrong(format!("{field:?} is not NAME: VALUE")))?;
-        let name = http::HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| wrong(format!("{name:?} is no header name")))?;
+        let name = http::HeaderName::from_bytes(name.trim().as_bytes())
+            .map_err(|_| wrong(format!("{name:?} is no header name")))?;
         head.append_header(name, value.trim()).map_err(|_| wrong(format!("{field:?} is no header")))?;
     }
     let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").to_owned();
@@ -165,7 +167,8 @@ fn steps(route: &Route, view: &View<'_>) -> Vec<Step> {
         let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
         step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
         let retries = route.retries.unwrap_or_else(|| upstream.retries());
-        let timeout = route.timeout.map_or_else(|| "none".to_owned(), |timeout| document::Duration(timeout).to_string());
+        let timeout =
+            route.timeout.map_or_else(|| "none".to_owned(), |timeout| document::Duration(timeout).to_string());
         step("limits", format!("timeout {timeout}, {retries} retr{}", if retries == 1 { "y" } else { "ies" }));
     }
     let security = route.security.as_ref().map(|security| format!("{} security headers", security.describe().count()));

@@ -26,7 +26,11 @@ pub fn run(global: &Global, fmt: &cli::Fmt) -> Outcome {
     } else {
         replace(&path, &formatted)?;
     }
-    if fmt.check { Err(Failure::new(format!("{} is not formatted\nhint: run `maitred fmt`", path.display()))) } else { Ok(()) }
+    if fmt.check {
+        Err(Failure::new(format!("{} is not formatted\nhint: run `maitred fmt`", path.display())))
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes beside the file and renames, so that nobody ever reads half of it.
@@ -47,13 +51,8 @@ fn diff(path: &Path, old: &str, new: &str) -> String {
     let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(same).count();
     let (removed, added) = (&old[head..old.len() - tail], &new[head..new.len() - tail]);
     let name = path.display();
-    let mut text = format!(
-        "--- {name}\n+++ {name}\n@@ -{},{} +{},{} @@\n",
-        head + 1,
-        removed.len(),
-        head + 1,
-        added.len()
-    );
+    let mut text =
+        format!("--- {name}\n+++ {name}\n@@ -{},{} +{},{} @@\n", head + 1, removed.len(), head + 1, added.len());
     removed.iter().for_each(|line| text.push_str(&format!("-{line}\n")));
     added.iter().for_each(|line| text.push_str(&format!("+{line}\n")));
     text

@@ -138,7 +138,12 @@ mod tests {
 
     #[test]
     fn a_message_ends_after_its_last_chunk_and_trailers() {
-        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\nZ: w\r\n\r\n", "00A\r\n0123456789\r\n0\r\n\r\n"] {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "5;a=b\r\nhello\r\n0\r\nX: y\r\nZ: w\r\n\r\n",
+            "00A\r\n0123456789\r\n0\r\n\r\n",
+        ] {
             let next = format!("{body}GET / HTTP/1.1");
             assert_eq!(follow(next.as_bytes()), Ok((body.len(), true)), "{body:?}");
         }

@@ -1,3 +1,5 @@
+//! Rewritten paths: always one slash, never out of the template.
+
 use super::*;
 use crate::testing::{names, told, view};
 

@@ -1,3 +1,5 @@
+//! Queries after their edits.
+
 use std::collections::BTreeMap;
 
 use document::OneOrMany;

@@ -1,3 +1,5 @@
+//! Where redirects lead, and where they must not.
+
 use super::*;
 use crate::testing::{names, told, view};
 

@@ -1,3 +1,5 @@
+//! Answers out of the configuration.
+
 use super::*;
 use crate::testing::{names, told, view};
 

@@ -1,3 +1,5 @@
+//! Targets for the origin, path and query together.
+
 use filter::Reason;
 
 use super::*;

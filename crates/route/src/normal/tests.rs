@@ -1,3 +1,5 @@
+//! The normal form of paths, case by case and as properties.
+
 use proptest::prelude::*;
 
 use super::*;

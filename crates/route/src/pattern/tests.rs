@@ -1,3 +1,5 @@
+//! Path patterns: what they match, capture and refuse.
+
 use super::*;
 use crate::table::tests::captured;
 

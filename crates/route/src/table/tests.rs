@@ -1,3 +1,5 @@
+//! The table against a naive matcher and against matchit.
+
 mod diagnostics;
 mod oracle;
 

@@ -167,10 +167,14 @@ impl Incoming {
 
     async fn next(&mut self) -> Result<Option<Bytes>, h2::Error> {
         let body = self.body.as_mut().expect("the head comes before the body");
-        let Some(piece) = body.data().await else { return Ok(None) };
-        let piece = piece?;
-        body.flow_control().release_capacity(piece.len())?;
-        Ok(Some(piece))
+        loop {
+            let Some(piece) = body.data().await.transpose()? else { return Ok(None) };
+            body.flow_control().release_capacity(piece.len())?;
+            // An empty frame may end the body, and says nothing else.
+            if !piece.is_empty() {
+                return Ok(Some(piece));
+            }
+        }
     }
 
     /// Waits for the trailers.

@@ -89,7 +89,12 @@ impl Drop for Open {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        Self { seen: Mutex::default(), connections: Mutex::default(), open: watch::Sender::new(0), changed: watch::Sender::new(0) }
+        Self {
+            seen: Mutex::default(),
+            connections: Mutex::default(),
+            open: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
+        }
     }
 
     pub(crate) fn connect(&self) -> usize {

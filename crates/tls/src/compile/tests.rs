@@ -1,3 +1,5 @@
+//! Certificates that load, and the reports of those that do not.
+
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use rcgen::{

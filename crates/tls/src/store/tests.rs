@@ -1,3 +1,5 @@
+//! Which certificate a server name gets.
+
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm};
 
 use super::*;
