@@ -1,5 +1,7 @@
 //! What a request may allocate on its way through a route, counted exactly; and that the twin of ADR 7 does the same work.
 
+#![allow(clippy::panic, reason = "a test fails loudly")]
+
 use std::{
     future::Future,
     pin::pin,

@@ -216,7 +216,7 @@ async fn weights_are_kept_to_the_request() {
     }
     assert_eq!((three.requests().len(), one.requests().len(), none.requests().len()), (30, 10, 0));
     let label = three.socket().to_string();
-    assert_eq!(proxy.metric("upstream_requests_total", &[("backend", &label), ("code", "200")]).await, 30.0);
+    proxy.until_metric("upstream_requests_total", &[("backend", &label), ("code", "200")], 30.0).await;
 }
 
 #[tokio::test]

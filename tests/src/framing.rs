@@ -200,7 +200,7 @@ async fn a_refusal_is_logged_with_what_could_be_read() {
     assert_eq!(line["client_ip"], "127.0.0.1");
     assert_eq!(line["listener"], "http");
     assert!(answer.contains(line["request_id"].as_str().unwrap()), "{answer}");
-    assert_eq!(proxy.metric("http_requests_total", &[("route", "-"), ("code", "400")]).await, 1.0);
+    proxy.until_metric("http_requests_total", &[("route", "-"), ("code", "400")], 1.0).await;
 }
 
 /// Bodies whose chunks are not what they should be. None may reach the origin as a whole message.

@@ -77,7 +77,7 @@ async fn a_header_block_that_is_too_large_is_refused() {
     proxy.fetch(many(9)).await.expect_problem(431, "header_too_large");
     proxy.fetch(many(40)).await.expect_problem(431, "header_too_large");
     assert_eq!(origin.requests().len(), 1);
-    assert_eq!(proxy.metric("http_errors_total", &[("reason", "header_too_large")]).await, 2.0);
+    proxy.until_metric("http_errors_total", &[("reason", "header_too_large")], 2.0).await;
     still_serves(&proxy).await;
 }
 

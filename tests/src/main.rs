@@ -9,8 +9,11 @@
 
 mod setting;
 
+mod access_log;
 mod broken;
+mod commands;
 mod cors;
+mod documents;
 mod events;
 mod failures;
 mod forwarding;
@@ -19,7 +22,9 @@ mod grpc;
 mod headers;
 mod hop_by_hop;
 mod large;
+mod lifecycle;
 mod limits;
+mod metrics;
 mod normalisation;
 mod origins;
 mod problems;

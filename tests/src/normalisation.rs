@@ -73,7 +73,7 @@ async fn what_two_readers_could_read_differently_is_refused() {
         fetch(&proxy, target).await.expect_problem(400, "bad_path");
     }
     assert!(origin.requests().is_empty());
-    assert_eq!(proxy.metric("http_errors_total", &[("reason", "bad_path")]).await, 19.0);
+    proxy.until_metric("http_errors_total", &[("reason", "bad_path")], 19.0).await;
 }
 
 #[tokio::test]

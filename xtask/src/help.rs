@@ -14,6 +14,7 @@ Usage: cargo xtask <COMMAND>
                        --rounds N             how often each takes its turn; the best round counts (default 5)
                        --seconds N            how long one turn lasts (default 3)
                        --json                 print one JSON document instead of tables
+                       --save                 write the table into bench/results.md, with the machine and the commit
                        --binary FILE          measure this release instead of building one
                        --list                 name the scenarios
   generate           Write what is derived from the code: reference, schema, sample file

@@ -114,6 +114,11 @@ impl Server {
         let listeners = Listeners::new(shutdown, Some(Arc::new(Mutex::new(Fds::new()))));
         for bound in bound {
             let listener = bound.listener().clone();
+            if let Some(store) = listener.certificates() {
+                let certificates = store.certificates();
+                let ends = certificates.iter().filter_map(|one| Some((one.names().next()?, one.not_after())));
+                self.state.metrics.certificates(ends);
+            }
             let meters = self.state.metrics.listener(&listener.name);
             listeners.open(bound, front.serving(&listener), meters)?;
         }

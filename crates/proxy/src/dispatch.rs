@@ -41,13 +41,13 @@ fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason
 /// An answer that may well be silent for long — a tunnel, an event stream, a gRPC stream — has the idle timeout of
 /// streams; every other one has the upstream's, and at most what is left of the route's.
 fn timeouts(route: &Route, upstream: &Upstream, head: &RequestHeader, left: Option<Duration>) -> Timeouts {
-    let read = match grpc_timeout(head) {
-        Some(told) => told.min(route.stream_idle),
-        None if is_stream(head) => route.stream_idle,
-        None => left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())),
-    };
-    let upload = has_body(head).then_some(route.stream_idle);
-    Timeouts { connect: left, read, upload }
+    // A deadline that the client set counts from its head on, upload or not.
+    if let Some(told) = grpc_timeout(head) {
+        return Timeouts { connect: left, read: told.min(route.stream_idle), upload: None };
+    }
+    let stream = is_stream(head).then_some(route.stream_idle);
+    let read = stream.unwrap_or_else(|| left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())));
+    Timeouts { connect: left, read, upload: has_body(head).then_some(route.stream_idle) }
 }
 
 /// Whether the request asks for an answer that has no natural end.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use filter::{Amend, Inspect, Reply, View};
-use http::{HeaderValue, Version, header};
-use pingora_core::Result;
+use http::{HeaderValue, StatusCode, Version, header};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use rewrite::HostPolicy;
 use snapshot::Route;
@@ -63,18 +63,40 @@ fn insert_upstream_host(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// Counts a chunk of the request's body against the route's limit.
-pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+/// Counts a chunk of the request's body against the route's limit. What goes through a tunnel is no body.
+pub(crate) fn request_chunk(
+    ctx: &mut Context,
+    is_tunnel: bool,
+    chunk: &mut Option<Bytes>,
+    last: bool,
+) -> Result<(), Reply> {
+    // Pingora would write an empty last chunk over HTTP/1.1 and then the end of the body: two ends, of which the second
+    // would begin the next request on that connection.
+    if last && chunk.as_ref().is_some_and(Bytes::is_empty) {
+        *chunk = None;
+    }
     match &mut ctx.body {
-        Some(limit) => limit.chunk(chunk, last),
-        None => Ok(()),
+        Some(limit) if !is_tunnel => limit.chunk(chunk, last),
+        _ => Ok(()),
     }
 }
 
-/// What the origin answered, before anybody else sees it.
-pub(crate) fn upstream_response(ctx: &mut Context, head: &mut ResponseHeader, client: Version) {
-    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
-        return;
+/// What the origin answered, before anybody else sees it. `asked` says whether the client asked for another protocol.
+pub(crate) fn upstream_response(
+    ctx: &mut Context,
+    head: &mut ResponseHeader,
+    client: Version,
+    asked: bool,
+) -> Result<()> {
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if head.status.is_informational() && !switches {
+        return Ok(());
+    }
+    if switches && !asked {
+        return Err(nonsense("a change of protocol that nobody asked for"));
+    }
+    if !transform::is_framing_known(head) {
+        return Err(nonsense("a transfer coding other than chunked"));
     }
     ctx.attempt.answered = true;
     ctx.record.upstream_status = head.status.as_u16();
@@ -90,6 +112,14 @@ pub(crate) fn upstream_response(ctx: &mut Context, head: &mut ResponseHeader, cl
     }
     hop::strip_response(head, client);
     transform::settle_response(head);
+    Ok(())
+}
+
+/// An answer that cannot be passed on as it was meant.
+fn nonsense(what: &'static str) -> Box<Error> {
+    let mut error = Error::explain(ErrorType::InvalidHTTPHeader, what);
+    error.as_up();
+    error
 }
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.

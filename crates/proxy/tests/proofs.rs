@@ -1,4 +1,5 @@
 //! What the design rests on, proved against Pingora itself before anything was built on it (docs/adr/0002 and 0003).
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
 //! What only the whole configuration shows to be wrong, as the user reads it.
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::{path::Path, sync::Arc};
 

@@ -5,6 +5,7 @@ mod meter;
 mod options;
 mod origin;
 mod peer;
+mod results;
 mod scenario;
 mod server;
 mod table;
@@ -39,6 +40,9 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let mut table = Table::new(&options, versions(&options, &ground));
     for scenario in &options.scenarios {
         table.rows.extend(measure(scenario, &options, &ground)?);
+    }
+    if options.save {
+        results::write(&table)?;
     }
     if options.json {
         println!("{}", table.json());

@@ -21,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) seconds: u32,
     /// Print JSON.
     pub(crate) json: bool,
+    /// Write the table into `bench/results.md` as well.
+    pub(crate) save: bool,
     /// Print the names of the scenarios and stop.
     pub(crate) list: bool,
     /// A release that is there already, instead of building one.
@@ -36,6 +38,7 @@ impl Options {
             rounds: 5,
             seconds: 3,
             json: false,
+            save: false,
             list: false,
             binary: None,
         };
@@ -43,6 +46,7 @@ impl Options {
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--json" => options.json = true,
+                "--save" => options.save = true,
                 "--list" => options.list = true,
                 "--rounds" => options.rounds = number(word, words.next(), 100)?,
                 "--seconds" => options.seconds = number(word, words.next(), 60)?,

@@ -50,7 +50,7 @@ impl Table {
 
     /// Markdown that is readable in a terminal as well.
     pub(crate) fn markdown(&self) -> String {
-        let mut text = format!("{} rounds of {} s; the best of each figure\n\n", self.rounds, self.seconds);
+        let mut text = format!("rounds: {}, of {} s each; the best of each figure\n\n", self.rounds, self.seconds);
         for version in &self.versions {
             let _ = writeln!(text, "* {version}");
         }

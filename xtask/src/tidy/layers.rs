@@ -26,8 +26,7 @@ const ABOVE: &[(&str, &[&str])] = &[
 /// Stands for every concern in a list above.
 const CONCERN: &str = "<concern>";
 /// Libraries that only some crates may name, so that an engine's types stay at its edge.
-const RESERVED: &[(&str, &[&str])] =
-    &[("pingora-proxy", &["proxy", "maitred"]), ("pingora-cache", &["cache"]), ("toml_edit", &["config", "maitred"])];
+const RESERVED: &[(&str, &[&str])] = &[("pingora-proxy", &["proxy"]), ("pingora-cache", &["cache"])];
 
 pub(crate) fn check() -> Result<Vec<Breach>, Failure> {
     let mut breaches = Vec::new();

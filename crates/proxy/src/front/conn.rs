@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -19,12 +20,19 @@ use pingora_core::protocols::{
     UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
 use pingora_http::ResponseHeader;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
+    time::{Instant, Sleep, sleep},
+};
 
 use super::chunked::Chunks;
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
+
+/// How long a client that has closed its side may go on reading an answer that does not move. One that has only said
+/// its last word (`shutdown(SHUT_WR)`) gets its answer; one that is gone has its request cancelled soon.
+const HALF_CLOSED: Duration = Duration::from_millis(500);
 
 /// The first allocation for a request head; most heads fit.
 const HEAD_BUFFER: usize = 2048;
@@ -57,6 +65,8 @@ pub struct Conn {
     ahead: BytesMut,
     span: Span,
     protocol: Option<ALPN>,
+    /// Set once the client has closed its side: when that will be told.
+    closing: Option<Pin<Box<Sleep>>>,
     facts: Arc<ProxyDigest>,
 }
 
@@ -70,6 +80,7 @@ impl Conn {
             ahead: BytesMut::new(),
             span: Span::Open,
             protocol,
+            closing: None,
             facts: Arc::new(ProxyDigest::new(Box::new(carrier), Some(facts))),
         })
     }
@@ -116,6 +127,11 @@ impl Conn {
         };
     }
 
+    /// A tunnel whose one half is closed still carries the other; HTTP/2 has its own way to say goodbye.
+    fn waits_at_end(&self) -> bool {
+        !self.is_h2()
+    }
+
     /// How many bytes may be read at most, for the span alone; 0 at the message's end.
     fn limit(&self) -> usize {
         let most = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
@@ -142,6 +158,18 @@ impl Conn {
         Ok(bytes.len())
     }
 
+    /// The client has closed its side. Ready once nothing has been written to it for a while either.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.closing.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx)
+    }
+
+    /// Whether something is being written to a client that has closed its side: it still listens.
+    fn note_write(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.as_mut().reset(Instant::now() + HALF_CLOSED);
+        }
+    }
+
     /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < HELD_AHEAD {
@@ -151,8 +179,8 @@ impl Conn {
                 ready!(future.poll(cx))?
             };
             if read == 0 {
-                // The client is gone — unless requests of its wait here, which only a half-closed one would leave.
-                return if self.ahead.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending };
+                // Requests that wait here are what only a half-closed client would leave behind.
+                return if self.ahead.is_empty() { self.poll_gone(cx).map(Ok) } else { Poll::Pending };
             }
         }
         Poll::Pending
@@ -179,6 +207,9 @@ impl AsyncRead for Conn {
             let read = part.filled().len();
             out.advance(read);
         }
+        if out.filled().len() == before && conn.span == Span::Open && conn.waits_at_end() {
+            return conn.poll_gone(cx).map(Ok);
+        }
         let ours = conn.account(&out.filled()[before..])?;
         let beyond = &out.filled()[before + ours..];
         if !beyond.is_empty() {
@@ -196,6 +227,7 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.note_write();
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -212,6 +244,7 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.note_write();
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
