@@ -71,46 +71,67 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// What one run costs.
-struct Cost {
+struct Cost<'a> {
     allocations: u64,
     bytes: u64,
+    /// Of the fastest batch so far, per run.
     nanoseconds: f64,
+    batch: Box<dyn Fn() -> f64 + 'a>,
 }
 
-/// Counts one run after a first one, and takes the median time of many. What `input` makes is neither counted nor timed.
-fn cost<T>(input: impl Fn() -> T, run: impl Fn(&mut T)) -> Cost {
-    const BATCH: usize = 64;
-    const BATCHES: usize = 1001;
+/// How many runs are timed together.
+const BATCH: usize = 64;
+
+/// How often everything in a table has its turn.
+const ROUNDS: usize = 2000;
+
+/// Counts one run, after a first one that fills what is filled once. What `input` makes is neither counted nor timed.
+fn cost<'a, T>(input: impl Fn() -> T + 'a, run: impl Fn(&mut T) + 'a) -> Cost<'a> {
     run(&mut input());
     let mut one = input();
     let counted = allocation_counter::measure(|| run(&mut one));
-    let mut times: Vec<f64> = (0..BATCHES)
-        .map(|_| {
-            let mut inputs: Vec<T> = (0..BATCH).map(|_| input()).collect();
-            let began = Instant::now();
-            inputs.iter_mut().for_each(&run);
-            began.elapsed().as_secs_f64() * 1e9 / BATCH as f64
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    Cost { allocations: counted.count_total, bytes: counted.bytes_total, nanoseconds: times[BATCHES / 2] }
+    let batch = move || {
+        let mut inputs: Vec<T> = (0..BATCH).map(|_| input()).collect();
+        let began = Instant::now();
+        inputs.iter_mut().for_each(&run);
+        began.elapsed().as_secs_f64() * 1e9 / BATCH as f64
+    };
+    let (allocations, bytes) = (counted.count_total, counted.bytes_total);
+    Cost { allocations, bytes, nanoseconds: f64::INFINITY, batch: Box::new(batch) }
 }
 
-fn print_walks() {
-    println!("{:<22}{:>34}{:>34}", "", "admit", "admit and amend");
-    println!("{:<22}{}{}", "per request", columns(), columns());
-    for (name, scene, walk) in walks() {
-        let admit = cost(|| (), |()| walk.admit(&scene));
-        let whole = cost(|| scene.heads(), |heads| walk.whole(&scene, heads));
-        println!("{name:<22}{}{}", row(&admit), row(&whole));
+/// Times and prints a table. Its cells take turns, so that a machine that slows down slows all of them down, and of each
+/// the best batch counts, because noise only adds.
+fn print<const N: usize>(head: [&str; N], rows: &mut [(String, [Cost<'_>; N])]) {
+    for _ in 0..ROUNDS {
+        for cost in rows.iter_mut().flat_map(|(_, costs)| costs) {
+            cost.nanoseconds = cost.nanoseconds.min((cost.batch)());
+        }
     }
+    println!("\n{:<22}{}", "", head.map(|text| format!("{text:>34}")).concat());
+    println!("{:<22}{}", "per request", format!("{:>13}{:>11}{:>10}", "allocations", "bytes", "ns").repeat(N));
+    for (name, costs) in rows {
+        print!("{name:<22}");
+        costs.iter().for_each(|cost| print!("{:>13}{:>11}{:>10.0}", cost.allocations, cost.bytes, cost.nanoseconds));
+        println!();
+    }
+}
+
+fn print_walks(walks: &[(String, Scene, Walk)]) {
+    let mut rows = Vec::new();
+    for (name, scene, walk) in walks {
+        let admit = cost(|| (), |()| walk.admit(scene));
+        let whole = cost(|| scene.heads(), |heads| walk.whole(scene, heads));
+        rows.push((name.clone(), [admit, whole]));
+    }
+    print(["admit", "admit and amend"], &mut rows);
 }
 
 fn print_concerns() {
     let scene = Scene::of(FULL);
     let (route, view) = (&scene.route, &scene.view());
     let heads = || scene.heads();
-    let rows = [
+    let costs = [
         ("cors.admit", cost(|| (), |()| passed(route.cors.admit(view)))),
         ("access.admit", cost(|| (), |()| passed(route.access.admit(view)))),
         ("rewrite.admit", cost(|| (), |()| passed(route.rewrite.admit(view)))),
@@ -124,29 +145,19 @@ fn print_concerns() {
         ("security headers", cost(heads, |(_, head)| route.security.amend(head, view))),
         ("cors, answer", cost(heads, |(_, head)| route.cors.amend(head, view))),
     ];
-    println!("\n{:<22}{}", "full route, alone", columns());
-    for (name, cost) in rows {
-        println!("{name:<22}{}", row(&cost));
-    }
-    println!();
+    let mut rows = costs.map(|(name, cost)| (name.to_owned(), [cost]));
+    print(["full, fixed: each alone"], &mut rows);
 }
 
 fn passed(passed: Result<(), filter::Reply>) {
     black_box(passed).expect("a request that passes");
 }
 
-fn columns() -> String {
-    format!("{:>13}{:>11}{:>10}", "allocations", "bytes", "ns")
-}
-
-fn row(cost: &Cost) -> String {
-    format!("{:>13}{:>11}{:>10.0}", cost.allocations, cost.bytes, cost.nanoseconds)
-}
-
 fn times(criterion: &mut Criterion) {
-    print_walks();
-    print_concerns();
     let walks = walks();
+    print_walks(&walks);
+    print_concerns();
+    println!();
     let mut group = criterion.benchmark_group("admit");
     for (name, scene, walk) in &walks {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| bencher.iter(|| walk.admit(scene)));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use filter::{Captures, Client, RequestId, Scheme, Trace, View};
-use http::header;
+use http::{HeaderValue, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::{Route, State};
 use telemetry::{Build, Metrics};
@@ -92,8 +92,6 @@ pub struct Scene {
     pub captures: Captures,
     /// The request as the client sent it.
     pub from: RequestHeader,
-    /// The answer as the origin sent it.
-    pub answer: ResponseHeader,
 }
 
 impl Scene {
@@ -109,7 +107,7 @@ impl Scene {
         let (from, client, mut captures) = (request(), client(), Captures::new());
         let found = snapshot.table.find(&view(&from, &client, &Captures::new()), &mut captures);
         let route = snapshot.routes.swap_remove(found.expect("a route for the request").0 as usize);
-        Self { route, client, captures, from, answer: answer() }
+        Self { route, client, captures, from }
     }
 
     /// The request as a concern sees it. The proxy makes one for each step, and so do the walks.
@@ -117,9 +115,10 @@ impl Scene {
         view(&self.from, &self.client, &self.captures)
     }
 
-    /// The heads that a walk changes: the engine's copy of the request, and the answer.
+    /// The heads that a walk changes: a copy of the request, and an answer just read, both with as much room as the
+    /// engine gives them.
     pub fn heads(&self) -> (RequestHeader, ResponseHeader) {
-        (self.from.clone(), self.answer.clone())
+        (self.from.clone(), answer())
     }
 }
 
@@ -143,9 +142,8 @@ fn request() -> RequestHeader {
 fn answer() -> ResponseHeader {
     let mut head = ResponseHeader::build(200, Some(ANSWER.len())).expect("an answer");
     for (name, value) in ANSWER {
-        head.append_header(name, value).expect("a field");
+        head.append_header(name, HeaderValue::from_static(value)).expect("a field");
     }
-    let _ = head.clone();
     head
 }
 

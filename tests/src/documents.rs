@@ -155,7 +155,7 @@ async fn the_generated_pages_are_fresh() {
 async fn the_sample_says_what_the_reference_says() {
     let sample = std::fs::read_to_string(repository().join("conf/sample.toml")).unwrap();
     let reference = std::fs::read_to_string(repository().join("docs/reference/configuration.md")).unwrap();
-    for key in ["trusted_proxies", "max_body", "security_headers", "grace_period", "backends", "redact"] {
+    for key in ["trusted_proxies", "max_body", "security_headers", "grace_period", "backends", "level"] {
         assert!(sample.contains(key) && reference.contains(key), "{key}");
     }
 }

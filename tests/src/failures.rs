@@ -75,22 +75,25 @@ async fn a_route_has_a_deadline_over_all_tries() {
 
 #[tokio::test]
 async fn an_answer_that_takes_longer_than_the_deadline_in_pieces_is_not_cut() {
-    let gate = Gate::new();
-    let script = gate.clone();
+    let gates: Vec<Gate> = (0..3).map(|_| Gate::new()).collect();
+    let script = gates.clone();
     let respond = move |seen: &testkit::Seen| match seen.target.as_str() {
-        "/pieces" => Answer::status(200).chunk("first").wait(&script).chunk("second"),
+        "/pieces" => script.iter().fold(Answer::status(200), |answer, gate| answer.chunk("piece").wait(gate)),
         _ => Answer::hang(),
     };
     let origin = Origin::start(respond).await;
-    let proxy = Proxy::start(route(&origin, "timeout = \"300ms\"")).await;
+    let short = format!("[routes.short]\npath = \"/silent\"\nupstream = \"{origin}\"\ntimeout = \"500ms\"\n");
+    let proxy = Proxy::start(format!("{short}{}", route(&origin, "timeout = \"1200ms\""))).await;
     let mut connection = proxy.connect().await;
     connection.start(&Request::get("/pieces")).await;
     connection.answer_head().await;
-    assert_eq!(connection.chunk().await.unwrap(), "first");
-    // Once a request that began later has met its deadline, this one's has passed.
-    proxy.get("/silent").await.expect_problem(504, "upstream_timeout");
-    gate.open();
-    assert_eq!(connection.chunk().await.unwrap(), "second");
+    for gate in &gates {
+        assert_eq!(connection.chunk().await.unwrap(), "piece");
+        // Another route's shorter deadline says when time has passed: three of them are more than ours.
+        proxy.get("/silent").await.expect_problem(504, "upstream_timeout");
+        gate.open();
+    }
+    assert_eq!(connection.chunk().await.unwrap(), "");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn an_idle_process_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_pipelined_request_is_still_answered_while_draining() {
+async fn an_answer_while_draining_says_that_the_connection_ends() {
     let gate = Gate::new();
     let script = gate.clone();
     let (_origin, proxy) = before(move |_| Answer::text("x").after(&script)).await;

@@ -10,6 +10,7 @@
 mod setting;
 
 mod access_log;
+mod attacks;
 mod broken;
 mod commands;
 mod cors;
@@ -32,5 +33,6 @@ mod rewriting;
 mod routing;
 mod slow_clients;
 mod tls;
+mod tools;
 mod upgrades;
 mod wire;

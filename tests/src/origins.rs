@@ -62,8 +62,10 @@ async fn streams_to_an_http2_backend_share_connections() {
     let origin = Origin::builder().h2c().start(move |_| Answer::text("x").after(&script)).await;
     let proxy = upstream(&format!("backends = \"{origin}\"")).await;
     let client = proxy.h2c().await;
-    let mut all = Vec::new();
-    for _ in 0..50 {
+    // Streams that begin while a connection is being made do not wait for it; those that begin later share it.
+    let mut all = vec![client.open(&Request::get("/")).await];
+    gate.reached().await;
+    for _ in 1..50 {
         all.push(client.open(&Request::get("/")).await);
     }
     gate.reached_by(50).await;
@@ -71,7 +73,7 @@ async fn streams_to_an_http2_backend_share_connections() {
     for (_, incoming) in &mut all {
         assert_eq!(incoming.head().await.unwrap().0, 200);
     }
-    assert!(origin.connections() <= 10, "50 streams took {} connections", origin.connections());
+    assert!(origin.connections() <= 2, "50 streams took {} connections", origin.connections());
 }
 
 #[tokio::test]

@@ -74,8 +74,6 @@ reasons! {
     NoRoute "no_route" 404 "Not found";
     /// The listener has as many connections as it may have.
     TooManyConnections "too_many_connections" 503 "Service unavailable";
-    /// The server is shutting down.
-    Draining "draining" 503 "Service unavailable";
     // What the upstream did.
     /// No backend of the upstream has an address.
     NoBackend "no_backend" 503 "Service unavailable";

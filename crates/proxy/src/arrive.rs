@@ -25,7 +25,6 @@ pub(crate) fn arrive(
     head: &mut RequestHeader,
     ctx: &mut Context,
 ) -> Result<(), Reply> {
-    drop_h2c_upgrade(head);
     let client = client(&connection, head);
     let arrival = ctx.arrival.insert(Arrival {
         snapshot,
@@ -71,20 +70,6 @@ fn check(head: &RequestHeader) -> Result<(), Reason> {
         }
     }
     Ok(())
-}
-
-/// An origin that took `Upgrade: h2c` up would hand the client a second, unfiltered way in; nobody needs it
-/// (RFC 9113 section 3.1 withdrew it).
-fn drop_h2c_upgrade(head: &mut RequestHeader) {
-    let Some(upgrade) = head.headers.get(header::UPGRADE) else { return };
-    let names_h2 = upgrade.as_bytes().split(|byte| *byte == b',').any(|protocol| {
-        let protocol = protocol.trim_ascii();
-        protocol.eq_ignore_ascii_case(b"h2c") || protocol.eq_ignore_ascii_case(b"h2")
-    });
-    if names_h2 || head.version != Version::HTTP_11 || head.headers.get_all(header::UPGRADE).iter().count() > 1 {
-        head.remove_header(&header::UPGRADE);
-        head.remove_header("http2-settings");
-    }
 }
 
 /// A preflight goes where the request that it asks for would go, if CORS is spoken there.
@@ -165,16 +150,5 @@ mod tests {
         assert_eq!(canonical_host("api.example.com"), None);
         assert_eq!(canonical_host("API.example.com").as_deref(), Some("api.example.com"));
         assert_eq!(canonical_host("api.example.com.").as_deref(), Some("api.example.com"));
-    }
-
-    #[test]
-    fn h2c_is_never_asked_of_an_origin() {
-        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
-        head.insert_header("Upgrade", "h2c").unwrap();
-        drop_h2c_upgrade(&mut head);
-        assert!(!head.headers.contains_key("upgrade"));
-        head.insert_header("Upgrade", "websocket").unwrap();
-        drop_h2c_upgrade(&mut head);
-        assert!(head.headers.contains_key("upgrade"));
     }
 }

@@ -50,6 +50,13 @@ fn timeouts(route: &Route, upstream: &Upstream, head: &RequestHeader, left: Opti
     Timeouts { connect: left, read, upload: has_body(head).then_some(route.stream_idle) }
 }
 
+/// How long the attempt under way may take to the head of its answer.
+pub(crate) fn head_timeout(ctx: &Context) -> Duration {
+    let own = ctx.route().and_then(Route::upstream).map_or(Duration::ZERO, |upstream| upstream.timeout());
+    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
+    left.map_or(own, |left| left.min(own))
+}
+
 /// Whether the request asks for an answer that has no natural end.
 pub(crate) fn is_stream(head: &RequestHeader) -> bool {
     let starts = |name: header::HeaderName, with: &str| {

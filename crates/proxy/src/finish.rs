@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use filter::{Reason, RequestId};
 use http::{HeaderValue, Method, header};
 use listen::Connection;
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use snapshot::Snapshot;
 use telemetry::{LoggedRequest, Record, RouteMeters, UNMATCHED};
@@ -38,10 +39,14 @@ pub(crate) fn finish(session: &Session, ctx: &mut Context) {
     ctx.record.status = status(session, ctx.record.reason);
     ctx.record.bytes_in = downstream.body_bytes_read() as u64;
     ctx.record.bytes_out = downstream.body_bytes_sent() as u64;
+    tell(ctx, session.req_header());
+}
+
+/// Tells a request whose record has everything but its duration.
+pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
     ctx.record.close(Instant::now());
     ctx.in_flight = None;
     let Some(arrival) = &ctx.arrival else { return };
-    let head = session.req_header();
     meters(arrival).finish(&arrival.connection.meters, Some(&head.method), &ctx.record);
     let Some(log) = &arrival.snapshot.access_log else { return };
     let view = arrival.view(head);

@@ -13,7 +13,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use snapshot::Live;
 
-use crate::{admit, arrive, context::Context, dispatch, finish, front::connection_of, refuse, relay};
+use crate::{admit, arrive, context::Context, dispatch, finish, front::{connection_of, pulse}, persist, refuse, relay};
 
 /// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
 pub struct Gateway {
@@ -70,6 +70,8 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
         let Some(connection) = connection_of(session.digest()) else { return Err(carry(Reason::Internal)) };
+        // Upgrades are carried by the tunnel; what comes by here is served as if it had not asked.
+        session.req_header_mut().remove_header(&http::header::UPGRADE);
         let snapshot = self.live.load();
         let arrived = arrive::arrive(snapshot, connection, session.req_header_mut(), ctx);
         set_client_timeouts(session, ctx);
@@ -112,12 +114,13 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         chunk: &mut Option<Bytes>,
         last: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::request_chunk(ctx, chunk, last).map_err(|reply| {
+        pulse::beat(last);
+        relay::request_chunk(ctx, session.was_upgraded(), chunk, last).map_err(|reply| {
             let mut error = carry(reply.reason);
             error.as_down();
             error
@@ -130,12 +133,12 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::upstream_response(ctx, head, session.req_header().version);
-        Ok(())
+        relay::upstream_response(ctx, head, session.req_header().version, session.is_upgrade_req())
     }
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
         relay::response(ctx, session.req_header(), head);
+        persist::settle(session, head);
         Ok(())
     }
 
@@ -166,6 +169,8 @@ impl ProxyHttp for Gateway {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
         let reason = reason_in(error);
         ctx.record.reason = reason;
+        // The engine closes the connection after a failure, so the answer had better say so.
+        session.set_keepalive(None);
         let silent = session.response_written().is_some() || reason == Reason::ClientClosed;
         if !silent && let Err(error) = self.refuse(session, ctx, reason.into()).await {
             log::debug!("could not answer {}: {error}", reason.word());
@@ -206,9 +211,14 @@ fn set_client_timeouts(session: &mut Session, ctx: &Context) {
     let Some(arrival) = &ctx.arrival else { return };
     let body = arrival.connection.listener.timeouts.body;
     let stream = arrival.route().filter(|_| dispatch::is_stream(session.req_header()));
-    session.set_read_timeout(Some(stream.map_or(body, |route| route.stream_idle)));
+    let silence = stream.map_or(body, |route| route.stream_idle);
+    session.set_read_timeout(Some(silence));
+    pulse::allow(silence);
     session.set_write_timeout(Some(body));
     session.set_total_drain_timeout(Some(body.min(LONGEST_DRAIN)));
+    // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
+    let is_old = session.req_header().version == Version::HTTP_10;
+    session.set_ignore_info_resp(is_old);
 }
 
 /// How long the rest of a refused body is read, so that the client gets to see the answer.

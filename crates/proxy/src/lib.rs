@@ -11,6 +11,7 @@ mod finish;
 mod front;
 mod gateway;
 mod local;
+mod persist;
 mod refuse;
 mod relay;
 

@@ -21,8 +21,6 @@ use upstream::Upstream;
 
 /// Everything that requests run on; immutable.
 pub struct Snapshot {
-    /// Counts configurations since the process began; the first is 1.
-    pub generation: u64,
     /// Finds a request's route.
     pub table: ::route::Table,
     /// What each route does, by the table's `RouteId`.

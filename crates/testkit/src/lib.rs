@@ -23,6 +23,7 @@
 )]
 
 mod body;
+mod cgi;
 mod client;
 mod fields;
 mod gate;
@@ -35,6 +36,7 @@ mod wait;
 mod wire;
 
 pub use body::{Body, pattern};
+pub use cgi::Cgi;
 pub use client::{Connection, Curl, H2, Incoming, Outgoing, Request, Response, WebSocket, curl, tool, websocket};
 pub use fields::Fields;
 pub use gate::Gate;

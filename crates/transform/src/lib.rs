@@ -39,7 +39,7 @@ pub mod told;
 
 pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
 pub use forwarding::{CLAIMS, Forwarding, is_claim};
-pub use framing::{settle_request, settle_response};
+pub use framing::{is_framing_known, settle_request, settle_response};
 pub use security::{
     Embedder, Frame, HstsConfig, HstsTable, Opener, Referrer, Resource, SecurityConfig, SecurityHeaders, SecurityTable,
 };

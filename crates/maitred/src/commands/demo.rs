@@ -50,7 +50,7 @@ fn guide(base: &str) -> String {
     ] {
         let _ = writeln!(text, "  # {what}\n  {}\n", command.replace("{base}", base));
     }
-    text.push_str("maitred explain -c demo.toml works on a file of your own: maitred init\n");
+    text.push_str("Your own service next: maitred init --to http://localhost:3000, then maitred run\n");
     text
 }
 

@@ -22,10 +22,11 @@ use pingora_core::protocols::{
 use pingora_http::ResponseHeader;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep},
+    runtime::Handle,
+    time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::chunked::Chunks;
+use super::{chunked::Chunks, frames::Frames};
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
@@ -34,13 +35,16 @@ const HELD_AHEAD: usize = 64 * 1024;
 /// its last word (`shutdown(SHUT_WR)`) gets its answer; one that is gone has its request cancelled soon.
 const HALF_CLOSED: Duration = Duration::from_millis(500);
 
+/// How long a client that is still sending may take to read the answer that it has got already.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// The first allocation for a request head; most heads fit.
 const HEAD_BUFFER: usize = 2048;
 
 /// Where a message's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
-    /// With the connection, as far as we can tell: HTTP/2, or a protocol that the request wants to change to.
+    /// With the connection: HTTP/2, or a protocol that was changed to.
     Open,
     /// After so many bytes.
     Left(u64),
@@ -67,6 +71,10 @@ pub struct Conn {
     protocol: Option<ALPN>,
     /// Set once the client has closed its side: when that will be told.
     closing: Option<Pin<Box<Sleep>>>,
+    /// Reads along where HTTP/2 is spoken.
+    frames: Option<Box<Frames>>,
+    /// Whether the client has been sent anything.
+    answered: bool,
     facts: Arc<ProxyDigest>,
 }
 
@@ -75,12 +83,15 @@ impl Conn {
     pub fn new(stream: Stream, facts: Box<dyn Any + Send + Sync>) -> Option<Self> {
         let carrier = ResponseHeader::build(200, Some(0)).ok()?;
         let protocol = stream.selected_alpn_proto();
+        let frames = matches!(protocol, Some(ALPN::H2)).then(|| Box::new(Frames::new()));
         Some(Self {
             stream,
             ahead: BytesMut::new(),
             span: Span::Open,
             protocol,
             closing: None,
+            frames,
+            answered: false,
             facts: Arc::new(ProxyDigest::new(Box::new(carrier), Some(facts))),
         })
     }
@@ -93,12 +104,18 @@ impl Conn {
     /// From here on the connection is HTTP/2 by prior knowledge (RFC 9113 section 3.3).
     pub fn speak_h2(&mut self) {
         self.protocol = Some(ALPN::H2);
+        self.frames = Some(Box::new(Frames::new()));
         self.span = Span::Open;
     }
 
     /// The bytes read and not yet given to the engine.
     pub fn ahead(&self) -> &[u8] {
         &self.ahead
+    }
+
+    /// Drops the first `count` of the bytes read ahead.
+    pub fn skip(&mut self, count: usize) {
+        self.ahead.advance(count.min(self.ahead.len()));
     }
 
     /// Reads more bytes ahead; 0 at the end of the stream.
@@ -127,11 +144,6 @@ impl Conn {
         };
     }
 
-    /// A tunnel whose one half is closed still carries the other; HTTP/2 has its own way to say goodbye.
-    fn waits_at_end(&self) -> bool {
-        !self.is_h2()
-    }
-
     /// How many bytes may be read at most, for the span alone; 0 at the message's end.
     fn limit(&self) -> usize {
         let most = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
@@ -147,7 +159,10 @@ impl Conn {
     fn account(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len() as u64;
         match &mut self.span {
-            Span::Open => {}
+            Span::Open => {
+                let refused = |_| io::Error::new(io::ErrorKind::InvalidData, "a flood of control frames");
+                self.frames.as_mut().map_or(Ok(()), |frames| frames.follow(bytes)).map_err(refused)?;
+            }
             Span::Left(left) => *left -= count,
             Span::Chunked { head: 0, body } => {
                 let refused = |_| io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body");
@@ -163,11 +178,25 @@ impl Conn {
         self.closing.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx)
     }
 
-    /// Whether something is being written to a client that has closed its side: it still listens.
-    fn note_write(&mut self) {
+    /// Something is being written: a client that has closed its side still listens.
+    fn note_write(&mut self, bytes: usize) {
+        self.answered = true;
         if let Some(closing) = &mut self.closing {
             closing.as_mut().reset(Instant::now() + HALF_CLOSED);
         }
+        if let Some(frames) = &mut self.frames {
+            frames.sent(bytes);
+        }
+    }
+
+    /// Whether the client is sending a body that nobody wants any more.
+    fn is_talked_over(&self) -> bool {
+        let unread = match self.span {
+            Span::Left(left) => left > 0,
+            Span::Chunked { body, .. } => !body.is_done(),
+            Span::Open => false,
+        };
+        self.answered && self.closing.is_none() && (unread || !self.ahead.is_empty())
     }
 
     /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
@@ -207,9 +236,6 @@ impl AsyncRead for Conn {
             let read = part.filled().len();
             out.advance(read);
         }
-        if out.filled().len() == before && conn.span == Span::Open && conn.waits_at_end() {
-            return conn.poll_gone(cx).map(Ok);
-        }
         let ours = conn.account(&out.filled()[before..])?;
         let beyond = &out.filled()[before + ours..];
         if !beyond.is_empty() {
@@ -227,7 +253,7 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.note_write();
+        self.note_write(bytes.len());
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -244,12 +270,28 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.note_write();
+        self.note_write(slices.iter().map(|slice| slice.len()).sum());
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+/// Closing a socket with unread bytes resets the connection, and the client may lose the answer that says why it was
+/// refused. So what it still sends is read for a while.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if !self.is_talked_over() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let mut stream = std::mem::replace(&mut self.stream, Box::new(io::Cursor::new(Vec::new())));
+        runtime.spawn(timeout(FAREWELL, async move {
+            tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        }));
     }
 }
 

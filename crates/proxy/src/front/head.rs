@@ -17,6 +17,8 @@ pub struct Passed {
     pub length: usize,
     /// Where the message ends.
     pub body: Boundary,
+    /// Whether it has an Upgrade field.
+    pub upgrade: bool,
 }
 
 /// What a refused head could still tell the access log.
@@ -55,6 +57,12 @@ pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
     // RFC 9112 section 2.2: a server should ignore one empty line before the request line.
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &bytes[skipped..];
+    if bytes == b"\r" && skipped == 0 {
+        return Judged::Partial;
+    }
+    if matches!(bytes.first(), Some(b'\r' | b'\n')) {
+        return Judged::Refused(Refused::new(bytes, Reason::BadRequest));
+    }
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     let parsed = request.parse(bytes);
@@ -67,7 +75,7 @@ pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
                 check_lines(&bytes[..length]).and_then(|()| check(&request, limits))
             };
             match judged {
-                Ok(body) => Judged::Passed(Passed { length: length + skipped, body }),
+                Ok((body, upgrade)) => Judged::Passed(Passed { length: length + skipped, body, upgrade }),
                 Err(reason) => refuse(reason),
             }
         }
@@ -122,7 +130,7 @@ fn version_reason(bytes: &[u8]) -> Reason {
 
 /// Every line feed follows a carriage return, and every carriage return precedes one: a parser that takes a bare one
 /// for a line's end would see other fields than we do (RFC 9112 section 2.2).
-fn check_lines(head: &[u8]) -> Result<(), Reason> {
+pub(super) fn check_lines(head: &[u8]) -> Result<(), Reason> {
     let strict = memchr::memchr2_iter(b'\r', b'\n', head).all(|at| match head[at] {
         b'\r' => head.get(at + 1) == Some(&b'\n'),
         _ => at > 0 && head[at - 1] == b'\r',
@@ -130,7 +138,7 @@ fn check_lines(head: &[u8]) -> Result<(), Reason> {
     if strict { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
-fn check(request: &httparse::Request<'_, '_>, limits: Limits) -> Result<Boundary, Reason> {
+fn check(request: &httparse::Request<'_, '_>, limits: Limits) -> Result<(Boundary, bool), Reason> {
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Reason::BadRequest);
     };
@@ -145,7 +153,8 @@ fn check(request: &httparse::Request<'_, '_>, limits: Limits) -> Result<Boundary
     for field in request.headers.iter() {
         framing.see(field)?;
     }
-    framing.body(minor, target)
+    let upgrade = framing.upgrade;
+    framing.body(minor, target).map(|body| (body, upgrade))
 }
 
 /// Origin form and absolute form pass (RFC 9112 section 3.2); `*` belongs to OPTIONS alone.
@@ -214,17 +223,14 @@ impl<'h> Framing<'h> {
         match (self.chunked, self.length) {
             (true, Some(_)) => Err(Reason::BadRequest),
             (true, None) if minor == 0 => Err(Reason::BadRequest),
-            (true, None) if self.upgrade => Ok(Boundary::Open),
             (true, None) => Ok(Boundary::Chunked),
-            // The engine itself holds what follows an upgrade request until the origin says 101.
-            (false, _) if self.upgrade => Ok(Boundary::Open),
             (false, length) => Ok(Boundary::Left(length.unwrap_or(0))),
         }
     }
 }
 
 /// Digits alone: no sign, no list, no white space inside, no overflow.
-fn parse_length(value: &[u8]) -> Option<u64> {
+pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii();
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -256,7 +262,9 @@ pub fn is_host(text: &[u8]) -> bool {
             (host, text.get(end + 1..).unwrap_or_default())
         }
     };
-    !host.is_empty() && host.len() <= 255 && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+    let port = std::str::from_utf8(port).unwrap_or("?");
+    let known = port.is_empty() || (port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    !host.is_empty() && host.len() <= 255 && known
 }
 
 #[cfg(test)]

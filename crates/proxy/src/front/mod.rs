@@ -1,8 +1,12 @@
 //! Before step 1: a connection's requests are read one head at a time, judged, and handed to the engine.
 
+mod answer;
 mod chunked;
 mod conn;
+mod frames;
 mod head;
+mod tunnel;
+pub(crate) mod pulse;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -20,16 +24,22 @@ use pingora_core::{
     },
     server::{ShutdownWatch, configuration::ServerConf},
 };
+use pingora_http::RequestHeader;
 use pingora_proxy::{HttpProxy, http_proxy};
 use snapshot::Live;
 use telemetry::Protocol;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout, timeout_at},
+};
 
 use self::{
     conn::Conn,
     head::{Judged, Limits, Passed},
+    pulse::Pulse,
+    tunnel::Tunnels,
 };
-use crate::{arrive, finish, gateway::Gateway, refuse};
+use crate::{admit, arrive, context::Context, finish, gateway::Gateway, refuse};
 
 pub(crate) use self::head::{Refused, is_host};
 
@@ -38,6 +48,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is read at all; routes may allow less.
 const LIMITS: Limits = Limits { head: listen::MAX_HEADER, target: listen::MAX_URL };
+
+/// So many bytes of a head that is not whole are judged even though no line has ended.
+const REREAD: usize = 1024;
 
 /// How long a refused client may take to read its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -54,6 +67,7 @@ pub struct Options {
 /// Where accepted connections become requests: the one [`Serve`] of all HTTP listeners.
 pub struct Front {
     engine: Arc<HttpProxy<Gateway>>,
+    tunnels: Arc<Tunnels>,
     live: Arc<Live>,
     h2: H2Options,
     server: HttpServerOptions,
@@ -77,20 +91,21 @@ impl Front {
             max_retries: 64,
             ..ServerConf::default()
         };
-        let server = HttpServerOptions::default();
-        Self {
-            engine: Arc::new(http_proxy(&Arc::new(conf), Gateway::new(live.clone()))),
-            live,
-            h2: h2_options(),
-            server,
-        }
+        let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone()));
+        // CONNECT is refused by `arrive`, which answers and logs it like any other; the engine would do neither.
+        let mut options = HttpServerOptions::default();
+        options.allow_connect_method_proxying = true;
+        engine.server_options = Some(options);
+        let tunnels = Arc::new(Tunnels::new());
+        Self { engine: Arc::new(engine), tunnels, live, h2: h2_options(), server: HttpServerOptions::default() }
     }
 
     /// The same engine, for the connections of `listener`.
     pub fn serving(&self, listener: &Listener) -> Arc<Self> {
         let mut server = self.server.clone();
         server.h2_idle_timeout = Some(listener.timeouts.idle);
-        Arc::new(Self { engine: self.engine.clone(), live: self.live.clone(), h2: self.h2.clone(), server })
+        let (engine, tunnels) = (self.engine.clone(), self.tunnels.clone());
+        Arc::new(Self { engine, tunnels, live: self.live.clone(), h2: self.h2.clone(), server })
     }
 
     /// Closes connections that wait for their next request.
@@ -114,12 +129,44 @@ impl Front {
                 Next::Refused(refused) => return self.refuse(conn, connection, refused).await,
                 Next::Closed => return,
             };
+            if passed.upgrade
+                && let Some((head, ctx)) = self.switch(&conn.ahead()[..passed.length], connection)
+            {
+                return self.tunnel(conn, passed.length, head, ctx).await;
+            }
             conn.set_boundary(passed.length, passed.body);
             let session = ServerSession::new_http1(Box::new(conn));
             let Some(reused) = self.engine.process_new_http(session, &shutdown).await else { return };
             let Ok(back) = reused.consume().0.into_any().downcast::<Conn>() else { return };
             conn = *back;
             wait = connection.listener.timeouts.idle;
+        }
+    }
+
+    /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,
+    /// as if they had not asked (RFC 9110 section 7.8).
+    fn switch(&self, bytes: &[u8], connection: &Arc<Connection>) -> Option<(RequestHeader, Context)> {
+        let mut head = answer::parse_request(bytes).filter(answer::asks_to_switch)?;
+        let mut ctx = Context::new();
+        arrive::arrive(self.live.load(), connection.clone(), &mut head, &mut ctx).ok()?;
+        let upstream = ctx.route()?.upstream()?;
+        upstream.backends().all(|backend| !backend.protocol().is_h2()).then_some(())?;
+        Some((head, ctx))
+    }
+
+    /// A policy is never skipped because a request asks for an upgrade.
+    async fn tunnel(&self, mut conn: Conn, length: usize, head: RequestHeader, mut ctx: Context) {
+        finish::begin(&mut ctx);
+        let admitted = match ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
+            Some((arrival, route)) => admit::admit(route, &arrival.view(&head)),
+            None => Err(Reason::Internal.into()),
+        };
+        match admitted {
+            Ok(()) => self.tunnels.carry(conn, length, head, ctx).await,
+            Err(reply) => {
+                tunnel::refuse(&mut conn, &head, &mut ctx, &reply).await;
+                finish::tell(&mut ctx, &head);
+            }
         }
     }
 
@@ -145,19 +192,24 @@ impl Front {
             }
         }
         let deadline = Instant::now() + connection.listener.timeouts.header;
+        let mut judged = 0;
         loop {
-            if connection.listener.h2c && PREFACE.starts_with(&conn.ahead()[..conn.ahead().len().min(PREFACE.len())]) {
-                if conn.ahead().len() >= PREFACE.len() {
+            let ahead = conn.ahead();
+            // A head that comes byte by byte is not read anew with each of them.
+            let fresh = &ahead[judged..];
+            let worth = judged == 0 || fresh.len() >= REREAD || memchr::memchr(b'\n', fresh).is_some();
+            if connection.listener.h2c && PREFACE.starts_with(&ahead[..ahead.len().min(PREFACE.len())]) {
+                if ahead.len() >= PREFACE.len() {
                     return Next::H2;
                 }
-            } else {
+            } else if worth {
                 if !connection.listener.h1 {
-                    return Next::Refused(Refused::new(conn.ahead(), Reason::BadVersion));
+                    return Next::Refused(Refused::new(ahead, Reason::BadVersion));
                 }
-                match head::judge(conn.ahead(), LIMITS) {
+                match head::judge(ahead, LIMITS) {
                     Judged::Passed(passed) => return Next::Request(passed),
                     Judged::Refused(refused) => return Next::Refused(refused),
-                    Judged::Partial => {}
+                    Judged::Partial => judged = ahead.len(),
                 }
             }
             match timeout_at(deadline, conn.read_ahead()).await {
@@ -170,24 +222,26 @@ impl Front {
 
     /// Answers a request that no engine will see, and closes. It is counted and logged like any other.
     async fn refuse(&self, mut conn: Conn, connection: &Connection, refused: Refused) {
-        use tokio::io::AsyncWriteExt;
-
         let id = arrive::new_request_id();
         let is_head = refused.method.as_deref() == Some("HEAD");
         let reply = Reply::refuse(refused.reason);
         if let Ok(answer) = refuse::answer(&reply, refuse::Form::Problem, Some(&id), is_head) {
-            let bytes = refuse::raw(&answer);
-            let farewell = async {
-                conn.write_all(&bytes).await?;
-                conn.flush().await?;
-                conn.shutdown().await?;
-                // Closing with unread bytes would reset the connection and take the answer with it.
-                conn.drain().await
-            };
-            let _: Result<io::Result<()>, _> = timeout(FAREWELL, farewell).await;
+            say(&mut conn, &refuse::raw(&answer)).await;
             finish::refused(&self.live.load(), connection, &refused, &id, answer.content.len());
         }
     }
+}
+
+/// Says the last words on a connection and closes it, so that they arrive: closing with unread bytes would reset the
+/// connection and take them with it.
+async fn say(conn: &mut Conn, bytes: &[u8]) {
+    let farewell = async {
+        conn.write_all(bytes).await?;
+        conn.flush().await?;
+        AsyncWriteExt::shutdown(conn).await?;
+        conn.drain().await
+    };
+    let _: Result<io::Result<()>, _> = timeout(FAREWELL, farewell).await;
 }
 
 #[async_trait]
@@ -213,10 +267,19 @@ impl Serve for Front {
 impl HttpServerApp for Front {
     async fn process_new_http(
         self: &Arc<Self>,
-        session: ServerSession,
+        mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        self.engine.process_new_http(session, shutdown).await
+        if session.is_body_done() {
+            return self.engine.process_new_http(session, shutdown).await;
+        }
+        let connection = connection_of(session.digest())?;
+        let stalled = Refused::stalled(session.req_header());
+        let pulse = Pulse::new(connection.listener.timeouts.body);
+        pulse.watch(self.engine.process_new_http(session, shutdown)).await.unwrap_or_else(|| {
+            finish::refused(&self.live.load(), &connection, &stalled, &arrive::new_request_id(), 0);
+            None
+        })
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -238,7 +301,9 @@ fn h2_options() -> H2Options {
         .initial_connection_window_size(1024 * 1024)
         .max_send_buffer_size(256 * 1024)
         .max_pending_accept_reset_streams(32)
-        .max_concurrent_reset_streams(32);
+        .max_concurrent_reset_streams(32)
+        // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.
+        .data_frame_budget(4 * 1024 * 1024);
     options
 }
 
@@ -252,5 +317,11 @@ impl Refused {
     /// A head that was not whole in time.
     fn late(bytes: &[u8]) -> Self {
         Self::new(bytes, Reason::HeaderTimeout)
+    }
+
+    /// A request whose body stopped coming.
+    fn stalled(head: &RequestHeader) -> Self {
+        let target = String::from_utf8_lossy(head.raw_path()).into_owned();
+        Self { reason: Reason::BodyTimeout, method: Some(head.method.to_string()), target: Some(target) }
     }
 }

@@ -25,7 +25,7 @@ fn ordinary_heads_pass_with_their_boundary() {
         ("POST / HTTP/1.1\r\nHost: [::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n", Boundary::Chunked),
         ("GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n", Boundary::Left(0)),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Boundary::Left(0)),
-        ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Boundary::Open),
+        ("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Boundary::Left(0)),
     ] {
         assert_eq!(verdict(head), Ok(body), "{head:?}");
     }
@@ -88,6 +88,6 @@ fn a_head_in_pieces_is_partial_until_its_end() {
     for cut in 0..end {
         assert_eq!(judge(&head[..cut], LIMITS), Judged::Partial, "{cut}");
     }
-    let passed = Passed { length: end, body: Boundary::Left(3) };
+    let passed = Passed { length: end, body: Boundary::Left(3), upgrade: false };
     assert_eq!(judge(head, LIMITS), Judged::Passed(passed));
 }

@@ -1,0 +1,56 @@
+//! What an answer's head says of the client's connection: whether it stays, and where the body ends.
+
+use http::{StatusCode, Version, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+/// Settles it, once the head is as it will be sent but for `Connection` and `Date`, which the engine writes.
+pub(crate) fn settle(session: &mut Session, head: &mut ResponseHeader) {
+    if head.status.is_informational() {
+        return;
+    }
+    if session.req_header().version == Version::HTTP_10 && head.headers.contains_key(header::TRANSFER_ENCODING) {
+        // RFC 9112 section 6.1: a client of HTTP/1.0 cannot read chunks. Its body ends with the connection.
+        head.remove_header(&header::TRANSFER_ENCODING);
+        session.set_keepalive(None);
+    } else if session.is_process_shutting_down() {
+        session.set_keepalive(None);
+    } else if head.status != StatusCode::SWITCHING_PROTOCOLS && expects_more(session.req_header()) {
+        // The engine gives the connection up when it passes a 100 on, since the body is still to come then.
+        if session.is_body_done() {
+            session.set_keepalive(Some(0));
+        }
+    }
+}
+
+/// Whether the client waited for a 100 and wants to go on using its connection (RFC 9110 section 10.1.1, RFC 9112
+/// section 9.3).
+fn expects_more(request: &RequestHeader) -> bool {
+    let mut options = request.headers.get_all(header::CONNECTION).into_iter();
+    let closes = options.any(|line| {
+        let mut members = line.as_bytes().split(|byte| *byte == b',');
+        members.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    });
+    request.version == Version::HTTP_11 && request.headers.contains_key(header::EXPECT) && !closes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_waited_for_a_100_stays_unless_it_says_otherwise() {
+        let request = |fields: &[(&'static str, &str)]| {
+            let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+            request.set_version(Version::HTTP_11);
+            for (name, value) in fields {
+                request.append_header(*name, *value).unwrap();
+            }
+            expects_more(&request)
+        };
+        assert!(request(&[("Expect", "100-continue")]));
+        assert!(request(&[("Expect", "100-continue"), ("Connection", "keep-alive")]));
+        assert!(!request(&[("Expect", "100-continue"), ("Connection", "x, Close")]));
+        assert!(!request(&[]));
+    }
+}
