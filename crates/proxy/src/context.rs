@@ -34,7 +34,7 @@ pub struct Arrival {
     pub route: Option<u32>,
     /// Who asks.
     pub client: Client,
-    /// The host asked for, where it differs from what the head has at [`Arrival::host_in`].
+    /// The host asked for, where it differs from the one that the head names.
     pub host: Option<Box<str>>,
     /// The normalised path, where it differs from the path in the head.
     pub path: Option<Box<str>>,

@@ -1,6 +1,6 @@
 //! What requests run on: the configuration, compiled into something immutable and published by one pointer.
 //!
-//! [`Snapshot::compile`] makes a [`Snapshot`] out of a `Config` and the [`State`] that outlives it; [`Live`] is the one
+//! [`compile()`] makes a [`Snapshot`] out of a `Config` and the [`State`] that outlives it; [`Live`] is the one
 //! pointer. A request pins one snapshot and never sees two.
 
 mod compile;

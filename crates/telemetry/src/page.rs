@@ -11,7 +11,7 @@ use crate::{access_log::FIELDS, families::ROWS, families::SECONDS};
 pub fn metrics_page() -> String {
     let mut page = String::from(
         "# Metrics\n\n\
-         `GET /metrics` on the admin address answers in the text format of Prometheus. Counters survive reloads: a route,\n\
+         `GET /metrics` on the admin address answers in the text format of Prometheus. Counters belong to names: a route,\n\
          listener or upstream of the same name goes on counting where it was. No label has a value that a client can\n\
          choose.\n\n\
          | Metric | Type | Labels | Meaning |\n|---|---|---|---|\n",

@@ -74,7 +74,8 @@ fn backend_reason(error: &Error) -> Reason {
         ErrorType::Custom("PingTimedout") => Reason::UpstreamTimeout,
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Reason::UpstreamReset,
         ErrorType::H2Error if ends_stream(error) => Reason::UpstreamReset,
-        ErrorType::InvalidHTTPHeader
+        // Pingora's own words for a body that is not in the chunked coding.
+        ErrorType::Custom("InvalidChunk") | ErrorType::InvalidHTTPHeader
         | ErrorType::H1Error
         | ErrorType::H2Error
         | ErrorType::H2Downgrade
