@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Command};
 
-/// Chosen by figures: see docs/adr/0007-the-release-build.md.
+/// Chosen by figures: see docs/adr/0008-the-release-build.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
