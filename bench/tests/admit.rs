@@ -35,6 +35,36 @@ fn an_empty_route_admits_without_an_allocation() {
 }
 
 #[test]
+fn a_full_route_admits_with_two() {
+    let scene = Scene::of(FULL);
+    let counted = allocations(|| walk::admit(&scene).unwrap());
+    assert!(counted <= 2, "{counted} allocations: rewriting a path to look at it took two");
+}
+
+/// Most of them are made in Pingora's maps of fields, which grow, and copy every name that `http` has no constant for.
+#[test]
+fn no_walk_allocates_more_than_it_did() {
+    for (text, most) in [(EMPTY, 17), (FULL, 48)] {
+        let scene = Scene::of(text);
+        let mut heads = (0..2).map(|_| scene.heads()).collect::<Vec<_>>().into_iter();
+        let mut kept = Vec::with_capacity(2);
+        let counted = allocations(|| {
+            let (mut to, mut head) = heads.next().unwrap();
+            walk::whole(&scene, &mut to, &mut head).unwrap();
+            kept.push((to, head));
+        });
+        assert!(counted <= most, "{counted} allocations, and there were {most}");
+    }
+}
+
+#[test]
+fn a_refusal_allocates_nothing() {
+    let mut scene = Scene::of(FULL);
+    scene.from.insert_header("Content-Length", "99999999999").unwrap();
+    assert_eq!(allocations(|| assert!(walk::admit(&scene).is_err())), 0);
+}
+
+#[test]
 fn the_chain_does_the_same_work() {
     for (text, every) in [(EMPTY, 6), (FULL, 24)] {
         let scene = Scene::of(text);

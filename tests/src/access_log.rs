@@ -6,10 +6,42 @@ use testkit::{Address, Origin, Proxy, Request, within};
 use crate::setting::{echoing, route};
 
 const FIELDS: &[&str] = &[
-    "time", "request_id", "trace_id", "listener", "client_ip", "protocol", "tls", "scheme", "method", "host", "path",
-    "query", "status", "bytes_in", "bytes_out", "duration_ms", "route", "upstream", "backend", "upstream_status",
-    "connect_ms", "upstream_ms", "attempts", "reused", "cache", "auth", "user", "key", "limit", "limit_remaining",
-    "variant", "waf_score", "country", "referer", "user_agent", "error",
+    "time",
+    "request_id",
+    "trace_id",
+    "listener",
+    "client_ip",
+    "protocol",
+    "tls",
+    "scheme",
+    "method",
+    "host",
+    "path",
+    "query",
+    "status",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "route",
+    "upstream",
+    "backend",
+    "upstream_status",
+    "connect_ms",
+    "upstream_ms",
+    "attempts",
+    "reused",
+    "cache",
+    "auth",
+    "user",
+    "key",
+    "limit",
+    "limit_remaining",
+    "variant",
+    "waf_score",
+    "country",
+    "referer",
+    "user_agent",
+    "error",
 ];
 
 fn keys(line: &Value) -> Vec<&str> {
@@ -78,7 +110,8 @@ async fn nothing_that_a_client_sends_breaks_a_line() {
     let line = proxy.logged("/hostile").await;
     assert_eq!(line["user_agent"], hostile);
     assert_eq!(line["query"], "q=%22%0a");
-    let latin: Vec<u8> = b"GET /latin HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\xfe\x80\r\nConnection: close\r\n\r\n".to_vec();
+    let latin: Vec<u8> =
+        b"GET /latin HTTP/1.1\r\nHost: a\r\nUser-Agent: \xff\xfe\x80\r\nConnection: close\r\n\r\n".to_vec();
     proxy.exchange(latin).await;
     assert_eq!(keys(&proxy.logged("/latin").await), FIELDS);
 }

@@ -143,10 +143,10 @@ async fn flood(proxy: &Proxy, frame: &[u8]) {
 async fn floods_of_control_frames_end() {
     let (_origin, proxy) = echoing("").await;
     for frame in [
-        &b"\0\0\x08\x06\0\0\0\0\0ABCDEFGH"[..], // PING
+        &b"\0\0\x08\x06\0\0\0\0\0ABCDEFGH"[..],    // PING
         b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64", // SETTINGS
         b"\0\0\x05\x02\0\0\0\0\x01\0\0\0\x03\x10", // PRIORITY
-        b"\0\0\x01\x77\0\0\0\0\0x",             // an unknown type
+        b"\0\0\x01\x77\0\0\0\0\0x",                // an unknown type
     ] {
         flood(&proxy, frame).await;
         still_serves(&proxy).await;
@@ -208,4 +208,21 @@ async fn a_head_in_small_pieces_is_read_all_the_same() {
     }
     client.answer("GET").await.expect(200);
     assert_eq!(origin.request().await.target, "/pieces");
+}
+
+#[tokio::test]
+async fn a_failure_without_content_ends_its_stream() {
+    let proxy = Proxy::start(format!("{BOTH}[routes]\n\"/*\" = \"http://{}\"\n", testkit::Address::refusing())).await;
+    let client = proxy.h2c().await;
+    for request in [Request::new("HEAD", "/"), Request::post("/", "x").header("content-type", "application/grpc")] {
+        let answer = client.fetch(request).await;
+        assert!(answer.body.complete && answer.cut.is_none(), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_has_the_deadline_of_its_route_over_http_2_as_well() {
+    let origin = Origin::builder().h2c().start(|_| Answer::hang()).await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "timeout = \"300ms\""))).await;
+    proxy.h2c().await.fetch(Request::get("/")).await.expect_problem(504, "upstream_timeout");
 }

@@ -73,7 +73,8 @@ async fn warnings_fail_only_where_that_is_asked_for() {
 
 #[tokio::test]
 async fn damaged_files_are_told_of_and_never_panic() {
-    let mut damaged: Vec<Vec<u8>> = vec![b"\xff\xfe\x00".to_vec(), b"[".to_vec(), b"listen = ".to_vec(), vec![b'['; 5000], b"\0".to_vec()];
+    let mut damaged: Vec<Vec<u8>> =
+        vec![b"\xff\xfe\x00".to_vec(), b"[".to_vec(), b"listen = ".to_vec(), vec![b'['; 5000], b"\0".to_vec()];
     damaged.extend((1..GOOD.len()).step_by(37).map(|end| GOOD.as_bytes()[..end].to_vec()));
     for bytes in damaged {
         let folder = folder("");
@@ -111,11 +112,15 @@ async fn explain_says_who_wins_and_why_the_others_lost() {
     let told = on(GOOD, &arguments).await.expect(0).stdout;
     let first = told.lines().nth(1).unwrap_or_default();
     assert!(first.contains("users-v2") && first.contains("maitred.toml:"), "{told}");
-    assert!(told.lines().any(|line| line.trim_start().starts_with("users ") && line.contains("fewer headers")), "{told}");
+    assert!(
+        told.lines().any(|line| line.trim_start().starts_with("users ") && line.contains("fewer headers")),
+        "{told}"
+    );
     assert!(told.contains("10.0.0.2:8080"), "{told}");
     let plain = on(GOOD, &["explain", "/users/7"]).await.expect(0).stdout;
     assert!(plain.lines().nth(1).unwrap_or_default().contains("users"), "{plain}");
-    let json: Value = serde_json::from_str(&on(GOOD, &["explain", "--json", "/users/7"]).await.expect(0).stdout).unwrap();
+    let json: Value =
+        serde_json::from_str(&on(GOOD, &["explain", "--json", "/users/7"]).await.expect(0).stdout).unwrap();
     assert!(json.to_string().contains("\"users\""), "{json}");
     let none = on(GOOD, &["explain", "/nothing"]).await;
     assert!(none.stdout.contains("404") || none.stdout.contains("no route"), "{}", none.stdout);

@@ -31,9 +31,8 @@ async fn complaint(folder: &Path, file: &Path) -> Option<String> {
     command.args(["check", "--offline", "-c"]).arg(file).current_dir(folder).env_remove("MAITRED_CONFIG");
     command.envs([("TLS_CERT", "site.pem"), ("TLS_KEY", "site.key")]);
     let output = within("check to end", command.output()).await.unwrap();
-    (!output.status.success()).then(|| {
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-    })
+    (!output.status.success())
+        .then(|| format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
 /// A folder with `site.pem` and `site.key`, and the text with the places where certificates usually lie changed to it.

@@ -161,7 +161,9 @@ upstream = "usres"
 timeout  = 30000
 "#;
     let exit = Proxy::with(wrong).refused().await.expect(3);
-    for told in ["error[E0102]", "`retires`", "retries", "error[E0201]", "usres", "error[E0104]", "30s", "maitred.toml:"] {
+    for told in
+        ["error[E0102]", "`retires`", "retries", "error[E0201]", "usres", "error[E0104]", "30s", "maitred.toml:"]
+    {
         assert!(exit.stderr.contains(told), "{told} is missing in:\n{}", exit.stderr);
     }
     assert!(!exit.stderr.contains("ready in"));
@@ -171,7 +173,11 @@ timeout  = 30000
 async fn without_a_file_and_a_terminal_the_places_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let exit = testkit::maitred(folder.path(), ["run"]).await.expect(3);
-    assert!(exit.stderr.contains("maitred.toml") && exit.stderr.contains("/etc/maitred/maitred.toml"), "{}", exit.stderr);
+    assert!(
+        exit.stderr.contains("maitred.toml") && exit.stderr.contains("/etc/maitred/maitred.toml"),
+        "{}",
+        exit.stderr
+    );
     assert!(exit.stderr.contains("maitred init"), "{}", exit.stderr);
 }
 

@@ -20,7 +20,10 @@ async fn requests_are_counted_by_listener_route_method_and_code() {
     assert_eq!(counted(&[("method", "_OTHER")]).await, 1.0);
     assert_eq!(proxy.metric("http_request_bytes_total", &[("route", "app")]).await, 5.0);
     assert!(proxy.metric("http_response_bytes_total", &[("route", "app")]).await > 100.0);
-    assert_eq!(proxy.metric("http_request_duration_seconds_count", &[("route", "app"), ("code_class", "2xx")]).await, 5.0);
+    assert_eq!(
+        proxy.metric("http_request_duration_seconds_count", &[("route", "app"), ("code_class", "2xx")]).await,
+        5.0
+    );
     let backend = origin.socket().to_string();
     assert_eq!(proxy.metric("upstream_requests_total", &[("backend", &backend), ("code", "200")]).await, 5.0);
     assert_eq!(proxy.metric("upstream_request_duration_seconds_count", &[]).await, 5.0);
@@ -76,7 +79,9 @@ async fn the_page_is_what_prometheus_reads() {
     assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let page = answer.text();
     for line in page.lines() {
-        let fine = line.starts_with("# HELP ") || line.starts_with("# TYPE ") || line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());
+        let fine = line.starts_with("# HELP ")
+            || line.starts_with("# TYPE ")
+            || line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());
         assert!(fine, "{line:?}");
     }
     assert!(page.contains("process_resident_memory_bytes") && page.contains("process_open_fds"));
@@ -115,7 +120,10 @@ async fn a_page_whose_name_was_bent_to_loopback_learns_nothing() {
 async fn the_admin_address_can_be_a_unix_socket_and_the_routes_never_show_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
-    let text = format!("[routes.app]\npath = \"/app\"\nrespond = {{ body = \"x\" }}\n[admin]\naddress = \"unix:{}\"\n", path.display());
+    let text = format!(
+        "[routes.app]\npath = \"/app\"\nrespond = {{ body = \"x\" }}\n[admin]\naddress = \"unix:{}\"\n",
+        path.display()
+    );
     let proxy = Proxy::start(text).await;
     let mut admin = Connection::to(&testkit::Address::Unix(path)).await;
     assert!(admin.fetch(Request::get("/metrics")).await.expect(200).text().contains("maitred_build_info"));

@@ -62,13 +62,12 @@ async fn streams_to_an_http2_backend_share_connections() {
     let origin = Origin::builder().h2c().start(move |_| Answer::text("x").after(&script)).await;
     let proxy = upstream(&format!("backends = \"{origin}\"")).await;
     let client = proxy.h2c().await;
-    // Streams that begin while a connection is being made do not wait for it; those that begin later share it.
-    let mut all = vec![client.open(&Request::get("/")).await];
-    gate.reached().await;
-    for _ in 1..50 {
+    let mut all = Vec::new();
+    // One after the other: streams that begin at the same moment do not wait for each other's connection.
+    for n in 1..=50 {
         all.push(client.open(&Request::get("/")).await);
+        gate.reached_by(n).await;
     }
-    gate.reached_by(50).await;
     gate.open();
     for (_, incoming) in &mut all {
         assert_eq!(incoming.head().await.unwrap().0, 200);

@@ -167,7 +167,8 @@ async fn git_clones_and_pushes_over_smart_http() {
     printed(&mut git(&root.join("house.git"), &["config", "http.receivepack", "true"])).await;
     printed(&mut git(root, &["init", "--quiet", "--initial-branch=main", "work"])).await;
     for n in 0..100 {
-        let noise: Vec<u8> = testkit::pattern(n * 20_011, 40_000).iter().map(|byte| byte.wrapping_add(n as u8)).collect();
+        let noise: Vec<u8> =
+            testkit::pattern(n * 20_011, 40_000).iter().map(|byte| byte.wrapping_add(n as u8)).collect();
         std::fs::write(work.join(format!("{n}.bin")), noise).unwrap();
     }
     printed(&mut git(&work, &["add", "."])).await;

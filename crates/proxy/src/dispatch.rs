@@ -11,8 +11,9 @@ use upstream::{Fault, Reading, Timeouts, Upstream};
 
 use crate::context::{Attempt, Context};
 
-/// Begins the next attempt: another endpoint than those that failed, while there is time left.
-pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader) -> Result<Box<HttpPeer>, Reason> {
+/// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
+/// the request has a body.
+pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
     let now = Instant::now();
     let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, route.upstream()?))) else {
@@ -20,7 +21,7 @@ pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader) -> Result<Box<Ht
     };
     let left = time_left(&ctx.attempt, now)?;
     let Some(pick) = upstream.pick(&ctx.attempt.tried) else { return Err(Reason::NoBackend) };
-    let peer = pick.peer(&timeouts(route, upstream, head, left));
+    let peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
     ctx.attempt.began = Some(now);
     ctx.record.attempt();
     ctx.body = route.access.body_limit();
@@ -40,14 +41,20 @@ fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason
 
 /// An answer that may well be silent for long — a tunnel, an event stream, a gRPC stream — has the idle timeout of
 /// streams; every other one has the upstream's, and at most what is left of the route's.
-fn timeouts(route: &Route, upstream: &Upstream, head: &RequestHeader, left: Option<Duration>) -> Timeouts {
+fn timeouts(
+    route: &Route,
+    upstream: &Upstream,
+    head: &RequestHeader,
+    uploads: bool,
+    left: Option<Duration>,
+) -> Timeouts {
     // A deadline that the client set counts from its head on, upload or not.
     if let Some(told) = grpc_timeout(head) {
         return Timeouts { connect: left, read: told.min(route.stream_idle), upload: None };
     }
     let stream = is_stream(head).then_some(route.stream_idle);
     let read = stream.unwrap_or_else(|| left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())));
-    Timeouts { connect: left, read, upload: has_body(head).then_some(route.stream_idle) }
+    Timeouts { connect: left, read, upload: uploads.then_some(route.stream_idle) }
 }
 
 /// How long the attempt under way may take to the head of its answer.
@@ -66,14 +73,6 @@ pub(crate) fn is_stream(head: &RequestHeader) -> bool {
     head.headers.contains_key(header::UPGRADE)
         || starts(header::ACCEPT, "text/event-stream")
         || starts(header::CONTENT_TYPE, "application/grpc")
-}
-
-fn has_body(head: &RequestHeader) -> bool {
-    let none = |length: &http::HeaderValue| length.as_bytes() == b"0";
-    match head.headers.get(header::CONTENT_LENGTH) {
-        Some(length) => !none(length),
-        None => head.headers.contains_key(header::TRANSFER_ENCODING) || head.version == http::Version::HTTP_2,
-    }
 }
 
 /// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.

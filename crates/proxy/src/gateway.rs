@@ -13,7 +13,13 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use snapshot::Live;
 
-use crate::{admit, arrive, context::Context, dispatch, finish, front::{connection_of, pulse}, persist, refuse, relay};
+use crate::{
+    admit, arrive,
+    context::Context,
+    dispatch, finish,
+    front::{connection_of, pulse},
+    persist, refuse, relay,
+};
 
 /// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
 pub struct Gateway {
@@ -87,7 +93,8 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        dispatch::dispatch(ctx, session.req_header()).map_err(carry)
+        let uploads = !session.is_body_empty();
+        dispatch::dispatch(ctx, session.req_header(), uploads).map_err(carry)
     }
 
     async fn connected_to_upstream(

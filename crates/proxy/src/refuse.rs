@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use filter::{Body, Reason, Reply, RequestId};
 use http::{HeaderName, HeaderValue, Version, header};
-use pingora_core::Result;
+use pingora_core::{Result, protocols::http::HttpTask};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 /// How a problem is told, which the request decides.
@@ -200,12 +200,12 @@ pub fn raw(answer: &Answer) -> Vec<u8> {
 pub async fn write(session: &mut pingora_proxy::Session, answer: Answer, version: Version) -> Result<()> {
     let Answer { mut head, content } = answer;
     head.set_version(version);
-    let end = content.is_empty();
-    session.write_response_header(head, end).await?;
-    if !end {
-        session.write_response_body(Some(content), true).await?;
+    if content.is_empty() {
+        // The only way to end an HTTP/2 stream with its head, as a gRPC status has to.
+        return session.write_response_tasks(vec![HttpTask::Header(head, true)]).await.map(|_| ());
     }
-    Ok(())
+    session.write_response_header(head, false).await?;
+    session.write_response_body(Some(content), true).await
 }
 
 #[cfg(test)]

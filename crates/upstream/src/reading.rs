@@ -75,7 +75,8 @@ fn backend_reason(error: &Error) -> Reason {
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Reason::UpstreamReset,
         ErrorType::H2Error if ends_stream(error) => Reason::UpstreamReset,
         // Pingora's own words for a body that is not in the chunked coding.
-        ErrorType::Custom("InvalidChunk") | ErrorType::InvalidHTTPHeader
+        ErrorType::Custom("InvalidChunk")
+        | ErrorType::InvalidHTTPHeader
         | ErrorType::H1Error
         | ErrorType::H2Error
         | ErrorType::H2Downgrade

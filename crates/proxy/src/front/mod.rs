@@ -5,8 +5,8 @@ mod chunked;
 mod conn;
 mod frames;
 mod head;
-mod tunnel;
 pub(crate) mod pulse;
+mod tunnel;
 
 use std::{io, sync::Arc, time::Duration};
 

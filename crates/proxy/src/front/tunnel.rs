@@ -99,7 +99,7 @@ impl Tunnels {
     /// Connects, with the retries that connecting has, sends the head, and reads the final head of the answer.
     async fn ask(&self, head: &RequestHeader, ctx: &mut Context) -> Result<(Stream, Answered), Failed> {
         let mut origin = loop {
-            let peer = dispatch::dispatch(ctx, head)?;
+            let peer = dispatch::dispatch(ctx, head, false)?;
             match self.0.new_stream(&*peer).await {
                 Ok(origin) => break origin,
                 Err(mut error) => {

@@ -32,6 +32,7 @@ impl Response {
     pub fn expect_problem(self, status: u16, reason: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(answer.reason(), Some(reason.to_owned()), "the body is {:?}", answer.text());
+        assert!(answer.request_id().is_some(), "no request id in {:?}", answer.headers);
         answer
     }
 

@@ -23,12 +23,14 @@ pub(super) async fn serve(stream: Stream, connection: usize, protocol: Protocol)
     let Ok(mut connected) = builder.handshake(stream).await else { return };
     let mut streams = JoinSet::new();
     for turn in 0.. {
-        let Some(Ok((request, respond))) = connected.accept().await else { return };
+        let Some(Ok((request, respond))) = connected.accept().await else { break };
         let mut seen = read_request(&request, connection, turn);
         seen.server_name = server_name.clone();
         seen.client_certificate = client_certificate;
         streams.spawn(answer(request.into_body(), respond, seen, protocol.clone()));
     }
+    // Every stream is over with its connection, and says so.
+    while streams.join_next().await.is_some() {}
 }
 
 fn read_request(request: &Request<RecvStream>, connection: usize, turn: usize) -> Seen {
