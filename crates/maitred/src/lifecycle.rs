@@ -73,9 +73,10 @@ pub async fn drain(
     grace: Duration,
     signals: &mut Signals,
 ) -> Outcome {
+    // First of all answers say that their connection ends; whoever connects meanwhile is still served.
+    front.stop().await;
     listeners.close_all().await;
     let _ = stop.send(true);
-    front.stop().await;
     let open = listeners.live();
     if open > 0 {
         log::info!("draining {open} connections, for at most {grace:?}");

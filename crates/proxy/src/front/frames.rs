@@ -15,6 +15,9 @@ const PER_SECOND: u64 = 2_000;
 /// How many bytes sent to the client give 1 back. The answers to PING and SETTINGS give less than these cost.
 const SENT_BYTES: u64 = 16;
 
+/// How many bytes of compressed header fields are free. A request is rarely longer.
+const FREE_HEADERS: usize = 512;
+
 /// The length of a frame head (RFC 9113 section 4.1), and of the connection preface (section 3.4).
 const HEAD: usize = 9;
 const PREFACE: usize = 24;
@@ -66,7 +69,7 @@ impl Frames {
             self.have = 0;
             let [a, b, c, kind, flags, ..] = self.head;
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-            self.spend(cost(kind, flags))?;
+            self.spend(cost(kind, flags, self.skip))?;
         }
     }
 
@@ -84,12 +87,13 @@ impl Frames {
     }
 }
 
-/// What a frame costs of the budget, by its type and flags (RFC 9113 section 6).
-fn cost(kind: u8, flags: u8) -> u64 {
+/// What a frame costs of the budget, by its type, its flags and the length of its payload (RFC 9113 section 6).
+fn cost(kind: u8, flags: u8, length: usize) -> u64 {
     let is_acknowledgement = flags & 1 == 1;
     match kind {
-        // DATA, HEADERS and CONTINUATION: the codec has limits of its own for them.
-        0 | 1 | 9 => 0,
+        0 => 0,
+        // HEADERS and CONTINUATION: each byte of them can stand for a field of some kilobytes.
+        1 | 9 => (length / FREE_HEADERS) as u64,
         // SETTINGS and PING, which have to be answered.
         4 | 6 if !is_acknowledgement => 4,
         _ => 1,
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0, 0, payload.len() as u8, kind, flags, 0, 0, 0, 1];
+        let mut frame = vec![0, (payload.len() >> 8) as u8, payload.len() as u8, kind, flags, 0, 0, 0, 1];
         frame.extend_from_slice(payload);
         frame
     }
@@ -126,7 +130,9 @@ mod tests {
 
     #[test]
     fn floods_end() {
-        for (kind, payload) in [(6, &[0; 8][..]), (4, &[]), (2, &[0; 5]), (8, &[0; 4]), (0x77, b"x")] {
+        for (kind, payload) in
+            [(6, &[0; 8][..]), (4, &[]), (2, &[0; 5]), (8, &[0; 4]), (0x77, b"x"), (1, &[0x82; 16_000])]
+        {
             let mut frames = open();
             let one = frame(kind, 0, payload);
             let ended = (0..100_000).any(|_| frames.follow(&one).is_err());

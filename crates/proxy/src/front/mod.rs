@@ -108,7 +108,7 @@ impl Front {
         Arc::new(Self { engine, tunnels, live: self.live.clone(), h2: self.h2.clone(), server })
     }
 
-    /// Closes connections that wait for their next request.
+    /// From here on every answer says that its connection ends with it.
     pub async fn stop(&self) {
         self.engine.http_cleanup().await;
     }
@@ -299,7 +299,7 @@ fn h2_options() -> H2Options {
         .max_header_list_size(64 * 1024)
         .initial_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buffer_size(256 * 1024)
+        .max_send_buffer_size(64 * 1024)
         .max_pending_accept_reset_streams(32)
         .max_concurrent_reset_streams(32)
         // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.

@@ -178,15 +178,27 @@ async fn relay_content(
     ctx: &mut Context,
 ) -> Result<(), Reason> {
     let wait = ctx.route().and_then(snapshot::Route::upstream).map_or(Duration::ZERO, |upstream| upstream.timeout());
+    let patience = ctx.arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.connection.listener.timeouts.body);
+    let mut nothing = [0; 1];
     loop {
         let ours = content.take(&bytes).map_err(|_| Reason::UpstreamProtocol)?;
         ctx.record.bytes_out += ours as u64;
-        conn.write_all(&bytes[..ours]).await.map_err(|_| Reason::ClientClosed)?;
+        let sent = timeout(patience, async {
+            conn.write_all(&bytes[..ours]).await?;
+            conn.flush().await
+        });
+        if !matches!(sent.await, Ok(Ok(()))) {
+            return Err(Reason::ClientClosed);
+        }
         if content.is_done() {
             return Ok(());
         }
         bytes.clear();
-        match timeout(wait, origin.read_buf(&mut bytes)).await {
+        let read = tokio::select! {
+            read = timeout(wait, origin.read_buf(&mut bytes)) => read,
+            _ = conn.read(&mut nothing) => return Err(Reason::ClientClosed),
+        };
+        match read {
             Err(_) => return Err(Reason::UpstreamTimeout),
             Ok(Ok(0)) if content == Content::UntilClose => return Ok(()),
             Ok(Ok(0) | Err(_)) => return Err(Reason::UpstreamReset),
