@@ -1,7 +1,7 @@
 //! What an adversarial review found: each of these once desynchronised, cut, hung or misled somebody.
 
 use bytes::Bytes;
-use testkit::{Answer, Connection, Origin, Proxy, Request, Wire, within};
+use testkit::{Answer, Authority, Connection, Framing, Origin, Outcome, Proxy, Request, Wire, within};
 
 use crate::setting::{BOTH, before, echoing, route, still_serves};
 
@@ -225,4 +225,84 @@ async fn a_request_without_a_body_has_the_deadline_of_its_route_over_http_2_as_w
     let origin = Origin::builder().h2c().start(|_| Answer::hang()).await;
     let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "timeout = \"300ms\""))).await;
     proxy.h2c().await.fetch(Request::get("/")).await.expect_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn a_client_that_agreed_on_http_2_and_says_nothing_is_not_waited_for() {
+    let (authority, origin) = (Authority::new(), Origin::echo().await);
+    let certificate = authority.issue(&["localhost"]);
+    let tls = format!("{{ cert = {:?}, key = {:?} }}", certificate.cert_file, certificate.key_file);
+    let listener =
+        format!("[listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {tls}\ntimeouts = {{ header = \"200ms\" }}\n");
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    for sent in ["", "PRI * HTTP/2.0\r\n\r\n"] {
+        let mut wire = Wire::new(authority.client().alpn(&["h2"]).connect(proxy.address()).await);
+        wire.write(sent.as_bytes()).await.unwrap();
+        wire.until_closed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_that_is_answered_otherwise_is_no_way_around_the_deadlines() {
+    const ASKING: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    let origin = Origin::start(|seen| match seen.header("upgrade") {
+        Some("x") => Answer::generated(1 << 30),
+        _ => Answer::status(200).framing(Framing::Length(100)).piece("begun").hanging(),
+    })
+    .await;
+    let listener = "[listeners.http]\naddress = \"127.0.0.1:0\"\ntimeouts = { body = \"200ms\" }\n";
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    // One that reads nothing of what it is sent.
+    let mut client = proxy.connect().await;
+    client.send(ASKING).await;
+    assert_eq!(origin.ended(0).await.outcome, Outcome::Cancelled);
+    // One that leaves while the origin is silent.
+    let mut client = proxy.connect().await;
+    client.send(ASKING.replace("Upgrade: x", "Upgrade: y")).await;
+    assert_eq!(client.answer_head().await.0, 200);
+    drop(client);
+    assert_eq!(origin.ended(1).await.outcome, Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_gets_one_for_an_http_2_origin() {
+    let origin = Origin::builder().h2c().start(|_| Answer::echo()).await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, ""))).await;
+    let mut client = proxy.connect().await;
+    client.send("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n").await;
+    assert_eq!(client.any_head().await.1, 100);
+    client.send("hello").await;
+    let answer = client.answer("POST").await.expect(200);
+    assert_eq!(answer.header("connection"), Some("keep-alive"));
+    let seen = origin.ended(0).await;
+    assert_eq!((seen.body.text().as_str(), seen.header("expect")), ("hello", None));
+}
+
+#[tokio::test]
+async fn an_interim_answer_is_not_the_last_word() {
+    let origin = Origin::raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, ""))).await;
+    let answer = proxy.fetch(Request::post("/hints", "x")).await.expect_problem(502, "upstream_reset");
+    assert_eq!(answer.interim.len(), 1);
+    assert_eq!(proxy.logged("/hints").await["status"], 502);
+}
+
+#[tokio::test]
+async fn http_2_does_not_begin_in_the_middle_of_a_connection() {
+    let (_origin, proxy) = echoing("").await;
+    let mut client = proxy.connect().await;
+    client.fetch(Request::get("/")).await.expect(200);
+    client.send(PREFACE).await;
+    client.answer("PRI").await.expect_problem(505, "bad_version");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_second_request_behind_is_gone_all_the_same() {
+    let (origin, proxy) = before(|_| Answer::hang()).await;
+    let mut client = proxy.connect().await;
+    client.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    origin.request().await;
+    drop(client);
+    assert_eq!(origin.ended(0).await.outcome, Outcome::Cancelled);
+    assert_eq!(proxy.logged("/first").await["error"], "client_closed");
 }

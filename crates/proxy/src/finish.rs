@@ -13,6 +13,7 @@ use telemetry::{LoggedRequest, Record, RouteMeters, UNMATCHED};
 use crate::{
     context::{Arrival, Context},
     front::Refused,
+    persist,
 };
 
 /// Counts the request as in flight, as soon as its route is known.
@@ -82,7 +83,7 @@ fn meters(arrival: &Arrival) -> &RouteMeters {
 
 /// What the client was sent; where it was sent nothing, nginx's 499 for a client that left first.
 fn status(session: &Session, reason: Reason) -> u16 {
-    match session.response_written() {
+    match persist::answered(session) {
         Some(head) => head.status.as_u16(),
         None if reason == Reason::None => Reason::ClientClosed.status_code(),
         None => reason.status_code(),

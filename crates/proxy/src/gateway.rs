@@ -99,15 +99,15 @@ impl ProxyHttp for Gateway {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         reused: bool,
-        _peer: &HttpPeer,
+        peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
         finish::connected(ctx, reused);
-        Ok(())
+        persist::tell_to_go_on(session, peer).await
     }
 
     async fn upstream_request_filter(
@@ -178,7 +178,7 @@ impl ProxyHttp for Gateway {
         ctx.record.reason = reason;
         // The engine closes the connection after a failure, so the answer had better say so.
         session.set_keepalive(None);
-        let silent = session.response_written().is_some() || reason == Reason::ClientClosed;
+        let silent = persist::answered(session).is_some() || reason == Reason::ClientClosed;
         if !silent && let Err(error) = self.refuse(session, ctx, reason.into()).await {
             log::debug!("could not answer {}: {error}", reason.word());
         }

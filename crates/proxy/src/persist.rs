@@ -1,6 +1,10 @@
 //! What an answer's head says of the client's connection: whether it stays, and where the body ends.
 
 use http::{StatusCode, Version, header};
+use pingora_core::{
+    Result,
+    upstreams::peer::{ALPN, HttpPeer},
+};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
@@ -21,6 +25,21 @@ pub(crate) fn settle(session: &mut Session, head: &mut ResponseHeader) {
             session.set_keepalive(Some(0));
         }
     }
+}
+
+/// The final head that the client was sent; an interim one is no answer yet.
+pub(crate) fn answered(session: &Session) -> Option<&ResponseHeader> {
+    let written = session.response_written();
+    written.filter(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
+}
+
+/// Answers `Expect: 100-continue` for an origin of HTTP/2: the engine drops the 100 that such a one sends, and the client
+/// may wait for it for ever (RFC 9110 section 10.1.1).
+pub(crate) async fn tell_to_go_on(session: &mut Session, peer: &HttpPeer) -> Result<()> {
+    let waits = session.req_header().version == Version::HTTP_11
+        && session.req_header().headers.contains_key(header::EXPECT)
+        && !session.is_body_done();
+    if waits && matches!(peer.options.alpn, ALPN::H2) { session.write_continue_response().await } else { Ok(()) }
 }
 
 /// Whether the client waited for a 100 and wants to go on using its connection (RFC 9110 section 10.1.1, RFC 9112

@@ -17,6 +17,10 @@ pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeade
     let Some(route) = arrival.route() else { return Ok(()) };
     let view = arrival.view(from);
     hop::strip_request(to, from);
+    if to.version == Version::HTTP_2 {
+        // Answered by ourselves: see `persist`.
+        to.remove_header(&header::EXPECT);
+    }
     transform::settle_request(to);
     set_target(route, &view, from, to)?;
     set_host(ctx, route, from, to)?;

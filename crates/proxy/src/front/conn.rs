@@ -208,8 +208,8 @@ impl Conn {
                 ready!(future.poll(cx))?
             };
             if read == 0 {
-                // Requests that wait here are what only a half-closed client would leave behind.
-                return if self.ahead.is_empty() { self.poll_gone(cx).map(Ok) } else { Poll::Pending };
+                // Whether requests of its wait here or not: a client that is gone may have left some behind.
+                return self.poll_gone(cx).map(Ok);
             }
         }
         Poll::Pending

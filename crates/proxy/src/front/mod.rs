@@ -115,9 +115,10 @@ impl Front {
 
     async fn h1(self: &Arc<Self>, mut conn: Conn, connection: &Arc<Connection>, mut shutdown: ShutdownWatch) {
         let mut wait = connection.listener.timeouts.header;
+        let mut h2c = connection.listener.h2c;
         let open = connection.meters.open(Protocol::H1);
         loop {
-            let passed = match self.next(&mut conn, connection, wait, &mut shutdown).await {
+            let passed = match self.next(&mut conn, connection, h2c, wait, &mut shutdown).await {
                 Next::Request(passed) => passed,
                 Next::H2 => {
                     conn.speak_h2();
@@ -139,6 +140,8 @@ impl Front {
             let Some(reused) = self.engine.process_new_http(session, &shutdown).await else { return };
             let Ok(back) = reused.consume().0.into_any().downcast::<Conn>() else { return };
             conn = *back;
+            // Prior knowledge begins with the connection (RFC 9113 section 3.3), not in the middle of it.
+            h2c = false;
             wait = connection.listener.timeouts.idle;
         }
     }
@@ -175,6 +178,7 @@ impl Front {
         &self,
         conn: &mut Conn,
         connection: &Connection,
+        h2c: bool,
         wait: Duration,
         shutdown: &mut ShutdownWatch,
     ) -> Next {
@@ -198,7 +202,7 @@ impl Front {
             // A head that comes byte by byte is not read anew with each of them.
             let fresh = &ahead[judged..];
             let worth = judged == 0 || fresh.len() >= REREAD || memchr::memchr(b'\n', fresh).is_some();
-            if connection.listener.h2c && PREFACE.starts_with(&ahead[..ahead.len().min(PREFACE.len())]) {
+            if h2c && PREFACE.starts_with(&ahead[..ahead.len().min(PREFACE.len())]) {
                 if ahead.len() >= PREFACE.len() {
                     return Next::H2;
                 }
@@ -246,12 +250,14 @@ async fn say(conn: &mut Conn, bytes: &[u8]) {
 
 #[async_trait]
 impl Serve for Front {
-    async fn serve(self: Arc<Self>, accepted: Accepted, shutdown: ShutdownWatch) {
+    async fn serve(self: Arc<Self>, accepted: Accepted, mut shutdown: ShutdownWatch) {
         let connection = accepted.connection;
-        let Some(conn) = Conn::new(accepted.stream, Box::new(connection.clone())) else { return };
+        let Some(mut conn) = Conn::new(accepted.stream, Box::new(connection.clone())) else { return };
         if conn.is_h2() {
             let _open = connection.meters.open(Protocol::H2);
-            self.process_new(Box::new(conn), &shutdown).await;
+            if greets(&mut conn, connection.listener.timeouts.header, &mut shutdown).await {
+                self.process_new(Box::new(conn), &shutdown).await;
+            }
         } else {
             self.h1(conn, &connection, shutdown).await;
         }
@@ -288,6 +294,23 @@ impl HttpServerApp for Front {
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.server)
+    }
+}
+
+/// Whether the preface that ALPN promised comes within `limit`. The engine would wait for it for ever.
+async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
+    let preface = async {
+        while conn.ahead().len() < PREFACE.len() {
+            if !PREFACE.starts_with(conn.ahead()) || !matches!(conn.read_ahead().await, Ok(1..)) {
+                return false;
+            }
+        }
+        conn.ahead().starts_with(PREFACE)
+    };
+    tokio::select! {
+        biased;
+        came = timeout(limit, preface) => came.unwrap_or(false),
+        _ = shutdown.changed() => false,
     }
 }
 

@@ -40,14 +40,14 @@ pub(crate) struct Tunnels(TransportConnector);
 /// How the exchange before the tunnel failed.
 enum Failed {
     /// Nothing was written to the client, which is told this.
-    Refused(Reply),
+    Refused(Box<Reply>),
     /// There is nobody to tell, or it is too late.
     Gone(Reason),
 }
 
 impl From<Reason> for Failed {
     fn from(reason: Reason) -> Self {
-        Self::Refused(reason.into())
+        Self::Refused(Box::new(reason.into()))
     }
 }
 
