@@ -121,13 +121,13 @@ impl ProxyHttp for Gateway {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         chunk: &mut Option<Bytes>,
         last: bool,
         ctx: &mut Context,
     ) -> Result<()> {
         pulse::beat(last);
-        relay::request_chunk(ctx, session.was_upgraded(), chunk, last).map_err(|reply| {
+        relay::request_chunk(ctx, chunk, last).map_err(|reply| {
             let mut error = carry(reply.reason);
             error.as_down();
             error

@@ -67,21 +67,16 @@ fn insert_upstream_host(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// Counts a chunk of the request's body against the route's limit. What goes through a tunnel is no body.
-pub(crate) fn request_chunk(
-    ctx: &mut Context,
-    is_tunnel: bool,
-    chunk: &mut Option<Bytes>,
-    last: bool,
-) -> Result<(), Reply> {
+/// Counts a chunk of the request's body against the route's limit.
+pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
     // Pingora would write an empty last chunk over HTTP/1.1 and then the end of the body: two ends, of which the second
     // would begin the next request on that connection.
     if last && chunk.as_ref().is_some_and(Bytes::is_empty) {
         *chunk = None;
     }
     match &mut ctx.body {
-        Some(limit) if !is_tunnel => limit.chunk(chunk, last),
-        _ => Ok(()),
+        Some(limit) => limit.chunk(chunk, last),
+        None => Ok(()),
     }
 }
 

@@ -322,7 +322,7 @@ fn h2_options() -> H2Options {
         .max_header_list_size(64 * 1024)
         .initial_window_size(256 * 1024)
         .initial_connection_window_size(1024 * 1024)
-        .max_send_buffer_size(64 * 1024)
+        .max_send_buffer_size(256 * 1024)
         .max_pending_accept_reset_streams(32)
         .max_concurrent_reset_streams(32)
         // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.
