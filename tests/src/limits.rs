@@ -117,14 +117,24 @@ async fn a_target_of_more_than_eight_kibibytes_is_refused() {
 #[tokio::test]
 async fn an_endless_head_is_given_up_long_before_memory_is() {
     let (_origin, proxy) = echoing("").await;
+    // The first one brings code and buffers in; what is measured is whether memory grows with what is sent.
+    send_endless_head(&proxy).await;
     let before = proxy.rss();
+    for _ in 0..4 {
+        send_endless_head(&proxy).await;
+    }
+    let after = proxy.rss();
+    assert!(after < before + (8 << 20), "{before} became {after}");
+    still_serves(&proxy).await;
+}
+
+/// Eight megabytes of one field.
+async fn send_endless_head(proxy: &Proxy) {
     let mut connection = proxy.connect().await;
     connection.send("GET / HTTP/1.1\r\nHost: a\r\nX-Long: ").await;
     connection.send(vec![b'x'; 8 << 20]).await;
     let answer = String::from_utf8_lossy(&connection.rest().await).into_owned();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
-    assert!(proxy.rss() < before + (8 << 20), "{before} became {}", proxy.rss());
-    still_serves(&proxy).await;
 }
 
 #[tokio::test]
