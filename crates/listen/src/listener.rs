@@ -75,6 +75,11 @@ impl Listener {
         self.trusted.networks.contains(address)
     }
 
+    /// Whether there is anybody whose forwarding headers are believed.
+    pub fn trusts_anybody(&self) -> bool {
+        self.trusted.unix || !self.trusted.networks.is_empty()
+    }
+
     /// Whether the forwarding headers of whoever connects by a unix socket are believed.
     pub fn trusts_unix(&self) -> bool {
         self.trusted.unix

@@ -14,6 +14,7 @@ pub(crate) fn check(config: &Config, listeners: &[Arc<Listener>], report: &mut R
     for (name, route) in &config.routes {
         let at = At::root().key("routes").key(name);
         open_staff_door(name, route, &at, report);
+        unreachable(name, route, listeners, &at, report);
         uncovered_hosts(route, listeners, &at, report);
     }
 }
@@ -32,6 +33,28 @@ fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
             .label(at.name(), "anyone can reach it")
             .help("bind it to a listener of its own that only staff can reach: `listener = [\"internal\"]`"),
     );
+}
+
+/// W0302: no connection can bring a request that the route takes, because of its listeners or its scheme.
+fn unreachable(name: &str, route: &Route, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {
+    let only = route.matches.listener.as_ref();
+    let taken = |listener: &&Arc<Listener>| only.is_none_or(|only| only.iter().any(|name| **name == *listener.name));
+    let ways: Vec<&Arc<Listener>> = listeners.iter().filter(taken).collect();
+    if ways.is_empty() {
+        return; // a listener that does not exist is an error of its own
+    }
+    let message = format!("route `{name}` can never match");
+    if ways.iter().all(|listener| listener.redirect.is_some()) {
+        let label = "its listeners send every request to https";
+        report.push(Diagnostic::new(Code::W0302, message).label(at.name(), label));
+    } else if let Some(scheme) = route.matches.scheme {
+        // A proxy that is trusted may tell another scheme than the connection has.
+        let brings = |listener: &&Arc<Listener>| listener.trusts_anybody() || listener.scheme() == scheme.into();
+        if !ways.iter().any(brings) {
+            let label = "none of its listeners has requests of this scheme";
+            report.push(Diagnostic::new(Code::W0302, message).label(at.key("scheme"), label));
+        }
+    }
 }
 
 /// W0401: a host that a route serves on TLS listeners, and that no certificate covers.

@@ -78,6 +78,21 @@ fn an_open_door_for_staff_is_a_warning() {
 }
 
 #[test]
+fn a_route_that_no_listener_can_bring_a_request_to_is_a_warning() {
+    let route = "[routes.a]\npath = \"/a\"\nscheme = \"https\"\nupstream = \"http://127.0.0.1:1\"\n";
+    let (_, report) = compile(&format!("listen = \":0\"\n{route}"));
+    assert!(
+        report.contains("warning[W0302]: route `a` can never match") && report.contains("of this scheme"),
+        "{report}"
+    );
+    let behind = "[listeners.http]\naddress = \":0\"\ntrusted_proxies = \"10.0.0.0/8\"\n";
+    assert_eq!(compile(&format!("{behind}{route}")).1, "");
+    let redirects = "[listeners.http]\naddress = \":0\"\nredirect = \"https\"\n";
+    let (_, report) = compile(&format!("{redirects}[routes]\n\"/a\" = \"http://127.0.0.1:1\"\n"));
+    assert!(report.contains("warning[W0302]") && report.contains("send every request to https"), "{report}");
+}
+
+#[test]
 fn defaults_reach_every_route_and_can_be_switched_off() {
     let (compiled, report) = compile(
         r#"
