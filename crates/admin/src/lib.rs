@@ -12,6 +12,7 @@ mod admin;
 mod answer;
 mod bind;
 mod compile;
+mod control;
 mod guard;
 mod serve;
 mod status;
@@ -19,5 +20,8 @@ mod status;
 pub use admin::{Admin, Phase};
 pub use bind::{BindError, Socket, bind, run_folder};
 pub use compile::{Address, Settings, compile};
+pub use control::{
+    Control, Generation, Outcome, Reload as ReloadOrder, Reloaded, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,
+};
 pub use serve::serve;
 pub use status::{Backend, Listener, Reload, Status, Upstream};

@@ -1,0 +1,138 @@
+//! What the admin listener can ask of the running server; the binary's one task for changes answers.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// The running server, as far as it can be told what to do. Every call is carried out by one task, one at a time.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// Applies the configuration file as it is now.
+    async fn reload(&self, order: Reload) -> Reloaded;
+    /// Keeps the configuration that was applied on trial (`Reload::confirm`).
+    async fn confirm(&self) -> Result<Generation, String>;
+    /// Goes back to a generation of the history; the one before the current where none is named.
+    async fn rollback(&self, to: Option<u64>) -> Reloaded;
+    /// Hands the sockets to a new process and drains.
+    async fn upgrade(&self, order: Upgrade) -> Result<Upgraded, String>;
+    /// Drains and stops, or stops at once.
+    async fn stop(&self, now: bool);
+    /// The generations that are kept, the newest first.
+    fn history(&self) -> Vec<Generation>;
+    /// The configuration in force as written, its secrets redacted.
+    fn sources(&self) -> Vec<Source>;
+    /// The configuration in force with its defaults applied, its secrets redacted.
+    fn effective(&self) -> serde_json::Value;
+}
+
+/// How a configuration is to be applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reload {
+    /// Say what would change, and change nothing.
+    pub dry_run: bool,
+    /// Go back by itself unless confirmed within this time.
+    pub confirm: Option<Seconds>,
+    /// Go back as soon as this holds, such as `5xx>1%`.
+    pub abort_if: Option<String>,
+    /// Upgrade the binary where a change needs that.
+    pub upgrade_if_needed: bool,
+}
+
+/// A time in whole seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seconds(pub u64);
+
+impl From<Seconds> for Duration {
+    fn from(seconds: Seconds) -> Self {
+        Self::from_secs(seconds.0)
+    }
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// In one word.
+    pub outcome: Outcome,
+    /// The generation in force now.
+    pub generation: Generation,
+    /// How long it took.
+    pub took_ms: u64,
+    /// What changed, in words: `+1 route (invoices)`.
+    pub changes: Vec<String>,
+    /// Settings that only an upgrade can change: `server.threads`.
+    pub waiting: Vec<String>,
+    /// Everything that is to be said of the configuration, as people read it, without colour.
+    pub report: String,
+    /// The same, a JSON document for each diagnostic.
+    pub diagnostics: Vec<serde_json::Value>,
+}
+
+/// A reload in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// In force.
+    Applied,
+    /// In force, but for what waits for an upgrade.
+    NeedsUpgrade,
+    /// Nothing differs from what is in force.
+    Unchanged,
+    /// Nothing was changed, because it was only asked what would.
+    DryRun,
+    /// Nothing was changed, because something is wrong.
+    Refused,
+}
+
+/// One configuration that was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Counts from 1 in each history.
+    pub id: u64,
+    /// The first digits of the SHA-256 of its files.
+    pub sha: String,
+    /// Since when it is or was in force, RFC 3339.
+    pub since: String,
+    /// What brought it: `start`, `reload`, `rollback`, `upgrade`, `abort`.
+    pub by: String,
+}
+
+/// One file of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its path.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// How the binary is to be upgraded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Upgrade {
+    /// The new binary; the one that this process was started from where none is named.
+    pub binary: Option<PathBuf>,
+    /// How long the new process may take to become ready; 60 s where nothing is said.
+    pub timeout: Option<Seconds>,
+}
+
+/// A new process has the sockets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its version.
+    pub version: String,
+    /// Its id.
+    pub pid: u32,
+    /// How many sockets it took.
+    pub sockets: usize,
+    /// How long it took to become ready.
+    pub took_ms: u64,
+    /// The old process's version.
+    pub old_version: String,
+    /// The old process's id: it ends when it has drained.
+    pub old_pid: u32,
+    /// How many connections the old process has left to drain.
+    pub draining: usize,
+}
