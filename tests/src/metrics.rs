@@ -130,3 +130,11 @@ async fn the_admin_address_can_be_a_unix_socket_and_the_routes_never_show_it() {
     proxy.get("/metrics").await.expect(404);
     proxy.get("/api/v1/status").await.expect(404);
 }
+
+#[tokio::test]
+async fn the_run_folder_has_a_socket_whatever_is_configured() {
+    let text = "[routes.app]\npath = \"/app\"\nrespond = { body = \"x\" }\n[admin]\naddress = []\n";
+    let proxy = Proxy::start(text).await;
+    let answer = Connection::to(&proxy.admin_socket()).await.fetch(Request::get("/api/v1/status")).await.expect(200);
+    assert_eq!(answer.json()["pid"], proxy.pid());
+}

@@ -1,7 +1,9 @@
 //! The sockets of the admin listener.
 
 use std::{
-    env, fmt, fs, io,
+    env,
+    ffi::OsStr,
+    fmt, fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{
         fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
@@ -154,16 +156,31 @@ fn bind_in(settings: &Settings, run: Option<&Path>) -> Result<Vec<Socket>, BindE
     Ok(sockets)
 }
 
-/// The folder for sockets of this user: `/run/maitred`, or `$XDG_RUNTIME_DIR/maitred`. Made when it is not there; `None`
-/// when neither can be written.
+/// The folder for sockets of this user: the first of [`run_folders`] that can be written, made when it is not there;
+/// `None` when there is none.
 pub fn run_folder() -> Option<PathBuf> {
-    let own = env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    run_folder_in([Some(PathBuf::from("/run")), own].into_iter().flatten())
+    run_folder_in(run_folders())
 }
 
-fn run_folder_in(parents: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+/// Where the folder for sockets may be: the one that `$RUNTIME_DIRECTORY` names, as systemd does for a unit with
+/// `RuntimeDirectory=`; else `/run/maitred`, then `$XDG_RUNTIME_DIR/maitred`.
+pub fn run_folders() -> Vec<PathBuf> {
+    let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
+    run_folders_of(variable("RUNTIME_DIRECTORY").as_deref(), variable("XDG_RUNTIME_DIR").as_deref())
+}
+
+fn run_folders_of(given: Option<&OsStr>, user: Option<&OsStr>) -> Vec<PathBuf> {
+    // A unit may have several, with colons between them; a folder that was given is not looked for elsewhere.
+    if let Some(given) = given.and_then(|given| env::split_paths(given).next()) {
+        return vec![given];
+    }
+    let own = user.map(|user| Path::new(user).join("maitred"));
+    std::iter::once(PathBuf::from("/run/maitred")).chain(own).collect()
+}
+
+fn run_folder_in(folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     use rustix::fs::Access;
-    parents.into_iter().map(|parent| parent.join("maitred")).find(|folder| {
+    folders.into_iter().find(|folder| {
         if let Err(error) = fs::DirBuilder::new().mode(0o750).create(folder)
             && error.kind() != io::ErrorKind::AlreadyExists
         {

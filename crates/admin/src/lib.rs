@@ -18,7 +18,7 @@ mod serve;
 mod status;
 
 pub use admin::{Admin, Phase};
-pub use bind::{BindError, Socket, bind, run_folder};
+pub use bind::{BindError, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{
     Control, Generation, Outcome, Reload as ReloadOrder, Reloaded, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,

@@ -7,7 +7,8 @@ use serde::Deserialize;
 /// Where maitred answers about itself: `/health`, `/ready`, `/metrics` and `/api/v1/status`.
 ///
 /// The same is answered on a unix socket in the run folder, whatever is written here: `/run/maitred/admin.sock`, or
-/// `$XDG_RUNTIME_DIR/maitred/admin.sock` for a user who may not write there. File permissions decide who may use it.
+/// `$XDG_RUNTIME_DIR/maitred/admin.sock` for a user who may not write there, or `admin.sock` in the folder that
+/// `$RUNTIME_DIRECTORY` names, which systemd sets for `RuntimeDirectory=`. File permissions decide who may use it.
 ///
 /// ```toml
 /// [admin]

@@ -29,10 +29,21 @@ pub fn binary() -> PathBuf {
     file
 }
 
+/// The folder for sockets below the folder of the configuration, so that no two proxies of parallel tests meet.
+const RUN_FOLDER: &str = "run";
+
+/// The binary about to run in `folder`, with nothing of the environment that would lead it elsewhere.
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(folder).env_remove("MAITRED_CONFIG").env("RUNTIME_DIRECTORY", folder.join(RUN_FOLDER));
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
 /// Runs a command of the binary in `folder` and waits for its end.
 pub async fn maitred<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Exit {
-    let mut command = Command::new(binary());
-    command.args(arguments).current_dir(folder).env_remove("MAITRED_CONFIG").stdin(Stdio::null()).kill_on_drop(true);
+    let mut command = command(folder);
+    command.args(arguments);
     let output = within("maitred to end", command.output()).await.unwrap();
     Exit {
         code: output.status.code(),
@@ -99,11 +110,10 @@ impl Starter {
     }
 
     fn spawn(&self) -> Child {
-        let mut command = Command::new(binary());
+        let mut command = command(self.folder.path());
         command.args(["run", "-c", "maitred.toml"]).args(&self.arguments);
-        command.current_dir(self.folder.path()).env_remove("MAITRED_CONFIG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     }
 
@@ -186,6 +196,16 @@ impl Proxy {
     /// The folder that the configuration lies in.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The unix socket of the admin plane, which is there whatever the configuration says.
+    pub fn admin_socket(&self) -> Address {
+        Address::Unix(self.folder.path().join(RUN_FOLDER).join("admin.sock"))
+    }
+
+    /// Runs a command of the binary against this proxy, such as `["status", "--json"]`, and waits for its end.
+    pub async fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Exit {
+        maitred(self.folder.path(), arguments).await
     }
 
     /// A new HTTP/1 connection to the first listener.

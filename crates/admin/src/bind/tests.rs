@@ -46,10 +46,23 @@ fn a_file_that_is_no_socket_is_never_replaced() {
 #[test]
 fn the_run_folder_is_the_first_that_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let found = run_folder_in([folder.path().join("none"), folder.path().to_owned()]);
-    assert_eq!(found, Some(folder.path().join("maitred")));
-    assert_eq!(mode(&found.unwrap()) & 0o007, 0);
-    assert_eq!(run_folder_in([folder.path().join("none")]), None);
+    let (nowhere, there) = (folder.path().join("none/maitred"), folder.path().join("maitred"));
+    let found = run_folder_in([nowhere.clone(), there.clone()]);
+    assert_eq!(found, Some(there.clone()));
+    assert_eq!(mode(&there) & 0o007, 0);
+    assert_eq!(run_folder_in([nowhere]), None);
+}
+
+#[test]
+fn the_run_folder_that_systemd_names_is_the_only_one() {
+    let folders = |given: &str, user: &str| {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty()).map(std::ffi::OsString::from);
+        run_folders_of(some(given).as_deref(), some(user).as_deref())
+    };
+    assert_eq!(folders("", ""), [PathBuf::from("/run/maitred")]);
+    assert_eq!(folders("", "/run/user/7"), [PathBuf::from("/run/maitred"), PathBuf::from("/run/user/7/maitred")]);
+    assert_eq!(folders("/run/edge", "/run/user/7"), [PathBuf::from("/run/edge")]);
+    assert_eq!(folders("/run/edge:/run/other", ""), [PathBuf::from("/run/edge")]);
 }
 
 #[test]
