@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::{Instant, SystemTime},
@@ -11,7 +11,7 @@ use std::{
 
 use telemetry::{Build, Metrics};
 
-use crate::Status;
+use crate::{Control, Status};
 
 /// What the admin listener tells, and where it asks for it.
 pub struct Admin {
@@ -20,6 +20,7 @@ pub struct Admin {
     pub(crate) started: (Instant, SystemTime),
     phase: AtomicU8,
     pub(crate) status: Box<dyn Fn() -> Status + Send + Sync>,
+    control: OnceLock<Arc<dyn Control>>,
 }
 
 /// Where in its life the server is.
@@ -37,7 +38,18 @@ impl Admin {
     /// An admin listener of a server that is starting; `status` is asked for whatever it says of the server.
     pub fn new(metrics: Arc<Metrics>, build: Build, status: impl Fn() -> Status + Send + Sync + 'static) -> Self {
         let started = (Instant::now(), SystemTime::now());
-        Self { metrics, build, started, phase: AtomicU8::new(Phase::Starting as u8), status: Box::new(status) }
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Self { metrics, build, started, phase, status: Box::new(status), control: OnceLock::new() }
+    }
+
+    /// Says who carries out what the admin listener is told to do. Once; until then it can only look.
+    pub fn attach(&self, control: Arc<dyn Control>) {
+        // A second one would be a fault of the binary's; the first keeps its place.
+        let _ = self.control.set(control);
+    }
+
+    pub(crate) fn control(&self) -> Option<&Arc<dyn Control>> {
+        self.control.get()
     }
 
     /// Says where in its life the server is now.

@@ -5,12 +5,18 @@ use std::{
     ffi::OsStr,
     fmt, fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::{
-        fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use document::Secret;
@@ -27,9 +33,19 @@ const SOCKET_MODE: u32 = 0o660;
 #[derive(Debug)]
 pub struct Socket {
     pub(crate) listener: Listener,
-    pub(crate) address: Address,
+    written: Address,
+    address: Address,
     pub(crate) reach: Reach,
     pub(crate) file: Option<SocketFile>,
+}
+
+/// A socket as another process is given it: a descriptor of its own, which stays open whatever becomes of the
+/// [`Socket`].
+#[derive(Debug)]
+pub struct Shared {
+    written: Address,
+    descriptor: OwnedFd,
+    kept: Option<Arc<AtomicBool>>,
 }
 
 /// The two kinds of socket.
@@ -44,8 +60,8 @@ pub(crate) enum Listener {
 pub(crate) enum Reach {
     /// Whoever the file's permissions allow.
     File,
-    /// Everybody on this machine, browsers among them.
-    Loopback,
+    /// Everybody on this machine, browsers among them; who changes something must know the token.
+    Loopback(Option<Arc<Secret>>),
     /// Other machines, which must know the token.
     Network(Arc<Secret>),
 }
@@ -77,6 +93,40 @@ impl Socket {
         &self.address
     }
 
+    /// The address as configured, by which another process finds it.
+    pub fn written(&self) -> &Address {
+        &self.written
+    }
+
+    /// Takes over the socket `descriptor`, which another process opened for the address `written`.
+    ///
+    /// # Errors
+    /// The descriptor is not such a socket, or other machines can reach it and there is no token.
+    pub fn inherited(written: Address, descriptor: OwnedFd, token: Option<&Secret>) -> io::Result<Self> {
+        match written {
+            Address::Tcp(_) => Self::over_tcp(written, TcpListener::from(descriptor), token),
+            Address::Unix(path) => {
+                let listener = UnixListener::from(descriptor);
+                // A descriptor of another kind has no such address.
+                listener.local_addr()?;
+                Self::over_unix(path, listener)
+            }
+        }
+    }
+
+    /// What to give to another process.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn share(&self) -> io::Result<Shared> {
+        let descriptor = match &self.listener {
+            Listener::Tcp(listener) => listener.as_fd().try_clone_to_owned()?,
+            Listener::Unix(listener) => listener.as_fd().try_clone_to_owned()?,
+        };
+        let kept = self.file.as_ref().map(|file| file.kept.clone());
+        Ok(Shared { written: self.written.clone(), descriptor, kept })
+    }
+
     fn tcp(address: SocketAddr, token: Option<&Secret>) -> io::Result<Self> {
         let listener = match TcpListener::bind(address) {
             // A machine without IPv6, for an address that means all of them.
@@ -85,14 +135,19 @@ impl Socket {
             }
             bound => bound?,
         };
+        Self::over_tcp(Address::Tcp(address), listener, token)
+    }
+
+    fn over_tcp(written: Address, listener: TcpListener, token: Option<&Secret>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let address = Address::Tcp(listener.local_addr()?);
+        let token = token.map(|token| Arc::new(token.clone()));
         let reach = match (address.is_local(), token) {
-            (true, _) => Reach::Loopback,
-            (false, Some(token)) => Reach::Network(Arc::new(token.clone())),
+            (true, token) => Reach::Loopback(token),
+            (false, Some(token)) => Reach::Network(token),
             (false, None) => return Err(io::Error::other("an address that other machines can reach needs a token")),
         };
-        Ok(Self { listener: Listener::Tcp(listener), address, reach, file: None })
+        Ok(Self { listener: Listener::Tcp(listener), written, address, reach, file: None })
     }
 
     fn unix(path: &Path) -> io::Result<Self> {
@@ -112,31 +167,63 @@ impl Socket {
             let listener = UnixListener::bind(&beside)?;
             fs::set_permissions(&beside, fs::Permissions::from_mode(SOCKET_MODE))?;
             fs::rename(&beside, path)?;
-            listener.set_nonblocking(true)?;
             Ok(listener)
         })();
         let listener = placed.inspect_err(|_: &io::Error| drop(fs::remove_file(&beside)))?;
-        let file = SocketFile::of(path)?;
-        let address = Address::Unix(path.to_owned());
-        Ok(Self { listener: Listener::Unix(listener), address, reach: Reach::File, file: Some(file) })
+        Self::over_unix(path.to_owned(), listener)
+    }
+
+    fn over_unix(path: PathBuf, listener: UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        // A socket that was handed over works without its file too, and then has nothing to remove.
+        let file = SocketFile::of(&path).ok();
+        let address = Address::Unix(path);
+        Ok(Self { listener: Listener::Unix(listener), written: address.clone(), address, reach: Reach::File, file })
+    }
+}
+
+impl Shared {
+    /// The address as configured.
+    pub fn written(&self) -> &Address {
+        &self.written
+    }
+
+    /// Says whether another process has the socket now, so that the file of a unix socket stays when this one closes it.
+    pub fn keep_file(&self, kept: bool) {
+        if let Some(flag) = &self.kept {
+            flag.store(kept, Ordering::Release);
+        }
+    }
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 
 /// Opens the configured addresses, and a socket in the [`run_folder`] where there is one. The default address may be
-/// taken: a second server on a machine runs without it, and says so.
-pub fn bind(settings: &Settings) -> Result<Vec<Socket>, BindError> {
+/// taken: a second server on a machine runs without it, and says so. A socket that another process handed over, which
+/// `inherited` finds by its configured address, is taken instead of opened.
+pub fn bind(settings: &Settings, inherited: impl FnMut(&Address) -> Option<OwnedFd>) -> Result<Vec<Socket>, BindError> {
     let run = if settings.run_socket { run_folder() } else { None };
-    bind_in(settings, run.as_deref())
+    bind_in(settings, run.as_deref(), inherited)
 }
 
-fn bind_in(settings: &Settings, run: Option<&Path>) -> Result<Vec<Socket>, BindError> {
+fn bind_in(
+    settings: &Settings,
+    run: Option<&Path>,
+    mut inherited: impl FnMut(&Address) -> Option<OwnedFd>,
+) -> Result<Vec<Socket>, BindError> {
+    let token = settings.token.as_ref();
+    let mut open = |address: &Address| match (inherited(address), address) {
+        (Some(descriptor), _) => Socket::inherited(address.clone(), descriptor, token),
+        (None, Address::Tcp(address)) => Socket::tcp(*address, token),
+        (None, Address::Unix(path)) => Socket::unix(path),
+    };
     let mut sockets = Vec::with_capacity(settings.addresses.len() + 1);
     for address in &settings.addresses {
-        let bound = match address {
-            Address::Tcp(address) => Socket::tcp(*address, settings.token.as_ref()),
-            Address::Unix(path) => Socket::unix(path),
-        };
-        match bound {
+        match open(address) {
             Ok(socket) => sockets.push(socket),
             Err(error) if settings.assumed && error.kind() == io::ErrorKind::AddrInUse => {
                 log::warn!(
@@ -146,11 +233,11 @@ fn bind_in(settings: &Settings, run: Option<&Path>) -> Result<Vec<Socket>, BindE
             Err(error) => return Err(BindError { address: address.clone(), error }),
         }
     }
-    let run = run.map(|folder| folder.join(RUN_SOCKET));
-    if let Some(path) = run.filter(|path| !settings.addresses.contains(&Address::Unix(path.clone()))) {
-        match Socket::unix(&path) {
+    let run = run.map(|folder| Address::Unix(folder.join(RUN_SOCKET)));
+    if let Some(address) = run.filter(|address| !settings.addresses.contains(address)) {
+        match open(&address) {
             Ok(socket) => sockets.push(socket),
-            Err(error) => log::debug!("no admin socket at `{}`: {error}", path.display()),
+            Err(error) => log::debug!("no admin socket at `{address}`: {error}"),
         }
     }
     Ok(sockets)
@@ -191,22 +278,25 @@ fn run_folder_in(folders: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> 
     })
 }
 
-/// The file of a unix socket, removed when the socket is closed, unless another process has put its own there.
+/// The file of a unix socket, removed when the socket is closed, unless another process has the socket too or has put
+/// its own there.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    kept: Arc<AtomicBool>,
 }
 
 impl SocketFile {
     fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: Arc::default() })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
+        if !self.kept.load(Ordering::Acquire)
+            && identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             log::debug!("`{}` is left behind: {error}", self.path.display());

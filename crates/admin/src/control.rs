@@ -24,6 +24,35 @@ pub trait Control: Send + Sync + 'static {
     fn sources(&self) -> Vec<Source>;
     /// The configuration in force with its defaults applied, its secrets redacted.
     fn effective(&self) -> serde_json::Value;
+    /// Says what is wrong with a configuration that is no file, and changes nothing.
+    fn check(&self, text: &str) -> Checked;
+    /// Says which route a request takes in the configuration in force, and why.
+    fn explain(&self, request: Explain) -> Result<serde_json::Value, String>;
+}
+
+/// What is to be said of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Whether a server would run it.
+    pub valid: bool,
+    /// Everything that is to be said of it, as people read it, without colour.
+    pub report: String,
+    /// The same, a JSON document for each diagnostic.
+    pub diagnostics: Vec<serde_json::Value>,
+}
+
+/// A request that nobody sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Explain {
+    /// Its method; GET where none is named.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Its URL, or a path on the first listener.
+    pub url: String,
+    /// Its header fields.
+    #[serde(default)]
+    pub headers: std::collections::BTreeMap<String, String>,
 }
 
 /// How a configuration is to be applied.

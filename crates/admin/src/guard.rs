@@ -19,7 +19,7 @@ pub(crate) fn admit(question: &Question<'_>, reach: &Reach) -> Result<(), Answer
     let probe = matches!(question.path, "/health" | "/ready");
     match reach {
         Reach::File => {}
-        Reach::Loopback => own_host(question.headers)?,
+        Reach::Loopback(_) => own_host(question.headers)?,
         // Probes carry no secrets, and their answers hold none.
         Reach::Network(_) if probe => {}
         Reach::Network(token) => bearer(question.headers, token)?,

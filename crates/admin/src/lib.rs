@@ -18,10 +18,11 @@ mod serve;
 mod status;
 
 pub use admin::{Admin, Phase};
-pub use bind::{BindError, Socket, bind, run_folder, run_folders};
+pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{
-    Control, Generation, Outcome, Reload as ReloadOrder, Reloaded, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,
+    Checked, Control, Explain, Generation, Outcome, Reload as ReloadOrder, Reloaded, Seconds, Source,
+    Upgrade as UpgradeOrder, Upgraded,
 };
 pub use serve::serve;
 pub use status::{Backend, Listener, Reload, Status, Upstream};

@@ -44,7 +44,7 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let unix = folder.path().join("admin.sock");
         let addresses = vec![Address::Tcp("127.0.0.1:0".parse().unwrap()), Address::Unix(unix.clone())];
-        let sockets = bind(&Settings { addresses, token: None, assumed: false, run_socket: false }).unwrap();
+        let sockets = bind(&Settings { addresses, token: None, assumed: false, run_socket: false }, |_| None).unwrap();
         let Address::Tcp(tcp) = *sockets[0].address() else { panic!("not TCP") };
         let build = Build { version: "1.2.3", revision: "abc", rustc: "1.90", tls: "rustls" };
         let admin = Arc::new(Admin::new(Arc::new(Metrics::new(&build)), build, status));

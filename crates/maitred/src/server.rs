@@ -74,7 +74,7 @@ fn run_prepared(global: &Global, prepared: Prepared, guide: Option<Guide<'_>>) -
     compiled.snapshot.access_log = open_log(&compiled.settings.logging, &state, &loaded)?;
     let threads = compiled.settings.threads.unwrap_or_else(cores);
     let bound = bind(&compiled.listeners)?;
-    let admin_sockets = admin::bind(&admin).map_err(|error| Failure::new(error.to_string()))?;
+    let admin_sockets = admin::bind(&admin, |_| None).map_err(|error| Failure::new(error.to_string()))?;
     let server = Server {
         log: compiled.snapshot.access_log.clone(),
         live: Arc::new(Live::new(compiled.snapshot)),

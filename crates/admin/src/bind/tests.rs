@@ -6,6 +6,11 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
+/// No other process has handed anything over.
+fn nobody(_: &Address) -> Option<OwnedFd> {
+    None
+}
+
 #[test]
 fn a_unix_socket_is_for_its_owner_and_group_and_goes_when_closed() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,15 +75,16 @@ fn an_address_in_use_is_fatal_only_when_somebody_wrote_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addresses = vec![Address::Tcp(taken.local_addr().unwrap())];
     let written = Settings { addresses, token: None, assumed: false, run_socket: false };
-    let error = bind_in(&written, None).unwrap_err();
+    let error = bind_in(&written, None, nobody).unwrap_err();
     assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
     let folder = tempfile::tempdir().unwrap();
-    let assumed = bind_in(&Settings { assumed: true, ..written }, Some(folder.path())).unwrap();
+    let assumed = bind_in(&Settings { assumed: true, ..written }, Some(folder.path()), nobody).unwrap();
     let addresses: Vec<_> = assumed.iter().map(|socket| socket.address.clone()).collect();
     assert_eq!(addresses, [Address::Unix(folder.path().join("admin.sock"))]);
     let second = bind_in(
         &Settings { addresses: Vec::new(), token: None, assumed: false, run_socket: false },
         Some(folder.path()),
+        nobody,
     );
     assert!(second.unwrap().is_empty(), "the first server keeps the socket of the run folder");
 }
@@ -89,6 +95,53 @@ fn the_network_is_asked_for_the_token_and_this_machine_is_not() {
     let all = Socket::tcp("[::]:0".parse().unwrap(), Some(&token)).unwrap();
     assert!(matches!(all.reach, Reach::Network(_)));
     let own = Socket::tcp("127.0.0.1:0".parse().unwrap(), Some(&token)).unwrap();
-    assert!(matches!(own.reach, Reach::Loopback));
+    assert!(matches!(own.reach, Reach::Loopback(Some(_))));
     assert!(Socket::tcp("0.0.0.0:0".parse().unwrap(), None).is_err());
+}
+
+#[test]
+fn a_socket_that_was_handed_over_is_found_by_its_configured_address_and_keeps_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let addresses = vec![Address::Tcp("127.0.0.1:0".parse().unwrap())];
+    let settings = Settings { addresses, token: None, assumed: false, run_socket: true };
+    let old = bind_in(&settings, Some(folder.path()), nobody).unwrap();
+    let shared: Vec<Shared> = old.iter().map(|socket| socket.share().unwrap()).collect();
+    let given = |wanted: &Address| {
+        let shared = shared.iter().find(|shared| shared.written() == wanted)?;
+        shared.as_fd().try_clone_to_owned().ok()
+    };
+    let new = bind_in(&settings, Some(folder.path()), given).unwrap();
+    let places = |sockets: &[Socket]| sockets.iter().map(|socket| socket.address.clone()).collect::<Vec<_>>();
+    assert_eq!(places(&new), places(&old));
+
+    shared.iter().for_each(|shared| shared.keep_file(true));
+    drop((old, shared));
+    assert!(UnixStream::connect(folder.path().join(RUN_SOCKET)).is_ok(), "the successor accepts at the old file");
+    drop(new);
+    assert!(!folder.path().join(RUN_SOCKET).exists());
+}
+
+#[test]
+fn a_successor_that_failed_takes_no_file_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let old = Socket::unix(&path).unwrap();
+    let shared = old.share().unwrap();
+    shared.keep_file(true);
+    shared.keep_file(false);
+    drop((old, shared));
+    assert!(!path.exists(), "this process still had it alone");
+}
+
+#[test]
+fn a_descriptor_of_another_kind_is_not_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let unix = UnixListener::bind(folder.path().join("other")).unwrap();
+    let tcp = Address::Tcp("127.0.0.1:0".parse().unwrap());
+    assert!(Socket::inherited(tcp, unix.into(), None).is_err());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(Socket::inherited(Address::Unix(folder.path().join("x")), tcp.into(), None).is_err());
+    let open = TcpListener::bind("0.0.0.0:0").unwrap();
+    let written = Address::Tcp(open.local_addr().unwrap());
+    assert!(Socket::inherited(written, open.into(), None).is_err(), "the network needs a token");
 }

@@ -20,21 +20,21 @@ fn asked(reach: &Reach, method: Method, path: &str, fields: &[(&'static str, &st
 #[test]
 fn a_name_that_somebody_else_controls_is_refused_on_loopback() {
     for own in ["localhost", "LocalHost:9911", "127.0.0.1:9911", "[::1]:9911", "[::1]", "10.1.2.3"] {
-        assert_eq!(asked(&Reach::Loopback, Method::GET, "/metrics", &[("host", own)]), 200, "{own}");
+        assert_eq!(asked(&Reach::Loopback(None), Method::GET, "/metrics", &[("host", own)]), 200, "{own}");
     }
     for other in
         ["evil.example", "evil.example:9911", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]", "", "[::1"]
     {
-        assert_eq!(asked(&Reach::Loopback, Method::GET, "/metrics", &[("host", other)]), 421, "{other}");
+        assert_eq!(asked(&Reach::Loopback(None), Method::GET, "/metrics", &[("host", other)]), 421, "{other}");
     }
-    assert_eq!(asked(&Reach::Loopback, Method::GET, "/metrics", &[]), 421);
+    assert_eq!(asked(&Reach::Loopback(None), Method::GET, "/metrics", &[]), 421);
     assert_eq!(asked(&Reach::File, Method::GET, "/metrics", &[("host", "maitred")]), 200);
 }
 
 #[test]
 fn another_site_may_not_write() {
     let host = ("host", "localhost:9911");
-    let post = |fields: &[(&'static str, &str)]| asked(&Reach::Loopback, Method::POST, "/metrics", fields);
+    let post = |fields: &[(&'static str, &str)]| asked(&Reach::Loopback(None), Method::POST, "/metrics", fields);
     assert_eq!(post(&[host]), 405);
     assert_eq!(post(&[host, ("origin", "http://localhost:9911"), ("sec-fetch-site", "same-origin")]), 405);
     assert_eq!(post(&[host, ("sec-fetch-site", "cross-site")]), 403);
