@@ -29,6 +29,7 @@ mod metrics;
 mod normalisation;
 mod origins;
 mod problems;
+mod proxy_protocol;
 mod rewriting;
 mod routing;
 mod slow_clients;

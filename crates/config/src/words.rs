@@ -190,7 +190,6 @@ const UPSTREAM: &[&str] = &[
     "hedge",
     "outlier",
     "panic_threshold",
-    "proxy_protocol",
     "slow_start",
 ];
 

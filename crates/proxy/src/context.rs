@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use filter::{Captures, Client, View};
 use listen::Connection;
 use pingora_http::RequestHeader;
+use proxy_protocol::Ends;
 use snapshot::{Route, Snapshot};
 use telemetry::{InFlight, Record};
 
@@ -87,6 +88,17 @@ impl Arrival {
     /// The route taken, if any.
     pub fn route(&self) -> Option<&Route> {
         self.route.and_then(|index| self.snapshot.routes.get(index as usize))
+    }
+
+    /// The two ends of the client's connection, as far as trusted proxies tell. Such a proxy tells no port.
+    pub fn ends(&self) -> Ends {
+        let peer = self.client.peer;
+        let source = match self.client.address {
+            Some(told) if peer.map(|peer| peer.ip()) != Some(told) => Some((told, 0).into()),
+            Some(_) => peer,
+            None => None,
+        };
+        Ends { source, destination: self.connection.local }
     }
 
     /// The request as a concern sees it.

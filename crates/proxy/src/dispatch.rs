@@ -21,7 +21,8 @@ pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -
     };
     let left = time_left(&ctx.attempt, now)?;
     let Some(pick) = upstream.pick(&ctx.attempt.tried) else { return Err(Reason::NoBackend) };
-    let peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
+    let mut peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
+    upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
     ctx.record.attempt();
     ctx.body = route.access.body_limit();

@@ -3,11 +3,13 @@
 mod answer;
 mod http1;
 mod http2;
+mod preamble;
 mod seen;
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use tokio::{
+    io::AsyncRead,
     net::{TcpListener, UnixListener},
     task::JoinSet,
 };
@@ -36,6 +38,7 @@ pub struct Origin {
 pub struct Builder {
     h2: bool,
     unix: bool,
+    proxied: bool,
     at: Option<SocketAddr>,
     tls: Option<(Certificate, ServerTrust)>,
 }
@@ -72,6 +75,13 @@ impl Builder {
         self
     }
 
+    /// Expects a header of the PROXY protocol at the beginning of every connection, before TLS; see
+    /// [`Origin::preamble`].
+    pub fn proxy_protocol(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
     /// Listens at this address, where an origin that was stopped has been.
     pub fn at(mut self, address: SocketAddr) -> Self {
         self.at = Some(address);
@@ -82,7 +92,8 @@ impl Builder {
     pub async fn start(self, responder: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Origin {
         let log = Arc::new(Log::new());
         let mut tasks = JoinSet::new();
-        let protocol = Protocol { h2: self.h2, log: log.clone(), responder: Arc::new(responder) };
+        let protocol =
+            Protocol { h2: self.h2, proxied: self.proxied, log: log.clone(), responder: Arc::new(responder) };
         let scheme = match (self.h2, self.tls.is_some()) {
             (false, false) => "http",
             (false, true) => "https",
@@ -154,6 +165,11 @@ impl Origin {
         self.log.connections()
     }
 
+    /// The PROXY header that a connection, counted from 0, began with.
+    pub fn preamble(&self, connection: usize) -> Vec<u8> {
+        self.log.preamble(connection)
+    }
+
     /// Waits for the first request.
     pub async fn request(&self) -> Seen {
         self.nth(0).await
@@ -213,11 +229,22 @@ impl Address {
 #[derive(Clone)]
 struct Protocol {
     h2: bool,
+    proxied: bool,
     log: Arc<Log>,
     responder: Responder,
 }
 
 impl Protocol {
+    /// Reads what comes before everything else; whether the connection is to be served.
+    async fn greet(&self, stream: &mut (impl AsyncRead + Unpin), connection: usize) -> bool {
+        if !self.proxied {
+            return true;
+        }
+        let Ok(header) = preamble::read(stream).await else { return false };
+        self.log.announce(connection, header);
+        true
+    }
+
     async fn serve(self, stream: Stream, connection: usize) {
         if self.h2 {
             http2::serve(stream, connection, self).await;
@@ -231,13 +258,16 @@ async fn accept_tcp(listener: TcpListener, tls: Option<(Certificate, ServerTrust
     let mut connections = JoinSet::new();
     let alpn: &[&str] = if protocol.h2 { &["h2"] } else { &["http/1.1"] };
     let config = tls.map(|(certificate, trust)| certificate.server_config(alpn, &trust));
-    while let Ok((tcp, _)) = listener.accept().await {
+    while let Ok((mut tcp, _)) = listener.accept().await {
         let _ = tcp.set_nodelay(true);
         let (protocol, config) = (protocol.clone(), config.clone());
         let connection = protocol.log.connect();
         let open = protocol.log.open();
         connections.spawn(async move {
             let _open = open;
+            if !protocol.greet(&mut tcp, connection).await {
+                return;
+            }
             let stream = match config {
                 None => Stream::Tcp(tcp),
                 Some(config) => match accept(tcp, config).await {
@@ -252,9 +282,13 @@ async fn accept_tcp(listener: TcpListener, tls: Option<(Certificate, ServerTrust
 
 async fn accept_unix(listener: UnixListener, protocol: Protocol) {
     let mut connections = JoinSet::new();
-    while let Ok((unix, _)) = listener.accept().await {
-        let connection = protocol.log.connect();
-        connections.spawn(protocol.clone().serve(Stream::Unix(unix), connection));
+    while let Ok((mut unix, _)) = listener.accept().await {
+        let (protocol, connection) = (protocol.clone(), protocol.log.connect());
+        connections.spawn(async move {
+            if protocol.greet(&mut unix, connection).await {
+                protocol.serve(Stream::Unix(unix), connection).await;
+            }
+        });
     }
 }
 

@@ -5,11 +5,12 @@ use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc, tim
 use balance::Policy;
 use document::{At, Code, Diagnostic, OneOrMany, Report};
 use http::HeaderValue;
+use proxy_protocol::Version;
 use telemetry::Metrics;
 
 use crate::{
     backend::{Addresses, Backend},
-    config::{self, Balance, Config},
+    config::{self, Balance, Config, ProxyProtocol},
     peer::{self, Times},
     state::State,
     target::{Place, Target},
@@ -78,7 +79,11 @@ pub fn compile(
         }))
     };
     let backends = entries.iter().map(backend).collect::<Option<Box<[_]>>>()?;
-    Some(Upstream { name: name.into(), backends, policy, timeout: times.first_byte, retries, meters })
+    let proxy_protocol = config.proxy_protocol.map(|written| match written {
+        ProxyProtocol::V1 => Version::V1,
+        ProxyProtocol::V2 => Version::V2,
+    });
+    Some(Upstream { name: name.into(), backends, policy, timeout: times.first_byte, retries, proxy_protocol, meters })
 }
 
 fn entries(config: &Config, name: &str, at: &At, report: &mut Report) -> Vec<Entry> {

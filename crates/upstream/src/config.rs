@@ -69,6 +69,29 @@ pub struct Config {
     ///
     /// Example: `tls = { ca = "/etc/maitred/internal-ca.pem" }`
     pub tls: Option<Tls>,
+
+    /// Every connection to a backend begins with a header of the PROXY protocol, which tells the client's address to a
+    /// backend that cannot read `X-Forwarded-For`: `"v1"` is a line of text, `"v2"` binary. Default: none.
+    ///
+    /// The header tells the client as seen through the listener's `trusted_proxies`, and the address that it connected
+    /// to. It comes before TLS. A connection is kept for further requests of the same client connection only, so that
+    /// backends see more of them than without.
+    ///
+    /// A backend that does not expect the header answers 400 or closes the connection: nginx expects it with
+    /// `listen … proxy_protocol`, HAProxy with `accept-proxy`.
+    ///
+    /// Example: `proxy_protocol = "v2"`
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// How the PROXY protocol's header is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// One backend.

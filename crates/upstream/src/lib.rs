@@ -21,6 +21,7 @@
 //! assert_eq!(peer.to_string(), "addr: 10.0.1.11:8080, scheme: HTTP");
 //! ```
 
+mod announce;
 mod backend;
 mod compile;
 mod config;
@@ -36,7 +37,7 @@ mod upstream;
 
 pub use backend::{Backend, EndpointId, Pick, Timeouts};
 pub use compile::compile;
-pub use config::{Backend as BackendConfig, BackendTable, Balance, Config, Pool, Tls};
+pub use config::{Backend as BackendConfig, BackendTable, Balance, Config, Pool, ProxyProtocol, Tls};
 pub use reading::{Fault, Reading, reason_of};
 pub use resolve::{Answer, Resolve, System};
 pub use state::State;

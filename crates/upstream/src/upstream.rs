@@ -3,9 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use balance::Policy;
+use pingora_core::upstreams::peer::HttpPeer;
+use proxy_protocol::{Ends, Version};
 use telemetry::UpstreamMeters;
 
-use crate::backend::{Backend, Choice, EndpointId, Pick};
+use crate::{
+    announce,
+    backend::{Backend, Choice, EndpointId, Pick},
+};
 
 /// A named set of backends that serve the same thing.
 #[derive(Debug)]
@@ -15,6 +20,7 @@ pub struct Upstream {
     pub(crate) policy: Policy,
     pub(crate) timeout: Duration,
     pub(crate) retries: u32,
+    pub(crate) proxy_protocol: Option<Version>,
     pub(crate) meters: Arc<UpstreamMeters>,
 }
 
@@ -42,6 +48,13 @@ impl Upstream {
     /// What is counted of it.
     pub fn meters(&self) -> &UpstreamMeters {
         &self.meters
+    }
+
+    /// Makes the connections of `peer` begin with a header that tells the client's, where the configuration asks for one.
+    pub fn announce(&self, peer: &mut HttpPeer, client: impl FnOnce() -> Ends) {
+        if let Some(version) = self.proxy_protocol {
+            announce::announce(peer, version, &client());
+        }
     }
 
     /// The endpoint for the next attempt: one that is not among those `tried`, as long as there is one. `None` where no

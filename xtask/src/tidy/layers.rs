@@ -11,11 +11,12 @@ use crate::{
 /// The vocabulary, which knows nobody.
 const VOCABULARY: &[&str] = &["document", "filter"];
 /// One concern each: they know the vocabulary and never each other.
-const CONCERNS: &[&str] = &["route", "cors", "access", "rewrite", "transform", "balance", "tls", "telemetry"];
+const CONCERNS: &[&str] =
+    &["route", "cors", "access", "rewrite", "transform", "balance", "tls", "telemetry", "proxy-protocol"];
 /// What stands above the concerns, from below to above: each with what it may know besides the vocabulary.
 const ABOVE: &[(&str, &[&str])] = &[
-    ("listen", &["tls", "telemetry"]),
-    ("upstream", &["balance", "tls", "telemetry"]),
+    ("listen", &["tls", "telemetry", "proxy-protocol"]),
+    ("upstream", &["balance", "tls", "telemetry", "proxy-protocol"]),
     ("config", &[CONCERN, "listen", "upstream"]),
     ("snapshot", &[CONCERN, "listen", "upstream", "config"]),
     ("proxy", &[CONCERN, "listen", "upstream", "snapshot"]),

@@ -1,6 +1,6 @@
 //! What an origin saw of a request, and the list of all of them that a test can wait on.
 
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::sync::watch;
 
@@ -74,6 +74,7 @@ impl Seen {
 pub(crate) struct Log {
     seen: Mutex<Vec<Seen>>,
     connections: Mutex<usize>,
+    preambles: Mutex<BTreeMap<usize, Vec<u8>>>,
     open: watch::Sender<usize>,
     changed: watch::Sender<u64>,
 }
@@ -92,6 +93,7 @@ impl Log {
         Self {
             seen: Mutex::default(),
             connections: Mutex::default(),
+            preambles: Mutex::default(),
             open: watch::Sender::new(0),
             changed: watch::Sender::new(0),
         }
@@ -102,6 +104,14 @@ impl Log {
         *connections += 1;
         self.changed.send_modify(|n| *n += 1);
         *connections - 1
+    }
+
+    pub(crate) fn announce(&self, connection: usize, header: Vec<u8>) {
+        self.preambles.lock().unwrap().insert(connection, header);
+    }
+
+    pub(crate) fn preamble(&self, connection: usize) -> Vec<u8> {
+        self.preambles.lock().unwrap().get(&connection).cloned().unwrap_or_default()
     }
 
     pub(crate) fn open(&self) -> Open {
