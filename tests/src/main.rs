@@ -12,6 +12,7 @@ mod setting;
 mod access_log;
 mod attacks;
 mod broken;
+mod certificates;
 mod commands;
 mod cors;
 mod documents;

@@ -14,6 +14,7 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 use telemetry::{Handshake, ListenerMeters};
+use tls::Store;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
@@ -23,7 +24,6 @@ use tokio::{
 use crate::{
     Accepted, Connection, Listener, Serve,
     bind::{BoundSocket, Kind, SocketFile},
-    listener::Tls,
     live::Gate,
     secure::Secure,
     wire::{Socket, Wire},
@@ -209,8 +209,8 @@ impl<S: Serve> Doorkeeper<S> {
 }
 
 /// The TLS handshake within its time, counted; the client's mistakes are not worth more than a debug line.
-async fn handshake(tls: &Tls, wire: Wire, connection: &Connection) -> Option<(Secure, TlsFacts)> {
-    let result = timeout(connection.listener.timeouts.header, Secure::accept(&tls.acceptor, wire)).await;
+async fn handshake(tls: &Store, wire: Wire, connection: &Connection) -> Option<(Secure, TlsFacts)> {
+    let result = timeout(connection.listener.timeouts.header, Secure::accept(tls.config(), wire)).await;
     let (version, outcome, done) = match result {
         // ALPN refuses a client that offers only what we do not speak; this one offered nothing, which means HTTP/1.
         Ok(Ok((secure, facts))) if !connection.listener.h1 && !secure.is_h2() => {

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use document::{At, Code, Diagnostic, OneOrMany, Report};
-use tls::{Alpn, Certificates, Store};
-use tokio_rustls::TlsAcceptor;
+use tls::{Alpn, TicketKeys, Written};
 
 use crate::{
-    Address, Config, Listener, Networks, NotAnAddress, Protocol, Redirect, Timeouts, TimeoutsConfig,
-    listener::{Tls, Trusted},
+    Address, Config, Listener, Networks, NotAnAddress, Protocol, Redirect, Timeouts, TimeoutsConfig, listener::Trusted,
     networks,
 };
 
 /// How many connections a listener may have when its configuration does not say.
 const MAX_CONNECTIONS: u32 = 100_000;
 
-/// Compiles the listener `name`; `at` is the path of its table. `None` when it cannot be run.
-pub fn compile(name: &str, config: &Config, at: &At, report: &mut Report) -> Option<Listener> {
+/// Compiles the listener `name`; `at` is the path of its table, and `keys` are those that TLS sessions are resumed with.
+/// `None` when it cannot be run.
+pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: &mut Report) -> Option<Listener> {
     let secure = config.tls.is_some();
     let addresses = addresses(config.address.as_ref(), at, report);
     let protocols = protocols(config.protocols.as_ref(), secure, at, report);
@@ -24,8 +23,11 @@ pub fn compile(name: &str, config: &Config, at: &At, report: &mut Report) -> Opt
     let max_connections = max_connections(config.max_connections, at, report);
     let timeouts = timeouts(config.timeouts.as_ref(), &at.key("timeouts"), report);
     let redirect = redirect(config.redirect, secure, at, report);
-    let certificates = match &config.tls {
-        Some(written) => Some(tls::compile(written, &at.key("tls"), report)?),
+    let tls = match &config.tls {
+        Some(certificates) => {
+            let written = Written { certificates: certificates.to_vec(), alpn: alpn(protocols.as_deref()) };
+            Some(tls::compile(written, at, keys, report)?)
+        }
         None => None,
     };
     let protocols = protocols?;
@@ -39,10 +41,7 @@ pub fn compile(name: &str, config: &Config, at: &At, report: &mut Report) -> Opt
         max_connections: max_connections?,
         redirect: redirect?,
         trusted: trusted?,
-        tls: match certificates {
-            Some(certificates) => Some(serve(certificates, &protocols, at, report)?),
-            None => None,
-        },
+        tls,
     })
 }
 
@@ -194,19 +193,12 @@ fn redirect(written: Option<Redirect>, secure: bool, at: &At, report: &mut Repor
     Some(written)
 }
 
-fn serve(certificates: Certificates, protocols: &[Protocol], at: &At, report: &mut Report) -> Option<Tls> {
-    let alpn = match (protocols.contains(&Protocol::H2), protocols.contains(&Protocol::H1)) {
+fn alpn(protocols: Option<&[Protocol]>) -> Alpn {
+    let Some(protocols) = protocols else { return Alpn::default() };
+    match (protocols.contains(&Protocol::H2), protocols.contains(&Protocol::H1)) {
         (true, true) => Alpn::Both,
         (true, false) => Alpn::Http2,
         _ => Alpn::Http1,
-    };
-    let store = Store::new(certificates);
-    match tls::server_config(&store, alpn) {
-        Ok(config) => Some(Tls { store, acceptor: TlsAcceptor::from(config) }),
-        Err(error) => {
-            report.add(Code::E0401, &at.key("tls"), error.to_string(), "for this listener");
-            None
-        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! as an [`Accepted`]: a stream that Pingora's HTTP engine takes, and the [`Connection`]'s facts.
 //!
 //! The accept loop is ours rather than Pingora's because Pingora fixes its listeners at start: these are opened and
-//! closed at any time, and a closed listener's connections go on.
+//! closed at any time, and a closed listener's connections go on. [`watch_certificates`] sees to it that new certificate
+//! files are served without any of that.
 //!
 //! ```
 //! # use maitred_listen as listen;
@@ -14,7 +15,8 @@
 //!
 //! let written: Config = serde_json::from_str(r#"{ "address": "127.0.0.1:0", "trusted_proxies": "10.0.0.0/8" }"#).unwrap();
 //! let mut report = Report::new();
-//! let listener = listen::compile("http", &written, &At::root().key("listeners").key("http"), &mut report).unwrap();
+//! let (at, keys) = (At::root().key("listeners").key("http"), tls::TicketKeys::default());
+//! let listener = listen::compile("http", &written, &at, &keys, &mut report).unwrap();
 //! assert!(listener.trusts("10.1.2.3".parse().unwrap()));
 //!
 //! let bound = listen::bind(listener.into()).unwrap();
@@ -33,6 +35,7 @@ mod listeners;
 mod live;
 mod networks;
 mod secure;
+mod watch;
 mod wire;
 
 pub use address::{Address, NotAnAddress};
@@ -44,6 +47,7 @@ pub use holder::Holder;
 pub use listener::{Listener, Timeouts};
 pub use listeners::Listeners;
 pub use networks::Networks;
+pub use watch::watch_certificates;
 
 /// The longest request target that any listener reads, in bytes; routes may ask for less (`max_url`).
 pub const MAX_URL: usize = 64 * 1024;

@@ -4,7 +4,6 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use filter::{Scheme, TlsFacts};
 use tls::Store;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{Address, Networks, Redirect};
 
@@ -31,7 +30,7 @@ pub struct Listener {
     /// Whose forwarding headers are believed.
     pub(crate) trusted: Trusted,
     /// The certificates and the settings made from them; `None` in plaintext.
-    pub(crate) tls: Option<Tls>,
+    pub(crate) tls: Option<Arc<Store>>,
 }
 
 /// How long a client may take.
@@ -50,18 +49,6 @@ pub struct Timeouts {
 pub(crate) struct Trusted {
     pub networks: Networks,
     pub unix: bool,
-}
-
-/// The TLS side of a listener.
-pub(crate) struct Tls {
-    pub store: Arc<Store>,
-    pub acceptor: TlsAcceptor,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("store", &self.store).finish_non_exhaustive()
-    }
 }
 
 impl Listener {
@@ -87,7 +74,7 @@ impl Listener {
 
     /// The certificates that it serves; `None` in plaintext.
     pub fn certificates(&self) -> Option<&Arc<Store>> {
-        self.tls.as_ref().map(|tls| &tls.store)
+        self.tls.as_ref()
     }
 }
 

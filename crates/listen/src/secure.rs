@@ -13,6 +13,7 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
 };
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -28,8 +29,8 @@ pub(crate) struct Secure {
 
 impl Secure {
     /// Performs the handshake.
-    pub(crate) async fn accept(acceptor: &TlsAcceptor, wire: Wire) -> io::Result<(Self, TlsFacts)> {
-        let tls = acceptor.accept(wire).await?;
+    pub(crate) async fn accept(config: Arc<ServerConfig>, wire: Wire) -> io::Result<(Self, TlsFacts)> {
+        let tls = TlsAcceptor::from(config).accept(wire).await?;
         let session = tls.get_ref().1;
         let facts = listener::facts(session);
         let protocol = match session.alpn_protocol() {

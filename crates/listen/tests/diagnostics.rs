@@ -15,7 +15,9 @@ fn report(text: &str) -> String {
     let written: BTreeMap<String, listen::Config> =
         document.decode(&at, &Vocabulary::default(), &mut report).unwrap_or_default();
     let compiled: Vec<_> = (written.iter())
-        .filter_map(|(name, one)| Some((listen::compile(name, one, &at.key(name), &mut report)?, at.key(name))))
+        .filter_map(|(name, one)| {
+            Some((listen::compile(name, one, &at.key(name), &Default::default(), &mut report)?, at.key(name)))
+        })
         .collect();
     listen::check_addresses(compiled.iter().map(|(listener, at)| (listener, at)), &mut report);
     document.render(&report, false)

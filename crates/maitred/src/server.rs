@@ -111,14 +111,13 @@ impl Server {
         let unresolved = self.state.upstreams.first_resolution(FIRST_RESOLUTION).await;
 
         let front = Front::new(self.live.clone(), &Options { threads: self.threads, pool_size: POOL_SIZE });
+        let listening = shutdown.clone();
         let listeners = Listeners::new(shutdown, Some(Arc::new(Mutex::new(Fds::new()))));
+        let served: Vec<_> = bound.iter().map(|bound| bound.listener().clone()).collect();
+        let followed = listen::watch_certificates(move || served.clone(), self.state.metrics.clone(), listening);
+        tokio::spawn(followed);
         for bound in bound {
             let listener = bound.listener().clone();
-            if let Some(store) = listener.certificates() {
-                let certificates = store.certificates();
-                let ends = certificates.iter().filter_map(|one| Some((one.names().next()?, one.not_after())));
-                self.state.metrics.certificates(ends);
-            }
             let meters = self.state.metrics.listener(&listener.name);
             listeners.open(bound, front.serving(&listener), meters)?;
         }

@@ -42,7 +42,7 @@ pub struct Settings {
 /// and asks nobody.
 pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Compiled> {
     let root = At::root();
-    let listeners = listeners(config, report);
+    let listeners = listeners(config, state, report);
     let upstreams = upstreams(config, state, report);
     let logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
@@ -86,10 +86,11 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     })
 }
 
-fn listeners(config: &Config, report: &mut Report) -> Vec<Arc<Listener>> {
+fn listeners(config: &Config, state: &State, report: &mut Report) -> Vec<Arc<Listener>> {
     let at = At::root().key("listeners");
     let compile = |(name, written): (&String, &listen::Config)| {
-        listen::compile(name, written, &at.key(name), report).map(|listener| (Arc::new(listener), at.key(name)))
+        let listener = listen::compile(name, written, &at.key(name), &state.ticket_keys, report)?;
+        Some((Arc::new(listener), at.key(name)))
     };
     let compiled: Vec<(Arc<Listener>, At)> = config.listeners.iter().filter_map(compile).collect();
     listen::check_addresses(compiled.iter().map(|(listener, at)| (&**listener, at)), report);

@@ -11,11 +11,13 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Addresses that host names resolved to.
     pub upstreams: upstream::State,
+    /// What TLS sessions are resumed with; a listener of the same name goes on with its keys.
+    pub ticket_keys: tls::TicketKeys,
 }
 
 impl State {
     /// A state that knows nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, upstreams: upstream::State::default() }
+        Self { metrics, upstreams: upstream::State::default(), ticket_keys: tls::TicketKeys::default() }
     }
 }

@@ -115,7 +115,9 @@ families! {
     tls_handshakes_total: IntCounterVec [listener, version, result]
         "TLS handshakes with clients; the version is - when none was agreed on.";
     tls_certificate_expiry_timestamp_seconds: IntGaugeVec [name]
-        "When a certificate ends, in seconds since 1970.";
+        "When a certificate ends, in seconds since 1970; the name is the first that it covers.";
+    tls_certificate_reloads_total: IntCounterVec [listener, result]
+        "Changes of a listener's certificate files: applied, or refused because they cannot be used.";
     upstream_requests_total: IntCounterVec [upstream, backend, code]
         "Attempts sent to backends; where no answer came the code is the reason's word.";
     upstream_request_duration_seconds: HistogramVec [upstream]

@@ -1,7 +1,7 @@
 //! The registry of everything that is counted, and the exposition of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -24,6 +24,7 @@ pub struct Metrics {
     listeners: Mutex<BTreeMap<Box<str>, Arc<ListenerMeters>>>,
     upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamMeters>>>,
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
+    certificates: Mutex<BTreeSet<Box<str>>>,
 }
 
 /// What this build is made of.
@@ -57,6 +58,7 @@ impl Metrics {
             listeners: Mutex::default(),
             upstreams: Mutex::default(),
             routes: Mutex::default(),
+            certificates: Mutex::default(),
         }
     }
 
@@ -101,10 +103,23 @@ impl Metrics {
     /// Says when each certificate ends, as (name, seconds since 1970); names not among them are forgotten.
     pub fn certificates<'n>(&self, certificates: impl IntoIterator<Item = (&'n str, i64)>) {
         let family = &self.families.tls_certificate_expiry_timestamp_seconds;
-        family.reset();
+        let mut known = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = BTreeSet::new();
         for (name, expiry) in certificates {
             family.with_label_values(&[name]).set(expiry);
+            named.insert(Box::from(name));
         }
+        // Afterwards, so that nobody who looks meanwhile misses one.
+        for gone in known.difference(&named) {
+            let _ = family.remove_label_values(&[gone]);
+        }
+        *known = named;
+    }
+
+    /// Counts a change of a listener's certificate files, which was applied or refused.
+    pub fn certificates_reloaded(&self, listener: &str, applied: bool) {
+        let result = if applied { "applied" } else { "refused" };
+        self.families.tls_certificate_reloads_total.with_label_values(&[listener, result]).inc();
     }
 
     /// Says that the process started with a configuration.

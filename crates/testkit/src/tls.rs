@@ -1,6 +1,6 @@
 //! A certificate authority for one test, the certificates it issues, and TLS from both sides.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::{
@@ -78,9 +78,26 @@ impl Authority {
 
     /// Issues a certificate for these names (DNS names or IP addresses).
     pub fn issue(&self, names: &[&str]) -> Certificate {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, names[0].clone());
+        self.sign(names, Self::params(names))
+    }
+
+    /// Issues a certificate for these names that began a year ago and ends in so many days and an hour.
+    pub fn issue_for(&self, names: &[&str], days: u64) -> Certificate {
+        let mut params = Self::params(names);
+        let now = std::time::SystemTime::now();
+        params.not_before = (now - Duration::from_secs(365 * 86_400)).into();
+        params.not_after = (now + Duration::from_secs(days * 86_400 + 3_600)).into();
+        self.sign(names, params)
+    }
+
+    fn params(names: &[&str]) -> CertificateParams {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        params
+    }
+
+    fn sign(&self, names: &[&str], params: CertificateParams) -> Certificate {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let stem = names[0].replace('*', "wildcard");
@@ -113,6 +130,17 @@ impl Authority {
 }
 
 impl Certificate {
+    /// The certificate itself, as it is sent.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
+    }
+
+    /// The two files' text: certificate and key.
+    pub fn pem(&self) -> (String, String) {
+        let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
+        (read(&self.cert_file), read(&self.key_file))
+    }
+
     pub(crate) fn server_config(self, alpn: &[&str], trust: &ServerTrust) -> Arc<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
         let builder = match &trust.client_ca {

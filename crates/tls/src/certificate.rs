@@ -10,8 +10,21 @@ use x509_parser::{certificate::X509Certificate, extensions::GeneralName};
 pub struct Certificate {
     pub(crate) file: Box<str>,
     pub(crate) names: Vec<Box<str>>,
-    pub(crate) not_after: i64,
+    pub(crate) validity: Validity,
     pub(crate) key: Arc<CertifiedKey>,
+}
+
+/// From when to when something is valid, in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Validity {
+    pub not_before: i64,
+    pub not_after: i64,
+}
+
+impl Validity {
+    pub(crate) fn of(validity: &x509_parser::certificate::Validity) -> Self {
+        Self { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
+    }
 }
 
 impl Certificate {
@@ -28,7 +41,12 @@ impl Certificate {
 
     /// When it ends, in seconds since the Unix epoch: the earliest end in its chain.
     pub fn not_after(&self) -> i64 {
-        self.not_after
+        self.validity.not_after
+    }
+
+    /// From when to when it is valid: that of the certificate in its chain that ends first.
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Whether its key can sign in one of the ways that a client verifies.

@@ -12,7 +12,8 @@ use serde::Deserialize;
 /// Everything is checked when the configuration is loaded: that the files can be read, that the key belongs to the
 /// certificate, that the chain is in order, and that every certificate of it is valid today. A certificate that ends
 /// within 14 days, and a key file that every user of the machine can read, are warned about. One that has ended is an
-/// error: no client would accept it. A relative path starts at the directory that maitred runs in.
+/// error: no client would accept it. Files that change while maitred runs are checked and served without a reload;
+/// what cannot be used is told of in the log, and the certificate from before is served on. A relative path starts at the directory that maitred runs in.
 ///
 /// Example: `{ cert = "/etc/maitred/tls/api.pem", key = "/etc/maitred/tls/api.key" }`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]

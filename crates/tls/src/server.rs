@@ -5,20 +5,21 @@ use std::{fmt, sync::Arc};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::ResolvesServerCert,
+    server::{ProducesTickets, ResolvesServerCert},
     version::{TLS12, TLS13},
 };
 
-use crate::Store;
+use crate::{Certificates, Tickets};
 
 /// The protocols that a listener offers within TLS (ALPN, RFC 7301).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Alpn {
     /// `http/1.1` alone.
     Http1,
     /// `h2` alone.
     Http2,
     /// Both; `h2` is chosen when the client offers both.
+    #[default]
     Both,
 }
 
@@ -32,20 +33,20 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The TLS side of a listener that serves `store`: TLS 1.2 and 1.3 with the library's cipher suites, sessions resumed
-/// by tickets that the client keeps (RFC 8446 section 4.6.1, RFC 5077), and no early data.
-///
-/// # Errors
-///
-/// When the cryptographic library cannot be set up, which no configuration can cause.
-pub fn server_config(store: &Arc<Store>, alpn: Alpn) -> Result<Arc<ServerConfig>, ServerError> {
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::<Store>::clone(store);
+/// TLS 1.2 and 1.3 with the library's cipher suites, sessions resumed by tickets that the client keeps, and no early
+/// data.
+pub(crate) fn config(
+    certificates: &Arc<Certificates>,
+    alpn: Alpn,
+    tickets: &Arc<Tickets>,
+) -> Result<Arc<ServerConfig>, ServerError> {
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(certificates);
     let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])
-        .map_err(ServerError)?
+        .with_protocol_versions(&[&TLS13, &TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(resolver);
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(ServerError)?;
+    let tickets: Arc<dyn ProducesTickets> = Arc::<Tickets>::clone(tickets);
+    config.ticketer = tickets;
     config.alpn_protocols = alpn.names().iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
@@ -58,6 +59,12 @@ impl Alpn {
             Self::Http2 => &[b"h2"],
             Self::Both => &[b"h2", b"http/1.1"],
         }
+    }
+}
+
+impl From<rustls::Error> for ServerError {
+    fn from(error: rustls::Error) -> Self {
+        Self(error)
     }
 }
 

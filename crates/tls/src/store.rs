@@ -1,108 +1,117 @@
-//! Certificates found by the name that a client asks for.
+//! The TLS side of a listener in use, which is made anew while handshakes go on when a file of it has changed.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
-
-use arc_swap::ArcSwap;
-use rustls::{
-    SignatureScheme,
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use crate::Certificate;
+use arc_swap::ArcSwap;
+use document::Report;
+use rustls::ServerConfig;
 
-/// A listener's certificates, by name; never empty.
-#[derive(Debug)]
-pub struct Certificates {
-    all: Vec<Certificate>,
-    /// Exact names → the certificates that have them, in the order written.
-    exact: HashMap<Box<str>, Vec<usize>>,
-    /// What follows the `*.` of a wildcard → likewise.
-    wildcard: HashMap<Box<str>, Vec<usize>>,
+use crate::{Certificates, compile::Recipe, files::Seen};
+
+/// How long after a change the files are read once more. Whoever writes two files needs a moment between them, so only
+/// what is wrong after that moment is told of; and a second change within one tick of the file system's clock, which
+/// leaves no trace, is caught.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How often files that could not be used are tried again without having changed: a certificate may be valid later.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The TLS side of a listener. A handshake takes what is served when it begins and ends with that.
+pub struct Store {
+    recipe: Recipe,
+    serving: ArcSwap<Serving>,
+    watched: Mutex<Watched>,
 }
 
-/// The certificates in use, which may be exchanged while handshakes go on.
-#[derive(Debug)]
-pub struct Store(ArcSwap<Certificates>);
-
-impl Certificates {
-    pub(crate) fn new(all: Vec<Certificate>) -> Self {
-        let mut exact: HashMap<Box<str>, Vec<usize>> = HashMap::new();
-        let mut wildcard: HashMap<Box<str>, Vec<usize>> = HashMap::new();
-        for (index, certificate) in all.iter().enumerate() {
-            for name in certificate.names() {
-                let entry = match name.strip_prefix("*.") {
-                    Some(parent) => wildcard.entry(parent.into()),
-                    None => exact.entry(name.into()),
-                };
-                entry.or_default().push(index);
-            }
-        }
-        Self { all, exact, wildcard }
-    }
-
-    /// Every certificate, in the order written; the first is the default.
-    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
-        self.all.iter()
-    }
-
-    /// Whether a certificate is valid for `host`, which is a name, an address, or a wildcard such as `*.example.com`.
-    pub fn covers(&self, host: &str) -> bool {
-        self.named(&canonical(host)).is_some()
-    }
-
-    /// Those for a canonical name: its own before those of the wildcard, which stands for exactly one label
-    /// (RFC 9525 section 6.3).
-    fn named(&self, name: &str) -> Option<&[usize]> {
-        let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
-        self.exact.get(name).or_else(parent).map(Vec::as_slice)
-    }
-
-    /// The certificate to serve: among those for the name the first that the client can verify, and the default when
-    /// no name was asked for or none fits.
-    fn select(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Certificate> {
-        let named = name.and_then(|name| self.named(&canonical(name)));
-        match named {
-            Some(indexes) => {
-                let mut candidates = indexes.iter().filter_map(|index| self.all.get(*index));
-                let first = candidates.clone().next();
-                candidates.find(|one| one.suits(schemes)).or(first)
-            }
-            None => self.all.iter().find(|one| one.suits(schemes)).or(self.all.first()),
-        }
-    }
+/// Everything that a handshake needs; immutable.
+pub(crate) struct Serving {
+    pub certificates: Arc<Certificates>,
+    pub config: Arc<ServerConfig>,
 }
 
-/// In lower case, without the root's dot; nearly always as it came.
-fn canonical(name: &str) -> Cow<'_, str> {
-    let name = name.strip_suffix('.').unwrap_or(name);
-    if name.bytes().any(|byte| byte.is_ascii_uppercase()) { name.to_ascii_lowercase().into() } else { name.into() }
+/// What is known of the files.
+struct Watched {
+    seen: Seen,
+    /// When they are read again although they look the same.
+    again: Option<Instant>,
+    /// Why what they held could not be used, until it is told.
+    untold: Option<Report>,
+    failed: bool,
+}
+
+/// What came of files that had changed.
+#[derive(Debug)]
+pub(crate) enum Change {
+    Replaced,
+    Refused(Report),
 }
 
 impl Store {
-    /// Serves `certificates`.
-    pub fn new(certificates: Certificates) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(certificates)))
+    pub(crate) fn new(recipe: Recipe, serving: Serving, seen: Seen) -> Arc<Self> {
+        let watched = Watched { seen, again: Some(Instant::now() + SETTLE), untold: None, failed: false };
+        Arc::new(Self { recipe, serving: ArcSwap::from_pointee(serving), watched: Mutex::new(watched) })
     }
 
-    /// Serves other certificates from the next handshake on.
-    pub fn replace(&self, certificates: Certificates) {
-        self.0.store(Arc::new(certificates));
+    /// What the next handshake is to be made with.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.serving.load().config)
     }
 
     /// The certificates in use.
     pub fn certificates(&self) -> Arc<Certificates> {
-        self.0.load_full()
+        Arc::clone(&self.serving.load().certificates)
     }
-}
 
-impl ResolvesServerCert for Store {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let certificates = self.0.load();
-        let chosen = certificates.select(hello.server_name(), hello.signature_schemes())?;
-        Some(Arc::clone(&chosen.key))
+    /// Makes it anew if its files have changed and are good. Otherwise what was served before is served on.
+    pub(crate) fn follow(&self, now: Instant, unix: i64) -> Option<Change> {
+        self.recipe.tickets.turn(unix);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = watched.seen.is_stale();
+        if !changed && watched.again.is_none_or(|again| now < again) {
+            return None;
+        }
+        let mut report = Report::new();
+        let (serving, seen) = self.recipe.follow(unix, &mut report);
+        let same = seen.holds_same(&watched.seen);
+        let news = changed || !same;
+        watched.seen = seen;
+        match serving {
+            Some(serving) => {
+                let known = same && !watched.failed;
+                (watched.failed, watched.untold) = (false, None);
+                watched.again = news.then(|| now + SETTLE);
+                if known {
+                    return None;
+                }
+                self.serving.store(Arc::new(serving));
+                Some(Change::Replaced)
+            }
+            None => {
+                if !same || !watched.failed {
+                    (watched.failed, watched.untold) = (true, Some(report));
+                }
+                watched.again = Some(now + if news { SETTLE } else { RETRY });
+                // Read twice with the same result: this is no file in the making.
+                if news { None } else { watched.untold.take().map(Change::Refused) }
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests;
+impl Store {
+    /// Takes the files as they are for those that were read.
+    pub(crate) fn pretend_seen(&self) {
+        self.watched.lock().unwrap().seen.refresh();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("certificates", &self.certificates()).finish_non_exhaustive()
+    }
+}

@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use document::{At, Document, OneOrMany, Report, Vocabulary};
 use insta::assert_snapshot;
-use maitred_tls::{CertificateConfig, compile};
+use maitred_tls::{CertificateConfig, TicketKeys, Written, compile};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 
@@ -18,7 +18,8 @@ fn report(folder: &TempDir, text: &str) -> String {
     document.merge(tree, &mut report);
     let at = At::root().key("tls");
     let written: OneOrMany<CertificateConfig> = document.decode(&at, &Vocabulary::default(), &mut report).unwrap();
-    compile(&written, &at, &mut report);
+    let written = Written { certificates: written.0, ..Written::default() };
+    compile(written, &At::root(), &TicketKeys::default(), &mut report);
     document.render(&report, false).replace(folder, "FOLDER")
 }
 

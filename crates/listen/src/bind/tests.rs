@@ -9,7 +9,7 @@ use super::*;
 fn listener(address: &str) -> Arc<Listener> {
     let mut report = Report::new();
     let config = serde_json::from_str(&format!(r#"{{ "address": "{address}" }}"#)).unwrap();
-    Arc::new(crate::compile("web", &config, &At::root(), &mut report).unwrap())
+    Arc::new(crate::compile("web", &config, &At::root(), &Default::default(), &mut report).unwrap())
 }
 
 fn take(address: &str) -> Result<Bound, BindError> {

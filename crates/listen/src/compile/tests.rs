@@ -10,7 +10,7 @@ fn at() -> At {
 
 fn load(written: &str) -> (Option<Listener>, Report) {
     let mut report = Report::new();
-    let listener = compile("web", &serde_json::from_str(written).unwrap(), &at(), &mut report);
+    let listener = compile("web", &serde_json::from_str(written).unwrap(), &at(), &Default::default(), &mut report);
     (listener, report)
 }
 
@@ -88,7 +88,10 @@ fn an_address_is_taken_once() {
     let listener = |name: &str, address: &str| {
         let mut report = Report::new();
         let config = serde_json::from_str(&format!(r#"{{ "address": {address} }}"#)).unwrap();
-        (compile(name, &config, &at(), &mut report).unwrap(), At::root().key("listeners").key(name))
+        (
+            compile(name, &config, &at(), &Default::default(), &mut report).unwrap(),
+            At::root().key("listeners").key(name),
+        )
     };
     let listeners = [
         listener("one", r#"[":80", "127.0.0.1:81"]"#),

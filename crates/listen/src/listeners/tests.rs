@@ -19,6 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName};
 use telemetry::Metrics;
+use tls::TicketKeys;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UnixStream},
@@ -75,6 +76,7 @@ struct House {
     shutdown: watch::Sender<bool>,
     fds: ListenFds,
     metrics: Metrics,
+    keys: TicketKeys,
 }
 
 impl House {
@@ -89,6 +91,7 @@ impl House {
             shutdown,
             fds,
             metrics: metrics(),
+            keys: TicketKeys::default(),
         }
     }
 
@@ -96,7 +99,7 @@ impl House {
     fn open(&self, name: &str, config: &str) -> Option<SocketAddr> {
         let mut report = Report::new();
         let config = serde_json::from_str(config).unwrap();
-        let listener = crate::compile(name, &config, &At::root(), &mut report);
+        let listener = crate::compile(name, &config, &At::root().key(name), &self.keys, &mut report);
         let bound = crate::bind(listener.unwrap_or_else(|| panic!("{report:?}")).into()).unwrap();
         let local = bound.sockets()[0].local();
         self.listeners.open(bound, Arc::clone(&self.echo), self.metrics.listener(name)).unwrap();
@@ -179,7 +182,7 @@ async fn connections_that_wait_when_a_listener_closes_are_served() {
     let mut house = House::new();
     let mut report = Report::new();
     let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-    let listener = crate::compile("web", &config, &At::root(), &mut report).unwrap();
+    let listener = crate::compile("web", &config, &At::root(), &house.keys, &mut report).unwrap();
     let bound = crate::bind(listener.into()).unwrap();
     let local = bound.sockets()[0].local().unwrap();
     let mut early = Vec::new();
@@ -231,7 +234,8 @@ async fn a_name_is_opened_once() {
     house.open("web", r#"{ "address": "127.0.0.1:0" }"#);
     let mut report = Report::new();
     let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-    let again = crate::bind(crate::compile("web", &config, &At::root(), &mut report).unwrap().into()).unwrap();
+    let again =
+        crate::bind(crate::compile("web", &config, &At::root(), &house.keys, &mut report).unwrap().into()).unwrap();
     let refused = house.listeners.open(again, Arc::clone(&house.echo), house.metrics.listener("web"));
     assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(house.listeners.names(), [Arc::from("web")]);
@@ -345,20 +349,43 @@ async fn a_listener_without_http1_serves_none() {
     assert!(connect(&client(&roots, &["http/1.1"], &TLS13), local, "a.test").await.is_err());
 }
 
+/// How the next handshake of `connector` goes.
+async fn handshake(connector: &TlsConnector, at: SocketAddr) -> rustls::HandshakeKind {
+    let mut stream = connect(connector, at, "a.test").await.unwrap();
+    exchange(&mut stream, "hello").await; // the ticket comes with the first answer
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    stream.shutdown().await.unwrap();
+    kind
+}
+
 #[tokio::test]
-async fn sessions_are_resumed() {
+async fn sessions_are_resumed_by_whoever_has_the_keys() {
+    use rustls::HandshakeKind::{Full, Resumed};
     let folder = tempfile::tempdir().unwrap();
     let (written, root) = certificate(folder.path(), "a.test");
-    let house = House::new();
-    let local = house.open("tls", &format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#)).unwrap();
+    let config = format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#);
     for version in [&TLS12, &TLS13] {
+        let house = House::new();
+        let local = house.open("tls", &config).unwrap();
         let connector = client(std::slice::from_ref(&root), &[], version);
-        for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
-            let mut stream = connect(&connector, local, "a.test").await.unwrap();
-            exchange(&mut stream, "hello").await; // the ticket comes with the first answer
-            assert_eq!(stream.get_ref().1.handshake_kind(), Some(kind));
-            stream.shutdown().await.unwrap();
-        }
+        assert_eq!(handshake(&connector, local).await, Full);
+        assert_eq!(handshake(&connector, local).await, Resumed);
+
+        // The same listener, compiled anew: what a reload does.
+        house.listeners.close("tls").await;
+        let local = house.open("tls", &config).unwrap();
+        assert_eq!(handshake(&connector, local).await, Resumed);
+        // Another process that was given the keys: what an upgrade does.
+        let successor = House::new();
+        successor.keys.import(&house.keys.export()).unwrap();
+        let local = successor.open("tls", &config).unwrap();
+        assert_eq!(handshake(&connector, local).await, Resumed);
+        // Another listener, and another process that was not.
+        let local = successor.open("other", &config).unwrap();
+        assert_eq!(handshake(&connector, local).await, Full);
+        let foreign = House::new();
+        let local = foreign.open("tls", &config).unwrap();
+        assert_eq!(handshake(&connector, local).await, Full);
     }
 }
 

@@ -28,6 +28,7 @@ fn busy() -> Metrics {
     metrics.config_loaded();
     metrics.config_reloaded(false);
     metrics.certificates([("api", 1_800_000_000)]);
+    metrics.certificates_reloaded("https", true);
     let listener = metrics.listener("https");
     listener.handshake(Some("TLSv1.3"), Handshake::Ok);
     std::mem::forget(listener.open(Protocol::H2));

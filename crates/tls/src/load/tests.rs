@@ -47,8 +47,8 @@ fn written(cert: &str, key: Option<&str>) -> CertificateConfig {
 
 fn load(written: &[CertificateConfig]) -> (Option<Certificates>, Report) {
     let mut report = Report::new();
-    let certificates = compile_at(written, &At::root().key("tls"), NOW, &mut report);
-    (certificates, report)
+    let loaded = certificates(written, &At::root().key("tls"), NOW, &mut crate::files::Files::new(), &mut report);
+    (loaded, report)
 }
 
 /// The one diagnostic of a certificate that is refused.
@@ -171,8 +171,9 @@ fn dates_are_checked() {
         let (cert, key) = (files.write("a.pem", &cert), files.write("a.key", &key));
         let mut report = Report::new();
         let now = date_time_ymd(2026, 11, 20).unix_timestamp();
-        let certificates = compile_at(&[written(&cert, Some(&key))], &At::root().key("tls"), now, &mut report);
-        (certificates.is_some(), report.diagnostics().first().map(|one| (one.code, one.labels[0].text.clone())))
+        let (written, at) = ([written(&cert, Some(&key))], At::root().key("tls"));
+        let loaded = certificates(&written, &at, now, &mut crate::files::Files::new(), &mut report);
+        (loaded.is_some(), report.diagnostics().first().map(|one| (one.code, one.labels[0].text.clone())))
     };
     let past = date_time_ymd(2026, 1, 1);
     assert_eq!(verdict(past, (2026, 12, 31)), (true, None));
