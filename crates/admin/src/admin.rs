@@ -1,17 +1,20 @@
-//! What the admin listener tells, and where in its life the server is.
+//! What the admin listener knows: where in its life the server is, and whom to ask for the rest.
 
 use std::{
     fmt,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::{Instant, SystemTime},
 };
 
+use http::StatusCode;
+use serde_json::Value;
 use telemetry::{Build, Metrics};
+use tokio::sync::Semaphore;
 
-use crate::{Control, Status};
+use crate::{Act, Control, Events, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS, rates::Readings};
 
 /// What the admin listener tells, and where it asks for it.
 pub struct Admin {
@@ -19,8 +22,15 @@ pub struct Admin {
     pub(crate) build: Build,
     pub(crate) started: (Instant, SystemTime),
     phase: AtomicU8,
+    /// Whether `/ready` is to say no although the server serves.
+    elsewhere: AtomicBool,
     pub(crate) status: Box<dyn Fn() -> Status + Send + Sync>,
     control: OnceLock<Arc<dyn Control>>,
+    pub(crate) events: Events,
+    audit: Audit,
+    pub(crate) readings: Readings,
+    /// Room for those who are told of things as they happen.
+    pub(crate) followers: Arc<Semaphore>,
 }
 
 /// Where in its life the server is.
@@ -37,9 +47,19 @@ pub enum Phase {
 impl Admin {
     /// An admin listener of a server that is starting; `status` is asked for whatever it says of the server.
     pub fn new(metrics: Arc<Metrics>, build: Build, status: impl Fn() -> Status + Send + Sync + 'static) -> Self {
-        let started = (Instant::now(), SystemTime::now());
-        let phase = AtomicU8::new(Phase::Starting as u8);
-        Self { metrics, build, started, phase, status: Box::new(status), control: OnceLock::new() }
+        Self {
+            metrics,
+            build,
+            started: (Instant::now(), SystemTime::now()),
+            phase: AtomicU8::new(Phase::Starting as u8),
+            elsewhere: AtomicBool::new(false),
+            status: Box::new(status),
+            control: OnceLock::new(),
+            events: Events::new(),
+            audit: Audit::default(),
+            readings: Readings::default(),
+            followers: Arc::new(Semaphore::new(FOLLOWERS)),
+        }
     }
 
     /// Says who carries out what the admin listener is told to do. Once; until then it can only look.
@@ -48,13 +68,17 @@ impl Admin {
         let _ = self.control.set(control);
     }
 
-    pub(crate) fn control(&self) -> Option<&Arc<dyn Control>> {
-        self.control.get()
+    pub(crate) fn control(&self) -> Result<&Arc<dyn Control>, Answer> {
+        let starting = || Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "the server is still starting");
+        self.control.get().ok_or_else(starting)
     }
 
     /// Says where in its life the server is now.
     pub fn set_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+        let before = self.phase.swap(phase as u8, Ordering::AcqRel);
+        if before != phase as u8 {
+            self.events.tell("phase", format!("the server is {}", phase.as_str()));
+        }
     }
 
     /// Where in its life the server is.
@@ -63,6 +87,45 @@ impl Admin {
             0 => Phase::Starting,
             1 => Phase::Ready,
             _ => Phase::Draining,
+        }
+    }
+
+    /// What `/ready` says: a server that serves may be told to say that it drains.
+    pub(crate) fn readiness(&self) -> Phase {
+        match self.phase() {
+            Phase::Ready if self.elsewhere.load(Ordering::Acquire) => Phase::Draining,
+            phase => phase,
+        }
+    }
+
+    pub(crate) fn look_elsewhere(&self, elsewhere: bool) {
+        self.elsewhere.store(elsewhere, Ordering::Release);
+    }
+
+    /// What has happened lately; to be told of whatever changes.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The generation in force, once there is somebody who counts them.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.control.get().and_then(|control| control.history().first().map(|generation| generation.id))
+    }
+
+    /// Writes down what somebody did to the server otherwise than through the admin listener, such as by a signal:
+    /// `what` is a word, `before` the generation that was in force.
+    pub fn record(&self, who: Who, what: &str, order: Value, outcome: &str, before: Option<u64>) {
+        let after = self.generation();
+        let act = Act { who, what: what.to_owned(), order, outcome: outcome.to_owned(), before, after };
+        self.audit.write(&act);
+        self.events.act(act);
+    }
+
+    /// Writes down what somebody was not allowed to do.
+    pub(crate) fn denied(&self, who: &Who, what: &str) {
+        if self.audit.has_room_for_a_denial(Instant::now()) {
+            let generation = self.generation();
+            self.record(who.clone(), what, Value::Null, "denied", generation);
         }
     }
 }

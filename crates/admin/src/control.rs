@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The running server, as far as it can be told what to do. Every call is carried out by one task, one at a time.
@@ -31,7 +32,7 @@ pub trait Control: Send + Sync + 'static {
 }
 
 /// What is to be said of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
     /// Whether a server would run it.
     pub valid: bool,
@@ -42,7 +43,7 @@ pub struct Checked {
 }
 
 /// A request that nobody sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
     /// Its method; GET where none is named.
@@ -56,7 +57,7 @@ pub struct Explain {
 }
 
 /// How a configuration is to be applied.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Reload {
     /// Say what would change, and change nothing.
@@ -70,7 +71,7 @@ pub struct Reload {
 }
 
 /// A time in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Seconds(pub u64);
 
@@ -81,7 +82,7 @@ impl From<Seconds> for Duration {
 }
 
 /// What came of a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// In one word.
     pub outcome: Outcome,
@@ -100,7 +101,7 @@ pub struct Reloaded {
 }
 
 /// A reload in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// In force.
@@ -116,7 +117,7 @@ pub enum Outcome {
 }
 
 /// One configuration that was in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {
     /// Counts from 1 in each history.
     pub id: u64,
@@ -129,7 +130,7 @@ pub struct Generation {
 }
 
 /// One file of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
     /// Its path.
     pub path: String,
@@ -138,7 +139,7 @@ pub struct Source {
 }
 
 /// How the binary is to be upgraded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upgrade {
     /// The new binary; the one that this process was started from where none is named.
@@ -148,7 +149,7 @@ pub struct Upgrade {
 }
 
 /// A new process has the sockets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgraded {
     /// Its version.
     pub version: String,

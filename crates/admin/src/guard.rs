@@ -3,33 +3,33 @@
 use std::{hint::black_box, net::IpAddr};
 
 use document::Secret;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::{answer::Answer, bind::Reach};
 
-/// What the checks look at.
-pub(crate) struct Question<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) path: &'a str,
-    pub(crate) headers: &'a HeaderMap,
+/// Whether somebody who came by a socket with this `reach` may ask anything; `probe` says whether it is a health probe.
+pub(crate) fn admit(headers: &HeaderMap, probe: bool, reach: &Reach) -> Result<(), Answer> {
+    match reach {
+        Reach::File => Ok(()),
+        Reach::Loopback(_) => own_host(headers),
+        // Probes carry no secrets, and their answers hold none.
+        Reach::Network(_) if probe => Ok(()),
+        Reach::Network(token) => bearer(headers, token),
+    }
 }
 
-/// Passes the question, or says what to answer instead.
-pub(crate) fn admit(question: &Question<'_>, reach: &Reach) -> Result<(), Answer> {
-    let probe = matches!(question.path, "/health" | "/ready");
+/// Whether somebody who may ask may also change something.
+pub(crate) fn admit_change(headers: &HeaderMap, reach: &Reach) -> Result<(), Answer> {
+    same_site(headers)?;
     match reach {
-        Reach::File => {}
-        Reach::Loopback(_) => own_host(question.headers)?,
-        // Probes carry no secrets, and their answers hold none.
-        Reach::Network(_) if probe => {}
-        Reach::Network(token) => bearer(question.headers, token)?,
+        // Whoever may open the socket, and on the network whoever knows the token, was let in already.
+        Reach::File | Reach::Network(_) => Ok(()),
+        Reach::Loopback(Some(token)) => bearer(headers, token),
+        Reach::Loopback(None) => {
+            let detail = "nothing can be changed over TCP without a token: set `admin.token`, or use the unix socket";
+            Err(Answer::problem(StatusCode::FORBIDDEN, detail).outcome("denied"))
+        }
     }
-    if !matches!(*question.method, Method::GET | Method::HEAD) {
-        same_site(question.headers)?;
-        let answer = Answer::problem(StatusCode::METHOD_NOT_ALLOWED, "the admin listener answers GET and HEAD");
-        return Err(answer.with(header::ALLOW, "GET, HEAD"));
-    }
-    Ok(())
 }
 
 /// Refuses a name that is not this machine's: a page of a site whose name was made to resolve to 127.0.0.1 has that
@@ -52,7 +52,7 @@ fn is_own(host: &str) -> bool {
 }
 
 /// Refuses a write that a page of another site makes in the user's browser.
-fn same_site(headers: &HeaderMap) -> Result<(), Answer> {
+pub(crate) fn same_site(headers: &HeaderMap) -> Result<(), Answer> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("").trim());
     let site = text("sec-fetch-site").is_none_or(|site| matches!(site, "same-origin" | "none"));
     let origin = match (text("origin"), text("host")) {
@@ -63,7 +63,7 @@ fn same_site(headers: &HeaderMap) -> Result<(), Answer> {
     if site && origin {
         return Ok(());
     }
-    Err(Answer::problem(StatusCode::FORBIDDEN, "a page of another site may not write here"))
+    Err(Answer::problem(StatusCode::FORBIDDEN, "a page of another site may not write here").outcome("denied"))
 }
 
 /// Refuses a request without the token (RFC 6750 section 2.1).
@@ -73,8 +73,9 @@ fn bearer(headers: &HeaderMap, token: &Secret) -> Result<(), Answer> {
     if scheme.eq_ignore_ascii_case(b"bearer ") && is_same(sent.trim_ascii(), token.expose().as_bytes()) {
         return Ok(());
     }
-    let answer = Answer::problem(StatusCode::UNAUTHORIZED, "this address needs `Authorization: Bearer` with the token");
-    Err(answer.with(header::WWW_AUTHENTICATE, "Bearer realm=\"maitred\""))
+    let detail = "this needs `Authorization: Bearer` with the token";
+    let answer = Answer::problem(StatusCode::UNAUTHORIZED, detail);
+    Err(answer.with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"maitred\"")).outcome("denied"))
 }
 
 /// Compares in a time that depends on the lengths only, so that a token cannot be found byte by byte.

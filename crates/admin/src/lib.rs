@@ -10,12 +10,21 @@
 
 mod admin;
 mod answer;
+mod audit;
 mod bind;
+mod call;
 mod compile;
 mod control;
+mod events;
+mod exchange;
+mod follow;
 mod guard;
+mod openapi;
+mod operations;
+mod rates;
 mod serve;
 mod status;
+mod who;
 
 pub use admin::{Admin, Phase};
 pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
@@ -24,5 +33,8 @@ pub use control::{
     Checked, Control, Explain, Generation, Outcome, Reload as ReloadOrder, Reloaded, Seconds, Source,
     Upgrade as UpgradeOrder, Upgraded,
 };
+pub use events::{Event, Events};
+pub use rates::Rates;
 pub use serve::serve;
 pub use status::{Backend, Listener, Reload, Status, Upstream};
+pub use who::{Act, Who};

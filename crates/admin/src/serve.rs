@@ -1,8 +1,12 @@
-//! A small HTTP/1.1 server on Pingora's session.
+//! Connections to the admin listener, on Pingora's HTTP/1.1 session.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use http::{Method, StatusCode, Version, header};
+use http::StatusCode;
 use pingora_core::{
     protocols::{Stream, http::ServerSession, l4},
     server::ShutdownWatch,
@@ -11,14 +15,15 @@ use tokio::{
     net::{TcpListener, UnixListener},
     sync::Semaphore,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use crate::{
-    Admin, Socket,
-    answer::{self, Answer},
+    Admin, Socket, Who,
+    answer::Answer,
     bind::{Listener, Reach},
-    guard::Question,
+    exchange::{Origin, exchange},
+    rates,
 };
 
 /// How many connections a socket has at a time; others wait to be accepted.
@@ -27,16 +32,17 @@ const CONNECTIONS: usize = 64;
 /// How long a client may take for the head of a request, and how long its connection is kept for the next one.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// How long a client may take to read an answer.
-const ANSWER: Duration = Duration::from_secs(30);
-
-/// How long a body that nobody asked for is read, so that the client gets to see the answer.
-const DRAIN: Duration = Duration::from_secs(1);
+/// How long a client may take to read that its request was not understood.
+const REFUSAL: Duration = Duration::from_secs(10);
 
 /// How long to wait before another connection is accepted when there was no descriptor for the last one.
 const BREATHE: Duration = Duration::from_millis(100);
 
-/// Answers on `sockets` until `stop` turns true; connections that are open then are closed.
+/// How long answers under way may take when all is over.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Answers on `sockets` until `stop` turns true. Then nothing is accepted any more, idle connections and answers that
+/// would go on are ended, and what is under way has a second.
 ///
 /// # Errors
 /// A socket cannot be handed to the runtime.
@@ -44,16 +50,23 @@ pub async fn serve(sockets: Vec<Socket>, admin: Arc<Admin>, mut stop: ShutdownWa
     let mut accepting = JoinSet::new();
     for socket in sockets {
         let Socket { listener, reach, file, .. } = socket;
-        let (listener, admin) = (Accept::new(listener)?, Arc::clone(&admin));
+        let (listener, admin, stop) = (Accept::new(listener)?, Arc::clone(&admin), stop.clone());
         accepting.spawn(async move {
             // The file goes when its socket does.
             let _file = file;
-            accept(listener, admin, reach).await;
+            accept(listener, admin, reach, stop).await;
         });
     }
-    // An error means that whoever could say stop is gone.
-    let _ = stop.wait_for(|stop| *stop).await;
-    accepting.shutdown().await;
+    let mut ticks = interval(rates::TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            // An error means that whoever could say stop is gone.
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = ticks.tick() => admin.readings.add(Instant::now(), admin.metrics.totals()),
+        }
+    }
+    while accepting.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -71,26 +84,39 @@ impl Accept {
         }
     }
 
-    async fn next(&self) -> io::Result<Stream> {
+    async fn next(&self) -> io::Result<(Stream, Who)> {
         Ok(match self {
-            Accept::Tcp(listener) => Box::new(l4::stream::Stream::from(listener.accept().await?.0)),
-            Accept::Unix(listener) => Box::new(l4::stream::Stream::from(listener.accept().await?.0)),
+            Accept::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Box::new(l4::stream::Stream::from(stream)), Who::Address(address.to_string()))
+            }
+            Accept::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?;
+                (Box::new(l4::stream::Stream::from(stream)), Who::Process { uid: peer.uid(), pid: peer.pid() })
+            }
         })
     }
 }
 
-async fn accept(listener: Accept, admin: Arc<Admin>, reach: Reach) {
+async fn accept(listener: Accept, admin: Arc<Admin>, reach: Reach, mut stop: ShutdownWatch) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    // Dropped with this task, and the connections with it.
     let mut connections = JoinSet::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let accepted = async {
+            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
+            listener.next().await.map(|(stream, who)| (stream, who, permit))
+        };
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = accepted => accepted,
+        };
         while connections.try_join_next().is_some() {}
-        match listener.next().await {
-            Ok(stream) => {
-                let (admin, reach) = (Arc::clone(&admin), reach.clone());
+        match accepted {
+            Ok((stream, who, permit)) => {
+                let (admin, origin, stop) = (Arc::clone(&admin), Origin { who, reach: reach.clone() }, stop.clone());
                 connections.spawn(async move {
-                    connection(stream, &admin, &reach).await;
+                    connection(stream, &admin, &origin, stop).await;
                     drop(permit);
                 });
             }
@@ -100,28 +126,34 @@ async fn accept(listener: Accept, admin: Arc<Admin>, reach: Reach) {
             }
         }
     }
+    drop(listener);
+    let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
 }
 
 /// Serves one connection, request after request.
-async fn connection(mut stream: Stream, admin: &Arc<Admin>, reach: &Reach) {
+async fn connection(mut stream: Stream, admin: &Arc<Admin>, origin: &Origin, mut stop: ShutdownWatch) {
     loop {
         let mut session = ServerSession::new_http1(stream);
-        match timeout(HEAD, session.read_request()).await {
+        let read = tokio::select! {
+            // Whatever has come already is answered.
+            biased;
+            read = timeout(HEAD, session.read_request()) => read,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        match read {
             Ok(Ok(true)) => {}
             Ok(Err(error)) => {
                 log::debug!("the admin listener was sent a request that cannot be read: {error}");
-                let refusal = Answer::problem(StatusCode::BAD_REQUEST, "the request is not well-formed");
-                session.set_keepalive(None);
                 // A client that does not read its refusal has no use for it.
-                let _ = timeout(ANSWER, write(&mut session, &refusal, true)).await;
+                let _ = timeout(REFUSAL, refuse(session)).await;
                 return;
             }
             Ok(Ok(false)) | Err(_) => return,
         }
-        match timeout(ANSWER, respond(session, admin, reach)).await {
-            Ok(Ok(Some(next))) => stream = next,
-            Ok(Ok(None)) | Err(_) => return,
-            Ok(Err(error)) => {
+        match exchange(session, admin, origin, &mut stop).await {
+            Ok(Some(next)) => stream = next,
+            Ok(None) => return,
+            Err(error) => {
                 log::debug!("an answer of the admin listener was not read: {error}");
                 return;
             }
@@ -129,47 +161,9 @@ async fn connection(mut stream: Stream, admin: &Arc<Admin>, reach: &Reach) {
     }
 }
 
-/// Answers one request; gives the connection back when it can be used for another.
-async fn respond(
-    mut session: ServerSession,
-    admin: &Arc<Admin>,
-    reach: &Reach,
-) -> pingora_core::Result<Option<Stream>> {
-    session.set_keepalive(Some(HEAD.as_secs()));
-    if !session.is_body_empty() {
-        session.set_keepalive(None);
-    }
-    let head = session.req_header();
-    let missing_host = head.version >= Version::HTTP_11 && !head.headers.contains_key(header::HOST);
-    let has_body = head.method != Method::HEAD;
-    let answer = if missing_host {
-        // RFC 9112 section 3.2.
-        Answer::problem(StatusCode::BAD_REQUEST, "the Host field is missing")
-    } else {
-        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
-        let (headers, admin, reach) = (head.headers.clone(), Arc::clone(admin), reach.clone());
-        // Thousands of routes make a page that takes a while to write.
-        let made = tokio::task::spawn_blocking(move || {
-            let question = Question { method: &method, path: &path, headers: &headers };
-            answer::answer(&admin, &question, &reach)
-        });
-        made.await.unwrap_or_else(|error| {
-            log::error!("the admin listener failed: {error}");
-            Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "a fault in maitred itself")
-        })
-    };
-    write(&mut session, &answer, has_body).await?;
-    if !session.is_body_empty() {
-        // Whether or not it could be read to its end, the connection is closed.
-        let _ = timeout(DRAIN, session.drain_request_body()).await;
-    }
-    Ok(session.finish().await?.map(|reusable| reusable.into_parts().0))
-}
-
-async fn write(session: &mut ServerSession, answer: &Answer, has_body: bool) -> pingora_core::Result<()> {
+async fn refuse(mut session: ServerSession) -> pingora_core::Result<()> {
+    let answer = Answer::problem(StatusCode::BAD_REQUEST, "the request is not well-formed");
+    session.set_keepalive(None);
     session.write_response_header(Box::new(answer.head()?)).await?;
-    if has_body {
-        session.write_response_body(answer.body.clone(), true).await?;
-    }
-    Ok(())
+    session.write_response_body(answer.body, true).await
 }

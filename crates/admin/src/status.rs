@@ -1,16 +1,20 @@
 //! What `/api/v1/status` says of the server.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
 
-use crate::Admin;
+use crate::{Admin, Generation, rates::Rates};
 
 /// What the server says of itself; made by the binary, which knows its parts.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct Status {
+    /// The configuration's first file, as a whole path; null where it is no file.
+    pub config: Option<String>,
+    /// How long requests under way may take when the server stops, in seconds.
+    pub grace_seconds: u64,
     /// How many threads serve requests.
     pub threads: usize,
     /// The last reload; `None` while the server runs what it was started with.
@@ -22,17 +26,18 @@ pub struct Status {
 }
 
 /// A reload.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Reload {
     /// When.
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
     pub time: SystemTime,
     /// Whether the configuration was applied; otherwise the one before is still served.
     pub applied: bool,
 }
 
 /// One listener.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Listener {
     /// Its name.
     pub name: String,
@@ -41,7 +46,7 @@ pub struct Listener {
 }
 
 /// One upstream.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Upstream {
     /// Its name.
     pub name: String,
@@ -50,7 +55,7 @@ pub struct Upstream {
 }
 
 /// One backend.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Backend {
     /// Its address as written in the configuration.
     pub address: String,
@@ -70,21 +75,46 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
 }
 
 /// The whole answer.
-pub(crate) fn document(admin: &Admin) -> Value {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(title = "status")]
+pub(crate) struct Report {
+    /// The version of maitred.
+    version: &'static str,
+    /// The commit that it was built from; `-` when unknown.
+    revision: &'static str,
+    /// `starting`, `ready` or `draining`.
+    phase: &'static str,
+    /// The id of the process.
+    pid: u32,
+    /// When it started, RFC 3339.
+    started: String,
+    /// How long ago that was.
+    uptime_seconds: u64,
+    /// How many requests were answered since.
+    requests_total: u64,
+    /// How many requests are being served.
+    in_flight: u64,
+    /// How much is going on.
+    rates: Rates,
+    /// The configuration in force; null while the server starts.
+    generation: Option<Generation>,
+    #[serde(flatten)]
+    status: Status,
+}
+
+pub(crate) fn report(admin: &Admin) -> Report {
     let (started, at) = admin.started;
-    let mut document = json!({
-        "version": admin.build.version,
-        "revision": admin.build.revision,
-        "phase": admin.phase().as_str(),
-        "pid": std::process::id(),
-        "started": timestamp(at),
-        "uptime_seconds": started.elapsed().as_secs(),
-        "requests_total": admin.metrics.requests_total(),
-        "in_flight": admin.metrics.in_flight(),
-    });
-    let told = serde_json::to_value((admin.status)()).unwrap_or_default();
-    if let (Value::Object(document), Value::Object(told)) = (&mut document, told) {
-        document.extend(told);
+    Report {
+        version: admin.build.version,
+        revision: admin.build.revision,
+        phase: admin.readiness().as_str(),
+        pid: std::process::id(),
+        started: timestamp(at),
+        uptime_seconds: started.elapsed().as_secs(),
+        requests_total: admin.metrics.requests_total(),
+        in_flight: admin.metrics.in_flight(),
+        rates: admin.readings.rates(Instant::now(), admin.metrics.totals()),
+        generation: admin.control().ok().and_then(|control| control.history().into_iter().next()),
+        status: (admin.status)(),
     }
-    document
 }

@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use admin::Status;
@@ -33,6 +33,16 @@ pub struct Told {
     routes: usize,
 }
 
+/// What of the status does not change.
+pub struct Fixed {
+    /// The configuration's first file, as a whole path.
+    pub config: Option<String>,
+    /// How long requests under way may take at a shutdown.
+    pub grace_period: Duration,
+    /// How many threads serve requests.
+    pub threads: usize,
+}
+
 impl Told {
     /// Reads the addresses that the sockets really have.
     pub fn of(bound: &[Bound], admin: &[admin::Socket], snapshot: &Snapshot) -> Self {
@@ -54,7 +64,7 @@ impl Told {
     }
 
     /// What the admin listener asks for when somebody wants to know the status.
-    pub fn status(&self, threads: usize, live: &Arc<Live>) -> impl Fn() -> Status + Send + Sync + use<> {
+    pub fn status(&self, fixed: Fixed, live: &Arc<Live>) -> impl Fn() -> Status + Send + Sync + use<> {
         let listeners: Vec<admin::Listener> = self
             .listeners
             .iter()
@@ -62,7 +72,9 @@ impl Told {
             .collect();
         let live: Weak<Live> = Arc::downgrade(live);
         move || Status {
-            threads,
+            config: fixed.config.clone(),
+            grace_seconds: fixed.grace_period.as_secs(),
+            threads: fixed.threads,
             last_reload: None,
             listeners: listeners.clone(),
             upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),

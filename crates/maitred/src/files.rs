@@ -25,3 +25,8 @@ pub fn find(global: &Global) -> Result<PathBuf, Failure> {
 pub fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| Failure::invalid(format!("cannot read {}: {error}", path.display())))
 }
+
+/// The path from the root, by which a running server and a command agree on which file is meant.
+pub fn whole(path: &Path) -> String {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
+}

@@ -81,6 +81,7 @@ fn run_prepared(global: &Global, prepared: Prepared, guide: Option<Guide<'_>>) -
         state,
         threads,
         grace_period: compiled.settings.grace_period,
+        config: loaded.files.first().map(|file| files::whole(file)),
     };
     let runtime = runtime(threads)?;
     let start = banner::Start { global, style, file: loaded.document.files().next().unwrap_or(""), began, guide };
@@ -97,6 +98,7 @@ struct Server {
     log: Option<Arc<AccessLog>>,
     threads: usize,
     grace_period: Duration,
+    config: Option<String>,
 }
 
 impl Server {
@@ -106,7 +108,9 @@ impl Server {
         let (stop, shutdown) = watch::channel(false);
         let (stop_admin, admin_shutdown) = watch::channel(false);
         let told = banner::Told::of(&bound, &admin_sockets, &self.live.load());
-        let admin = Arc::new(Admin::new(self.state.metrics.clone(), BUILD, told.status(self.threads, &self.live)));
+        let fixed =
+            banner::Fixed { config: self.config.clone(), grace_period: self.grace_period, threads: self.threads };
+        let admin = Arc::new(Admin::new(self.state.metrics.clone(), BUILD, told.status(fixed, &self.live)));
         tokio::spawn(admin::serve(admin_sockets, admin.clone(), admin_shutdown));
         let unresolved = self.state.upstreams.first_resolution(FIRST_RESOLUTION).await;
 

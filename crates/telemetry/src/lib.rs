@@ -41,7 +41,7 @@ pub use compile::{Settings, compile};
 pub use config::{Access, Format, Logging};
 pub use families::{Kind, ROWS, Row};
 pub use listener::{Handshake, ListenerMeters, OpenConnection, Protocol};
-pub use metrics::{Build, Metrics};
+pub use metrics::{Build, Metrics, Totals};
 pub use page::{access_log_page, metrics_page, reasons_page};
 pub use record::Record;
 pub use route::{InFlight, RouteMeters, UNMATCHED};

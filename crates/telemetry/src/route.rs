@@ -26,6 +26,9 @@ const METHODS: [&str; 10] = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "O
 /// The values of the label `code_class`; the last stands for requests that got no answer.
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "-"];
 
+/// The place of `5xx` among the classes.
+const SERVER_ERRORS: usize = 4;
+
 /// The handles of one route. What depends on the answer is resolved by name the first time it is needed, and found
 /// without a lock from then on.
 #[derive(Debug)]
@@ -99,6 +102,12 @@ impl RouteMeters {
         if record.bytes_out > 0 {
             self.bytes_out.inc_by(record.bytes_out);
         }
+    }
+
+    /// How many requests are over, and how many of them ended with a status of 500 or above.
+    pub(crate) fn finished(&self) -> (u64, u64) {
+        let of = |class: &OnceLock<Histogram>| class.get().map_or(0, Histogram::get_sample_count);
+        (self.durations.iter().map(of).sum(), of(&self.durations[SERVER_ERRORS]))
     }
 
     fn count(&self, listener: &ListenerMeters, method: usize, status: u16) {

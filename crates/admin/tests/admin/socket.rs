@@ -1,98 +1,15 @@
-//! The admin listener over real sockets.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+//! Connections, probes and refusals.
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
     os::unix::net::UnixStream,
-    sync::Arc,
     thread,
-    time::{Duration, SystemTime},
 };
 
-use maitred_admin::{Address, Admin, Backend, Listener, Phase, Reload, Settings, Status, Upstream, bind, serve};
+use maitred_admin::Phase;
 use serde_json::Value;
-use telemetry::{Build, Metrics};
-use tokio::sync::watch;
 
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// A running admin listener, on loopback and on a unix socket.
-struct Running {
-    admin: Arc<Admin>,
-    tcp: std::net::SocketAddr,
-    unix: std::path::PathBuf,
-    stop: watch::Sender<bool>,
-    thread: Option<thread::JoinHandle<()>>,
-    _folder: tempfile::TempDir,
-}
-
-fn status() -> Status {
-    Status {
-        threads: 2,
-        last_reload: Some(Reload { time: SystemTime::UNIX_EPOCH, applied: true }),
-        listeners: vec![Listener { name: "http".into(), addresses: vec!["127.0.0.1:8080".into()] }],
-        upstreams: vec![Upstream {
-            name: "users".into(),
-            backends: vec![Backend { address: "u:80".into(), resolved: vec!["10.0.0.1:80".into()], weight: 3 }],
-        }],
-    }
-}
-
-impl Running {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let unix = folder.path().join("admin.sock");
-        let addresses = vec![Address::Tcp("127.0.0.1:0".parse().unwrap()), Address::Unix(unix.clone())];
-        let sockets = bind(&Settings { addresses, token: None, assumed: false, run_socket: false }, |_| None).unwrap();
-        let Address::Tcp(tcp) = *sockets[0].address() else { panic!("not TCP") };
-        let build = Build { version: "1.2.3", revision: "abc", rustc: "1.90", tls: "rustls" };
-        let admin = Arc::new(Admin::new(Arc::new(Metrics::new(&build)), build, status));
-        let (stop, stopped) = watch::channel(false);
-        let served = Arc::clone(&admin);
-        let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(serve(sockets, served, stopped)).unwrap();
-        });
-        Self { admin, tcp, unix, stop, thread: Some(thread), _folder: folder }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.tcp).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream
-    }
-
-    /// Sends `request` and reads until the server closes.
-    fn raw(&self, request: &str) -> String {
-        let mut stream = self.connect();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text
-    }
-
-    fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
-        let text = self.raw(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
-    }
-
-    fn json(&self, path: &str) -> (u16, Value) {
-        let (status, head, body) = self.ask("GET", path);
-        assert!(head.contains("content-type: application/") && head.contains("json"), "{head}");
-        (status, serde_json::from_str(&body).unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-        let joined = self.thread.take().map(thread::JoinHandle::join);
-        assert!(thread::panicking() || joined.is_some_and(|joined| joined.is_ok()));
-        assert!(thread::panicking() || !self.unix.exists(), "the socket's file goes with it");
-    }
-}
+use crate::running::{DEADLINE, Running};
 
 #[test]
 fn health_says_alive_in_every_phase() {
@@ -150,7 +67,9 @@ fn head_is_get_without_the_body() {
 #[test]
 fn refusals_are_problem_documents() {
     let server = Running::start();
-    for (method, path, expected) in [("GET", "/nothing", 404), ("POST", "/health", 405), ("DELETE", "/", 405)] {
+    for (method, path, expected) in
+        [("GET", "/nothing", 404), ("POST", "/health", 405), ("DELETE", "/ready", 405), ("DELETE", "/", 404)]
+    {
         let (status, head, body) = server.ask(method, path);
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["status"]), (expected, &expected.into()));

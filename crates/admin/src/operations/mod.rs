@@ -1,0 +1,377 @@
+//! Everything that can be asked: one table, which requests are routed by and the documentation is made from.
+
+mod change;
+mod config;
+mod look;
+mod probe;
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use http::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::{
+    Admin, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded, answer::Answer,
+    call::Call, follow::Source, status,
+};
+
+/// One thing that can be asked.
+pub(crate) struct Operation {
+    pub(crate) verb: Verb,
+    /// Its path; one segment may be a name in braces.
+    pub(crate) path: &'static str,
+    /// Its name in OpenAPI and in the audit log.
+    pub(crate) name: &'static str,
+    /// What it does, in one sentence.
+    pub(crate) summary: &'static str,
+    /// What the query may say. Elsewhere than below `/api/` anything is passed over, as probes and scrapers expect.
+    pub(crate) query: &'static [Parameter],
+    /// What the body may say.
+    pub(crate) body: Option<Body>,
+    /// What is answered when all is well.
+    pub(crate) answer: Reply,
+    /// Who carries it out.
+    pub(crate) run: Run,
+}
+
+/// The methods in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+}
+
+/// One parameter of a query.
+pub(crate) struct Parameter {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+}
+
+/// What a request may carry.
+pub(crate) struct Body {
+    pub(crate) media: &'static str,
+    pub(crate) required: bool,
+    pub(crate) limit: usize,
+    pub(crate) schema: SchemaOf,
+}
+
+/// What is answered.
+pub(crate) struct Reply {
+    pub(crate) media: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) schema: SchemaOf,
+}
+
+/// The schema of a type.
+pub(crate) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// What a change comes to.
+pub(crate) type Changed = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Who carries an operation out.
+pub(crate) enum Run {
+    /// Looks at something; may take a moment, and is kept off the threads that serve requests.
+    Look(fn(&Admin, &Call) -> Answer),
+    /// Changes nothing, but reads files and variables that the client names: needs what a change needs.
+    LookInside(fn(&Admin, &Call) -> Answer),
+    /// As `Look`, unless the client wants to be told of what comes.
+    LookOrFollow(fn(&Admin, &Call) -> Answer, fn(&Admin, &Call) -> Result<Source, Answer>),
+    /// Changes something: needs more than looking does, and is audited.
+    Change(fn(Arc<Admin>, Call) -> Changed),
+}
+
+/// How much a JSON order may be.
+const ORDER: usize = 64 * 1024;
+
+/// How much a configuration may be.
+const TEXT: usize = 1024 * 1024;
+
+const JSON: &str = "application/json";
+
+fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+const fn reply<T: JsonSchema>(about: &'static str) -> Reply {
+    Reply { media: JSON, about, schema: of::<T> }
+}
+
+const fn order<T: JsonSchema>() -> Option<Body> {
+    Some(Body { media: JSON, required: false, limit: ORDER, schema: of::<T> })
+}
+
+/// The table, in the order of the documentation.
+pub(crate) static OPERATIONS: &[Operation] = &[
+    Operation {
+        verb: Verb::Get,
+        path: "/health",
+        name: "health",
+        summary: "Says that the process lives.",
+        query: &[],
+        body: None,
+        answer: reply::<probe::Health>("It lives."),
+        run: Run::Look(probe::health),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/ready",
+        name: "ready",
+        summary: "Says whether the server wants requests: 503 while it starts and while it drains.",
+        query: &[],
+        body: None,
+        answer: reply::<probe::Readiness>("It serves."),
+        run: Run::Look(probe::ready),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/metrics",
+        name: "metrics",
+        summary: "Everything that is counted, for Prometheus.",
+        query: &[],
+        body: None,
+        answer: Reply { media: "text/plain", about: "The text format of Prometheus.", schema: of::<String> },
+        run: Run::Look(probe::metrics),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/status",
+        name: "status",
+        summary: "The server at a glance: version, uptime, load, listeners, backends, the last reload.",
+        query: &[],
+        body: None,
+        answer: reply::<status::Report>("The status."),
+        run: Run::Look(look::status),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/reload",
+        name: "reload",
+        summary: "Applies the configuration file as it is now; 422 with every mistake when it is refused.",
+        query: &[],
+        body: order::<ReloadOrder>(),
+        answer: reply::<Reloaded>("What changed."),
+        run: Run::Change(change::reload),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/confirm",
+        name: "confirm",
+        summary: "Keeps the configuration that was applied on trial.",
+        query: &[],
+        body: None,
+        answer: reply::<Generation>("The generation that stays."),
+        run: Run::Change(change::confirm),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/config",
+        name: "config",
+        summary: "The configuration in force with its defaults, secrets redacted; the ETag is the generation's.",
+        query: &[
+            Parameter { name: "format", about: "`json`, which is the default, or `toml`." },
+            Parameter { name: "path", about: "Only this part: `routes.users`, or a JSON pointer." },
+        ],
+        body: None,
+        answer: reply::<serde_json::Value>("The configuration."),
+        run: Run::Look(config::effective),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/config/source",
+        name: "source",
+        summary: "The configuration in force as it is written, file by file, secrets redacted.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<crate::Source>>("The files."),
+        run: Run::Look(config::source),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/config/check",
+        name: "check",
+        summary: "Says what is wrong with a configuration, and changes nothing.",
+        query: &[],
+        body: Some(Body { media: "application/toml", required: true, limit: TEXT, schema: of::<String> }),
+        answer: reply::<Checked>("What is to be said of it, valid or not."),
+        run: Run::LookInside(config::check),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/config/history",
+        name: "history",
+        summary: "The generations that are kept, the newest first.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<Generation>>("The generations."),
+        run: Run::Look(look::history),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/config/rollback/{id}",
+        name: "rollback",
+        summary: "Goes back to a generation of the history; `previous` stands for the one before the current.",
+        query: &[],
+        body: None,
+        answer: reply::<Reloaded>("What changed."),
+        run: Run::Change(change::rollback),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/explain",
+        name: "explain",
+        summary: "Says which route a request takes in the configuration in force, and why; nothing is sent anywhere.",
+        query: &[],
+        body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<Explain> }),
+        answer: reply::<serde_json::Value>("The decisions, step by step."),
+        run: Run::Look(look::explain),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/events",
+        name: "events",
+        summary: "What has happened lately; with `Accept: text/event-stream` also what comes, one event after another.",
+        query: &[Parameter { name: "after", about: "Only events after the one with this id." }],
+        body: None,
+        answer: reply::<Vec<Event>>("The events, the oldest first."),
+        run: Run::LookOrFollow(look::events, look::follow_events),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/upgrade",
+        name: "upgrade",
+        summary: "Hands the sockets to a new process; 409 when that did not become ready, and this one serves on.",
+        query: &[],
+        body: order::<UpgradeOrder>(),
+        answer: reply::<Upgraded>("A new process has the sockets, and this one drains."),
+        run: Run::Change(change::upgrade),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/drain",
+        name: "drain",
+        summary: "Lets `/ready` say 503, so that load balancers look elsewhere, and serves on; or takes that back.",
+        query: &[],
+        body: order::<change::Drain>(),
+        answer: reply::<probe::Readiness>("What `/ready` says now."),
+        run: Run::Change(change::drain),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/stop",
+        name: "stop",
+        summary: "Drains and ends the process, or ends it at once.",
+        query: &[],
+        body: order::<change::Stop>(),
+        answer: reply::<change::Stopping>("It will end."),
+        run: Run::Change(change::stop),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/openapi.json",
+        name: "openapi",
+        summary: "This interface as an OpenAPI document.",
+        query: &[],
+        body: None,
+        answer: reply::<serde_json::Value>("OpenAPI 3.1."),
+        run: Run::Look(look::openapi),
+    },
+];
+
+impl Verb {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::Post => "POST",
+        }
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        method.as_str() == self.as_str() || (self == Verb::Get && *method == Method::HEAD)
+    }
+}
+
+/// What a path leads to.
+pub(crate) enum Found {
+    /// This operation, with what stands for its braces.
+    Operation(&'static Operation, String),
+    /// Operations with other methods, which are these.
+    OtherMethods(String),
+    Nothing,
+}
+
+/// Finds the operation for a method and a path.
+pub(crate) fn find(method: &Method, path: &str) -> Found {
+    let mut others: Vec<&str> = Vec::new();
+    for operation in OPERATIONS {
+        let Some(name) = matched(operation.path, path) else { continue };
+        if operation.verb.takes(method) {
+            return Found::Operation(operation, name);
+        }
+        others.extend(if operation.verb == Verb::Get { &["GET", "HEAD"][..] } else { &["POST"] });
+    }
+    if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others.join(", ")) }
+}
+
+/// Whether `path` fits `pattern`, and what stands for the braces, decoded.
+fn matched(pattern: &str, path: &str) -> Option<String> {
+    let (mut wanted, mut given, mut name) = (pattern.split('/'), path.split('/'), String::new());
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return Some(name),
+            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {
+                name = percent_encoding::percent_decode_str(given).decode_utf8().ok()?.into_owned();
+            }
+            (Some(wanted), Some(given)) if wanted == given => {}
+            _ => return None,
+        }
+    }
+}
+
+impl Operation {
+    /// Whether it takes more than to look, as a change does.
+    pub(crate) fn is_guarded(&self) -> bool {
+        matches!(self.run, Run::Change(_) | Run::LookInside(_))
+    }
+
+    /// Whether it is a probe, which is answered to everybody who reaches the address.
+    pub(crate) fn is_probe(&self) -> bool {
+        matches!(self.path, "/health" | "/ready")
+    }
+
+    /// Whether it belongs to the interface proper, where what is not known is refused.
+    pub(crate) fn is_strict(&self) -> bool {
+        self.path.starts_with("/api/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_operations_meet() {
+        for (index, one) in OPERATIONS.iter().enumerate() {
+            for other in &OPERATIONS[index + 1..] {
+                assert_ne!(one.name, other.name);
+                assert!(one.verb != other.verb || one.path != other.path, "{}", one.path);
+            }
+            let concrete = one.path.replace("{id}", "7").replace("{name}", "x");
+            let method = Method::from_bytes(one.verb.as_str().as_bytes()).unwrap();
+            match find(&method, &concrete) {
+                Found::Operation(found, _) => assert_eq!(found.name, one.name),
+                _ => panic!("{concrete} is not found"),
+            }
+            assert!(one.summary.ends_with('.') && one.summary.len() < 120, "{}", one.summary);
+        }
+    }
+
+    #[test]
+    fn a_path_is_matched_segment_by_segment() {
+        let pattern = "/api/v1/config/rollback/{id}";
+        assert_eq!(matched(pattern, "/api/v1/config/rollback/7").as_deref(), Some("7"));
+        assert_eq!(matched(pattern, "/api/v1/config/rollback/a%2Fb").as_deref(), Some("a/b"));
+        for other in ["/api/v1/config/rollback", "/api/v1/config/rollback/", "/api/v1/config/rollback/7/8", "/"] {
+            assert_eq!(matched(pattern, other), None, "{other}");
+        }
+    }
+}
