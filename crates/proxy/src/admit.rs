@@ -3,6 +3,8 @@
 use filter::{Admit, Reply, View};
 use snapshot::{Destination, Route};
 
+use crate::judge::Step;
+
 /// Any line may answer instead.
 pub(crate) fn admit(route: &Route, request: &View<'_>) -> Result<(), Reply> {
     route.cors.admit(request)?;
@@ -11,5 +13,17 @@ pub(crate) fn admit(route: &Route, request: &View<'_>) -> Result<(), Reply> {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
         Destination::Upstream(_) => route.rewrite.admit(request),
+    }
+}
+
+/// What [`admit`] would say, and whose word it is, without charging anybody. The same lines in the same order.
+pub(crate) fn judge(route: &Route, request: &View<'_>) -> Result<(), (Step, Reply)> {
+    let by = |step: Step| move |reply: Reply| (step, reply);
+    route.cors.judge(request).map_err(by(Step::Cors))?;
+    route.access.judge(request).map_err(by(Step::Access))?;
+    match &route.destination {
+        Destination::Redirect(redirect) => redirect.judge(request).map_err(by(Step::Redirect)),
+        Destination::Respond(respond) => respond.judge(request).map_err(by(Step::Respond)),
+        Destination::Upstream(_) => route.rewrite.judge(request).map_err(by(Step::Rewrite)),
     }
 }

@@ -9,11 +9,23 @@ use rewrite::HostPolicy;
 use snapshot::Route;
 use transform::hop;
 
-use crate::context::{Context, authority_of};
+use upstream::Pick;
+
+use crate::context::{Arrival, Context, authority_of};
 
 /// Makes the head that the origin is sent out of the one that the client sent.
 pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
     let Some(arrival) = ctx.arrival.as_ref() else { return Ok(()) };
+    request_to(arrival, ctx.attempt.pick.as_ref().map(Pick::host), from, to)
+}
+
+/// The same for a backend whose own `Host` is `backend`.
+pub(crate) fn request_to(
+    arrival: &Arrival,
+    backend: Option<&HeaderValue>,
+    from: &RequestHeader,
+    to: &mut RequestHeader,
+) -> Result<()> {
     let Some(route) = arrival.route() else { return Ok(()) };
     let view = arrival.view(from);
     hop::strip_request(to, from);
@@ -23,7 +35,7 @@ pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeade
     }
     transform::settle_request(to);
     set_target(route, &view, from, to)?;
-    set_host(ctx, route, from, to)?;
+    set_host(backend, route, from, to)?;
     route.forwarding.amend(to, &view);
     route.request.amend(to, &view);
     Ok(())
@@ -48,21 +60,21 @@ fn set_target(route: &Route, view: &View<'_>, from: &RequestHeader, to: &mut Req
     to.set_raw_path(target.as_bytes())
 }
 
-fn set_host(ctx: &Context, route: &Route, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+fn set_host(backend: Option<&HeaderValue>, route: &Route, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
     match &route.host {
         HostPolicy::Keep if to.headers.contains_key(header::HOST) => Ok(()),
         HostPolicy::Keep => match HeaderValue::from_str(authority_of(from)) {
             Ok(host) if !host.is_empty() => to.insert_header(header::HOST, host),
-            _ => insert_upstream_host(ctx, to),
+            _ => insert_upstream_host(backend, to),
         },
-        HostPolicy::Upstream => insert_upstream_host(ctx, to),
+        HostPolicy::Upstream => insert_upstream_host(backend, to),
         HostPolicy::Literal(host) => to.insert_header(header::HOST, host.clone()),
     }
 }
 
-fn insert_upstream_host(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
-    match &ctx.attempt.pick {
-        Some(pick) => to.insert_header(header::HOST, pick.host().clone()),
+fn insert_upstream_host(backend: Option<&HeaderValue>, to: &mut RequestHeader) -> Result<()> {
+    match backend {
+        Some(host) => to.insert_header(header::HOST, host.clone()),
         None => Ok(()),
     }
 }

@@ -86,6 +86,11 @@ impl Backend {
         &self.label
     }
 
+    /// The Host field that names it.
+    pub fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
     /// How it is spoken to.
     pub fn protocol(&self) -> Protocol {
         self.protocol

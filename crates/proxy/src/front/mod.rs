@@ -26,7 +26,7 @@ use pingora_core::{
 };
 use pingora_http::RequestHeader;
 use pingora_proxy::{HttpProxy, http_proxy};
-use snapshot::Live;
+use snapshot::{Live, Snapshot};
 use telemetry::Protocol;
 use tokio::{
     io::AsyncWriteExt,
@@ -149,11 +149,8 @@ impl Front {
     /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,
     /// as if they had not asked (RFC 9110 section 7.8).
     fn switch(&self, bytes: &[u8], connection: &Arc<Connection>) -> Option<(RequestHeader, Context)> {
-        let mut head = answer::parse_request(bytes).filter(answer::asks_to_switch)?;
-        let mut ctx = Context::new();
-        arrive::arrive(self.live.load(), connection.clone(), &mut head, &mut ctx).ok()?;
-        let upstream = ctx.route()?.upstream()?;
-        upstream.backends().all(|backend| !backend.protocol().is_h2()).then_some(())?;
+        let mut head = answer::parse_request(bytes)?;
+        let ctx = switch(self.live.load(), connection.clone(), &mut head)?;
         Some((head, ctx))
     }
 
@@ -233,6 +230,29 @@ impl Front {
             say(&mut conn, &refuse::raw(&answer)).await;
             finish::refused(&self.live.load(), connection, &refused, &id, answer.content.len());
         }
+    }
+}
+
+/// The context of a request that asks to change the protocol and goes to an upstream that can.
+pub(crate) fn switch(
+    snapshot: Arc<Snapshot>,
+    connection: Arc<Connection>,
+    head: &mut RequestHeader,
+) -> Option<Context> {
+    answer::asks_to_switch(head).then_some(())?;
+    let mut ctx = Context::new();
+    arrive::arrive(snapshot, connection, head, &mut ctx).ok()?;
+    let can = ctx.route()?.upstream()?.backends().all(|backend| !backend.protocol().is_h2());
+    can.then_some(ctx)
+}
+
+/// A head as a connection would have brought it: written out, judged, and read again.
+pub(crate) fn read(head: &RequestHeader) -> Result<RequestHeader, Reason> {
+    let bytes = answer::request_wire(head);
+    match head::judge(&bytes, LIMITS) {
+        Judged::Passed(_) => answer::parse_request(&bytes).ok_or(Reason::BadRequest),
+        Judged::Refused(refused) => Err(refused.reason),
+        Judged::Partial => Err(Reason::BadRequest),
     }
 }
 
