@@ -36,5 +36,6 @@ mod routing;
 mod slow_clients;
 mod tls;
 mod tools;
+mod trials;
 mod upgrades;
 mod wire;

@@ -14,6 +14,7 @@ use crate::{Config, Route, config::Sections, load::at, names, spell, words::WORD
 static SECTIONS: LazyLock<Schema> = LazyLock::new(|| schema_for!(Sections));
 static LISTENER: LazyLock<Schema> = LazyLock::new(|| schema_for!(listen::Config));
 static UPSTREAM: LazyLock<Schema> = LazyLock::new(|| schema_for!(upstream::Config));
+static TEST: LazyLock<Schema> = LazyLock::new(|| schema_for!(trial::Config));
 static ROUTE: LazyLock<Schema> = LazyLock::new(|| schema_for!(Route));
 
 /// Decodes every section. What is wrong is in the report, and left out.
@@ -31,6 +32,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         routes: routes(document, report),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
+        tests: named(document, "tests", &TEST, report),
     };
     references(&config, document, report);
     listens(&config, document, report);

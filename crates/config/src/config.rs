@@ -23,6 +23,8 @@ pub struct Config {
     pub logging: telemetry::Logging,
     /// Where operators look.
     pub admin: Admin,
+    /// Requests, and what has to become of them, by name. The name of a test in its short form is its key.
+    pub tests: BTreeMap<String, trial::Config>,
 }
 
 /// The configuration of maitred, as written in `maitred.toml` and the files that it includes.
@@ -54,6 +56,8 @@ pub(crate) struct Sections {
     defaults: Option<Route>,
     logging: Option<telemetry::Logging>,
     admin: Option<Admin>,
+    /// Requests, and what has to become of them: `[tests.NAME]`, or in short `"GET /path" = "route"`.
+    tests: Option<BTreeMap<String, crate::route::WrittenTest>>,
 }
 
 /// What concerns the whole process.

@@ -187,3 +187,21 @@ impl JsonSchema for Written {
         json_schema!({ "anyOf": [table, { "type": "string" }] })
     }
 }
+
+/// A test as written: its table, or in short what is expected.
+pub(crate) struct WrittenTest;
+
+impl JsonSchema for WrittenTest {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WrittenTest".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let table = generator.subschema_for::<trial::Config>();
+        json_schema!({ "anyOf": [table, { "type": "string" }, { "type": "integer" }] })
+    }
+}

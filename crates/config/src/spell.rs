@@ -15,11 +15,14 @@ use crate::{
     names,
 };
 
-/// Spells out `listen`, routes whose key is their match, and upstreams written in place.
+/// Spells out `listen`, routes whose key is their match, tests whose key is their request, and upstreams written in place.
 pub(crate) fn out(document: &mut Document, report: &mut Report) {
     listen(document, report);
     if let Some(routes) = section(document, "routes") {
         routes.entries.iter_mut().for_each(|entry| route(entry, report));
+    }
+    if let Some(tests) = section(document, "tests") {
+        tests.entries.iter_mut().for_each(|entry| test(entry, report));
     }
     upstreams(document);
 }
@@ -68,6 +71,7 @@ fn route(written: &mut Entry, report: &mut Report) {
     for (name, text) in [("host", host), ("path", path)] {
         match table.entry(name) {
             _ if text.is_empty() => {}
+            Some(Entry { node: Node { value: Value::String(same), .. }, .. }) if same == text => {}
             Some(other) => report.push(
                 Diagnostic::new(Code::E0107, format!("the {name} of the route `{key}` is given twice"))
                     .label(other.key_span.clone(), format!("a second {name}"))
@@ -78,6 +82,32 @@ fn route(written: &mut Entry, report: &mut Report) {
                 let value = Node::new(key_span.clone(), Value::String(text.into()));
                 table.entries.push(entry(name, key_span.clone(), value));
             }
+        }
+    }
+}
+
+/// `"GET /orders" = "orders"`: the key is the request, the value what is expected or the rest of the test.
+fn test(written: &mut Entry, report: &mut Report) {
+    let Entry { key, key_span, node } = written;
+    if !key.contains('/') {
+        return;
+    }
+    if let Value::String(_) | Value::Integer(_) = &node.value {
+        let expect = entry("expect", key_span.clone(), node.clone());
+        node.value = Value::Table(Table { entries: vec![expect] });
+    }
+    let Some(table) = node.as_table_mut() else { return };
+    match table.entry("request") {
+        Some(Entry { node: Node { value: Value::String(same), .. }, .. }) if same == key => {}
+        Some(other) => report.push(
+            Diagnostic::new(Code::E0107, format!("the request of the test `{key}` is given twice"))
+                .label(other.key_span.clone(), "a second request")
+                .label(key_span.clone(), "the key is what is asked for")
+                .help("delete `request`, or give the test a name"),
+        ),
+        None => {
+            let request = Node::new(key_span.clone(), Value::String(key.clone()));
+            table.entries.push(entry("request", key_span.clone(), request));
         }
     }
 }
@@ -164,10 +194,12 @@ fn upstream(name: &str, node: &Node) -> Entry {
 
 /// Reports names that could not stand in metrics, logs and URLs as they are.
 pub(crate) fn check_names(document: &Document, report: &mut Report) {
-    for (name, what) in [("listeners", "a listener"), ("upstreams", "an upstream"), ("routes", "a route")] {
+    for (name, what) in
+        [("listeners", "a listener"), ("upstreams", "an upstream"), ("routes", "a route"), ("tests", "a test")]
+    {
         let Some(table) = document.get(&document::At::root().key(name)).and_then(Node::as_table) else { continue };
         for entry in &table.entries {
-            let shorthand = name == "routes" && entry.key.contains('/');
+            let shorthand = matches!(name, "routes" | "tests") && entry.key.contains('/');
             if !shorthand && !names::is_name(&entry.key) {
                 let place = at(name, &entry.key).name();
                 let diagnostic = Diagnostic::new(Code::E0105, format!("`{}` is not a name for {what}", entry.key))

@@ -13,6 +13,8 @@ fn noun(at: &At) -> Option<&'static str> {
         ["upstreams", _] => "an upstream",
         ["routes", _] => "a route",
         ["defaults"] => "`defaults`",
+        ["tests", _] => "a test",
+        ["tests", _, "expect"] => "`expect`",
         ["server"] => "`server`",
         ["logging"] => "`logging`",
         ["admin"] => "`admin`",
@@ -208,6 +210,7 @@ fn remark(at: &At) -> Option<String> {
         ["upstreams", _, key] => UPSTREAM.contains(&key) || matches!(key, "balance"),
         ["upstreams", .., key] => matches!(key, "backup" | "zone" | "max_connections" | "queue"),
         ["listeners", _, key] => LISTENER.contains(&key),
+        ["tests", _, key] => key == "as",
         _ => false,
     };
     let key = at.last();

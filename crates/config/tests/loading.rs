@@ -42,6 +42,28 @@ fn the_smallest_file_is_spelt_out() {
 }
 
 #[test]
+fn a_test_whose_key_is_its_request_is_spelt_out() {
+    let config = load(
+        "listen = ':80'\n[routes]\n'/a/*' = 'http://a'\n[tests]\n'GET /a/b' = '/a/*'\n'/nowhere' = 404\n'/c' = { from = '::1', expect = 404 }\n",
+    );
+    for (name, from) in [("GET /a/b", None), ("/nowhere", None), ("/c", Some("::1"))] {
+        let test = &config.tests[name];
+        assert_eq!(test.request.as_ref().unwrap().0, [name]);
+        assert_eq!(test.from.as_deref(), from);
+        assert!(test.expect.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_key_says_may_be_said_again_but_not_otherwise() {
+    let same = "listen = ':80'\n[routes.'a.test/x']\nhost = 'a.test'\npath = '/x'\nupstream = 'http://a'\n[tests.'GET /x']\nrequest = 'GET /x'\nexpect = 404\n";
+    load(same);
+    let other = same.replace("path = '/x'", "path = '/y'").replace("request = 'GET /x'", "request = 'GET /y'");
+    let loaded = config::load_text_with("maitred.toml", &other, Path::new("/nowhere"), &|_| None);
+    assert_eq!(loaded.report.errors(), 2, "{}", loaded.render(false));
+}
+
+#[test]
 fn upstreams_in_place_never_share_a_name() {
     let config = load(
         "listen = ':80'\n[upstreams.a-80]\nbackends = 'http://c'\n[routes]\n'/a' = 'http://a:80'\n'/b' = 'http://a-80'\n'/c' = 'a-80'\n'/d' = { upstream = { backends = 'http://e' } }",

@@ -5,7 +5,8 @@ use std::fmt;
 macro_rules! codes {
     ($($code:ident $title:literal $explanation:literal;)+) => {
         /// A code such as `E0102`. E00xx syntax · E01xx shape · E02xx references · E03xx routes · E04xx TLS · E05xx
-        /// authentication and limits · E06xx files and environment · E07xx discovery; warnings are numbered alike.
+        /// authentication and limits · E06xx files and environment · E07xx discovery · E08xx tests; warnings
+        /// are numbered alike.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code { $(#[doc = $title] $code,)+ }
 
@@ -76,6 +77,8 @@ codes! {
         "An environment variable that the configuration names is not set and has no default. Write ${NAME:-default} to give one.";
     E0603 "invalid interpolation"
         "${...} is not closed or not one of ${NAME}, ${NAME:-default} and ${file:/path}. Write $$ for a literal dollar sign.";
+    E0801 "test of the configuration fails"
+        "A test of [tests] expects of a request what does not become of it. The labels say what happens instead, and which route decides it. Either the test or the configuration is wrong: mend one of them. A failing test refuses a start and a reload like every other error.";
     W0204 "open admin-like route"
         "The route's name or path suggests administration, and nothing restricts who may call it.";
     W0301 "path is exact"

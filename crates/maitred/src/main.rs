@@ -1,5 +1,6 @@
 //! maitred — every request to the right table: the binary. Commands, signals, bootstrap.
 
+mod asked;
 mod banner;
 mod cli;
 mod commands;
@@ -12,6 +13,8 @@ mod out;
 mod prepare;
 mod server;
 mod style;
+mod trials;
+mod verdict;
 
 use std::process::ExitCode;
 

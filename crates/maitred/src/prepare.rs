@@ -7,6 +7,8 @@ use document::{At, Report};
 use snapshot::{Compiled, State};
 use telemetry::{Build, Metrics};
 
+use crate::trials::{self, Stage};
+
 /// What this build is made of.
 pub const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
@@ -28,6 +30,8 @@ pub struct Prepared {
     pub ready: Option<Ready>,
     /// What outlives it.
     pub state: State,
+    /// What came of the tests written in it; `None` where there are none, or where they could not be run.
+    pub trials: Option<trials::Told>,
 }
 
 /// What to run.
@@ -38,8 +42,16 @@ pub struct Ready {
     pub admin: admin::Settings,
 }
 
-/// Compiles what was loaded. Changes nothing, opens nothing, asks nobody.
-pub fn prepare(mut loaded: Loaded) -> Prepared {
+/// Compiles what was loaded and runs the tests that are written in it: only what passes them is ready. Changes nothing,
+/// opens nothing, asks nobody.
+pub fn prepare(loaded: Loaded) -> Prepared {
+    let mut prepared = compile(loaded);
+    prepared.try_out();
+    prepared
+}
+
+/// Compiles what was loaded, and leaves its tests alone: whoever looks for the reason of a failure needs what failed.
+pub fn compile(mut loaded: Loaded) -> Prepared {
     let mut report = std::mem::take(&mut loaded.report);
     let state = State::new(Arc::new(Metrics::new(&BUILD)));
     let ready = loaded.config.as_ref().and_then(|config| {
@@ -48,10 +60,22 @@ pub fn prepare(mut loaded: Loaded) -> Prepared {
         Some(Ready { admin: admin?, compiled: compiled? })
     });
     let ready = ready.filter(|_| !report.has_errors());
-    Prepared { loaded, report, ready, state }
+    Prepared { loaded, report, ready, state, trials: None }
 }
 
 impl Prepared {
+    fn try_out(&mut self) {
+        let Some(config) = self.loaded.config.as_ref().filter(|config| !config.tests.is_empty()) else { return };
+        let trials = trials::compile(config, &mut self.report);
+        let Some(Ready { compiled, admin }) = self.ready.take() else { return };
+        let snapshot = Arc::new(compiled.snapshot);
+        let stage = Stage { config, snapshot: &snapshot, listeners: &compiled.listeners };
+        self.trials = Some(stage.run(&trials, &mut self.report));
+        // The tests are done, and nobody else has had it.
+        let snapshot = Arc::into_inner(snapshot).filter(|_| !self.report.has_errors());
+        self.ready = snapshot.map(|snapshot| Ready { compiled: Compiled { snapshot, ..compiled }, admin });
+    }
+
     /// The report as people read it; empty where nothing is to be said.
     pub fn render(&self, color: bool) -> String {
         self.loaded.document.render(&self.report, color)

@@ -12,7 +12,7 @@ use crate::{
 const VOCABULARY: &[&str] = &["document", "filter"];
 /// One concern each: they know the vocabulary and never each other.
 const CONCERNS: &[&str] =
-    &["route", "cors", "access", "rewrite", "transform", "balance", "tls", "telemetry", "proxy-protocol"];
+    &["route", "cors", "access", "rewrite", "transform", "balance", "tls", "telemetry", "proxy-protocol", "trial"];
 /// What stands above the concerns, from below to above: each with what it may know besides the vocabulary.
 const ABOVE: &[(&str, &[&str])] = &[
     ("listen", &["tls", "telemetry", "proxy-protocol"]),

@@ -17,8 +17,9 @@ const INTRODUCTION: &str = "\
 - Where a list is taken, one value stands for a list of one.
 - `${VAR}`, `${VAR:-default}` and `${file:/path}` in text are filled in when the file is read; `$$` is a dollar sign.
 - In templates, placeholders such as `{id}` and `{client_ip}` are filled in for each request; `{{` and `}}` are braces.
-- Names of listeners, upstreams and routes are made of `a-z`, `0-9` and `-`. A route's key that contains a `/` is what the
-  route matches: `\"/users/*\" = \"http://localhost:3001\"`, `\"api.example.com/users/*\" = \"users\"`, or a table.
+- Names of listeners, upstreams, routes and tests are made of `a-z`, `0-9` and `-`. A route's key that contains a `/` is what
+  the route matches: `\"/users/*\" = \"http://localhost:3001\"`, `\"api.example.com/users/*\" = \"users\"`, or a table. A test's
+  key that contains a `/` is its request: `\"GET /users/7\" = \"users\"`.
 - `maitred check` reports every mistake at once; `maitred fmt` formats the file.
 ";
 

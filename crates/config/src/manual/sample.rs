@@ -39,6 +39,7 @@ fn section_header(name: &str) -> Option<&str> {
         "listeners" => "listeners.public",
         "upstreams" => "upstreams.users",
         "routes" => "routes.users",
+        "tests" => "tests.orders",
         other => other,
     })
 }

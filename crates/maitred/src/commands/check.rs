@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use document::{At, Code, Diagnostic, Level};
+use serde_json::json;
 
 use crate::{
     cli,
@@ -29,12 +30,23 @@ pub fn run(global: &Global, check: &cli::Check) -> Outcome {
     let style = Style::of(global.color, &std::io::stdout());
     if global.json {
         let lines = prepared.loaded.document.render_json(&prepared.report);
-        out::text(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+        let trials = prepared.trials.as_ref().map(|told| {
+            json!({ "tests": { "passed": told.passed, "failed": told.failed }, "coverage": told.coverage.json() })
+        });
+        let lines = lines.into_iter().chain(trials.map(|trials| trials.to_string()));
+        out::text(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
     } else {
         if !global.quiet {
             out::line(format!("{}   {}", prepared.files(), prepared.summary()))?;
         }
         out::text(&prepared.render(style.is_on()))?;
+        if let Some(told) = prepared.trials.as_ref().filter(|_| !global.quiet) {
+            let failed = match told.failed {
+                0 => String::new(),
+                some => format!(", {}", style.error(&format!("{some} failed"))),
+            };
+            out::line(format!("tests: {} passed{failed}   {}", told.passed, told.coverage.text()))?;
+        }
     }
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     if errors > 0 {
