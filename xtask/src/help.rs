@@ -17,6 +17,8 @@ Usage: cargo xtask <COMMAND>
                        --save                 write the table into bench/results.md, with the machine and the commit
                        --binary FILE          measure this release instead of building one
                        --list                 name the scenarios
+  package            Make the Debian package of the release
+  deploy [PART…]     Check deploy/: metrics, image, chart, package, unit, boot
   generate           Write what is derived from the code: reference, schema, sample file
                        --check                write nothing; fail where a file is stale
   tidy               Check the rules of the house: sizes, layers, names, links

@@ -1,8 +1,9 @@
-//! What a maintainer runs: test, demo, bench, generate, tidy.
+//! What a maintainer runs: test, demo, bench, package, deploy, generate, tidy.
 
 mod bench;
 mod cargo;
 mod demo;
+mod deploy;
 mod generate;
 mod help;
 mod packages;
@@ -33,6 +34,8 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "test" => test::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "package" => deploy::package(rest),
+        "deploy" => deploy::run(rest),
         "generate" => generate::run(rest),
         "tidy" => tidy::run(rest),
         "help" | "--help" | "-h" => help::run(rest),

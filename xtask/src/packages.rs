@@ -48,6 +48,24 @@ pub(crate) const BENCH: &[Tool] = &[
     Tool { program: "nginx", package: "nginx-light", why: "the origin, and a peer" },
 ];
 
+/// What the checks of deploy/ call.
+pub(crate) const DEPLOY: &[Tool] = &[
+    Tool { program: "systemd-analyze", package: "systemd", why: "looks at the unit" },
+    Tool { program: "deb-systemd-helper", package: "init-system-helpers", why: "the package's scripts call it" },
+    Tool { program: "dpkg-shlibdeps", package: "dpkg-dev", why: "finds the libraries that the package depends on" },
+    Tool { program: "strip", package: "binutils", why: "makes the package small" },
+    Tool { program: "lintian", package: "lintian", why: "knows what a Debian package must be" },
+    Tool { program: "shellcheck", package: "shellcheck", why: "reads the package's scripts" },
+    Tool { program: "logrotate", package: "logrotate", why: "reads its configuration" },
+    Tool { program: "promtool", package: "prometheus", why: "checks and tests the alerts" },
+    Tool { program: "pip3", package: "python3-pip", why: "has the tools that Debian has not" },
+    Tool { program: "openssl", package: "openssl", why: "makes a certificate" },
+    Tool { program: "curl", package: "curl ca-certificates", why: "asks the installed server" },
+    Tool { program: "wrk", package: "wrk", why: "load while the package is upgraded" },
+    Tool { program: "ip", package: "iproute2", why: "brings loopback up in a namespace" },
+    Tool { program: "nsenter", package: "util-linux", why: "namespaces for a systemd of our own" },
+];
+
 /// Installs as root. Debian starts a service when it is installed; a tool that a test starts by itself must not take
 /// port 80 meanwhile, so the policy file of invoke-rc.d says no for that time.
 const INSTALL: &str = r#"

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -71,13 +71,35 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 /// Runs `command` and gives back what it printed to its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
-    let line = describe(command);
-    let output = command.stdin(Stdio::null()).output().map_err(because(format!("cannot run `{line}`")))?;
-    if output.status.success() {
-        return Ok(output.stdout);
+    let said = captured(command)?;
+    if said.status.success() {
+        return Ok(said.stdout);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(Failure::new(format!("`{line}` failed ({})\n{}", output.status, said.trim_end())))
+    Err(Failure::new(format!("`{}` failed ({})\n{}", describe(command), said.status, said.text())))
+}
+
+/// How a program ended, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Said {
+    /// Everything that it printed.
+    pub(crate) fn text(&self) -> String {
+        let (stderr, stdout) = (String::from_utf8_lossy(&self.stderr), String::from_utf8_lossy(&self.stdout));
+        format!("{stderr}{stdout}").trim_end().to_owned()
+    }
+}
+
+/// Runs `command` and gives back how it ended, whichever way.
+pub(crate) fn captured(command: &mut Command) -> Result<Said, Failure> {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(because(format!("cannot run `{}`", describe(command))))?;
+    Ok(Said { status: output.status, stdout: output.stdout, stderr: output.stderr })
 }
 
 /// Whether we run as root.
