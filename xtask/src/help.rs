@@ -18,7 +18,7 @@ Usage: cargo xtask <COMMAND>
                        --binary FILE          measure this release instead of building one
                        --list                 name the scenarios
   package            Make the Debian package of the release
-  deploy [PART…]     Check deploy/: metrics, image, chart, package, unit, boot
+  deploy [PART…]     Check deploy/: metrics, image, chart, package, unit, container, boot
   generate           Write what is derived from the code: reference, schema, sample file
                        --check                write nothing; fail where a file is stale
   tidy               Check the rules of the house: sizes, layers, names, links

@@ -63,7 +63,8 @@ pub(crate) const DEPLOY: &[Tool] = &[
     Tool { program: "curl", package: "curl ca-certificates", why: "asks the installed server" },
     Tool { program: "wrk", package: "wrk", why: "load while the package is upgraded" },
     Tool { program: "ip", package: "iproute2", why: "brings loopback up in a namespace" },
-    Tool { program: "nsenter", package: "util-linux", why: "namespaces for a systemd of our own" },
+    Tool { program: "unshare", package: "util-linux", why: "namespaces for a systemd of our own" },
+    Tool { program: "pgrep", package: "procps", why: "finds process 1 of a container" },
 ];
 
 /// Installs as root. Debian starts a service when it is installed; a tool that a test starts by itself must not take

@@ -26,6 +26,7 @@ const PARTS: &[Part] = &[
     Part { name: "chart", check: chart::check },
     Part { name: "package", check: package::check },
     Part { name: "unit", check: unit::check },
+    Part { name: "container", check: boot::container },
     Part { name: "boot", check: boot::check },
 ];
 

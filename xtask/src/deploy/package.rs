@@ -154,7 +154,7 @@ fn scripts() -> Result<(), Failure> {
     let scripts = ["postinst", "prerm", "postrm"].map(|name| folder.join(name));
     // `local` is no POSIX, and in every shell that Debian allows as /bin/sh.
     shell::output(Command::new("shellcheck").args(["--shell=sh", "--exclude=SC3043"]).args(scripts))?;
-    let own = ["boot.sh", "scenario.sh"].map(|name| shell::root().join("xtask/deploy").join(name));
+    let own = ["boot.sh", "scenario.sh", "container.sh"].map(|name| shell::root().join("xtask/deploy").join(name));
     shell::output(Command::new("shellcheck").args(["--shell=sh", "--exclude=SC3043"]).args(own)).map(drop)
 }
 
