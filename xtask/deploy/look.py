@@ -150,14 +150,39 @@ def dashboard(file, out):
 
 
 def metrics(*files):
-    """Every metric that the files ask for is in the reference, which is derived from the code."""
-    known = set(re.findall(r"`((?:maitred|process)_\w+)`", (ROOT / "docs/reference/metrics.md").read_text()))
+    """Every metric that the files ask for is in the reference, which is derived from the code, and has the labels that
+    they ask it for."""
+    known = {}
+    for line in (ROOT / "docs/reference/metrics.md").read_text().splitlines():
+        if found := re.match(r"\| `((?:maitred|process)_\w+)` \|(?:[^|]*\|([^|]*)\|)?", line):
+            known[found[1]] = set(re.findall(r"`(\w+)`", found[2] or ""))
     wrong = []
     for file in files:
-        for name in sorted(set(re.findall(r"\b(?:maitred|process)_[a-z0-9_]+\b", pathlib.Path(file).read_text()))):
-            if re.sub(r"_(bucket|sum|count)$", "", name) not in known and name not in known:
+        text = pathlib.Path(file).read_text().replace('\\"', '"')
+        for name in sorted(set(re.findall(r"\b(?:maitred|process)_[a-z0-9_]+\b", text))):
+            if plain(name, known) not in known:
                 wrong.append(f"{file}: `{name}` is no metric of docs/reference/metrics.md")
+        for expression in expressions(file):
+            names = [plain(name, known) for name in re.findall(r"\b(?:maitred|process)_[a-z0-9_]+\b", expression)]
+            labels = set().union({"job", "instance", "le"}, *(known.get(name, ()) for name in names))
+            asked = re.findall(r"[{,]\s*(\w+)\s*[=!]", expression)
+            asked += [label.strip() for group in re.findall(r"by \(([^)]*)\)", expression) for label in group.split(",")]
+            for label in sorted(set(asked) - labels):
+                wrong.append(f"{file}: no metric of `{expression.strip()}` has the label `{label}`")
     return wrong
+
+
+def plain(name, known):
+    """The name of a histogram without the ending of its series."""
+    stem = re.sub(r"_(bucket|sum|count)$", "", name)
+    return stem if stem in known else name
+
+
+def expressions(file):
+    document = yaml.safe_load(pathlib.Path(file).read_text())
+    if "panels" in document:
+        return [target["expr"] for panel in document["panels"] for target in panel.get("targets", [])]
+    return [rule["expr"] for group in document["groups"] for rule in group["rules"]]
 
 
 COMMANDS = {f.__name__: f for f in (compose, manifests, verbatim, dashboard, metrics)}

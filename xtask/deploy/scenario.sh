@@ -56,7 +56,9 @@ step "what the unit closes does not stand in the way"
 if journalctl --unit=maitred.service | grep -iE 'EPERM|operation not permitted'; then
     fail "something was not permitted"
 fi
-curl --silent --fail http://127.0.0.1:9911/metrics | grep -q '^process_start_time_seconds' || fail "no metrics of the process"
+curl --silent --fail --output /tmp/metrics http://127.0.0.1:9911/metrics || fail "no metrics"
+grep -q '^process_start_time_seconds' /tmp/metrics || fail "no metrics of the process"
+promtool check metrics </tmp/metrics || fail "Prometheus does not like the metrics"
 maitred status --quiet || fail "\`maitred status\` does not reach the service"
 
 step "a reload takes a new configuration, in the same process"
