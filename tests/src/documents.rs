@@ -29,7 +29,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 async fn complaint(folder: &Path, file: &Path) -> Option<String> {
     let mut command = tokio::process::Command::new(binary());
     command.args(["check", "--offline", "-c"]).arg(file).current_dir(folder).env_remove("MAITRED_CONFIG");
-    command.envs([("TLS_CERT", "site.pem"), ("TLS_KEY", "site.key")]);
+    command.envs([("TLS_CERT", "site.pem"), ("TLS_KEY", "site.key"), ("CLIENT_CA", "ca.pem")]);
     let output = within("check to end", command.output()).await.unwrap();
     (!output.status.success())
         .then(|| format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
@@ -50,7 +50,7 @@ fn localised(text: &str, folder: &Path) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
         let mut line = line.to_owned();
-        for (key, file) in [("cert", "site.pem"), ("key", "site.key"), ("ca", "ca.pem")] {
+        for (key, file) in [("cert", "site.pem"), ("key", "site.key"), ("ca", "ca.pem"), ("client_ca", "ca.pem")] {
             line = replaced(&line, key, &folder.join(file).display().to_string());
         }
         lines.push(line);

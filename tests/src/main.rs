@@ -13,6 +13,7 @@ mod access_log;
 mod attacks;
 mod broken;
 mod certificates;
+mod client_certificates;
 mod commands;
 mod cors;
 mod documents;

@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, net::SocketAddr, sync::Arc};
 
+use http::HeaderValue;
+
 use crate::Trace;
 
 /// The client of one request. Made by `arrive`, read by every concern.
@@ -89,6 +91,36 @@ pub struct TlsFacts {
     pub cipher: &'static str,
     /// The name that the client asked for (SNI), in lower case.
     pub server_name: Option<Box<str>>,
+    /// The certificate that the client has shown and proved to be its own; `None` when it was not asked or showed none.
+    pub client: Option<Box<ClientCertificate>>,
+}
+
+/// A client's certificate, verified in the handshake against the listener's authorities.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its subject as RFC 4514 writes it, the most specific part first: `CN=orders,O=Partner`.
+    pub subject: Box<str>,
+    /// Its other names (subjectAltName, RFC 5280 section 4.2.1.6), in the order of the certificate.
+    pub names: Box<[AlternativeName]>,
+    /// Its serial number, in lower-case hexadecimal.
+    pub serial: Box<str>,
+    /// The SHA-256 of the whole certificate, in lower-case hexadecimal.
+    pub fingerprint: Box<str>,
+    /// The whole certificate, as the field `Client-Cert` carries it (RFC 9440 section 2.2).
+    pub field: HeaderValue,
+}
+
+/// A name that a certificate gives its owner besides the subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A host name, in lower case; may be a wildcard.
+    Dns(Box<str>),
+    /// An e-mail address.
+    Email(Box<str>),
+    /// A URI, such as a SPIFFE id.
+    Uri(Box<str>),
+    /// An IP address.
+    Address(IpAddr),
 }
 
 /// A request's id: text of up to 64 visible ASCII bytes, held without an allocation.

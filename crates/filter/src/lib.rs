@@ -19,7 +19,7 @@ mod view;
 
 pub use admit::{Admit, Amend, Inspect};
 pub use captures::Captures;
-pub use client::{Client, RequestId, Scheme, TlsFacts};
+pub use client::{AlternativeName, Client, ClientCertificate, RequestId, Scheme, TlsFacts};
 pub use reason::Reason;
 pub use reply::{Body, Reply};
 pub use template::Template;

@@ -63,6 +63,8 @@ reasons! {
     BodyTimeout "body_timeout" 408 "Request timeout";
     /// The HTTP version is not one that this listener speaks.
     BadVersion "bad_version" 505 "HTTP version not supported";
+    /// The listener asks for client certificates, and the request is for another host than the one that the connection was made for (RFC 9110 section 15.5.20).
+    Misdirected "misdirected" 421 "Misdirected request";
     /// CONNECT and TRACE are not proxied by this listener.
     MethodRefused "method_refused" 405 "Method not allowed";
     /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use document::{At, Code, Diagnostic, OneOrMany, Report};
-use tls::{Alpn, TicketKeys, Written};
+use tls::{Alpn, ClientAuth, Clients, TicketKeys, Written};
 
 use crate::{
     Address, Config, Listener, Networks, NotAnAddress, Protocol, Redirect, Timeouts, TimeoutsConfig, listener::Trusted,
@@ -23,10 +23,12 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
     let max_connections = max_connections(config.max_connections, at, report);
     let timeouts = timeouts(config.timeouts.as_ref(), &at.key("timeouts"), report);
     let redirect = redirect(config.redirect, secure, at, report);
+    let clients = clients(config, at, report);
     let tls = match &config.tls {
         Some(certificates) => {
-            let written = Written { certificates: certificates.to_vec(), alpn: alpn(protocols.as_deref()) };
-            Some(tls::compile(written, at, keys, report)?)
+            let (certificates, alpn) = (certificates.to_vec(), alpn(protocols.as_deref()));
+            let clients = clients.clone().flatten();
+            Some(tls::compile(Written { certificates, clients, alpn }, at, keys, report)?)
         }
         None => None,
     };
@@ -41,6 +43,7 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
         max_connections: max_connections?,
         redirect: redirect?,
         trusted: trusted?,
+        client_auth: clients?.map(|clients| clients.auth),
         tls,
     })
 }
@@ -191,6 +194,34 @@ fn redirect(written: Option<Redirect>, secure: bool, at: &At, report: &mut Repor
         return None;
     }
     Some(written)
+}
+
+/// Whether clients are asked for certificates: every key that says something about it needs the one before.
+fn clients(config: &Config, at: &At, report: &mut Report) -> Option<Option<Clients>> {
+    let written = [
+        ("client_ca", config.client_ca.is_some(), "tls", config.tls.is_some()),
+        ("client_auth", config.client_auth.is_some(), "client_ca", config.client_ca.is_some()),
+        ("client_crl", config.client_crl.is_some(), "client_ca", config.client_ca.is_some()),
+    ];
+    let lacking: Vec<_> = written.into_iter().filter(|(_, written, _, needed)| *written && !needed).collect();
+    for (key, _, needs, _) in &lacking {
+        let label = match *needs {
+            "tls" => "this listener speaks plaintext, in which nobody can show a certificate",
+            _ => "nothing says which certificates are good",
+        };
+        let problem =
+            Diagnostic::new(Code::E0106, format!("`{key}` needs `{needs}`")).label(at.key(*key).name(), label);
+        report.push(problem.help(match *needs {
+            "tls" => "add `tls = { cert = \"site.pem\", key = \"site.key\" }`",
+            _ => "add `client_ca = \"/etc/maitred/clients.pem\"`",
+        }));
+    }
+    let clients = config.client_ca.clone().map(|ca| Clients {
+        ca,
+        auth: config.client_auth.unwrap_or(ClientAuth::Required),
+        crl: config.client_crl.clone(),
+    });
+    lacking.is_empty().then_some(clients)
 }
 
 fn alpn(protocols: Option<&[Protocol]>) -> Alpn {

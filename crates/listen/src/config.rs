@@ -3,7 +3,7 @@
 use document::{Duration, OneOrMany};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tls::CertificateConfig;
+use tls::{CertificateConfig, ClientAuth};
 
 /// A listener: one or more addresses on which clients connect, and how they are met there.
 ///
@@ -32,6 +32,35 @@ pub struct Config {
     ///
     /// Example: `{ cert = "/etc/maitred/tls/api.pem", key = "/etc/maitred/tls/api.key" }`
     pub tls: Option<OneOrMany<CertificateConfig>>,
+
+    /// The authorities whose certificates clients may show, in a PEM file; only on a listener with `tls`. A certificate
+    /// that none of them issued, that has ended, or that is not for clients ends the handshake.
+    ///
+    /// What is known of the certificate is there for policies, and the origin is sent the certificate in the field
+    /// `Client-Cert` (RFC 9440). A field of that name that a client sends itself is removed, on every listener. Requests
+    /// for another host than the one that the handshake named (SNI) are answered with 421, and sessions are not resumed.
+    /// Changes of the file are served without a reload, as those of certificates are.
+    ///
+    /// Default: clients are not asked for a certificate.
+    ///
+    /// Example: `"/etc/maitred/clients.pem"`
+    pub client_ca: Option<String>,
+
+    /// Whether a client must show a certificate: `"required"`, or `"optional"`, where one that it does show must be good
+    /// all the same. Needs `client_ca`.
+    ///
+    /// Default: `"required"`.
+    ///
+    /// Example: `"optional"`
+    pub client_auth: Option<ClientAuth>,
+
+    /// The certificates that were taken back: a PEM file with a revocation list (CRL) for each authority that issues
+    /// clients' certificates, those in between included. A certificate of an authority without a list is refused, and so
+    /// is every certificate once the list has ended, so it must be renewed in time. Changes of the file are served
+    /// without a reload. Needs `client_ca`.
+    ///
+    /// Example: `"/etc/maitred/clients.crl"`
+    pub client_crl: Option<String>,
 
     /// The proxies in front of this listener, as networks (`"10.0.0.0/8"`) or addresses (`"192.0.2.7"`). What they say
     /// in `X-Forwarded-For`, `X-Forwarded-Proto` and their kin about the client is believed, and `X-Request-Id` is

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use filter::{Scheme, TlsFacts};
-use tls::Store;
+use tls::{ClientAuth, Store};
 
 use crate::{Address, Networks, Redirect};
 
@@ -27,6 +27,8 @@ pub struct Listener {
     pub max_connections: usize,
     /// Where all its clients are sent, if they are.
     pub redirect: Option<Redirect>,
+    /// Whether its clients are asked for a certificate, and whether they must show one.
+    pub client_auth: Option<ClientAuth>,
     /// Whose forwarding headers are believed.
     pub(crate) trusted: Trusted,
     /// The certificates and the settings made from them; `None` in plaintext.
@@ -78,9 +80,14 @@ impl Listener {
     }
 }
 
-/// What a handshake agreed on, in the words of the access log.
-pub(crate) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
-    TlsFacts {
+/// What a handshake agreed on, in the words of the access log; `None` when the client's certificate, which rustls has
+/// verified, cannot be read.
+pub(crate) fn facts(session: &rustls::ServerConnection) -> Option<TlsFacts> {
+    let client = match session.peer_certificates().and_then(<[_]>::first) {
+        Some(shown) => Some(Box::new(tls::client_certificate(shown)?)),
+        None => None,
+    };
+    Some(TlsFacts {
         version: match session.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -88,7 +95,8 @@ pub(crate) fn facts(session: &rustls::ServerConnection) -> TlsFacts {
         },
         cipher: session.negotiated_cipher_suite().map_or("", |suite| iana(suite.suite())),
         server_name: session.server_name().map(|name| name.to_ascii_lowercase().into()),
-    }
+        client,
+    })
 }
 
 /// rustls has names of its own for the suites of TLS 1.3; these are the registered ones (RFC 8446 appendix B.4).

@@ -32,7 +32,8 @@ impl Secure {
     pub(crate) async fn accept(config: Arc<ServerConfig>, wire: Wire) -> io::Result<(Self, TlsFacts)> {
         let tls = TlsAcceptor::from(config).accept(wire).await?;
         let session = tls.get_ref().1;
-        let facts = listener::facts(session);
+        let unread = || io::Error::new(io::ErrorKind::InvalidData, "the client's certificate cannot be read");
+        let facts = listener::facts(session).ok_or_else(unread)?;
         let protocol = match session.alpn_protocol() {
             Some(b"h2") => Some(ALPN::H2),
             Some(b"http/1.1") => Some(ALPN::H1),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use document::Report;
 use pingora_core::server::ShutdownWatch;
 use telemetry::Metrics;
-use tls::{Certificates, Event, Stage, Watch, Watched};
+use tls::{Certificates, Event, Stage, Subject, Watch, Watched};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::Listener;
@@ -91,14 +91,28 @@ fn tell(event: &Event, metrics: &Metrics) {
             let why = sentence(report);
             log::error!("listener `{listener}` keeps its certificates, because its files cannot be used: {why}");
         }
-        Event::Ends { file, stage: Stage::Over, left, .. } => {
-            let days = days(-left);
-            log::error!("the certificate in `{file}` ended {days} ago and is still served: clients refuse it");
+        Event::Ends { subject, file, left, stage } => tell_end(*subject, file, *left, *stage),
+    }
+}
+
+fn tell_end(subject: Subject, file: &str, left: i64, stage: Stage) {
+    let what = match subject {
+        Subject::Certificate => "certificate",
+        Subject::ClientAuthority => "authority for client certificates",
+        Subject::RevocationList => "revocation list",
+    };
+    let days = days(left.abs());
+    match stage {
+        Stage::Over => {
+            let then = match subject {
+                Subject::Certificate => "is still served: clients refuse it",
+                Subject::ClientAuthority => "is still trusted, until maitred is next started or reloaded",
+                Subject::RevocationList => "is no more good: every client certificate is refused",
+            };
+            log::error!("the {what} in `{file}` ended {days} ago and {then}");
         }
-        Event::Ends { file, stage: Stage::Days, left, .. } => {
-            log::error!("the certificate in `{file}` ends in {}: renew it now", days(*left));
-        }
-        Event::Ends { file, left, .. } => log::warn!("the certificate in `{file}` ends in {}", days(*left)),
+        Stage::Days => log::error!("the {what} in `{file}` ends in {days}: renew it now"),
+        Stage::Fortnight | Stage::Month => log::warn!("the {what} in `{file}` ends in {days}"),
     }
 }
 

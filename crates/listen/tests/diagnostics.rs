@@ -207,3 +207,73 @@ help: did you mean
   |                 +
 "##);
 }
+
+#[test]
+fn client_certificates() {
+    assert_snapshot!(report(
+        r#"
+[listeners.plain]
+address = ":80"
+client_ca = "/nowhere/clients.pem"
+
+[listeners.half]
+address = ":81"
+client_auth = "optional"
+client_crl = "/nowhere/clients.crl"
+
+[listeners.https]
+address = ":443"
+tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+client_ca = "/nowhere/clients.pem"
+client_crl = "/nowhere/clients.crl"
+"#
+    ), @r##"
+error[E0106]: `client_ca` needs `tls`
+ --> maitred.toml:4:1
+  |
+4 | client_ca = "/nowhere/clients.pem"
+  | ^^^^^^^^^ this listener speaks plaintext, in which nobody can show a certificate
+  |
+  = help: add `tls = { cert = "site.pem", key = "site.key" }`
+
+error[E0106]: `client_auth` needs `client_ca`
+ --> maitred.toml:8:1
+  |
+8 | client_auth = "optional"
+  | ^^^^^^^^^^^ nothing says which certificates are good
+  |
+  = help: add `client_ca = "/etc/maitred/clients.pem"`
+
+error[E0106]: `client_crl` needs `client_ca`
+ --> maitred.toml:9:1
+  |
+9 | client_crl = "/nowhere/clients.crl"
+  | ^^^^^^^^^^ nothing says which certificates are good
+  |
+  = help: add `client_ca = "/etc/maitred/clients.pem"`
+
+error[E0601]: `/nowhere/site.pem` cannot be read
+  --> maitred.toml:13:16
+   |
+13 | tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+   |                ^^^^^^^^^^^^^^^^^^^ no such file
+
+error[E0601]: `/nowhere/site.key` cannot be read
+  --> maitred.toml:13:43
+   |
+13 | tls = { cert = "/nowhere/site.pem", key = "/nowhere/site.key" }
+   |                                           ^^^^^^^^^^^^^^^^^^^ no such file
+
+error[E0601]: `/nowhere/clients.pem` cannot be read
+  --> maitred.toml:14:13
+   |
+14 | client_ca = "/nowhere/clients.pem"
+   |             ^^^^^^^^^^^^^^^^^^^^^^ no such file
+
+error[E0601]: `/nowhere/clients.crl` cannot be read
+  --> maitred.toml:15:14
+   |
+15 | client_crl = "/nowhere/clients.crl"
+   |              ^^^^^^^^^^^^^^^^^^^^^^ no such file
+"##);
+}

@@ -1,6 +1,7 @@
 //! Step 1: pin the snapshot, normalise the target, name the client, choose the route.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -40,6 +41,9 @@ pub(crate) fn arrive(
     if let std::borrow::Cow::Owned(path) = route::normalise(head.uri.path())? {
         arrival.path = Some(path.into());
     }
+    if is_misdirected(&arrival.connection, arrival.view(head).host) {
+        return Err(Reason::Misdirected.into());
+    }
     if arrival.connection.listener.redirect.is_some() && arrival.client.scheme == Scheme::Http {
         return Err(local::to_https(arrival.snapshot.https_port, head));
     }
@@ -70,6 +74,23 @@ fn check(head: &RequestHeader) -> Result<(), Reason> {
         }
     }
     Ok(())
+}
+
+/// Where clients are asked for certificates, a connection is good for the host that its handshake named, and for no other
+/// one: whoever was let in by one name is not let in by all (ADR 11). A client that names none has connected by address.
+fn is_misdirected(connection: &Connection, host: &str) -> bool {
+    if connection.listener.client_auth.is_none() || host.is_empty() {
+        return false;
+    }
+    match connection.tls.as_ref().and_then(|tls| tls.server_name.as_deref()) {
+        Some(name) => name.strip_suffix('.').unwrap_or(name) != host,
+        None => !is_address(host),
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().is_ok()
 }
 
 /// A preflight goes where the request that it asks for would go, if CORS is spoken there.
@@ -150,5 +171,11 @@ mod tests {
         assert_eq!(canonical_host("api.example.com"), None);
         assert_eq!(canonical_host("API.example.com").as_deref(), Some("api.example.com"));
         assert_eq!(canonical_host("api.example.com.").as_deref(), Some("api.example.com"));
+    }
+
+    #[test]
+    fn an_address_is_told_from_a_name() {
+        assert!(["127.0.0.1", "[::1]"].into_iter().all(is_address));
+        assert!(!["localhost", "1.2.3", "[a]", ""].into_iter().any(is_address));
     }
 }

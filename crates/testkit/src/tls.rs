@@ -1,8 +1,19 @@
 //! A certificate authority for one test, the certificates it issues, and TLS from both sides.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion,
     client::{
@@ -34,10 +45,26 @@ pub struct Authority {
 pub struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    serial: SerialNumber,
     /// The PEM file of the certificate.
     pub cert_file: PathBuf,
     /// The PEM file of the key.
     pub key_file: PathBuf,
+}
+
+/// No two certificates of a test have the same serial number.
+static SERIAL: AtomicU64 = AtomicU64::new(1000);
+
+impl Clone for Certificate {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain.clone(),
+            key: self.key.clone_key(),
+            serial: self.serial.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
 }
 
 /// Whom a TLS server asks for a certificate.
@@ -84,7 +111,7 @@ impl Authority {
     /// Issues a certificate for these names that began a year ago and ends in so many days and an hour.
     pub fn issue_for(&self, names: &[&str], days: u64) -> Certificate {
         let mut params = Self::params(names);
-        let now = std::time::SystemTime::now();
+        let now = SystemTime::now();
         params.not_before = (now - Duration::from_secs(365 * 86_400)).into();
         params.not_after = (now + Duration::from_secs(days * 86_400 + 3_600)).into();
         self.sign(names, params)
@@ -97,7 +124,29 @@ impl Authority {
         params
     }
 
-    fn sign(&self, names: &[&str], params: CertificateParams) -> Certificate {
+    /// The list of those of its certificates that it has taken back, in PEM.
+    pub fn revoke(&self, certificates: &[&Certificate]) -> String {
+        let now = SystemTime::now();
+        let revoked = |certificate: &&Certificate| RevokedCertParams {
+            serial_number: certificate.serial.clone(),
+            revocation_time: (now - Duration::from_secs(60)).into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: (now - Duration::from_secs(60)).into(),
+            next_update: (now + Duration::from_secs(86_400)).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: certificates.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    fn sign(&self, names: &[&str], mut params: CertificateParams) -> Certificate {
+        let serial = SerialNumber::from(SERIAL.fetch_add(1, Ordering::Relaxed));
+        params.serial_number = Some(serial.clone());
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let stem = names[0].replace('*', "wildcard");
@@ -111,6 +160,7 @@ impl Authority {
         Certificate {
             chain: vec![certificate.der().clone()],
             key: PrivateKeyDer::try_from(der).unwrap(),
+            serial,
             cert_file,
             key_file,
         }

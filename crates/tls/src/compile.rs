@@ -5,10 +5,14 @@ use std::sync::Arc;
 use document::{At, Code, Report};
 
 use crate::{
-    Alpn, CertificateConfig, Store, TicketKeys, Tickets, clock,
+    Alpn, CertificateConfig, Clients, Store, TicketKeys, Tickets, clock,
     files::{Files, Seen},
-    load, server,
+    load,
+    reader::Reader,
+    server,
     store::Serving,
+    trust,
+    watch::{Ending, Subject},
 };
 
 /// The TLS side of a listener as written.
@@ -16,6 +20,8 @@ use crate::{
 pub struct Written {
     /// What it serves.
     pub certificates: Vec<CertificateConfig>,
+    /// Which certificates clients may show; `None` when they are not asked.
+    pub clients: Option<Clients>,
     /// What it offers to speak.
     pub alpn: Alpn,
 }
@@ -48,17 +54,29 @@ impl Recipe {
     /// Reads the files as they are now.
     pub(crate) fn follow(&self, now: i64, report: &mut Report) -> (Option<Serving>, Seen) {
         let mut files = Files::new();
-        let serving = self.read(now, &mut files, report);
+        let serving = self.read(&mut Reader { now, files: &mut files, report });
         (serving, files.seen())
     }
 
-    fn read(&self, now: i64, files: &mut Files, report: &mut Report) -> Option<Serving> {
+    fn read(&self, reader: &mut Reader<'_>) -> Option<Serving> {
         let at = self.at.key("tls");
-        let certificates = Arc::new(load::certificates(&self.written.certificates, &at, now, files, report)?);
-        match server::config(&certificates, self.written.alpn, &self.tickets) {
-            Ok(config) => Some(Serving { certificates, config }),
+        let certificates = load::certificates(&self.written.certificates, &at, reader);
+        let trust = match &self.written.clients {
+            Some(clients) => Some(trust::compile(clients, &self.at, reader)?),
+            None => None,
+        };
+        let certificates = Arc::new(certificates?);
+        let (verifier, trusted) = trust.map_or((None, Vec::new()), |trust| (Some(trust.verifier), trust.ends));
+        let served = certificates.iter().map(|one| Ending {
+            subject: Subject::Certificate,
+            file: one.file().into(),
+            validity: one.validity(),
+        });
+        let ends = served.chain(trusted).collect();
+        match server::config(&certificates, verifier, self.written.alpn, &self.tickets) {
+            Ok(config) => Some(Serving { certificates, config, ends }),
             Err(error) => {
-                report.add(Code::E0401, &at, error.to_string(), "for this listener");
+                reader.unusable(error.to_string(), &at, "for this listener");
                 None
             }
         }

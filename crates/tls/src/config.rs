@@ -1,4 +1,4 @@
-//! A certificate as written in the configuration.
+//! Certificates, and whether clients must show one, as written in the configuration.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,4 +29,14 @@ pub struct CertificateConfig {
     ///
     /// Example: `"/etc/letsencrypt/live/example.com/privkey.pem"`
     pub key: Option<String>,
+}
+
+/// Whether a client must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// It may; one that it shows must be good.
+    Optional,
+    /// It must.
+    Required,
 }

@@ -22,22 +22,27 @@
 
 mod certificate;
 mod certificates;
+mod client;
 mod clock;
 mod compile;
 mod config;
 mod files;
 mod load;
 mod pem;
+mod reader;
 mod server;
 mod store;
 mod tickets;
+mod trust;
 mod watch;
 
 pub use certificate::Certificate;
 pub use certificates::Certificates;
+pub use client::client_certificate;
 pub use compile::{Written, compile};
-pub use config::CertificateConfig;
+pub use config::{CertificateConfig, ClientAuth};
 pub use server::{Alpn, ServerError};
 pub use store::Store;
 pub use tickets::{NotTicketKeys, TicketKeys, Tickets};
-pub use watch::{Event, Stage, Watch, Watched};
+pub use trust::Clients;
+pub use watch::{Event, Stage, Subject, Watch, Watched};

@@ -1,7 +1,8 @@
-//! What a PEM file holds: certificates and at most one private key.
+//! What a PEM file holds: certificates, revocation lists, and at most one private key.
 
 use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer,
+    PrivateSec1KeyDer,
     pem::{self, SectionKind},
 };
 
@@ -12,6 +13,8 @@ pub(crate) struct Sections {
     pub certificates: Vec<CertificateDer<'static>>,
     /// The first private key.
     pub key: Option<PrivateKeyDer<'static>>,
+    /// The certificate revocation lists.
+    pub revocations: Vec<CertificateRevocationListDer<'static>>,
     /// Whether there is a private key that needs a passphrase.
     pub encrypted: bool,
 }
@@ -29,6 +32,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Sections, String> {
             SectionKind::PrivateKey => found.key = found.key.or(Some(PrivatePkcs8KeyDer::from(der).into())),
             SectionKind::RsaPrivateKey => found.key = found.key.or(Some(PrivatePkcs1KeyDer::from(der).into())),
             SectionKind::EcPrivateKey => found.key = found.key.or(Some(PrivateSec1KeyDer::from(der).into())),
+            SectionKind::Crl => found.revocations.push(CertificateRevocationListDer::from(der)),
             _ => {}
         }
     }

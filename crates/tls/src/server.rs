@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{ProducesTickets, ResolvesServerCert},
+    server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 
@@ -35,18 +35,31 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 
 /// TLS 1.2 and 1.3 with the library's cipher suites, sessions resumed by tickets that the client keeps, and no early
 /// data.
+///
+/// Where clients are asked for certificates no session is resumed: a resumed one is not verified again, so that a
+/// certificate that was taken back, or whose authority is trusted no longer, would go on being good.
 pub(crate) fn config(
     certificates: &Arc<Certificates>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     alpn: Alpn,
     tickets: &Arc<Tickets>,
 ) -> Result<Arc<ServerConfig>, ServerError> {
     let resolver: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(certificates);
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
-    let tickets: Arc<dyn ProducesTickets> = Arc::<Tickets>::clone(tickets);
-    config.ticketer = tickets;
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12])?;
+    let mut config = match clients {
+        Some(verifier) => {
+            let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            config
+        }
+        None => {
+            let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+            let tickets: Arc<dyn ProducesTickets> = Arc::<Tickets>::clone(tickets);
+            config.ticketer = tickets;
+            config
+        }
+    };
     config.alpn_protocols = alpn.names().iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use document::Report;
 use rustls::ServerConfig;
 
-use crate::{Certificates, compile::Recipe, files::Seen};
+use crate::{Certificates, compile::Recipe, files::Seen, watch::Ending};
 
 /// How long after a change the files are read once more. Whoever writes two files needs a moment between them, so only
 /// what is wrong after that moment is told of; and a second change within one tick of the file system's clock, which
@@ -31,6 +31,8 @@ pub struct Store {
 pub(crate) struct Serving {
     pub certificates: Arc<Certificates>,
     pub config: Arc<ServerConfig>,
+    /// What ends one day.
+    pub ends: Arc<[Ending]>,
 }
 
 /// What is known of the files.
@@ -64,6 +66,11 @@ impl Store {
     /// The certificates in use.
     pub fn certificates(&self) -> Arc<Certificates> {
         Arc::clone(&self.serving.load().certificates)
+    }
+
+    /// What of it ends one day.
+    pub(crate) fn ends(&self) -> Arc<[Ending]> {
+        Arc::clone(&self.serving.load().ends)
     }
 
     /// Makes it anew if its files have changed and are good. Otherwise what was served before is served on.

@@ -8,7 +8,8 @@ use document::Report;
 
 use crate::{Store, clock, store::Change};
 
-pub use expiry::Stage;
+pub(crate) use expiry::Ending;
+pub use expiry::{Stage, Subject};
 
 /// Follows the files of all listeners, and the dates of what they serve. Every call of [`look`](Self::look) looks once.
 ///
@@ -37,12 +38,12 @@ pub enum Event {
         /// Why.
         report: Report,
     },
-    /// A certificate ends before long, or has ended. Told once for each certificate and stage.
+    /// Something ends before long, or has ended. Told once for each stage.
     Ends {
+        /// What.
+        subject: Subject,
         /// The file that it was read from.
         file: Box<str>,
-        /// When, in seconds since the Unix epoch.
-        ends: i64,
         /// In how many seconds; negative when it has ended.
         left: i64,
         /// How near that is.
@@ -66,14 +67,14 @@ impl Watch {
     fn expiries(&mut self, listeners: &[Watched], unix: i64, events: &mut Vec<Event>) {
         let mut told = HashMap::new();
         for (_, store) in listeners {
-            for certificate in store.certificates().iter() {
-                let (file, validity) = (certificate.file(), certificate.validity());
-                let Some(stage) = Stage::of(validity, unix) else { continue };
-                let key = (Box::from(file), validity.not_after);
+            for ending in store.ends().iter() {
+                let Some(stage) = ending.stage(unix) else { continue };
+                let ends = ending.validity.not_after;
+                let key = (ending.file.clone(), ends);
                 let before = told.get(&key).or_else(|| self.told.get(&key));
                 if before.is_none_or(|before| *before < stage) {
-                    let ends = validity.not_after;
-                    events.push(Event::Ends { file: file.into(), ends, left: ends - unix, stage });
+                    let (subject, file) = (ending.subject, ending.file.clone());
+                    events.push(Event::Ends { subject, file, left: ends - unix, stage });
                 }
                 told.insert(key, stage);
             }

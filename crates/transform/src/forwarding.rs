@@ -14,12 +14,12 @@ use crate::{
 
 pub use claims::{CLAIMS, is_claim};
 
-/// Tells the origin who the client is: `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Request-Id`, `traceparent`
-/// and, where asked for, `Forwarded` (RFC 7239).
+/// Tells the origin who the client is: `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Request-Id`, `traceparent`,
+/// the certificate that the client has shown (`Client-Cert`, RFC 9440) and, where asked for, `Forwarded` (RFC 7239).
 ///
 /// From an untrusted peer everything that could pass for such knowledge is [removed](CLAIMS) first. From a trusted one
 /// `X-Forwarded-For` and `Forwarded` are continued, scheme, host and port stay as it told them, and the rest of what it
-/// claims is passed on.
+/// claims is passed on, except for a client certificate: too many proxies pass that field on as their clients sent it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forwarding {
     /// Whether `Forwarded` is sent besides the fields that everybody knows: `forwarded = true` in a route's `request`.
@@ -48,6 +48,9 @@ impl Amend<RequestHeader> for Forwarding {
         head.put(name("traceparent"), client.trace.to_header_value());
         if !client.trace.is_continued() {
             head.take(&claims::TRACESTATE);
+        }
+        if let Some(certificate) = client.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+            head.put(name("Client-Cert"), certificate.field.clone());
         }
     }
 }

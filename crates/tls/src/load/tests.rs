@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
+use document::Report;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
 };
@@ -45,9 +46,13 @@ fn written(cert: &str, key: Option<&str>) -> CertificateConfig {
     CertificateConfig { cert: Some(cert.into()), key: key.map(Into::into) }
 }
 
+fn load_at(written: &[CertificateConfig], now: i64, report: &mut Report) -> Option<Certificates> {
+    certificates(written, &At::root().key("tls"), &mut Reader { now, files: &mut crate::files::Files::new(), report })
+}
+
 fn load(written: &[CertificateConfig]) -> (Option<Certificates>, Report) {
     let mut report = Report::new();
-    let loaded = certificates(written, &At::root().key("tls"), NOW, &mut crate::files::Files::new(), &mut report);
+    let loaded = load_at(written, NOW, &mut report);
     (loaded, report)
 }
 
@@ -171,8 +176,7 @@ fn dates_are_checked() {
         let (cert, key) = (files.write("a.pem", &cert), files.write("a.key", &key));
         let mut report = Report::new();
         let now = date_time_ymd(2026, 11, 20).unix_timestamp();
-        let (written, at) = ([written(&cert, Some(&key))], At::root().key("tls"));
-        let loaded = certificates(&written, &at, now, &mut crate::files::Files::new(), &mut report);
+        let loaded = load_at(&[written(&cert, Some(&key))], now, &mut report);
         (loaded.is_some(), report.diagnostics().first().map(|one| (one.code, one.labels[0].text.clone())))
     };
     let past = date_time_ymd(2026, 1, 1);

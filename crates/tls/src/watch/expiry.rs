@@ -19,8 +19,35 @@ pub enum Stage {
     Over,
 }
 
+/// Something that is used and ends one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub subject: Subject,
+    pub file: Box<str>,
+    pub validity: Validity,
+}
+
+/// What ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A certificate that a listener shows.
+    Certificate,
+    /// The certificate of an authority whose clients are let in.
+    ClientAuthority,
+    /// A list of client certificates that were taken back.
+    RevocationList,
+}
+
+impl Ending {
+    /// How near its end is. A revocation list is made anew every few days, so that only the last stages are worth a word.
+    pub(crate) fn stage(&self, now: i64) -> Option<Stage> {
+        let stage = Stage::of(self.validity, now)?;
+        (self.subject != Subject::RevocationList || stage >= Stage::Days).then_some(stage)
+    }
+}
+
 impl Stage {
-    pub(crate) fn of(validity: Validity, now: i64) -> Option<Self> {
+    fn of(validity: Validity, now: i64) -> Option<Self> {
         let (left, life) = (validity.not_after - now, validity.not_after - validity.not_before);
         let within = |days: i64, part: i64| left < (days * DAY).min(life / part);
         if left < 0 {

@@ -94,10 +94,12 @@ fn alike(name: &[u8], claim: &[u8]) -> bool {
     name.iter().zip(claim).all(|(&byte, &wanted)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric()))
 }
 
-/// Removes the claims of an untrusted peer; of a trusted one only those in disguise, which no proxy writes.
+/// Removes the claims of an untrusted peer; of a trusted one only those in disguise, which no proxy writes, and the
+/// client certificate, which is never passed on as it came (RFC 9440 section 2.4).
 pub(super) fn remove(head: &mut RequestHeader, trusted: bool) {
     let disguised = |name: &str| name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
-    let claim = |name: &&HeaderName| is_claim(name.as_str()) && (!trusted || disguised(name.as_str()));
+    let never = |name: &str| disguised(name) || matches!(name, "client-cert" | "client-cert-chain");
+    let claim = |name: &&HeaderName| is_claim(name.as_str()) && (!trusted || never(name.as_str()));
     let names: SmallVec<[HeaderName; 4]> = head.headers.keys().filter(claim).cloned().collect();
     for name in &names {
         head.remove_header(name);
