@@ -145,8 +145,9 @@ impl Judge {
             meters: self.meters.clone(),
             peer: Some(SocketAddr::new(asked.from, EPHEMERAL)),
             local: Some(SocketAddr::new(asked.from, asked.port)),
-            tls: secure
-                .then(|| Arc::new(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", server_name })),
+            tls: secure.then(|| {
+                Arc::new(TlsFacts { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384", server_name, client: None })
+            }),
             accepted: Instant::now(),
         })
     }
