@@ -10,6 +10,7 @@
 mod setting;
 
 mod access_log;
+mod admin;
 mod attacks;
 mod broken;
 mod certificates;

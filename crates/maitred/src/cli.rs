@@ -23,7 +23,11 @@ pub struct Global {
     /// The configuration file [default: $MAITRED_CONFIG, ./maitred.toml, /etc/maitred/maitred.toml]
     #[arg(short, long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Print JSON instead of text, on the commands that only look
+    /// Where the running maitred answers: unix:/path/admin.sock or http://127.0.0.1:9911
+    /// [default: the run folder's admin.sock, then the addresses of the configuration file]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub admin: Option<String>,
+    /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
     /// Say less: errors only
@@ -65,6 +69,33 @@ pub enum Command {
     Fmt(Fmt),
     /// Say which route a request takes and why
     Explain(Explain),
+    /// Apply the file to the running server
+    Reload(Reload),
+    /// Keep the configuration that is on trial (`reload --confirm`)
+    Confirm,
+    /// Go back to a configuration of the history
+    Rollback {
+        /// Which one, by its number in `maitred history` [default: the one before the current]
+        id: Option<u64>,
+    },
+    /// List the configurations that were in force
+    History,
+    /// Hand the sockets to the new binary; no connection is dropped
+    Upgrade(Upgrade),
+    /// Let `/ready` say 503, so that load balancers look elsewhere, and serve on
+    Drain {
+        /// Take it back
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Drain and stop
+    Stop {
+        /// Without waiting for requests under way
+        #[arg(long)]
+        now: bool,
+    },
+    /// One screen: version, uptime, load, listeners, backends, last reload; with --quiet only the exit code
+    Status,
     /// Print the JSON schema of the configuration, for editors
     Schema,
     /// Print a completion script for a shell
@@ -151,4 +182,32 @@ pub struct Explain {
     /// A header of the request
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+}
+
+/// Options of `reload`.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go back by itself after this time, unless `maitred confirm` comes first
+    #[arg(long, value_name = "TIME", conflicts_with = "dry_run")]
+    pub confirm: Option<document::Duration>,
+    /// Go back as soon as this holds, such as "5xx>1%"
+    #[arg(long, value_name = "CONDITION", conflicts_with = "dry_run")]
+    pub abort_if: Option<String>,
+    /// Upgrade the binary where a change needs that
+    #[arg(long)]
+    pub upgrade_if_needed: bool,
+}
+
+/// Options of `upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// The new binary [default: the one that the server was started from]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub binary: Option<PathBuf>,
+    /// How long the new process may take to become ready
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub timeout: document::Duration,
 }

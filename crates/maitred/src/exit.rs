@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub const FAILED: u8 = 1;
 /// The configuration is invalid; restarting will not help.
 pub const INVALID: u8 = 3;
+/// No running maitred answers.
+pub const NOBODY: u8 = 4;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]

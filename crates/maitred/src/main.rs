@@ -3,6 +3,7 @@
 mod asked;
 mod banner;
 mod cli;
+mod client;
 mod commands;
 mod exit;
 mod files;
@@ -15,6 +16,7 @@ mod server;
 mod style;
 mod trials;
 mod verdict;
+mod words;
 
 use std::process::ExitCode;
 
@@ -37,6 +39,14 @@ fn main() -> ExitCode {
         Command::Check(check) => commands::check::run(&global, check),
         Command::Fmt(fmt) => commands::fmt::run(&global, fmt),
         Command::Explain(explain) => commands::explain::run(&global, explain),
+        Command::Reload(reload) => commands::reload::reload(&global, reload),
+        Command::Confirm => commands::reload::confirm(&global),
+        Command::Rollback { id } => commands::reload::rollback(&global, *id),
+        Command::History => commands::reload::history(&global),
+        Command::Upgrade(upgrade) => commands::upgrade::run(&global, upgrade),
+        Command::Drain { undo } => commands::stop::drain(&global, *undo),
+        Command::Stop { now } => commands::stop::stop(&global, *now),
+        Command::Status => commands::status::run(&global),
         Command::Schema => out::text(&commands::docs::schema()),
         Command::Completions { shell } => commands::about::completions(*shell),
         Command::Man { dir } => commands::about::man(dir.as_deref()),

@@ -56,7 +56,7 @@ fn cli() -> String {
     }
     text.push_str(
         "\n## Exit codes\n\n| Code | Meaning |\n|---|---|\n| 0 | done |\n| 1 | the operation failed |\n\
-         | 2 | wrong command line |\n| 3 | the configuration is invalid: do not restart |\n| 130 | interrupted |\n",
+         | 2 | wrong command line |\n| 3 | the configuration is invalid: do not restart |\n| 4 | no running maitred answers |\n| 130 | interrupted |\n",
     );
     text
 }

@@ -8,4 +8,8 @@ pub mod explain;
 pub mod fmt;
 pub mod init;
 pub mod proxy;
+pub mod reload;
 pub mod run;
+pub mod status;
+pub mod stop;
+pub mod upgrade;
