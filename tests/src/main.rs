@@ -33,6 +33,7 @@ mod normalisation;
 mod origins;
 mod problems;
 mod proxy_protocol;
+mod reload;
 mod rewriting;
 mod routing;
 mod slow_clients;

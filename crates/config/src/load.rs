@@ -15,7 +15,7 @@ use document::{
 use crate::{Config, assemble, include, inherit, spell};
 
 /// What came of loading.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Loaded {
     /// The files as one tree, which the report's places refer to.
     pub document: Document,

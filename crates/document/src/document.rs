@@ -140,6 +140,11 @@ impl Document {
         self.sources.files().iter().map(|file| file.name.as_str())
     }
 
+    /// The files that it was read from with their texts, the first one first.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.files().iter().map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
     /// Replaces what was filled in from variables and files by the words that stand for it in the file.
     pub fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();

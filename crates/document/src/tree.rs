@@ -88,6 +88,23 @@ impl Table {
 }
 
 impl Node {
+    /// Whether the other says the same, wherever it stands and in whatever order its tables are written. One value
+    /// stands for a list of one.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::List(one), Value::List(two)) => {
+                one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.says_the_same(two))
+            }
+            (Value::Table(one), Value::Table(two)) => {
+                let found = |entry: &Entry| two.get(&entry.key).is_some_and(|two| entry.node.says_the_same(two));
+                one.entries.len() == two.entries.len() && one.entries.iter().all(found)
+            }
+            (Value::List(list), _) => matches!(&list[..], [only] if only.says_the_same(other)),
+            (_, Value::List(list)) => matches!(&list[..], [only] if self.says_the_same(only)),
+            (one, two) => one == two,
+        }
+    }
+
     /// A value that stands at `span`.
     pub fn new(span: Range<usize>, value: Value) -> Self {
         Self { span, value, origin: Origin::Written }

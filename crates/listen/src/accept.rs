@@ -9,11 +9,8 @@ use std::{
 };
 
 use filter::{Reason, TlsFacts};
-use pingora_core::{
-    protocols::{SocketDigest, Stream},
-    server::ShutdownWatch,
-};
-use telemetry::{Handshake, ListenerMeters};
+use pingora_core::protocols::{SocketDigest, Stream};
+use telemetry::Handshake;
 use tls::Store;
 use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
@@ -22,10 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    Accepted, Connection, Listener, Serve,
+    Accepted, Connection,
     bind::{BoundSocket, Kind, SocketFile},
-    live::Gate,
     secure::Secure,
+    site::{Post, Site},
     wire::{Socket, Wire},
 };
 
@@ -36,6 +33,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 const SELDOM: Duration = Duration::from_secs(1);
 
 /// A bound socket within the runtime.
+#[derive(Debug)]
 pub(crate) enum Incoming {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, SocketFile),
@@ -48,13 +46,21 @@ struct Arrival {
     local: Option<SocketAddr>,
 }
 
-/// What every accepted connection of a listener is met with.
-pub(crate) struct Doorkeeper<S> {
-    pub listener: Arc<Listener>,
-    pub meters: Arc<ListenerMeters>,
-    pub gate: Arc<Gate>,
-    pub serve: Arc<S>,
-    pub shutdown: ShutdownWatch,
+/// What a socket is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Accept.
+    Accept,
+    /// Take in what still waits and close.
+    Close,
+    /// Close without a look: another process has the socket as well, and accepts what waits.
+    Leave,
+}
+
+/// Accepts on one socket. What it does with a connection is said by its post, which a reload changes.
+pub(crate) struct Doorkeeper {
+    pub post: Arc<Post>,
+    pub order: watch::Receiver<Order>,
 }
 
 impl Incoming {
@@ -129,83 +135,86 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-impl<S: Serve> Doorkeeper<S> {
-    /// Accepts until `stop` or the process's shutdown, then takes in what still waits and closes the socket.
-    pub(crate) async fn run(self, incoming: Incoming, mut stop: watch::Receiver<bool>) {
-        let mut shutdown = self.shutdown.clone();
-        let stopped = async {
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => {}
-                _ = shutdown.wait_for(|shutdown| *shutdown) => {}
-            }
+impl Doorkeeper {
+    /// Accepts until it is ordered otherwise.
+    pub(crate) async fn run(self, incoming: Incoming) {
+        let mut order = self.order.clone();
+        let ended = async {
+            // Whoever could order is gone: nobody wants the socket any more.
+            order.wait_for(|order| *order != Order::Accept).await.map_or(Order::Close, |order| *order)
         };
-        tokio::pin!(stopped);
+        tokio::pin!(ended);
         let (mut pause, mut errors, mut refusals) = (PAUSES.0, Seldom::default(), Seldom::default());
-        loop {
+        let order = loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut stopped => break,
+                order = &mut ended => break order,
                 accepted = incoming.accept() => accepted,
             };
             match accepted {
                 Ok(arrival) => {
                     pause = PAUSES.0;
-                    self.meet(arrival, &mut refusals);
+                    meet(self.post.load_full(), arrival, &mut refusals);
                 }
                 // The client was gone before it was accepted: nothing is wrong here.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Out of descriptors or memory, most likely. Trying again at once would fail again, at full speed.
                 Err(error) => {
-                    errors.say(|times| log::error!("listener `{}` cannot accept: {error}{times}", self.listener.name));
+                    let name = self.post.load().listener.name.clone();
+                    errors.say(|times| log::error!("listener `{name}` cannot accept: {error}{times}"));
                     tokio::select! {
                         biased;
-                        () = &mut stopped => break,
+                        order = &mut ended => break order,
                         () = sleep(pause) => pause = (2 * pause).min(PAUSES.1),
                     }
                 }
             }
-        }
-        for arrival in incoming.close() {
-            self.meet(arrival, &mut refusals);
+        };
+        if order == Order::Close {
+            for arrival in incoming.close() {
+                meet(self.post.load_full(), arrival, &mut refusals);
+            }
         }
     }
+}
 
-    /// Lets a connection in, in a task of its own.
-    fn meet(&self, arrival: Arrival, refusals: &mut Seldom) {
-        let mut connection = Connection {
-            listener: Arc::clone(&self.listener),
-            meters: Arc::clone(&self.meters),
-            peer: arrival.peer,
-            local: arrival.local,
-            tls: None,
-            accepted: Instant::now(),
+/// Lets a connection in, in a task of its own.
+fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
+    let mut connection = Connection {
+        listener: Arc::clone(&site.listener),
+        meters: Arc::clone(&site.meters),
+        peer: arrival.peer,
+        local: arrival.local,
+        tls: None,
+        accepted: Instant::now(),
+        closing: site.closing(),
+    };
+    let Some(entered) = site.gate.enter() else {
+        let (name, most) = (&site.listener.name, site.listener.max_connections);
+        refusals.say(|times| log::warn!("listener `{name}` is full: {most} connections are open{times}"));
+        site.serve.turned_away(&connection, Reason::TooManyConnections);
+        return;
+    };
+    let counted = site.count();
+    tokio::spawn(async move {
+        let _entered = (entered, counted);
+        let digest = arrival.digest();
+        let wire = Wire::new(arrival.socket, digest);
+        let stream: Stream = match &site.listener.tls {
+            None => Box::new(wire),
+            // In a box of its own, so that the handshake's memory is not kept for the life of the connection.
+            Some(tls) => match Box::pin(handshake(tls, wire, &connection)).await {
+                Some((secure, facts)) => {
+                    connection.tls = Some(Arc::new(facts));
+                    Box::new(secure)
+                }
+                None => return,
+            },
         };
-        let Some(entered) = self.gate.enter() else {
-            let (name, most) = (&self.listener.name, self.listener.max_connections);
-            refusals.say(|times| log::warn!("listener `{name}` is full: {most} connections are open{times}"));
-            self.serve.turned_away(&connection, Reason::TooManyConnections);
-            return;
-        };
-        let (serve, shutdown) = (Arc::clone(&self.serve), self.shutdown.clone());
-        tokio::spawn(async move {
-            let _entered = entered;
-            let digest = arrival.digest();
-            let wire = Wire::new(arrival.socket, digest);
-            let listener = Arc::clone(&connection.listener);
-            let stream: Stream = match &listener.tls {
-                None => Box::new(wire),
-                // In a box of its own, so that the handshake's memory is not kept for the life of the connection.
-                Some(tls) => match Box::pin(handshake(tls, wire, &connection)).await {
-                    Some((secure, facts)) => {
-                        connection.tls = Some(Arc::new(facts));
-                        Box::new(secure)
-                    }
-                    None => return,
-                },
-            };
-            serve.serve(Accepted { stream, connection: Arc::new(connection) }, shutdown).await;
-        });
-    }
+        let (serve, shutdown) = (Arc::clone(&site.serve), connection.closing.clone());
+        drop(site);
+        serve.serve(Accepted { stream, connection: Arc::new(connection) }, shutdown).await;
+    });
 }
 
 /// The TLS handshake within its time, counted; the client's mistakes are not worth more than a debug line.

@@ -4,21 +4,24 @@ use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::{
-        fd::{AsRawFd, RawFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
             fs::{FileTypeExt, MetadataExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::{
-    Address, Listener,
+    Address,
     holder::{self, Holder},
 };
 
@@ -33,19 +36,11 @@ const KEEPALIVE: TcpKeepalive =
 /// Who may connect to a unix socket: its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A listener with its sockets, not yet accepting.
-#[derive(Debug)]
-pub struct Bound {
-    pub(crate) listener: Arc<Listener>,
-    pub(crate) sockets: Vec<BoundSocket>,
-}
-
 /// A socket that clients can connect to.
 #[derive(Debug)]
-pub struct BoundSocket {
-    address: Address,
-    local: Option<SocketAddr>,
-    pub(crate) kind: Kind,
+pub(crate) struct BoundSocket {
+    pub local: Option<SocketAddr>,
+    pub kind: Kind,
 }
 
 #[derive(Debug)]
@@ -54,12 +49,14 @@ pub(crate) enum Kind {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a unix socket, removed when the listener is closed unless somebody else has put another in its place.
+/// The file of a unix socket, removed when the listener is closed unless somebody else has put another in its place, or
+/// another process has the socket as well.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    shared: Arc<AtomicBool>,
 }
 
 /// Why an address could not be listened on. `Display` is the sentence, [`BindError::help`] says how to mend it.
@@ -86,35 +83,68 @@ pub enum BindCause {
     Other(io::Error),
 }
 
-/// Takes all sockets of a listener, or none.
+/// Takes the socket of an address. With `beside`, sockets of ours that are about to be closed and take some of the same
+/// connections, it is taken beside them.
 ///
 /// # Errors
 ///
-/// The first address that cannot be had, with the reason.
-pub fn bind(listener: Arc<Listener>) -> Result<Bound, BindError> {
-    let take = |address: &Address| {
-        let taken = match address {
-            Address::Any(port) => tcp_any(*port),
-            Address::Ip(address) => tcp(*address).map_err(|error| tcp_cause(&error, *address)),
-            Address::Unix(path) => unix(path),
-        };
-        let (kind, local) = taken.map_err(|cause| BindError { address: address.clone(), cause })?;
-        Ok(BoundSocket { address: address.clone(), local, kind })
+/// What is in the way.
+pub(crate) fn bind(address: &Address, beside: &[BorrowedFd<'_>]) -> Result<BoundSocket, BindError> {
+    share(beside, true);
+    let taken = match address {
+        Address::Any(port) => tcp_any(*port, !beside.is_empty()),
+        Address::Ip(address) => tcp(*address, !beside.is_empty()).map_err(|error| tcp_cause(&error, *address)),
+        Address::Unix(path) => unix(path),
     };
-    let sockets = listener.addresses.iter().map(take).collect::<Result<_, _>>()?;
-    Ok(Bound { listener, sockets })
+    share(beside, false);
+    let (kind, local) = taken.map_err(|cause| BindError { address: address.clone(), cause })?;
+    Ok(BoundSocket { local, kind })
+}
+
+/// Lets another socket of this user have the same port, or no longer. It is off but for the moment in which a socket takes
+/// the place of another: a second maitred that is started by mistake must not share the connections of the first.
+fn share(sockets: &[BorrowedFd<'_>], may: bool) {
+    for socket in sockets {
+        if let Err(error) = SockRef::from(socket).set_reuse_port(may) {
+            log::debug!("a port stays as it is: {error}");
+        }
+    }
+}
+
+/// A listening socket that another process of ours had before.
+///
+/// # Errors
+///
+/// When the descriptor is not a listening socket for such an address.
+pub(crate) fn adopt(address: &Address, fd: OwnedFd) -> io::Result<BoundSocket> {
+    let socket = Socket::from(fd);
+    if !socket.is_listener()? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket"));
+    }
+    socket.set_nonblocking(true)?;
+    match address {
+        Address::Unix(path) => {
+            let file = SocketFile::of(path)?;
+            Ok(BoundSocket { local: None, kind: Kind::Unix(UnixListener::from(OwnedFd::from(socket)), file) })
+        }
+        Address::Any(_) | Address::Ip(_) => {
+            let listener = TcpListener::from(socket);
+            let local = Some(listener.local_addr()?);
+            Ok(BoundSocket { local, kind: Kind::Tcp(listener) })
+        }
+    }
 }
 
 type Taken = (Kind, Option<SocketAddr>);
 
 /// Every address: an IPv6 socket that takes IPv4 as well, or an IPv4 socket on a system without IPv6.
-fn tcp_any(port: u16) -> Result<Taken, BindCause> {
+fn tcp_any(port: u16, beside: bool) -> Result<Taken, BindCause> {
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match tcp(everywhere) {
+    match tcp(everywhere, beside) {
         Ok(taken) => Ok(taken),
         Err(error) if is_without_ipv6(&error) => {
             let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-            tcp(everywhere).map_err(|error| tcp_cause(&error, everywhere))
+            tcp(everywhere, beside).map_err(|error| tcp_cause(&error, everywhere))
         }
         Err(error) => Err(tcp_cause(&error, everywhere)),
     }
@@ -125,7 +155,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-fn tcp(address: SocketAddr) -> io::Result<Taken> {
+fn tcp(address: SocketAddr, beside: bool) -> io::Result<Taken> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -135,8 +165,10 @@ fn tcp(address: SocketAddr) -> io::Result<Taken> {
     // Linux hands these two down to accepted sockets (tcp(7)): two system calls less for each connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
+    socket.set_reuse_port(beside)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
     let listener = TcpListener::from(socket);
     let local = listener.local_addr()?;
     Ok((Kind::Tcp(listener), Some(local)))
@@ -179,42 +211,29 @@ fn unix(path: &Path) -> Result<Taken, BindCause> {
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
         // Nobody can connect before this, so nobody gets in under the mode that the file had at first.
         socket.listen(BACKLOG)?;
-        let made = fs::symlink_metadata(path)?;
-        let file = SocketFile { path: path.into(), device: made.dev(), inode: made.ino() };
-        Ok((Kind::Unix(UnixListener::from(std::os::fd::OwnedFd::from(socket)), file), None))
+        let file = SocketFile::of(path)?;
+        Ok((Kind::Unix(UnixListener::from(OwnedFd::from(socket)), file), None))
     };
     made().map_err(BindCause::Other)
 }
 
-impl Bound {
-    /// Its sockets, one for each address.
-    pub fn sockets(&self) -> &[BoundSocket] {
-        &self.sockets
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.into(), device: found.dev(), inode: found.ino(), shared: Arc::default() })
     }
 
-    /// The listener.
-    pub fn listener(&self) -> &Arc<Listener> {
-        &self.listener
-    }
-}
-
-impl BoundSocket {
-    /// The address as written.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// The address as taken, with the port that the system chose where it was to choose; `None` for a unix socket.
-    pub fn local(&self) -> Option<SocketAddr> {
-        self.local
+    /// Set it when another process has the socket as well: the file is its to remove then.
+    pub(crate) fn shared(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared)
     }
 }
 
-impl AsRawFd for BoundSocket {
-    fn as_raw_fd(&self) -> RawFd {
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
-            Kind::Tcp(socket) => socket.as_raw_fd(),
-            Kind::Unix(socket, _) => socket.as_raw_fd(),
+            Kind::Tcp(socket) => socket.as_fd(),
+            Kind::Unix(socket, _) => socket.as_fd(),
         }
     }
 }
@@ -222,7 +241,7 @@ impl AsRawFd for BoundSocket {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = |found: fs::Metadata| found.dev() == self.device && found.ino() == self.inode;
-        if fs::symlink_metadata(&self.path).is_ok_and(ours) {
+        if !self.shared.load(Ordering::Acquire) && fs::symlink_metadata(&self.path).is_ok_and(ours) {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -45,6 +45,7 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
         trusted: trusted?,
         client_auth: clients?.map(|clients| clients.auth),
         tls,
+        written: config.clone(),
     })
 }
 

@@ -25,6 +25,8 @@ pub struct Connection {
     pub tls: Option<Arc<TlsFacts>>,
     /// When it was accepted.
     pub accepted: Instant,
+    /// Becomes true when the connection is to end: the process does, or its listener is gone or has changed.
+    pub closing: ShutdownWatch,
 }
 
 /// A connection ready to be served: past its TLS handshake if it has one.
@@ -50,6 +52,11 @@ pub trait Serve: Send + Sync + 'static {
 }
 
 impl Connection {
+    /// Whether the connection is to end with the request under way.
+    pub fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// Whether the peer's forwarding headers are believed.
     pub fn is_trusted(&self) -> bool {
         match self.peer {

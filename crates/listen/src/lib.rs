@@ -1,12 +1,12 @@
 //! Sockets, accept loops, TLS termination and connection limits.
 //!
-//! [`Config`] is a listener as written, [`compile`] makes a [`Listener`] of it, [`bind`] takes its sockets, and
-//! [`Listeners::open`] begins to accept. Every connection that is let in, past its TLS handshake, goes to a [`Serve`]
-//! as an [`Accepted`]: a stream that Pingora's HTTP engine takes, and the [`Connection`]'s facts.
+//! [`Config`] is a listener as written, [`compile`] makes a [`Listener`] of it, [`Listeners::prepare`] takes the sockets
+//! that are missing, and [`Listeners::apply`] begins to accept. Every connection that is let in, past its TLS handshake,
+//! goes to a [`Serve`] as an [`Accepted`]: a stream that Pingora's HTTP engine takes, and the [`Connection`]'s facts.
 //!
-//! The accept loop is ours rather than Pingora's because Pingora fixes its listeners at start: these are opened and
-//! closed at any time, and a closed listener's connections go on. [`watch_certificates`] sees to it that new certificate
-//! files are served without any of that.
+//! The accept loop is ours rather than Pingora's because Pingora fixes its listeners at start: these are opened, changed
+//! and closed at any time. A socket is found again by its [`Place`], in a reload as in a successor of the process.
+//! [`watch_certificates`] sees to it that new certificate files are served without any of that.
 //!
 //! ```
 //! # use maitred_listen as listen;
@@ -18,9 +18,6 @@
 //! let (at, keys) = (At::root().key("listeners").key("http"), tls::TicketKeys::default());
 //! let listener = listen::compile("http", &written, &at, &keys, &mut report).unwrap();
 //! assert!(listener.trusts("10.1.2.3".parse().unwrap()));
-//!
-//! let bound = listen::bind(listener.into()).unwrap();
-//! assert_ne!(bound.sockets()[0].local().unwrap().port(), 0);
 //! ```
 
 mod accept;
@@ -34,19 +31,22 @@ mod listener;
 mod listeners;
 mod live;
 mod networks;
+mod place;
 mod secure;
+mod site;
 mod watch;
 mod wire;
 
 pub use address::{Address, NotAnAddress};
-pub use bind::{BindCause, BindError, Bound, BoundSocket, bind};
+pub use bind::{BindCause, BindError};
 pub use compile::{check_addresses, compile};
 pub use config::{Config, Protocol, Redirect, TimeoutsConfig};
 pub use connection::{Accepted, Connection, Serve};
 pub use holder::Holder;
 pub use listener::{Listener, Timeouts};
-pub use listeners::Listeners;
+pub use listeners::{Change, Changed, Listeners, Staff};
 pub use networks::Networks;
+pub use place::{Inherited, Place};
 pub use watch::watch_certificates;
 
 /// The longest request target that any listener reads, in bytes; routes may ask for less (`max_url`).

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use filter::{Scheme, TlsFacts};
 use tls::{ClientAuth, Store};
 
-use crate::{Address, Networks, Redirect};
+use crate::{Address, Config, Networks, Redirect};
 
 /// What holds for every connection of a listener; immutable.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Listener {
     pub(crate) trusted: Trusted,
     /// The certificates and the settings made from them; `None` in plaintext.
     pub(crate) tls: Option<Arc<Store>>,
+    /// What it was compiled from.
+    pub(crate) written: Config,
 }
 
 /// How long a client may take.
@@ -54,6 +56,18 @@ pub(crate) struct Trusted {
 }
 
 impl Listener {
+    /// Whether `other` is the same listener with the same settings. The files that these name may say other things.
+    pub fn is_written_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.written == other.written
+    }
+
+    /// Takes over what `newer`, written as this one, has read from files.
+    pub(crate) fn renew_from(&self, newer: &Self) {
+        if let (Some(own), Some(newer)) = (&self.tls, &newer.tls) {
+            own.take_over(newer);
+        }
+    }
+
     /// `https` with TLS, `http` without.
     pub fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::Https } else { Scheme::Http }

@@ -1,124 +1,194 @@
-//! All listeners of the process: opened, closed, counted.
+//! All listeners of the process: opened, changed, closed, counted, handed over.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
-    os::fd::{AsRawFd, RawFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use telemetry::ListenerMeters;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    Bound, Serve,
-    accept::{Doorkeeper, Incoming},
+    Address, BindCause, BindError, Inherited, Listener, Place, Serve,
+    accept::{Doorkeeper, Incoming, Order},
+    bind::{self, BoundSocket, Kind},
     live::{Gate, Live},
+    place::places,
+    site::{Post, Site},
 };
 
 /// The sockets of the process and the tasks that accept on them. Dropping it closes every listener.
+#[derive(Debug, Default)]
 pub struct Listeners {
-    open: Mutex<HashMap<Arc<str>, Open>>,
+    open: Mutex<Open>,
     live: Arc<Live>,
-    shutdown: ShutdownWatch,
-    fds: Option<ListenFds>,
 }
 
-/// A listener that accepts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Open {
-    gate: Arc<Gate>,
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
-    /// What it is called in Pingora's table of descriptors.
-    fds: Vec<String>,
+    sites: HashMap<Arc<str>, Arc<Site>>,
+    sockets: HashMap<Place, Socket>,
+}
+
+/// A socket that accepts.
+#[derive(Debug)]
+struct Socket {
+    address: Address,
+    local: Option<SocketAddr>,
+    post: Arc<Post>,
+    order: watch::Sender<Order>,
+    task: JoinHandle<()>,
+    /// The same socket once more, to be handed over.
+    fd: OwnedFd,
+    /// Set when another process has the socket as well.
+    shared: Option<Arc<AtomicBool>>,
+}
+
+/// The listeners that are to be open, with every socket taken that was not yet. Nothing has changed so far; dropping it
+/// gives the new sockets back.
+#[derive(Debug)]
+pub struct Change {
+    wanted: Vec<Arc<Listener>>,
+    taken: HashMap<Place, Fresh>,
+}
+
+/// A socket that does not accept yet.
+#[derive(Debug)]
+struct Fresh {
+    address: Address,
+    local: Option<SocketAddr>,
+    fd: OwnedFd,
+    shared: Option<Arc<AtomicBool>>,
+    incoming: Incoming,
+}
+
+/// Who serves a listener, and what is counted of it.
+pub struct Staff {
+    /// Who serves its connections.
+    pub serve: Arc<dyn Serve>,
+    /// What is counted of it.
+    pub meters: Arc<ListenerMeters>,
+}
+
+/// What a change has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Sockets that were opened.
+    pub opened: usize,
+    /// Sockets that were closed.
+    pub closed: usize,
+    /// Connections that were asked to end, because their listener is gone or has changed.
+    pub retired: usize,
 }
 
 impl Listeners {
-    /// No listener yet. `shutdown` is handed to every connection, and ends all accepting once it is true. In `fds`,
-    /// Pingora's table, every listening socket is entered under its address while it is open, so that an upgrade can
-    /// hand it over.
-    pub fn new(shutdown: ShutdownWatch, fds: Option<ListenFds>) -> Self {
-        Self { open: Mutex::default(), live: Arc::default(), shutdown, fds }
+    /// No listener yet.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Begins to accept on a listener's sockets. Must be called within the runtime that is to serve the connections.
+    /// Takes every socket that `wanted` needs and that is not open yet: from `inherited` where it is there, else from the
+    /// system. Must be called within the runtime that is to serve the connections.
     ///
     /// # Errors
     ///
-    /// When a listener of this name is open already, or the runtime cannot take a socket.
-    pub fn open<S: Serve>(&self, bound: Bound, serve: Arc<S>, meters: Arc<ListenerMeters>) -> io::Result<()> {
-        let Bound { listener, sockets } = bound;
-        let mut open = self.lock();
-        if open.contains_key(&listener.name) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("listener `{}` is open", listener.name)));
-        }
-        let named = |socket: &crate::BoundSocket| -> (String, RawFd) {
-            let name = socket.local().map_or_else(|| socket.address().to_string(), |local| local.to_string());
-            (name, socket.as_raw_fd())
-        };
-        let fds: Vec<(String, RawFd)> = sockets.iter().map(named).collect();
-        let incoming = sockets.into_iter().map(Incoming::new).collect::<io::Result<Vec<_>>>()?;
-        if let Some(table) = &self.fds {
-            let mut table = table.lock();
-            fds.iter().for_each(|(name, fd)| table.add(name.clone(), *fd));
-        }
-        let gate = Gate::new(listener.max_connections, Arc::clone(&self.live));
-        let (stop, stopped) = watch::channel(false);
-        let accept = |incoming| {
-            let doorkeeper = Doorkeeper {
-                listener: Arc::clone(&listener),
-                meters: Arc::clone(&meters),
-                gate: Arc::clone(&gate),
-                serve: Arc::clone(&serve),
-                shutdown: self.shutdown.clone(),
+    /// The first address that cannot be had, with the reason. Nothing has changed then.
+    pub fn prepare(&self, wanted: Vec<Arc<Listener>>, inherited: &mut Inherited) -> Result<Change, BindError> {
+        let open = self.lock();
+        let all: HashSet<Place> = wanted.iter().flat_map(|listener| places(listener)).map(|(place, _)| place).collect();
+        let mut taken = HashMap::new();
+        for (place, address) in wanted.iter().flat_map(|listener| places(listener)) {
+            if open.sockets.contains_key(&place) {
+                continue;
+            }
+            let refused = |error| BindError { address: address.clone(), cause: BindCause::Other(error) };
+            let bound = match inherited.take(&place) {
+                Some(fd) => bind::adopt(address, fd).map_err(refused)?,
+                None => open.take(address, &all)?,
             };
-            tokio::spawn(doorkeeper.run(incoming, stopped.clone()))
-        };
-        let tasks = incoming.into_iter().map(accept).collect();
-        let fds = fds.into_iter().map(|(name, _)| name).collect();
-        open.insert(Arc::clone(&listener.name), Open { gate, stop, tasks, fds });
-        Ok(())
+            taken.insert(place, Fresh::new(address, bound).map_err(refused)?);
+        }
+        Ok(Change { wanted, taken })
     }
 
-    /// Stops accepting on a listener and closes its sockets; its connections go on. When this returns, its addresses
-    /// are free. Says whether there was such a listener.
-    pub async fn close(&self, name: &str) -> bool {
-        let Some(listener) = self.lock().remove(name) else { return false };
-        self.end(listener).await;
-        true
+    /// Makes the change: opens what is new, hands sockets to the listeners that have them now, and closes what is not
+    /// wanted any more. A listener that is written as before goes on as it is, with its certificates as they are now;
+    /// the connections of one that has changed are asked to end. When this returns, the addresses that were given up are
+    /// free.
+    pub async fn apply(&self, change: Change, staff: impl Fn(&Arc<Listener>) -> Staff) -> Changed {
+        let Change { wanted, mut taken } = change;
+        let mut changed = Changed { opened: taken.len(), ..Changed::default() };
+        let mut ending = Vec::new();
+        {
+            let mut open = self.lock();
+            let mut sites = HashMap::new();
+            let mut kept = HashSet::new();
+            for listener in wanted {
+                let site = open.site(&listener, &staff, &self.live);
+                for (place, _) in places(&listener) {
+                    if let Some(socket) = open.sockets.get(&place) {
+                        socket.post.store(Arc::clone(&site));
+                    } else if let Some(fresh) = taken.remove(&place) {
+                        open.sockets.insert(place.clone(), fresh.open(&site));
+                    }
+                    kept.insert(place);
+                }
+                sites.insert(Arc::clone(&site.listener.name), site);
+            }
+            let gone: Vec<Place> = open.sockets.keys().filter(|place| !kept.contains(*place)).cloned().collect();
+            ending.extend(gone.iter().filter_map(|place| open.sockets.remove(place)));
+            let before = std::mem::replace(&mut open.sites, sites);
+            let is_current = |site: &Arc<Site>| {
+                open.sites.get(&site.listener.name).is_some_and(|current| Arc::ptr_eq(current, site))
+            };
+            changed.retired = before.values().filter(|site| !is_current(site)).map(|site| site.retire()).sum();
+        }
+        changed.closed = ending.len();
+        close(ending, Order::Close).await;
+        changed
     }
 
-    /// [`close`](Self::close)s every listener.
+    /// Stops accepting on every socket and closes it; connections go on, those that were waiting to be accepted among
+    /// them.
     pub async fn close_all(&self) {
-        let all: Vec<Open> = self.lock().drain().map(|(_, listener)| listener).collect();
-        all.iter().for_each(|listener| {
-            let _ = listener.stop.send(true);
+        let all: Vec<Socket> = self.lock().sockets.drain().map(|(_, socket)| socket).collect();
+        close(all, Order::Close).await;
+    }
+
+    /// Asks every connection to end as soon as it can.
+    pub fn retire_all(&self) {
+        self.lock().sites.values().for_each(|site| {
+            site.retire();
         });
-        for listener in all {
-            self.end(listener).await;
-        }
     }
 
-    async fn end(&self, listener: Open) {
-        // First out of the table: a number that stands for another file by then must not be handed over.
-        self.forget(&listener.fds);
-        let _ = listener.stop.send(true);
-        for task in listener.tasks {
-            let _ = task.await;
-        }
+    /// Every socket, to be given to a successor.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left for a copy.
+    pub fn copies(&self) -> io::Result<Vec<(Place, OwnedFd)>> {
+        let open = self.lock();
+        open.sockets.iter().map(|(place, socket)| Ok((place.clone(), socket.fd.try_clone()?))).collect()
     }
 
-    /// Pingora's table has no way to remove an entry, so it is made anew.
-    fn forget(&self, names: &[String]) {
-        let Some(table) = &self.fds else { return };
-        let mut table = table.lock();
-        let (known, fds) = table.serialize();
-        let mut rest = Fds::new();
-        let others = known.into_iter().zip(fds).filter(|(name, _)| !names.contains(name));
-        others.for_each(|(name, fd)| rest.add(name, fd));
-        *table = rest;
+    /// Leaves the sockets of `taken` to a successor, which accepts what waits on them, and closes all others.
+    pub async fn hand_over(&self, taken: &HashSet<Place>) {
+        let all: Vec<(Place, Socket)> = self.lock().sockets.drain().collect();
+        let (left, closed): (Vec<_>, Vec<_>) = all.into_iter().partition(|(place, _)| taken.contains(place));
+        for (_, socket) in &left {
+            if let Some(shared) = &socket.shared {
+                shared.store(true, Ordering::Release);
+            }
+        }
+        close(left.into_iter().map(|(_, socket)| socket), Order::Leave).await;
+        close(closed.into_iter().map(|(_, socket)| socket), Order::Close).await;
     }
 
     /// How many connections are open, on all listeners, those of closed ones included.
@@ -128,7 +198,7 @@ impl Listeners {
 
     /// How many connections are open on a listener; `None` when no such listener is open.
     pub fn live_on(&self, name: &str) -> Option<usize> {
-        self.lock().get(name).map(|listener| listener.gate.open())
+        self.lock().sites.get(name).map(|site| site.gate.open())
     }
 
     /// Waits until no connection is open.
@@ -136,13 +206,94 @@ impl Listeners {
         self.live.idle().await;
     }
 
-    /// The names of the open listeners, in no order.
-    pub fn names(&self) -> Vec<Arc<str>> {
-        self.lock().keys().cloned().collect()
+    /// Every open listener, by name.
+    pub fn all(&self) -> Vec<Arc<Listener>> {
+        let mut all: Vec<_> = self.lock().sites.values().map(|site| Arc::clone(&site.listener)).collect();
+        all.sort_by(|one, two| one.name.cmp(&two.name));
+        all
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Open>> {
+    /// Where a listener can be reached: each address as written and, for TCP, as the system has it.
+    pub fn addresses(&self, listener: &Listener) -> Vec<(Address, Option<SocketAddr>)> {
+        let open = self.lock();
+        let found = places(listener).filter_map(|(place, _)| open.sockets.get(&place));
+        found.map(|socket| (socket.address.clone(), socket.local)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Socket {
+    /// The address with the port that the system chose, where it was to choose.
+    fn taken(&self) -> Address {
+        match (&self.address, self.local) {
+            (Address::Any(_), Some(local)) => Address::Any(local.port()),
+            (Address::Ip(_), Some(local)) => Address::Ip(local),
+            (address, _) => address.clone(),
+        }
+    }
+}
+
+/// Ends sockets as ordered, and waits until each is closed.
+async fn close(sockets: impl IntoIterator<Item = Socket>, order: Order) {
+    let end = |socket: Socket| {
+        drop(socket.fd);
+        socket.order.send_replace(order);
+        socket.task
+    };
+    let tasks: Vec<JoinHandle<()>> = sockets.into_iter().map(end).collect();
+    for task in tasks {
+        let _ = task.await;
+    }
+}
+
+impl Open {
+    /// Takes a socket from the system, if need be beside ours that are not wanted any more.
+    fn take(&self, address: &Address, wanted: &HashSet<Place>) -> Result<BoundSocket, BindError> {
+        let in_the_way = |(place, socket): &(&Place, &Socket)| {
+            !wanted.contains(*place) && !matches!(address, Address::Unix(_)) && socket.taken().overlaps(address)
+        };
+        let beside: Vec<_> = self.sockets.iter().filter(in_the_way).map(|(_, socket)| socket.fd.as_fd()).collect();
+        bind::bind(address, &beside)
+    }
+
+    /// How a listener's connections are met: as before where it is written as before.
+    fn site(&self, listener: &Arc<Listener>, staff: impl Fn(&Arc<Listener>) -> Staff, live: &Arc<Live>) -> Arc<Site> {
+        let before = self.sites.get(&listener.name);
+        if let Some(site) = before.filter(|site| site.listener.is_written_as(listener)) {
+            site.listener.renew_from(listener);
+            return Arc::clone(site);
+        }
+        let gate = match before {
+            Some(site) => Arc::clone(&site.gate),
+            None => Gate::new(listener.max_connections, Arc::clone(live)),
+        };
+        gate.allow(listener.max_connections);
+        let Staff { serve, meters } = staff(listener);
+        Arc::new(Site::new(Arc::clone(listener), meters, gate, serve))
+    }
+}
+
+impl Fresh {
+    fn new(address: &Address, bound: BoundSocket) -> io::Result<Self> {
+        let fd = bound.as_fd().try_clone_to_owned()?;
+        let shared = match &bound.kind {
+            Kind::Unix(_, file) => Some(file.shared()),
+            Kind::Tcp(_) => None,
+        };
+        Ok(Self { address: address.clone(), local: bound.local, fd, shared, incoming: Incoming::new(bound)? })
+    }
+
+    /// Begins to accept.
+    fn open(self, site: &Arc<Site>) -> Socket {
+        let post = Arc::new(Post::new(Arc::clone(site)));
+        let (order, ordered) = watch::channel(Order::Accept);
+        let doorkeeper = Doorkeeper { post: Arc::clone(&post), order: ordered };
+        let task = tokio::spawn(doorkeeper.run(self.incoming));
+        let Self { address, local, fd, shared, .. } = self;
+        Socket { address, local, post, order, task, fd, shared }
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Live {
 #[derive(Debug)]
 pub(crate) struct Gate {
     open: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
     all: Arc<Live>,
 }
 
@@ -45,18 +45,23 @@ impl Live {
 
 impl Gate {
     pub(crate) fn new(most: usize, all: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most, all })
+        Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most), all })
     }
 
     pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Lets other numbers in from now on; whoever is in stays.
+    pub(crate) fn allow(&self, most: usize) {
+        self.most.store(most, Ordering::Release);
+    }
+
     /// Lets a connection in, unless there are as many as there may be.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {
         self.all.open.fetch_add(1, Ordering::AcqRel);
         let entered = Entered(Arc::clone(self));
-        (self.open.fetch_add(1, Ordering::AcqRel) < self.most).then_some(entered)
+        (self.open.fetch_add(1, Ordering::AcqRel) < self.most.load(Ordering::Acquire)).then_some(entered)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{
     io::Write as _,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use admin::Status;
-use listen::{Address, Bound};
+use listen::{Address, Listeners};
 use snapshot::{Live, Snapshot};
 
 use crate::{cli::Global, server::Guide, style::Style};
@@ -28,65 +28,79 @@ pub struct Start<'a> {
 
 /// Where a server can be reached.
 pub struct Told {
-    listeners: Vec<(String, Vec<String>)>,
-    admin: Vec<String>,
-    routes: usize,
-}
-
-/// What of the status does not change.
-pub struct Fixed {
+    /// The addresses of its admin sockets, as URLs.
+    pub admin: Vec<String>,
+    /// Its listeners.
+    pub listeners: Arc<Listeners>,
+    /// What it runs on.
+    pub live: Arc<Live>,
     /// The configuration's first file, as a whole path.
     pub config: Option<String>,
-    /// How long requests under way may take at a shutdown.
-    pub grace_period: Duration,
     /// How many threads serve requests.
     pub threads: usize,
+    /// What changes with a reload.
+    pub latest: Arc<Mutex<Latest>>,
+}
+
+/// What of the status changes with a reload.
+#[derive(Debug, Default)]
+pub struct Latest {
+    /// How long requests under way may take at a shutdown.
+    pub grace_period: Duration,
+    /// The last reload; `None` before the first.
+    pub reload: Option<admin::Reload>,
 }
 
 impl Told {
-    /// Reads the addresses that the sockets really have.
-    pub fn of(bound: &[Bound], admin: &[admin::Socket], snapshot: &Snapshot) -> Self {
-        let listeners = bound.iter().map(|bound| {
-            let scheme = bound.listener().scheme().as_str();
-            let urls = bound.sockets().iter().map(|socket| match (socket.address(), socket.local()) {
-                (Address::Unix(path), _) => format!("unix:{}", path.display()),
-                (_, Some(local)) if local.ip().is_unspecified() => format!("{scheme}://localhost:{}", local.port()),
-                (_, Some(local)) => format!("{scheme}://{local}"),
-                (address, None) => address.to_string(),
-            });
-            (bound.listener().name.to_string(), urls.collect())
-        });
-        Self {
-            listeners: listeners.collect(),
-            admin: admin.iter().map(url_of_admin).collect(),
-            routes: snapshot.routes.len(),
-        }
-    }
-
     /// What the admin listener asks for when somebody wants to know the status.
-    pub fn status(&self, fixed: Fixed, live: &Arc<Live>) -> impl Fn() -> Status + Send + Sync + use<> {
-        let listeners: Vec<admin::Listener> = self
-            .listeners
-            .iter()
-            .map(|(name, addresses)| admin::Listener { name: name.clone(), addresses: addresses.clone() })
-            .collect();
-        let live: Weak<Live> = Arc::downgrade(live);
-        move || Status {
-            config: fixed.config.clone(),
-            grace_seconds: fixed.grace_period.as_secs(),
-            threads: fixed.threads,
-            last_reload: None,
-            listeners: listeners.clone(),
-            upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
+    pub fn status(&self) -> impl Fn() -> Status + Send + Sync + use<> {
+        let (listeners, live) = (Arc::clone(&self.listeners), Arc::downgrade(&self.live));
+        let (config, threads, latest) = (self.config.clone(), self.threads, Arc::clone(&self.latest));
+        let changing = move || {
+            let latest = lock(&latest);
+            (latest.grace_period.as_secs(), latest.reload.clone())
+        };
+        move || {
+            let (grace_seconds, last_reload) = changing();
+            Status {
+                config: config.clone(),
+                grace_seconds,
+                threads,
+                last_reload,
+                listeners: urls(&listeners).map(|(name, addresses)| admin::Listener { name, addresses }).collect(),
+                upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
+            }
         }
     }
 }
 
-fn url_of_admin(socket: &admin::Socket) -> String {
-    match socket.address() {
+/// What is told, to look at or to change.
+pub fn lock(latest: &Mutex<Latest>) -> std::sync::MutexGuard<'_, Latest> {
+    latest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every listener with its addresses as URLs, as the system has them.
+fn urls(listeners: &Listeners) -> impl Iterator<Item = (String, Vec<String>)> {
+    listeners.all().into_iter().map(|listener| {
+        let scheme = listener.scheme().as_str();
+        let addresses = listeners.addresses(&listener).into_iter();
+        let urls = addresses.map(|(written, local)| match (written, local) {
+            (Address::Unix(path), _) => format!("unix:{}", path.display()),
+            (_, Some(local)) if local.ip().is_unspecified() => format!("{scheme}://localhost:{}", local.port()),
+            (_, Some(local)) => format!("{scheme}://{local}"),
+            (written, None) => written.to_string(),
+        });
+        (listener.name.to_string(), urls.collect())
+    })
+}
+
+/// The addresses of admin sockets as URLs.
+pub fn admin(sockets: &[admin::Socket]) -> Vec<String> {
+    let url = |socket: &admin::Socket| match socket.address() {
         admin::Address::Unix(path) => format!("unix:{}", path.display()),
         other => format!("http://{other}"),
-    }
+    };
+    sockets.iter().map(url).collect()
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
@@ -104,15 +118,20 @@ fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
 
 impl Start<'_> {
     /// Prints the banner on stderr: stdout is for the access log.
-    pub fn tell(&self, told: &Told, unresolved: &[Box<str>], threads: usize) {
+    pub fn tell(&self, told: &Told, unresolved: &[Box<str>]) {
         let style = self.style;
         let mut text = String::new();
         if !self.global.quiet {
+            let threads = told.threads;
             let plural = if threads == 1 { "" } else { "s" };
             let head = style.bold(concat!("maitred ", env!("CARGO_PKG_VERSION")));
             text.push_str(&format!("{head}   {}   {threads} thread{plural}\n", self.file));
-            let routes = if told.routes == 1 { "1 route".to_owned() } else { format!("{} routes", told.routes) };
-            for (name, urls) in &told.listeners {
+            let listeners: Vec<(String, Vec<String>)> = urls(&told.listeners).collect();
+            let routes = match told.live.load().routes.len() {
+                1 => "1 route".to_owned(),
+                more => format!("{more} routes"),
+            };
+            for (name, urls) in &listeners {
                 text.push_str(&format!("  {name:<9} {:<28}  {routes}\n", urls.join("  ")));
             }
             for url in told.admin.iter().filter(|url| url.starts_with("http")) {
@@ -124,7 +143,7 @@ impl Start<'_> {
             let took = self.began.elapsed().as_millis();
             text.push_str(&format!("{} in {took} ms — Ctrl-C to stop\n", style.good("ready")));
             if let Some(guide) = self.guide {
-                let first = told.listeners.first().and_then(|(_, urls)| urls.first());
+                let first = listeners.first().and_then(|(_, urls)| urls.first());
                 text.push_str(&guide(first.map_or("http://localhost:8080", String::as_str)));
             }
         }

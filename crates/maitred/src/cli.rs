@@ -62,7 +62,7 @@ pub enum Command {
     /// Proxy to a URL without a file
     Proxy(Proxy),
     /// Run in the foreground
-    Run,
+    Run(Run),
     /// Validate everything, report everything
     Check(Check),
     /// Format the file, keep comments
@@ -149,6 +149,14 @@ pub struct Proxy {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = ":8080")]
     pub listen: String,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Apply the configuration whenever its files change
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// Options of `check`.

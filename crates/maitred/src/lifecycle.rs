@@ -1,29 +1,35 @@
-//! Signals, and the orderly end.
+//! Signals, and what they mean.
 
-use std::{io, time::Duration};
+use std::io;
 
-use listen::Listeners;
-use proxy::Front;
-use telemetry::AccessLog;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    time::timeout,
-};
-
-use crate::exit::{Failure, Outcome};
+use tokio::signal::unix::{self, SignalKind, signal};
 
 /// The exit code of a process that was interrupted twice.
-const INTERRUPTED: u8 = 130;
+pub const INTERRUPTED: u8 = 130;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// TERM, INT: drain and end.
+    Terminate,
+    /// HUP: apply the configuration file as it is now.
+    Reload,
+    /// QUIT: hand the sockets to a process that waits for them.
+    HandOver,
+    /// USR1: open log files anew.
+    Reopen,
+    /// USR2: start the binary that is on disk now and hand over to it.
+    Upgrade,
+}
 
 /// Every signal that means something.
 pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    quit: Signal,
-    reopen: Signal,
-    upgrade: Signal,
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+    quit: unix::Signal,
+    reopen: unix::Signal,
+    upgrade: unix::Signal,
 }
 
 impl Signals {
@@ -39,55 +45,20 @@ impl Signals {
         })
     }
 
-    /// Waits for TERM or the first INT, and does what the others ask for meanwhile.
-    pub async fn wait(&mut self, log: Option<&AccessLog>) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.reopen.recv() => {
-                    if let Some(log) = log {
-                        log.reopen();
-                    }
-                    log::info!("log files opened anew");
-                }
-                _ = self.hangup.recv() => {
-                    log::warn!("HUP: this release cannot reload; the configuration of the start is still served");
-                }
-                _ = self.quit.recv() => log::warn!("QUIT: no new process waits for the sockets; still serving"),
-                _ = self.upgrade.recv() => log::warn!("USR2: this release cannot upgrade in place; still serving"),
-            }
+    /// The next one.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Terminate,
+            _ = self.interrupt.recv() => Signal::Terminate,
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.quit.recv() => Signal::HandOver,
+            _ = self.reopen.recv() => Signal::Reopen,
+            _ = self.upgrade.recv() => Signal::Upgrade,
         }
     }
 
-    async fn interrupted(&mut self) {
+    /// Waits for INT, whatever else comes.
+    pub async fn interrupted(&mut self) {
         self.interrupt.recv().await;
-    }
-}
-
-/// Stops accepting, lets requests under way end, and returns as soon as the last one has, or after `grace`.
-pub async fn drain(
-    listeners: &Listeners,
-    front: &Front,
-    stop: &watch::Sender<bool>,
-    grace: Duration,
-    signals: &mut Signals,
-) -> Outcome {
-    // First of all answers say that their connection ends; whoever connects meanwhile is still served.
-    front.stop().await;
-    listeners.close_all().await;
-    let _ = stop.send(true);
-    let open = listeners.live();
-    if open > 0 {
-        log::info!("draining {open} connections, for at most {grace:?}");
-    }
-    tokio::select! {
-        drained = timeout(grace, listeners.idle()) => {
-            if drained.is_err() {
-                log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
-            }
-            Ok(())
-        }
-        () = signals.interrupted() => Err(Failure { code: INTERRUPTED, message: String::new() }),
     }
 }

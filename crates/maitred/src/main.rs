@@ -10,6 +10,7 @@ mod files;
 mod lifecycle;
 mod limits;
 mod logging;
+mod notify;
 mod out;
 mod prepare;
 mod server;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Command::Init(init) => commands::init::run(&global, init),
         Command::Demo(demo) => commands::demo::run(&global, demo),
         Command::Proxy(proxy) => commands::proxy::run(&global, proxy),
-        Command::Run => commands::run::run(&global),
+        Command::Run(run) => commands::run::run(&global, run),
         Command::Check(check) => commands::check::run(&global, check),
         Command::Fmt(fmt) => commands::fmt::run(&global, fmt),
         Command::Explain(explain) => commands::explain::run(&global, explain),

@@ -45,15 +45,23 @@ pub struct Ready {
 /// Compiles what was loaded and runs the tests that are written in it: only what passes them is ready. Changes nothing,
 /// opens nothing, asks nobody.
 pub fn prepare(loaded: Loaded) -> Prepared {
-    let mut prepared = compile(loaded);
+    prepare_on(loaded, State::new(Arc::new(Metrics::new(&BUILD))))
+}
+
+/// As [`prepare`], with what a running server has learnt.
+pub fn prepare_on(loaded: Loaded, state: State) -> Prepared {
+    let mut prepared = compile_on(loaded, state);
     prepared.try_out();
     prepared
 }
 
 /// Compiles what was loaded, and leaves its tests alone: whoever looks for the reason of a failure needs what failed.
-pub fn compile(mut loaded: Loaded) -> Prepared {
+pub fn compile(loaded: Loaded) -> Prepared {
+    compile_on(loaded, State::new(Arc::new(Metrics::new(&BUILD))))
+}
+
+fn compile_on(mut loaded: Loaded, state: State) -> Prepared {
     let mut report = std::mem::take(&mut loaded.report);
-    let state = State::new(Arc::new(Metrics::new(&BUILD)));
     let ready = loaded.config.as_ref().and_then(|config| {
         let admin = admin::compile(&config.admin, &At::root().key("admin"), &mut report);
         let compiled = snapshot::compile(config, &state, &mut report);

@@ -73,6 +73,7 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
             query: view.query.map(str::as_bytes),
             referer: bytes(header::REFERER),
             user_agent: bytes(header::USER_AGENT),
+            generation: arrival.snapshot.generation,
         },
     );
 }
@@ -109,6 +110,7 @@ pub(crate) fn refused(snapshot: &Snapshot, connection: &Connection, refused: &Re
     request.method = refused.method.as_deref().map(str::as_bytes);
     request.path = Some(path.as_bytes()).filter(|path| !path.is_empty());
     request.query = query.map(str::as_bytes);
+    request.generation = snapshot.generation;
     log.write(&record, &request);
 }
 

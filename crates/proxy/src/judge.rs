@@ -14,6 +14,7 @@ use rewrite::HostPolicy;
 use route::Candidate;
 use snapshot::{Route, Snapshot};
 use telemetry::{Build, ListenerMeters, Metrics};
+use tokio::sync::watch;
 use upstream::{Backend, Upstream};
 
 use crate::{
@@ -141,6 +142,7 @@ impl Judge {
         // RFC 6066 section 3: an address is no server name.
         let server_name = name.parse::<IpAddr>().is_err().then(|| name.to_ascii_lowercase().into());
         Arc::new(Connection {
+            closing: watch::channel(false).1,
             listener: asked.listener.clone(),
             meters: self.meters.clone(),
             peer: Some(SocketAddr::new(asked.from, EPHEMERAL)),

@@ -8,6 +8,8 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
+use crate::front;
+
 /// Settles it, once the head is as it will be sent but for `Connection` and `Date`, which the engine writes.
 pub(crate) fn settle(session: &mut Session, head: &mut ResponseHeader) {
     if head.status.is_informational() {
@@ -17,7 +19,7 @@ pub(crate) fn settle(session: &mut Session, head: &mut ResponseHeader) {
         // RFC 9112 section 6.1: a client of HTTP/1.0 cannot read chunks. Its body ends with the connection.
         head.remove_header(&header::TRANSFER_ENCODING);
         session.set_keepalive(None);
-    } else if session.is_process_shutting_down() {
+    } else if session.is_process_shutting_down() || is_closing(session) {
         session.set_keepalive(None);
     } else if head.status != StatusCode::SWITCHING_PROTOCOLS && expects_more(session.req_header()) {
         // The engine gives the connection up when it passes a 100 on, since the body is still to come then.
@@ -25,6 +27,11 @@ pub(crate) fn settle(session: &mut Session, head: &mut ResponseHeader) {
             session.set_keepalive(Some(0));
         }
     }
+}
+
+/// Whether the listener of the client's connection is gone or has changed.
+fn is_closing(session: &Session) -> bool {
+    front::connection_of(session.digest()).is_some_and(|connection| connection.is_closing())
 }
 
 /// The final head that the client was sent; an interim one is no answer yet.

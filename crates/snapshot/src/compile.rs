@@ -67,6 +67,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     }
     Some(Compiled {
         snapshot: Snapshot {
+            generation: 0,
             table: table?,
             routes: routes.into_iter().collect::<Option<_>>()?,
             upstreams: upstreams.into_iter().filter_map(|(name, upstream)| Some((name, upstream?))).collect(),

@@ -21,6 +21,8 @@ use upstream::Upstream;
 
 /// Everything that requests run on; immutable.
 pub struct Snapshot {
+    /// Which configuration it is: counts from 1; 0 for one that is not in force.
+    pub generation: u64,
     /// Finds a request's route.
     pub table: ::route::Table,
     /// What each route does, by the table's `RouteId`.

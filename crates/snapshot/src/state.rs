@@ -16,6 +16,11 @@ pub struct State {
 }
 
 impl State {
+    /// The same, with counters of its own: for a configuration that may come to nothing.
+    pub fn scratch(&self) -> Self {
+        Self { metrics: Arc::new(self.metrics.scratch()), ..self.clone() }
+    }
+
     /// A state that knows nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics, upstreams: upstream::State::default(), ticket_keys: tls::TicketKeys::default() }

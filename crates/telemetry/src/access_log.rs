@@ -73,6 +73,8 @@ pub struct LoggedRequest<'a> {
     pub referer: Option<&'a [u8]>,
     /// The field User-Agent.
     pub user_agent: Option<&'a [u8]>,
+    /// The configuration that it was served under.
+    pub generation: u64,
 }
 
 impl<'a> LoggedRequest<'a> {
@@ -95,6 +97,7 @@ impl<'a> LoggedRequest<'a> {
             query: None,
             referer: None,
             user_agent: None,
+            generation: 0,
         }
     }
 }

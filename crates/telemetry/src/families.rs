@@ -1,6 +1,9 @@
 //! Every metric there is: one row each.
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    core::{Collector, MetricVec, MetricVecBuilder},
+};
 
 /// The bounds that OpenTelemetry recommends for the duration of HTTP requests, in seconds.
 pub(crate) const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -67,6 +70,27 @@ impl Family for HistogramVec {
     }
 }
 
+/// Removes the series of a family in which the label `label` has this value. `labels` are its labels in their order.
+fn remove<B: MetricVecBuilder>(family: &MetricVec<B>, labels: &[&str], label: &str, value: &str)
+where
+    MetricVec<B>: Collector,
+{
+    if !labels.contains(&label) {
+        return;
+    }
+    for metrics in family.collect() {
+        for metric in metrics.get_metric() {
+            let of =
+                |name: &str| metric.get_label().iter().find(|pair| pair.name() == name).map_or("", |pair| pair.value());
+            if of(label) == value {
+                let values: Vec<&str> = labels.iter().map(|name| of(name)).collect();
+                // Already gone is as good.
+                let _ = family.remove_label_values(&values);
+            }
+        }
+    }
+}
+
 macro_rules! families {
     ($($name:ident: $type:ident [$($label:ident),*] $help:literal;)+) => {
         /// Every metric of maitred's own, in the order of the manual. Those of the process are Prometheus' standard ones.
@@ -90,6 +114,11 @@ macro_rules! families {
                     registry.register(Box::new($name.clone()))?;
                 )+
                 Ok(Self { $($name),+ })
+            }
+
+            /// Removes every series in which the label `label` has this value.
+            pub(crate) fn forget(&self, label: &str, value: &str) {
+                $(remove(&self.$name, &[$(stringify!($label)),*], label, value);)+
             }
         }
     };

@@ -1,7 +1,7 @@
 //! The registry of everything that is counted, and the exposition of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +19,7 @@ use crate::{
 /// counters, found by name.
 #[derive(Debug)]
 pub struct Metrics {
+    build: Build,
     registry: Registry,
     families: Arc<Families>,
     listeners: Mutex<BTreeMap<Box<str>, Arc<ListenerMeters>>>,
@@ -62,12 +63,38 @@ impl Metrics {
             families.config_reloads_total.with_label_values(&[result]);
         }
         Self {
+            build: *build,
             registry,
             families: Arc::new(families),
             listeners: Mutex::default(),
             upstreams: Mutex::default(),
             routes: Mutex::default(),
             certificates: Mutex::default(),
+        }
+    }
+
+    /// Counters that nobody will see, for a configuration that may come to nothing.
+    pub fn scratch(&self) -> Self {
+        Self::new(&self.build)
+    }
+
+    /// Forgets the routes and upstreams that are not among these, their counters included: what is not configured any
+    /// more is not told of, and configurations that come and go leave nothing behind.
+    pub fn retain<'n>(&self, routes: impl IntoIterator<Item = &'n str>, upstreams: impl IntoIterator<Item = &'n str>) {
+        let routes: HashSet<&str> = routes.into_iter().chain([UNMATCHED]).collect();
+        let upstreams: HashSet<&str> = upstreams.into_iter().collect();
+        forget(&self.routes, &routes, |name| self.families.forget("route", name));
+        forget(&self.upstreams, &upstreams, |name| self.families.forget("upstream", name));
+    }
+
+    /// Calls `count` with each code that was answered with, and how often; for one code more than once. Walks all
+    /// counters: for somebody who looks now and then, not for a request.
+    pub fn answers(&self, mut count: impl FnMut(&str, u64)) {
+        for family in self.families.http_requests_total.collect() {
+            for metric in family.get_metric() {
+                let code = metric.get_label().iter().find(|label| label.name() == "code");
+                count(code.map_or("", |code| code.value()), metric.get_counter().get_value() as u64);
+            }
         }
     }
 
@@ -190,6 +217,17 @@ impl Metrics {
             String::new()
         })
     }
+}
+
+/// Drops the entries that are not wanted, and tells of each.
+fn forget<T>(kept: &Mutex<BTreeMap<Box<str>, T>>, wanted: &HashSet<&str>, mut tell: impl FnMut(&str)) {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| {
+        let keep = wanted.contains(&**name);
+        if !keep {
+            tell(name);
+        }
+        keep
+    });
 }
 
 #[cfg(test)]

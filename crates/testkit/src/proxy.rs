@@ -159,16 +159,7 @@ impl Proxy {
     /// gets that, both on free loopback ports.
     pub fn with(configuration: impl AsRef<str>) -> Starter {
         let folder = tempfile::tempdir().unwrap();
-        let text = configuration.as_ref();
-        let mut whole = String::new();
-        if !text.contains("listen") {
-            whole.push_str("listen = \"127.0.0.1:0\"\n");
-        }
-        whole.push_str(text);
-        if !text.contains("[admin]") {
-            whole.push_str("\n[admin]\naddress = \"127.0.0.1:0\"\n");
-        }
-        std::fs::write(folder.path().join("maitred.toml"), whole).unwrap();
+        write(folder.path(), configuration.as_ref());
         Starter { folder, arguments: Vec::new(), environment: Vec::new() }
     }
 
@@ -337,6 +328,21 @@ impl Proxy {
         assert!(kill.await.unwrap().success(), "cannot send {name}");
     }
 
+    /// Writes another configuration in the place of the one that it was started with (see [`Proxy::with`]).
+    pub fn configure(&self, configuration: impl AsRef<str>) {
+        write(self.folder.path(), configuration.as_ref());
+    }
+
+    /// Writes another configuration and has it applied by signal; gives the line of the log that says what came of it.
+    pub async fn hang_up(&self, configuration: impl AsRef<str>) -> String {
+        let said = |lines: &[String]| lines.iter().filter(|line| line.contains(" HUP: ")).count();
+        let before = said(&self.output.lines());
+        self.configure(configuration);
+        self.signal("HUP").await;
+        self.output.until("the reload to be told of", |lines| said(lines) > before).await;
+        self.output.lines().into_iter().filter(|line| line.contains(" HUP: ")).nth(before).unwrap_or_default()
+    }
+
     /// Waits for the process to end.
     pub async fn wait(mut self) -> Exit {
         let status = within("maitred to end", self.child.wait()).await.unwrap();
@@ -352,6 +358,21 @@ impl Proxy {
         };
         within("the listener to close", refused).await;
     }
+}
+
+/// Writes the configuration file, with a listener and an admin address on free loopback ports where it has none.
+fn write(folder: &Path, text: &str) {
+    let mut whole = String::new();
+    if !text.contains("listen") {
+        whole.push_str("listen = \"127.0.0.1:0\"\n");
+    }
+    whole.push_str(text);
+    if !text.contains("[admin]") {
+        whole.push_str("\n[admin]\naddress = \"127.0.0.1:0\"\n");
+    }
+    let (file, beside) = (folder.join("maitred.toml"), folder.join("maitred.toml.new"));
+    std::fs::write(&beside, whole).unwrap();
+    std::fs::rename(beside, file).unwrap();
 }
 
 /// Reads `  name   http://127.0.0.1:41231   …` off the banner.

@@ -2,22 +2,14 @@
 
 use std::io::{Read, Write};
 
-use document::{At, Report};
-
 use super::*;
 
-fn listener(address: &str) -> Arc<Listener> {
-    let mut report = Report::new();
-    let config = serde_json::from_str(&format!(r#"{{ "address": "{address}" }}"#)).unwrap();
-    Arc::new(crate::compile("web", &config, &At::root(), &Default::default(), &mut report).unwrap())
+fn take(address: &str) -> Result<BoundSocket, BindError> {
+    bind(&address.parse().unwrap(), &[])
 }
 
-fn take(address: &str) -> Result<Bound, BindError> {
-    bind(listener(address))
-}
-
-fn port(bound: &Bound) -> u16 {
-    bound.sockets()[0].local().unwrap().port()
+fn port(bound: &BoundSocket) -> u16 {
+    bound.local.unwrap().port()
 }
 
 #[test]
@@ -65,8 +57,8 @@ fn a_privileged_port_is_explained() {
 #[test]
 fn what_a_listener_sets_its_connections_inherit() {
     let bound = take("127.0.0.1:0").unwrap();
-    let _client = std::net::TcpStream::connect(bound.sockets()[0].local().unwrap()).unwrap();
-    let Kind::Tcp(socket) = &bound.sockets[0].kind else { panic!() };
+    let _client = std::net::TcpStream::connect(bound.local.unwrap()).unwrap();
+    let Kind::Tcp(socket) = &bound.kind else { panic!() };
     socket.set_nonblocking(false).unwrap();
     let (accepted, _) = socket.accept().unwrap();
     assert!(accepted.nodelay().unwrap());
@@ -85,7 +77,7 @@ fn a_unix_socket_is_made_used_and_removed() {
 
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"hello").unwrap();
-    let Kind::Unix(socket, _) = &bound.sockets[0].kind else { panic!() };
+    let Kind::Unix(socket, _) = &bound.kind else { panic!() };
     socket.set_nonblocking(false).unwrap();
     let mut read = [0; 5];
     socket.accept().unwrap().0.read_exact(&mut read).unwrap();

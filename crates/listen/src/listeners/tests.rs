@@ -1,6 +1,7 @@
 //! Listeners opened and closed under real connections.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::Path,
@@ -30,6 +31,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 use crate::{Accepted, Connection};
+use pingora_core::server::ShutdownWatch;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -71,44 +73,74 @@ impl Serve for Echo {
 /// Listeners that echo, and what the echo has seen.
 struct House {
     listeners: Listeners,
+    written: BTreeMap<String, String>,
     echo: Arc<Echo>,
     seen: mpsc::UnboundedReceiver<(Arc<Connection>, Option<ALPN>, String)>,
-    shutdown: watch::Sender<bool>,
-    fds: ListenFds,
     metrics: Metrics,
     keys: TicketKeys,
 }
 
 impl House {
     fn new() -> Self {
-        let (shutdown, watch) = watch::channel(false);
         let (seen, receiver) = mpsc::unbounded_channel();
-        let fds = ListenFds::new(Fds::new().into());
         Self {
-            listeners: Listeners::new(watch, Some(Arc::clone(&fds))),
+            listeners: Listeners::new(),
+            written: BTreeMap::new(),
             echo: Arc::new(Echo { seen, turned_away: AtomicUsize::new(0) }),
             seen: receiver,
-            shutdown,
-            fds,
             metrics: metrics(),
             keys: TicketKeys::default(),
         }
     }
 
-    /// Opens a listener from its configuration and returns where it is.
-    fn open(&self, name: &str, config: &str) -> Option<SocketAddr> {
-        let mut report = Report::new();
-        let config = serde_json::from_str(config).unwrap();
-        let listener = crate::compile(name, &config, &At::root().key(name), &self.keys, &mut report);
-        let bound = crate::bind(listener.unwrap_or_else(|| panic!("{report:?}")).into()).unwrap();
-        let local = bound.sockets()[0].local();
-        self.listeners.open(bound, Arc::clone(&self.echo), self.metrics.listener(name)).unwrap();
-        local
+    /// Opens a listener from its configuration, or changes it, and returns where it is.
+    async fn open(&mut self, name: &str, config: &str) -> Option<SocketAddr> {
+        self.written.insert(name.into(), config.into());
+        self.apply().await;
+        self.local(name)
+    }
+
+    async fn close(&mut self, name: &str) -> Changed {
+        self.written.remove(name);
+        self.apply().await
+    }
+
+    async fn apply(&self) -> Changed {
+        let change = self.prepare(&mut Inherited::default()).unwrap();
+        timeout(LONG, self.make(change)).await.unwrap()
+    }
+
+    fn prepare(&self, inherited: &mut Inherited) -> Result<Change, BindError> {
+        let wanted = self.written.iter().map(|(name, config)| listener(name, config, &self.keys)).collect();
+        self.listeners.prepare(wanted, inherited)
+    }
+
+    async fn make(&self, change: Change) -> Changed {
+        let serve: Arc<dyn Serve> = self.echo.clone();
+        let staff = |listener: &Arc<Listener>| Staff {
+            serve: Arc::clone(&serve),
+            meters: self.metrics.listener(&listener.name),
+        };
+        self.listeners.apply(change, staff).await
+    }
+
+    /// Where a listener is.
+    fn local(&self, name: &str) -> Option<SocketAddr> {
+        let listener = self.listeners.all().into_iter().find(|listener| &*listener.name == name).unwrap();
+        self.listeners.addresses(&listener)[0].1
     }
 
     async fn seen(&mut self) -> (Arc<Connection>, Option<ALPN>, String) {
         timeout(LONG, self.seen.recv()).await.unwrap().unwrap()
     }
+}
+
+fn listener(name: &str, config: &str, keys: &TicketKeys) -> Arc<Listener> {
+    let mut report = Report::new();
+    let config = serde_json::from_str(config).unwrap();
+    crate::compile(name, &config, &At::root().key(name), keys, &mut report)
+        .unwrap_or_else(|| panic!("{report:?}"))
+        .into()
 }
 
 fn metrics() -> Metrics {
@@ -130,7 +162,7 @@ async fn closed(stream: &mut (impl AsyncReadExt + Unpin)) -> bool {
 #[tokio::test]
 async fn a_connection_is_served_and_known() {
     let mut house = House::new();
-    let local = house.open("web", r#"{ "address": ":0", "trusted_proxies": "127.0.0.0/8" }"#).unwrap();
+    let local = house.open("web", r#"{ "address": ":0", "trusted_proxies": "127.0.0.0/8" }"#).await.unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", local.port())).await.unwrap();
     exchange(&mut client, "hello").await;
     let (connection, alpn, peer) = house.seen().await;
@@ -142,54 +174,157 @@ async fn a_connection_is_served_and_known() {
 }
 
 #[tokio::test]
-async fn a_closed_listener_lets_its_connections_go_on() {
+async fn a_closed_listener_lets_its_connections_end_as_they_like() {
     let mut house = House::new();
-    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-    assert!(house.fds.lock().get(&local.to_string()).is_some());
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
+    house.open("other", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
     let mut client = TcpStream::connect(local).await.unwrap();
     exchange(&mut client, "before").await;
-    house.seen().await;
+    let (connection, ..) = house.seen().await;
 
-    assert!(timeout(LONG, house.listeners.close("web")).await.unwrap());
-    assert!(!house.listeners.close("web").await);
+    let other = house.local("other").unwrap();
+    let mut unharmed = TcpStream::connect(other).await.unwrap();
+    exchange(&mut unharmed, "before").await;
+    assert_eq!(house.close("web").await, Changed { opened: 0, closed: 1, retired: 1 });
     assert!(TcpStream::connect(local).await.is_err());
-    assert!(house.fds.lock().is_empty());
     std::net::TcpListener::bind(local).unwrap();
-    exchange(&mut client, "after").await;
-    assert_eq!(house.listeners.live(), 1);
-
-    drop(client);
+    assert!(connection.is_closing());
+    drop(connection);
+    assert!(closed(&mut client).await);
+    exchange(&mut unharmed, "after").await;
+    drop(unharmed);
     timeout(LONG, house.listeners.idle()).await.unwrap();
     assert_eq!(house.listeners.live(), 0);
 }
 
 #[tokio::test]
-async fn shutdown_ends_accepting_and_reaches_connections() {
+async fn a_listener_that_stays_keeps_its_socket_and_its_connections() {
     let mut house = House::new();
-    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).unwrap();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
+    let mut client = TcpStream::connect(local).await.unwrap();
+    exchange(&mut client, "before").await;
+    house.seen().await;
+    for _ in 0..10 {
+        assert_eq!(house.apply().await, Changed::default());
+        exchange(&mut client, "after").await;
+        exchange(&mut TcpStream::connect(local).await.unwrap(), "anew").await;
+        house.seen().await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_listener_meets_new_connections_otherwise_and_ends_the_old() {
+    let mut house = House::new();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0", "max_connections": 1 }"#).await.unwrap();
+    let mut client = TcpStream::connect(local).await.unwrap();
+    exchange(&mut client, "before").await;
+    let (connection, ..) = house.seen().await;
+    assert_eq!(connection.listener.max_connections, 1);
+    let changed = r#"{ "address": "127.0.0.1:0", "max_connections": 2 }"#;
+    assert_eq!(house.open("web", changed).await, Some(local));
+    assert!(closed(&mut client).await);
+    exchange(&mut TcpStream::connect(local).await.unwrap(), "after").await;
+    assert_eq!(house.seen().await.0.listener.max_connections, 2);
+}
+
+#[tokio::test]
+async fn a_socket_goes_to_the_listener_that_has_its_address_now() {
+    let mut house = House::new();
+    let local = house.open("one", r#"{ "address": ":0" }"#).await.unwrap();
+    let address = format!(r#"{{ "address": "127.0.0.1:{}" }}"#, local.port());
+    house.written.remove("one");
+    // The address that was listened on before takes these connections as well, until it is closed.
+    house.open("two", &address).await.unwrap();
+    exchange(&mut TcpStream::connect(("127.0.0.1", local.port())).await.unwrap(), "hello").await;
+    assert_eq!(&*house.seen().await.0.listener.name, "two");
+    house.written.remove("two");
+    assert_eq!(house.open("three", &address).await.unwrap().port(), local.port());
+    exchange(&mut TcpStream::connect(("127.0.0.1", local.port())).await.unwrap(), "hello").await;
+    assert_eq!(&*house.seen().await.0.listener.name, "three");
+    let port = local.port();
+    let refused = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_made_changes_nothing() {
+    let mut house = House::new();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    house.written.insert("free".into(), r#"{ "address": "127.0.0.1:0" }"#.into());
+    house.written.insert("taken".into(), format!(r#"{{ "address": "127.0.0.1:{port}" }}"#));
+    house.written.remove("web");
+    let error = house.prepare(&mut Inherited::default()).unwrap_err();
+    assert!(matches!(error.cause, BindCause::InUse(Some(_))), "{error:?}");
+    exchange(&mut TcpStream::connect(local).await.unwrap(), "still here").await;
+    assert_eq!(&*house.seen().await.0.listener.name, "web");
+}
+
+#[tokio::test]
+async fn sockets_are_handed_over_with_what_waits_on_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let (mut old, mut new) = (House::new(), House::new());
+    let local = old.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
+    let unix = format!(r#"{{ "address": "unix:{}" }}"#, path.display());
+    old.open("app", &unix).await;
+    old.open("gone", r#"{ "address": "127.0.0.1:0" }"#).await;
+    let gone = old.local("gone").unwrap();
+    new.written = old.written.clone();
+    new.written.remove("gone");
+
+    let mut inherited: Inherited = old.listeners.copies().unwrap().into_iter().collect();
+    let change = new.prepare(&mut inherited).unwrap();
+    let left: Vec<Place> = inherited.left().cloned().collect();
+    assert_eq!(left.len(), 1);
+    drop(inherited);
+    let all = old.listeners.copies().unwrap().into_iter().map(|(place, _)| place);
+    let taken: HashSet<Place> = all.filter(|place| !left.contains(place)).collect();
+    timeout(LONG, old.listeners.hand_over(&taken)).await.unwrap();
+    // Nobody accepts at this moment, and nobody is refused.
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(std::net::TcpStream::connect(local).unwrap());
+    }
+    assert!(TcpStream::connect(gone).await.is_err());
+    timeout(LONG, new.make(change)).await.unwrap();
+    for client in waiting {
+        client.set_nonblocking(true).unwrap();
+        exchange(&mut TcpStream::from_std(client).unwrap(), "hello").await;
+    }
+    drop(old);
+    exchange(&mut UnixStream::connect(&path).await.unwrap(), "the file is still there").await;
+    new.listeners.close_all().await;
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn retiring_reaches_connections() {
+    let mut house = House::new();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
     let mut client = TcpStream::connect(local).await.unwrap();
     exchange(&mut client, "hello").await;
     house.seen().await;
-    house.shutdown.send(true).unwrap();
+    timeout(LONG, house.listeners.close_all()).await.unwrap();
+    exchange(&mut client, "still here").await;
+    house.listeners.retire_all();
     assert!(closed(&mut client).await);
     timeout(LONG, house.listeners.idle()).await.unwrap();
-    timeout(LONG, house.listeners.close_all()).await.unwrap();
     assert!(TcpStream::connect(local).await.is_err());
 }
 
 #[tokio::test]
 async fn connections_that_wait_when_a_listener_closes_are_served() {
     let mut house = House::new();
-    let mut report = Report::new();
-    let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-    let listener = crate::compile("web", &config, &At::root(), &house.keys, &mut report).unwrap();
-    let bound = crate::bind(listener.into()).unwrap();
-    let local = bound.sockets()[0].local().unwrap();
+    house.written.insert("web".into(), r#"{ "address": "127.0.0.1:0" }"#.into());
+    let change = house.prepare(&mut Inherited::default()).unwrap();
+    let local = change.taken.values().next().unwrap().local.unwrap();
     let mut early = Vec::new();
     for _ in 0..20 {
         early.push(std::net::TcpStream::connect(local).unwrap());
     }
-    house.listeners.open(bound, Arc::clone(&house.echo), house.metrics.listener("web")).unwrap();
+    house.make(change).await;
     house.listeners.close_all().await;
     for client in early {
         client.set_nonblocking(true).unwrap();
@@ -201,7 +336,7 @@ async fn connections_that_wait_when_a_listener_closes_are_served() {
 #[tokio::test]
 async fn a_full_listener_closes_what_comes() {
     let mut house = House::new();
-    let local = house.open("web", r#"{ "address": "127.0.0.1:0", "max_connections": 1 }"#).unwrap();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0", "max_connections": 1 }"#).await.unwrap();
     let mut first = TcpStream::connect(local).await.unwrap();
     exchange(&mut first, "one").await;
     house.seen().await;
@@ -216,8 +351,8 @@ async fn a_full_listener_closes_what_comes() {
 
 #[tokio::test]
 async fn a_panic_ends_its_connection_only() {
-    let house = House::new();
-    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).unwrap();
+    let mut house = House::new();
+    let local = house.open("web", r#"{ "address": "127.0.0.1:0" }"#).await.unwrap();
     let mut other = TcpStream::connect(local).await.unwrap();
     exchange(&mut other, "hello").await;
     let mut client = TcpStream::connect(local).await.unwrap();
@@ -229,24 +364,11 @@ async fn a_panic_ends_its_connection_only() {
 }
 
 #[tokio::test]
-async fn a_name_is_opened_once() {
-    let house = House::new();
-    house.open("web", r#"{ "address": "127.0.0.1:0" }"#);
-    let mut report = Report::new();
-    let config = serde_json::from_str(r#"{ "address": "127.0.0.1:0" }"#).unwrap();
-    let again =
-        crate::bind(crate::compile("web", &config, &At::root(), &house.keys, &mut report).unwrap().into()).unwrap();
-    let refused = house.listeners.open(again, Arc::clone(&house.echo), house.metrics.listener("web"));
-    assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    assert_eq!(house.listeners.names(), [Arc::from("web")]);
-}
-
-#[tokio::test]
 async fn a_unix_socket_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let mut house = House::new();
-    house.open("web", &format!(r#"{{ "address": "unix:{}", "trusted_proxies": "unix" }}"#, path.display()));
+    house.open("web", &format!(r#"{{ "address": "unix:{}", "trusted_proxies": "unix" }}"#, path.display())).await;
     let mut client = UnixStream::connect(&path).await.unwrap();
     exchange(&mut client, "hello").await;
     let (connection, _, _) = house.seen().await;
@@ -294,7 +416,7 @@ async fn each_name_gets_its_certificate() {
     let (written, roots): (Vec<_>, Vec<_>) = names.iter().map(|name| certificate(folder.path(), name)).unzip();
     let mut house = House::new();
     let config = format!(r#"{{ "address": "127.0.0.1:0", "tls": [{}] }}"#, written.join(","));
-    let local = house.open("tls", &config).unwrap();
+    let local = house.open("tls", &config).await.unwrap();
     let connector = client(&roots, &["h2", "http/1.1"], &TLS13);
     for (name, expected) in [("a.test", 0), ("x.b.test", 1), ("c.b.test", 2)] {
         let mut stream = connect(&connector, local, name).await.unwrap();
@@ -315,9 +437,9 @@ async fn protocols_and_versions_are_agreed_on() {
     let folder = tempfile::tempdir().unwrap();
     let (written, root) = certificate(folder.path(), "a.test");
     let mut house = House::new();
-    let both = house.open("both", &format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#)).unwrap();
+    let both = house.open("both", &format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#)).await.unwrap();
     let config = format!(r#"{{ "address": "127.0.0.1:0", "protocols": "h1", "tls": {written} }}"#);
-    let only = house.open("only", &config).unwrap();
+    let only = house.open("only", &config).await.unwrap();
     let roots = [root];
     for (at, offered, version, expected) in [
         (both, &["h2", "http/1.1"][..], &TLS13, Some("h2")),
@@ -340,9 +462,9 @@ async fn protocols_and_versions_are_agreed_on() {
 async fn a_listener_without_http1_serves_none() {
     let folder = tempfile::tempdir().unwrap();
     let (written, root) = certificate(folder.path(), "a.test");
-    let house = House::new();
+    let mut house = House::new();
     let config = format!(r#"{{ "address": "127.0.0.1:0", "protocols": "h2", "tls": {written} }}"#);
-    let local = house.open("grpc", &config).unwrap();
+    let local = house.open("grpc", &config).await.unwrap();
     let roots = [root];
     exchange(&mut connect(&client(&roots, &["h2"], &TLS13), local, "a.test").await.unwrap(), "hello").await;
     assert!(closed(&mut connect(&client(&roots, &[], &TLS13), local, "a.test").await.unwrap()).await);
@@ -365,26 +487,26 @@ async fn sessions_are_resumed_by_whoever_has_the_keys() {
     let (written, root) = certificate(folder.path(), "a.test");
     let config = format!(r#"{{ "address": "127.0.0.1:0", "tls": {written} }}"#);
     for version in [&TLS12, &TLS13] {
-        let house = House::new();
-        let local = house.open("tls", &config).unwrap();
+        let mut house = House::new();
+        let local = house.open("tls", &config).await.unwrap();
         let connector = client(std::slice::from_ref(&root), &[], version);
         assert_eq!(handshake(&connector, local).await, Full);
         assert_eq!(handshake(&connector, local).await, Resumed);
 
         // The same listener, compiled anew: what a reload does.
-        house.listeners.close("tls").await;
-        let local = house.open("tls", &config).unwrap();
+        house.close("tls").await;
+        let local = house.open("tls", &config).await.unwrap();
         assert_eq!(handshake(&connector, local).await, Resumed);
         // Another process that was given the keys: what an upgrade does.
-        let successor = House::new();
+        let mut successor = House::new();
         successor.keys.import(&house.keys.export()).unwrap();
-        let local = successor.open("tls", &config).unwrap();
+        let local = successor.open("tls", &config).await.unwrap();
         assert_eq!(handshake(&connector, local).await, Resumed);
         // Another listener, and another process that was not.
-        let local = successor.open("other", &config).unwrap();
+        let local = successor.open("other", &config).await.unwrap();
         assert_eq!(handshake(&connector, local).await, Full);
-        let foreign = House::new();
-        let local = foreign.open("tls", &config).unwrap();
+        let mut foreign = House::new();
+        let local = foreign.open("tls", &config).await.unwrap();
         assert_eq!(handshake(&connector, local).await, Full);
     }
 }
@@ -393,9 +515,9 @@ async fn sessions_are_resumed_by_whoever_has_the_keys() {
 async fn a_stalled_handshake_is_closed_and_every_handshake_counted() {
     let folder = tempfile::tempdir().unwrap();
     let (written, root) = certificate(folder.path(), "a.test");
-    let house = House::new();
+    let mut house = House::new();
     let config = format!(r#"{{ "address": "127.0.0.1:0", "timeouts": {{ "header": "200ms" }}, "tls": {written} }}"#);
-    let local = house.open("tls", &config).unwrap();
+    let local = house.open("tls", &config).await.unwrap();
 
     let mut stalled = TcpStream::connect(local).await.unwrap();
     stalled.write_all(&[22, 3, 1]).await.unwrap();

@@ -9,7 +9,7 @@ use proxy::{Forwarded, Judge, Outcome, Step as Stage, Verdict};
 use rewrite::HostPolicy;
 use route::Candidate;
 use serde_json::{Value, json};
-use snapshot::{Route, Snapshot};
+use snapshot::{Compiled, Route, Snapshot};
 use trial::Request;
 
 use crate::{
@@ -37,6 +37,32 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Ending {
         eprint!("{}", prepared.render(style.is_on()));
         return Err(Failure::invalid("the configuration is not valid"));
     };
+    let note = |text: String| eprintln!("{}: {text}", style.warning("note"));
+    trace(&prepared.loaded, compiled, explain, note, |told| {
+        if global.json { out::line(format!("{:#}", told.json())) } else { out::text(&told.text(style)) }
+    })?
+}
+
+/// Explains one request on a configuration that a running server has.
+pub fn of(loaded: &Loaded, request: &admin::Explain) -> Result<Value, String> {
+    let mut prepared = compile(loaded.clone());
+    let Some(Ready { compiled, .. }) = prepared.ready.take() else { return Err(prepared.render(false)) };
+    let method = request.method.clone().unwrap_or_else(|| "GET".into());
+    let explain = cli::Explain {
+        request: vec![method, request.url.clone()],
+        headers: request.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
+    };
+    trace(&prepared.loaded, compiled, &explain, |_| {}, |told| told.json()).map_err(|failure| failure.message)
+}
+
+/// Finds out what becomes of the request, and hands it to `tell`.
+fn trace<T>(
+    loaded: &Loaded,
+    compiled: Compiled,
+    explain: &cli::Explain,
+    note: impl Fn(String),
+    tell: impl FnOnce(&Told<'_>) -> T,
+) -> Result<T, Failure> {
     let wrong = |message: String| Failure { code: 2, message };
     let text = explain.request.join(" ");
     let request = Request::parse(&text)
@@ -45,7 +71,7 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Ending {
     let around = Circumstances { listeners: &compiled.listeners, named: None, route: None };
     let listener = around.listener(&request).or_else(|unfit| {
         if let Unfit::Scheme(scheme) = unfit {
-            eprintln!("{}: no listener speaks {scheme}; this is what becomes of it on another", style.warning("note"));
+            note(format!("no listener speaks {scheme}; this is what becomes of it on another"));
         }
         compiled.listeners.first().ok_or_else(|| Failure::invalid("there is no listener"))
     })?;
@@ -55,14 +81,7 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Ending {
     let verdict = Judge::new().judge(&snapshot, asked);
     let steps = verdict.route().map(|route| steps(route, &verdict)).unwrap_or_default();
     let candidates = verdict.candidates();
-    let told = Told {
-        snapshot: &snapshot,
-        loaded: &prepared.loaded,
-        verdict: &verdict,
-        candidates: &candidates,
-        steps: &steps,
-    };
-    if global.json { out::line(format!("{:#}", told.json())) } else { out::text(&told.text(style)) }
+    Ok(tell(&Told { snapshot: &snapshot, loaded, verdict: &verdict, candidates: &candidates, steps: &steps }))
 }
 
 /// Reads `NAME: VALUE`.

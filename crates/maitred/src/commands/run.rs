@@ -1,8 +1,12 @@
 //! `maitred run`.
 
-use crate::{cli::Global, exit::Outcome, server};
+use crate::{
+    cli::{Global, Run},
+    exit::Outcome,
+    server,
+};
 
 /// Runs in the foreground until told to stop.
-pub fn run(global: &Global) -> Outcome {
-    server::run(global)
+pub fn run(global: &Global, run: &Run) -> Outcome {
+    server::run(global, run)
 }

@@ -52,6 +52,10 @@ const LIMITS: Limits = Limits { head: listen::MAX_HEADER, target: listen::MAX_UR
 /// So many bytes of a head that is not whole are judged even though no line has ended.
 const REREAD: usize = 1024;
 
+/// How long a connection that is to end waits for a request that may be on its way already. A client that is busy sends one
+/// within this time and is told with the answer that its connection ends; closing under it would lose the request.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How long a refused client may take to read its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -179,18 +183,8 @@ impl Front {
         wait: Duration,
         shutdown: &mut ShutdownWatch,
     ) -> Next {
-        if conn.ahead().is_empty() {
-            if *shutdown.borrow() {
-                return Next::Closed;
-            }
-            tokio::select! {
-                biased;
-                read = timeout(wait, conn.read_ahead()) => match read {
-                    Ok(Ok(count)) if count > 0 => {}
-                    _ => return Next::Closed,
-                },
-                _ = shutdown.changed() => return Next::Closed,
-            }
+        if conn.ahead().is_empty() && !begins(conn, wait, shutdown).await {
+            return Next::Closed;
         }
         let deadline = Instant::now() + connection.listener.timeouts.header;
         let mut judged = 0;
@@ -317,6 +311,22 @@ impl HttpServerApp for Front {
     }
 }
 
+/// Whether the first byte of a request comes within `limit`.
+async fn begins(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
+    tokio::select! {
+        biased;
+        read = timeout(limit, conn.read_ahead()) => matches!(read, Ok(Ok(1..))),
+        () = lingered(shutdown) => false,
+    }
+}
+
+/// Ready [`LINGER`] after the connection was told to end.
+async fn lingered(shutdown: &mut ShutdownWatch) {
+    // Whoever could tell is gone, which tells as much.
+    let _ = shutdown.wait_for(|shutdown| *shutdown).await;
+    tokio::time::sleep(LINGER).await;
+}
+
 /// Whether the preface that ALPN promised comes within `limit`. The engine would wait for it for ever.
 async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
     let preface = async {
@@ -330,7 +340,7 @@ async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) 
     tokio::select! {
         biased;
         came = timeout(limit, preface) => came.unwrap_or(false),
-        _ = shutdown.changed() => false,
+        () = lingered(shutdown) => false,
     }
 }
 

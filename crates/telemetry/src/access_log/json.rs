@@ -47,6 +47,7 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("referer", "string", "the field Referer, without credentials"),
     ("user_agent", "string", "the field User-Agent"),
     ("error", "string", "why maitred answered itself or the request ended early: a word of the table of reasons"),
+    ("generation", "number", "the configuration that it was served under, as `maitred history` numbers them"),
 ];
 
 /// Appends the line of one request that began at `start`.
@@ -72,6 +73,7 @@ pub(super) fn write(
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));
     string(out, ",\"user_agent\":", user_agent);
     string(out, ",\"error\":", Some(record.reason.word().as_bytes()).filter(|word| !word.is_empty()));
+    number(out, ",\"generation\":", Some(request.generation).filter(|generation| *generation != 0));
     out.extend_from_slice(b"}\n");
 }
 

@@ -59,6 +59,7 @@ fn request<'a>() -> LoggedRequest<'a> {
         host: Some(b"api.example.com"),
         path: Some(b"/products/7"),
         user_agent: Some(b"curl/8.5"),
+        generation: 3,
         ..LoggedRequest::new("https", "products")
     }
 }
@@ -97,7 +98,7 @@ fn a_line_has_the_fields_of_the_manual_in_their_order() {
             r#""route":"products","upstream":"products","backend":"10.0.2.11:8080","upstream_status":200,"#,
             r#""connect_ms":0,"upstream_ms":2.9,"attempts":1,"reused":true,"cache":null,"auth":null,"user":null,"#,
             r#""key":null,"limit":null,"limit_remaining":null,"variant":null,"waf_score":null,"country":null,"#,
-            r#""referer":null,"user_agent":"curl/8.5","error":null}"#,
+            r#""referer":null,"user_agent":"curl/8.5","error":null,"generation":3}"#,
             "\n"
         )
     );

@@ -1,0 +1,27 @@
+//! What systemd is told (sd_notify(3)); nothing where no service manager listens.
+
+use sd_notify::NotifyState;
+
+/// The server serves.
+pub fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// A reload has begun; `ready` ends it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => log::debug!("systemd is not told of a reload: {error}"),
+    }
+}
+
+/// The server drains.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::debug!("systemd was not told: {error}");
+    }
+}

@@ -1,0 +1,165 @@
+//! Where orders to the running server are handed in; one task carries them out, one after the other.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use admin::{Checked, Control, Explain, Generation, Outcome, ReloadOrder, Reloaded, Source, UpgradeOrder, Upgraded};
+use async_trait::async_trait;
+use document::{
+    Document, Report,
+    tree::{self, Node, Origin},
+};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{commands::explain, prepare::prepare};
+
+/// How many orders may wait. They come from operators: more than a few at a time are a mistake of a script.
+const WAITING: usize = 16;
+
+/// Something that the running server is to do, and where the answer goes.
+pub enum Order {
+    /// Apply the configuration file as it is now.
+    Reload(ReloadOrder, Reply<Reloaded>),
+    /// Keep what is on probation.
+    Confirm(Reply<Result<Generation, String>>),
+    /// Go back to a generation; the one before where none is named.
+    Rollback(Option<u64>, Reply<Reloaded>),
+    /// Hand over to a new process.
+    Upgrade(UpgradeOrder, Reply<Result<Upgraded, String>>),
+    /// End; at once where it says so.
+    Stop(bool),
+}
+
+/// Where an answer goes. Whoever asked may have gone meanwhile.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// The desk itself, which the admin plane knows.
+pub struct Desk {
+    orders: mpsc::Sender<Order>,
+    told: Mutex<Arc<Told>>,
+    folder: PathBuf,
+}
+
+/// What can be said without asking the server's task.
+pub struct Told {
+    /// The generations that are kept, the newest first.
+    pub history: Vec<Generation>,
+    /// The configuration in force.
+    pub in_force: Arc<config::Loaded>,
+}
+
+impl Desk {
+    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`.
+    pub fn new(told: Told, folder: PathBuf) -> (Arc<Self>, mpsc::Receiver<Order>) {
+        let (orders, receiver) = mpsc::channel(WAITING);
+        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder }), receiver)
+    }
+
+    /// Says what is in force from now on.
+    pub fn tell(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(told);
+    }
+
+    fn told(&self) -> Arc<Told> {
+        Arc::clone(&self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn current(&self) -> Generation {
+        self.told().history.first().cloned().unwrap_or_else(|| super::generation::none())
+    }
+
+    /// Hands an order in and waits for what comes of it; `None` when the server ends instead.
+    async fn ask<T>(&self, order: impl FnOnce(Reply<T>) -> Order) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(order(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// What is said of a reload that the server is too late for.
+    fn ending(&self) -> Reloaded {
+        Reloaded {
+            outcome: Outcome::Refused,
+            generation: self.current(),
+            took_ms: 0,
+            changes: Vec::new(),
+            waiting: Vec::new(),
+            report: format!("error: {ENDING}\n"),
+            diagnostics: Vec::new(),
+        }
+    }
+}
+
+const ENDING: &str = "the server is about to end";
+
+#[async_trait]
+impl Control for Desk {
+    async fn reload(&self, order: ReloadOrder) -> Reloaded {
+        self.ask(|reply| Order::Reload(order, reply)).await.unwrap_or_else(|| self.ending())
+    }
+
+    async fn confirm(&self) -> Result<Generation, String> {
+        self.ask(Order::Confirm).await.unwrap_or_else(|| Err(ENDING.into()))
+    }
+
+    async fn rollback(&self, to: Option<u64>) -> Reloaded {
+        self.ask(|reply| Order::Rollback(to, reply)).await.unwrap_or_else(|| self.ending())
+    }
+
+    async fn upgrade(&self, order: UpgradeOrder) -> Result<Upgraded, String> {
+        self.ask(|reply| Order::Upgrade(order, reply)).await.unwrap_or_else(|| Err(ENDING.into()))
+    }
+
+    async fn stop(&self, now: bool) {
+        // Nobody takes it when the server is ending already.
+        let _ = self.orders.send(Order::Stop(now)).await;
+    }
+
+    fn history(&self) -> Vec<Generation> {
+        self.told().history.clone()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let told = self.told();
+        told.in_force.document.texts().map(|(path, text)| Source { path: path.into(), text: text.into() }).collect()
+    }
+
+    fn effective(&self) -> serde_json::Value {
+        shown(self.told().in_force.document.root())
+    }
+
+    fn check(&self, text: &str) -> Checked {
+        let prepared = prepare(config::load_text("request", text, &self.folder));
+        Checked {
+            valid: prepared.ready.is_some(),
+            report: prepared.render(false),
+            diagnostics: json_of(&prepared.loaded.document, &prepared.report),
+        }
+    }
+
+    fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {
+        explain::of(&self.told().in_force, &request)
+    }
+}
+
+/// Everything that is to be said of a configuration, a JSON document each.
+pub fn json_of(document: &Document, report: &Report) -> Vec<Value> {
+    document.render_json(report).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// A value without what was filled in from outside.
+fn shown(node: &Node) -> Value {
+    match &node.value {
+        _ if node.origin == Origin::FilledIn => "<redacted>".into(),
+        tree::Value::String(text) | tree::Value::Datetime(text) => text.as_str().into(),
+        tree::Value::Integer(number) => (*number).into(),
+        tree::Value::Float(number) => (*number).into(),
+        tree::Value::Boolean(truth) => (*truth).into(),
+        tree::Value::List(list) => list.iter().map(shown).collect(),
+        tree::Value::Table(table) => {
+            table.entries.iter().map(|entry| (entry.key.clone(), shown(&entry.node))).collect()
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Commit-confirm: a configuration that goes by itself unless somebody keeps it.
+
+use std::{sync::Arc, time::Duration};
+
+use admin::{Generation, Outcome, ReloadOrder, Reloaded};
+use config::Loaded;
+use telemetry::Metrics;
+use tokio::time::{Instant, sleep_until};
+
+use super::{reload::Refusal, running::Running};
+
+/// How often the guard looks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How many answers there must be before a share of them means anything.
+const ENOUGH: u64 = 20;
+
+/// What was ordered for a configuration that is not in force yet.
+pub(super) struct Ordered {
+    time: Duration,
+    guard: Option<Guard>,
+}
+
+/// A configuration in force that is not kept yet.
+pub struct Probation {
+    /// What to go back to.
+    previous: Arc<Loaded>,
+    ends: Instant,
+    time: Duration,
+    guard: Option<(Guard, Counts)>,
+}
+
+/// A share of answers that must not be exceeded: `5xx>1%`.
+#[derive(Debug, Clone, PartialEq)]
+struct Guard {
+    text: String,
+    /// The first digits of the codes that count.
+    codes: String,
+    percent: f64,
+}
+
+/// Answers so far: those that count for a guard, and all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    bad: u64,
+    all: u64,
+}
+
+impl Probation {
+    /// What an order says of it; `None` where it says nothing.
+    pub(super) fn ordered(order: &ReloadOrder) -> Result<Option<Ordered>, String> {
+        let guard = order.abort_if.as_deref().map(Guard::parse).transpose()?;
+        match order.confirm {
+            Some(time) if time.0 > 0 => Ok(Some(Ordered { time: time.into(), guard })),
+            Some(_) => Err("the time to confirm cannot be zero".into()),
+            None if guard.is_some() => Err("a condition to abort on needs a time to confirm in".into()),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits until it has failed, and says why: nobody kept it in time, or its guard trips.
+    pub(super) async fn failed(&mut self, metrics: &Metrics) -> String {
+        loop {
+            let now = Instant::now();
+            if now >= self.ends {
+                return format!("nobody confirmed it within {:?}", self.time);
+            }
+            if let Some((guard, before)) = &self.guard
+                && let Some(evidence) = guard.trips(*before, guard.count(metrics))
+            {
+                return evidence;
+            }
+            let next = if self.guard.is_some() { (now + LOOK).min(self.ends) } else { self.ends };
+            sleep_until(next).await;
+        }
+    }
+}
+
+impl Ordered {
+    /// Begins, now that the configuration is in force.
+    pub(super) fn begin(self, previous: Arc<Loaded>, metrics: &Metrics) -> Probation {
+        let guard = self.guard.map(|guard| {
+            let counts = guard.count(metrics);
+            (guard, counts)
+        });
+        Probation { previous, ends: Instant::now() + self.time, time: self.time, guard }
+    }
+}
+
+impl Guard {
+    fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no condition such as `5xx>1%`, `503>0.5%` or `4xx>10%`");
+        let (codes, percent) = text.split_once('>').ok_or_else(wrong)?;
+        let codes = codes.trim().to_ascii_lowercase();
+        let digits = codes.trim_end_matches('x');
+        let is_code = codes.len() == 3 && !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let percent: f64 =
+            percent.trim().strip_suffix('%').and_then(|number| number.trim().parse().ok()).ok_or_else(wrong)?;
+        if !is_code || !(0.0..100.0).contains(&percent) {
+            return Err(wrong());
+        }
+        Ok(Self { text: text.into(), codes: digits.into(), percent })
+    }
+
+    fn count(&self, metrics: &Metrics) -> Counts {
+        let mut counts = Counts { bad: 0, all: 0 };
+        metrics.answers(|code, count| {
+            counts.all += count;
+            if code.starts_with(&self.codes) {
+                counts.bad += count;
+            }
+        });
+        counts
+    }
+
+    /// The evidence, where the share is exceeded.
+    fn trips(&self, before: Counts, now: Counts) -> Option<String> {
+        let (bad, all) = (now.bad.saturating_sub(before.bad), now.all.saturating_sub(before.all));
+        let share = 100.0 * bad as f64 / all.max(1) as f64;
+        (all >= ENOUGH && share > self.percent)
+            .then(|| format!("{}: {bad} of {all} answers since ({share:.1} %)", self.text))
+    }
+}
+
+impl Running {
+    /// Keeps what is on probation.
+    pub(super) fn confirm(&mut self) -> Result<Generation, String> {
+        let (current, _) = self.generations.current();
+        match self.probation.take() {
+            Some(_) => {
+                log::info!("generation {} was confirmed", current.id);
+                Ok(current)
+            }
+            None => Err(format!("generation {} is not on probation", current.id)),
+        }
+    }
+
+    /// Goes back from what was on probation to what was in force before.
+    pub(super) async fn abort(&mut self, why: &str) {
+        let Some(probation) = self.probation.take() else { return };
+        let failed = self.generations.current().0.id;
+        log::error!("generation {failed} is given up: {why}");
+        let reloaded = self.go_back(&probation.previous, "abort").await;
+        if reloaded.outcome == Outcome::Refused {
+            log::error!("the configuration of before cannot be had back, {failed} stays\n{}", reloaded.report);
+        }
+    }
+
+    /// Goes back to a generation that is kept; the one before where none is named.
+    pub(super) async fn rollback(&mut self, to: Option<u64>) -> Reloaded {
+        match self.generations.find(to).map(|(_, loaded)| Arc::clone(loaded)) {
+            Some(loaded) => {
+                self.probation = None;
+                self.go_back(&loaded, "rollback").await
+            }
+            None => {
+                let message = match to {
+                    Some(id) => format!("generation {id} is not kept"),
+                    None => "there is no generation before the current one".to_owned(),
+                };
+                self.refuse(Refusal::new(message), std::time::Instant::now())
+            }
+        }
+    }
+
+    async fn go_back(&mut self, loaded: &Loaded, by: &str) -> Reloaded {
+        self.apply(Loaded::clone(loaded), &ReloadOrder::default(), by, std::time::Instant::now()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guards_are_read() {
+        for (text, codes, percent) in [("5xx>1%", "5", 1.0), (" 503 > 0.5 %", "503", 0.5), ("50x>0%", "50", 0.0)] {
+            let guard = Guard::parse(text).unwrap();
+            assert_eq!((&*guard.codes, guard.percent), (codes, percent));
+        }
+        for text in ["", "5xx", "5xx>1", ">1%", "xxx>1%", "5>1%", "5xx>100%", "p99>1s", "5xx<1%"] {
+            assert!(Guard::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_guard_trips_on_enough_evidence_alone() {
+        let guard = Guard::parse("5xx>1%").unwrap();
+        let before = Counts { bad: 10, all: 100 };
+        assert_eq!(guard.trips(before, Counts { bad: 15, all: 115 }), None);
+        assert_eq!(guard.trips(before, Counts { bad: 11, all: 200 }), None);
+        let evidence = guard.trips(before, Counts { bad: 12, all: 200 }).unwrap();
+        assert_eq!(evidence, "5xx>1%: 2 of 100 answers since (2.0 %)");
+    }
+
+    #[test]
+    fn a_condition_needs_a_time() {
+        let order = |confirm, abort_if: Option<&str>| ReloadOrder {
+            confirm,
+            abort_if: abort_if.map(Into::into),
+            ..ReloadOrder::default()
+        };
+        assert!(Probation::ordered(&order(None, None)).unwrap().is_none());
+        assert!(Probation::ordered(&order(None, Some("5xx>1%"))).is_err());
+        assert!(Probation::ordered(&order(Some(admin::Seconds(0)), None)).is_err());
+        assert!(Probation::ordered(&order(Some(admin::Seconds(5)), Some("5xx>1%"))).unwrap().is_some());
+    }
+}

@@ -1,0 +1,211 @@
+//! A reload is a transaction: everything is looked at and taken before anything changes, and then it all changes.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use admin::{Outcome, ReloadOrder, Reloaded};
+use config::Loaded;
+use document::{At, Code, Diagnostic, Report};
+use listen::{BindError, Inherited, Listener};
+use serde_json::Value;
+use snapshot::Compiled;
+use telemetry::AccessLog;
+use tokio::task::spawn_blocking;
+
+use super::{changes, desk::json_of, open_log, probation::Probation, running::Running};
+use crate::{
+    banner::lock,
+    notify,
+    prepare::{Prepared, Ready, prepare_on},
+};
+
+/// How long a reload waits for the addresses of hosts that are new.
+const WARM: Duration = Duration::from_secs(2);
+
+/// Why nothing was changed.
+pub(super) struct Refusal {
+    report: String,
+    diagnostics: Vec<Value>,
+}
+
+/// What a configuration needs of the system, taken and not yet in use.
+struct Taken {
+    sockets: listen::Change,
+    log: Option<Arc<AccessLog>>,
+}
+
+impl Running {
+    /// Applies the configuration file as it is now.
+    pub(super) async fn reload(&mut self, order: &ReloadOrder, by: &str) -> Reloaded {
+        notify::reloading();
+        let began = Instant::now();
+        let origin = self.origin.clone();
+        let reloaded = match spawn_blocking(move || origin.load()).await {
+            Ok(loaded) => self.apply(loaded, order, by, began).await,
+            Err(error) => self.refuse(Refusal::new(format!("the configuration could not be loaded: {error}")), began),
+        };
+        self.watch.follow(&self.origin);
+        notify::ready();
+        reloaded
+    }
+
+    /// Puts a configuration in force, or says why not.
+    pub(super) async fn apply(&mut self, loaded: Loaded, order: &ReloadOrder, by: &str, began: Instant) -> Reloaded {
+        match self.transact(loaded, order, by, began).await {
+            Ok(reloaded) => reloaded,
+            Err(refusal) => self.refuse(refusal, began),
+        }
+    }
+
+    async fn transact(
+        &mut self,
+        loaded: Loaded,
+        order: &ReloadOrder,
+        by: &str,
+        began: Instant,
+    ) -> Result<Reloaded, Refusal> {
+        let probation = Probation::ordered(order).map_err(Refusal::new)?;
+        let scratch = self.state.scratch();
+        let judged = spawn_blocking(move || prepare_on(loaded, scratch)).await;
+        let Prepared { loaded, report, ready, .. } = judged.map_err(|error| Refusal::new(error.to_string()))?;
+        let Some(ready) = ready else { return Err(Refusal::of(&loaded, &report)) };
+        let taken = self.take(&loaded, &ready)?;
+        let (current, in_force) = self.generations.current();
+        let mut reloaded = Reloaded {
+            outcome: Outcome::DryRun,
+            generation: current,
+            took_ms: 0,
+            changes: changes::between(&in_force.document, &loaded.document),
+            waiting: changes::waiting(&in_force.document, &loaded.document),
+            report: loaded.document.render(&report, false),
+            diagnostics: json_of(&loaded.document, &report),
+        };
+        if !order.dry_run {
+            self.put_in_force(loaded, ready, taken, by).await?;
+            self.probation = probation.map(|ordered| ordered.begin(in_force, &self.state.metrics));
+            reloaded.generation = self.generations.current().0;
+            reloaded.outcome = match (reloaded.waiting.is_empty(), reloaded.changes.is_empty()) {
+                (false, _) => Outcome::NeedsUpgrade,
+                (true, true) => Outcome::Unchanged,
+                (true, false) => Outcome::Applied,
+            };
+        }
+        reloaded.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.say(&reloaded, by);
+        Ok(reloaded)
+    }
+
+    /// Takes sockets and opens files. What was taken is given back when it is dropped.
+    fn take(&self, loaded: &Loaded, ready: &Ready) -> Result<Taken, Refusal> {
+        let listeners = &ready.compiled.listeners;
+        let sockets = self
+            .listeners
+            .prepare(listeners.clone(), &mut Inherited::default())
+            .map_err(|error| Refusal::taken(loaded, listeners, &error))?;
+        let logging = &ready.compiled.settings.logging;
+        let log = if logging.access == self.logging.access {
+            self.log.clone()
+        } else {
+            let mut report = Report::new();
+            open_log(logging, &self.state, &mut report).ok_or_else(|| Refusal::of(loaded, &report))?
+        };
+        Ok(Taken { sockets, log })
+    }
+
+    /// From here on nothing fails: what was judged is compiled once more, now for good.
+    async fn put_in_force(&mut self, loaded: Loaded, ready: Ready, taken: Taken, by: &str) -> Result<(), Refusal> {
+        // The judge's copy counted on meters of its own, so that a configuration that is refused leaves no trace.
+        drop(ready);
+        let state = self.state.clone();
+        let compiled = spawn_blocking(move || {
+            let mut report = Report::new();
+            let compiled = loaded.config.as_ref().and_then(|config| snapshot::compile(config, &state, &mut report));
+            (compiled, loaded, report)
+        });
+        let (compiled, loaded, report) = compiled.await.map_err(|error| Refusal::new(error.to_string()))?;
+        // A certificate may have been taken away between the two.
+        let Some(compiled) = compiled else { return Err(Refusal::of(&loaded, &report)) };
+        self.state.upstreams.first_resolution(WARM).await;
+        let (_, in_force) = self.generations.current();
+        if !loaded.document.root().says_the_same(in_force.document.root()) {
+            self.generations.push(Arc::new(loaded), by);
+        }
+        self.publish(compiled, taken.log);
+        self.listeners.apply(taken.sockets, self.staff()).await;
+        self.tell();
+        Ok(())
+    }
+
+    fn publish(&mut self, compiled: Compiled, log: Option<Arc<AccessLog>>) {
+        let Compiled { mut snapshot, settings, .. } = compiled;
+        snapshot.access_log.clone_from(&log);
+        snapshot.generation = self.generations.current().0.id;
+        self.live.publish(snapshot);
+        let snapshot = self.live.load();
+        snapshot.upstreams.values().for_each(|upstream| upstream.goes_live());
+        let routes = snapshot.routes.iter().map(|route| &*route.name);
+        self.state.metrics.retain(routes, snapshot.upstreams.keys().map(String::as_str));
+        self.log = log;
+        self.logging = settings.logging;
+        lock(&self.latest).grace_period = settings.grace_period;
+    }
+
+    fn say(&self, reloaded: &Reloaded, by: &str) {
+        if reloaded.outcome == Outcome::DryRun {
+            return;
+        }
+        self.came(true);
+        let Reloaded { generation, took_ms, changes, waiting, .. } = reloaded;
+        let changes = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("   ") };
+        log::info!("{by}: generation {} applied in {took_ms} ms: {changes}", generation.id);
+        if !waiting.is_empty() {
+            log::warn!("{by}: {} waits for an upgrade", waiting.join(", "));
+        }
+    }
+
+    fn came(&self, applied: bool) {
+        self.state.metrics.config_reloaded(applied);
+        lock(&self.latest).reload = Some(admin::Reload { time: SystemTime::now(), applied });
+    }
+
+    pub(super) fn refuse(&self, refusal: Refusal, began: Instant) -> Reloaded {
+        self.came(false);
+        Reloaded {
+            outcome: Outcome::Refused,
+            generation: self.generations.current().0,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            changes: Vec::new(),
+            waiting: Vec::new(),
+            report: refusal.report,
+            diagnostics: refusal.diagnostics,
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn new(message: String) -> Self {
+        Self { report: format!("error: {message}\n"), diagnostics: Vec::new() }
+    }
+
+    fn of(loaded: &Loaded, report: &Report) -> Self {
+        Self { report: loaded.document.render(report, false), diagnostics: json_of(&loaded.document, report) }
+    }
+
+    /// An address that cannot be had, at its place in the file.
+    fn taken(loaded: &Loaded, listeners: &[Arc<Listener>], error: &BindError) -> Self {
+        let mut report = Report::new();
+        let place = listeners.iter().find_map(|listener| {
+            let index = listener.addresses.iter().position(|address| *address == error.address)?;
+            Some(At::root().key("listeners").key(&*listener.name).key("address").index(index))
+        });
+        let mut diagnostic =
+            Diagnostic::new(Code::E0604, error.to_string()).label(place.unwrap_or(At::root()), "this address");
+        for line in error.help() {
+            diagnostic = diagnostic.help(line);
+        }
+        report.push(diagnostic);
+        Self::of(loaded, &report)
+    }
+}

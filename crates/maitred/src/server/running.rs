@@ -1,0 +1,196 @@
+//! The server's one task: it takes orders and signals, one after the other, until it is told to end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded};
+use listen::{Listener, Listeners, Staff};
+use proxy::Front;
+use snapshot::{Live, State};
+use telemetry::AccessLog;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use super::{
+    Origin,
+    desk::{Desk, Order, Told},
+    generation::Generations,
+    probation::Probation,
+    watch::Watch,
+};
+use crate::{
+    banner::{Latest, lock},
+    exit::{Failure, Outcome},
+    lifecycle::{self, Signal, Signals},
+    notify,
+};
+
+/// How long lines of the access log may take to be written at the end.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Everything that a running server is made of.
+pub struct Running {
+    pub origin: Origin,
+    pub live: Arc<Live>,
+    pub state: State,
+    pub listeners: Arc<Listeners>,
+    pub front: Arc<Front>,
+    pub log: Option<Arc<AccessLog>>,
+    pub logging: telemetry::Settings,
+    pub latest: Arc<Mutex<Latest>>,
+    pub admin: Arc<Admin>,
+    pub stop_admin: watch::Sender<bool>,
+    pub desk: Arc<Desk>,
+    pub orders: mpsc::Receiver<Order>,
+    pub signals: Signals,
+    pub generations: Generations,
+    pub probation: Option<Probation>,
+    pub watch: Watch,
+}
+
+/// What the task turns to next.
+enum Turn {
+    Order(Order),
+    Signal(Signal),
+    FilesChanged,
+    ProbationFailed(String),
+}
+
+/// How the server ends.
+enum End {
+    /// When it has drained.
+    Drain,
+    /// At once.
+    Now,
+}
+
+impl Running {
+    /// Serves until told to end, and ends.
+    pub async fn run(mut self) -> Outcome {
+        loop {
+            let turn = tokio::select! {
+                Some(order) = self.orders.recv() => Turn::Order(order),
+                signal = self.signals.next() => Turn::Signal(signal),
+                () = self.watch.changed() => Turn::FilesChanged,
+                why = failing(&mut self.probation, &self.state) => Turn::ProbationFailed(why),
+            };
+            match self.turn(turn).await {
+                None => {}
+                Some(End::Drain) => return self.drain().await,
+                Some(End::Now) => {
+                    self.flush();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn turn(&mut self, turn: Turn) -> Option<End> {
+        match turn {
+            Turn::Order(order) => return self.obey(order).await,
+            Turn::Signal(Signal::Terminate) => return Some(End::Drain),
+            Turn::Signal(Signal::Reopen) => {
+                if let Some(log) = &self.log {
+                    log.reopen();
+                }
+                log::info!("log files opened anew");
+            }
+            Turn::Signal(Signal::Reload) => self.reload_by("HUP").await,
+            Turn::Signal(Signal::HandOver) => log::warn!("QUIT: no new process waits for the sockets; still serving"),
+            Turn::Signal(Signal::Upgrade) => log::warn!("USR2: this release cannot upgrade in place; still serving"),
+            Turn::FilesChanged => self.reload_by("watch").await,
+            Turn::ProbationFailed(why) => self.abort(&why).await,
+        }
+        None
+    }
+
+    async fn obey(&mut self, order: Order) -> Option<End> {
+        // Whoever asked may have gone meanwhile; what was asked for is done all the same.
+        match order {
+            Order::Reload(order, reply) => drop(reply.send(self.reload(&order, "reload").await)),
+            Order::Confirm(reply) => drop(reply.send(self.confirm())),
+            Order::Rollback(to, reply) => drop(reply.send(self.rollback(to).await)),
+            Order::Upgrade(_, reply) => drop(reply.send(Err("this release cannot upgrade in place".into()))),
+            Order::Stop(true) => return Some(End::Now),
+            Order::Stop(false) => return Some(End::Drain),
+        }
+        None
+    }
+
+    /// A reload that nobody waits for: its outcome goes to the log.
+    async fn reload_by(&mut self, by: &str) {
+        let Reloaded { outcome, report, generation, .. } = self.reload(&ReloadOrder::default(), by).await;
+        if outcome == Came::Refused {
+            log::error!("{by}: the configuration was refused; generation {} is still served\n{report}", generation.id);
+        }
+    }
+
+    /// Says at the desk what is in force.
+    pub(super) fn tell(&self) {
+        let (_, in_force) = self.generations.current();
+        self.desk.tell(Told { history: self.generations.list(), in_force });
+    }
+
+    /// Who serves the connections of a listener.
+    pub(super) fn staff(&self) -> impl Fn(&Arc<Listener>) -> Staff + use<> {
+        let (front, metrics) = (Arc::clone(&self.front), Arc::clone(&self.state.metrics));
+        move |listener| Staff { serve: front.serving(listener), meters: metrics.listener(&listener.name) }
+    }
+
+    /// Stops accepting, lets requests under way end, and returns as soon as the last one has, or after the grace period.
+    async fn drain(mut self) -> Outcome {
+        self.admin.set_phase(Phase::Draining);
+        notify::stopping();
+        // First of all answers say that their connection ends; whoever connects meanwhile is still served.
+        self.front.stop().await;
+        self.listeners.close_all().await;
+        self.listeners.retire_all();
+        let grace = lock(&self.latest).grace_period;
+        let open = self.listeners.live();
+        if open > 0 {
+            log::info!("draining {open} connections, for at most {grace:?}");
+        }
+        let listeners = Arc::clone(&self.listeners);
+        let outcome = tokio::select! {
+            drained = timeout(grace, listeners.idle()) => {
+                if drained.is_err() {
+                    log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
+                }
+                Ok(())
+            }
+            () = self.signals.interrupted() => Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() }),
+            () = stopped_now(&mut self.orders) => Ok(()),
+        };
+        let _ = self.stop_admin.send(true);
+        self.flush();
+        outcome
+    }
+
+    fn flush(&self) {
+        if let Some(log) = &self.log {
+            log.flush(FLUSH);
+        }
+    }
+}
+
+/// Waits for the order to end at once. All others come too late; who gave them is told so.
+async fn stopped_now(orders: &mut mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        if matches!(order, Order::Stop(true)) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Ready when the configuration on probation has failed, with the reason.
+async fn failing(probation: &mut Option<Probation>, state: &State) -> String {
+    match probation {
+        Some(probation) => probation.failed(&state.metrics).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,173 @@
+//! A running server is given another configuration.
+
+use futures::{SinkExt, StreamExt};
+use testkit::{Address, Answer, Connection, Gate, Origin, Proxy, Request, within};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::setting::{before, route};
+
+fn answers(body: &str) -> String {
+    format!("[routes.\"/*\"]\nrespond = {{ body = \"{body}\" }}\n")
+}
+
+#[tokio::test]
+async fn the_next_request_sees_the_new_configuration() {
+    let proxy = Proxy::start(answers("one")).await;
+    let mut kept = proxy.connect().await;
+    assert_eq!(kept.fetch(Request::get("/")).await.text(), "one");
+    for (number, body) in [(2, "two"), (3, "three")] {
+        let line = proxy.hang_up(answers(body)).await;
+        assert!(line.contains(&format!("generation {number} applied in ")), "{line}");
+        assert!(line.contains("~1 route (/*)"), "{line}");
+        // The listener is as it was, and so is the connection.
+        assert_eq!(kept.fetch(Request::get("/")).await.text(), body);
+        assert_eq!(proxy.get("/").await.text(), body);
+    }
+    assert_eq!(proxy.metric("config_reloads_total", &[("result", "applied")]).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_request_ends_under_the_configuration_that_it_began_with() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |_| Answer::status(200).chunk("first").wait(&script).chunk("second")).await;
+    let proxy = Proxy::start(route(&origin, "response = { set = { X-Which = \"old\" } }")).await;
+    let mut under_way = proxy.connect().await;
+    under_way.start(&Request::get("/")).await;
+    let (_, headers) = under_way.answer_head().await;
+    assert_eq!(headers.get("x-which"), Some("old"));
+    proxy.hang_up(answers("new")).await;
+    assert_eq!(proxy.get("/").await.text(), "new");
+    gate.open();
+    assert_eq!(under_way.chunk().await.unwrap(), "first");
+    assert_eq!(under_way.chunk().await.unwrap(), "second");
+    assert_eq!(under_way.chunk().await.unwrap(), "");
+    assert_eq!(under_way.fetch(Request::get("/")).await.text(), "new");
+}
+
+#[tokio::test]
+async fn websockets_go_on() {
+    let origin = Origin::start(|_| Answer::websocket()).await;
+    let proxy = Proxy::start(route(&origin, "")).await;
+    let mut socket = proxy.websocket("/").await;
+    proxy.hang_up(answers("new")).await;
+    for text in ["one", "two"] {
+        socket.send(Message::text(text)).await.unwrap();
+        assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text(text));
+    }
+    assert_eq!(proxy.get("/").await.text(), "new");
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_changes_nothing() {
+    let (_origin, proxy) = before(|_| Answer::text("x")).await;
+    proxy.get("/").await.expect(200);
+    let metrics = || async {
+        let page = proxy.metrics().await;
+        let own = |line: &&str| line.starts_with("maitred_") && !line.starts_with("maitred_config_");
+        page.lines().filter(own).map(|line| line.split(' ').next().unwrap_or("").to_owned()).collect::<Vec<_>>()
+    };
+    let before = metrics().await;
+    for wrong in [
+        "[routes.a]\npath = \"/a\"\nupstrem = \"b\"\n",
+        "[routes",
+        "[routes.new]\npath = \"/new\"\nupstream = \"none\"\n",
+    ] {
+        let line = proxy.hang_up(wrong).await;
+        assert!(line.contains("the configuration was refused; generation 1 is still served"), "{line}");
+        proxy.get("/").await.expect(200);
+    }
+    proxy.printed("unknown key `upstrem` in `routes.a`").await;
+    assert_eq!(metrics().await, before);
+    assert_eq!(proxy.metric("config_reloads_total", &[("result", "refused")]).await, 3.0);
+    assert_eq!(proxy.metric("config_last_reload_successful", &[]).await, 0.0);
+    proxy.hang_up(answers("mended")).await;
+    assert_eq!(proxy.get("/").await.text(), "mended");
+    assert_eq!(proxy.metric("config_last_reload_successful", &[]).await, 1.0);
+}
+
+#[tokio::test]
+async fn listeners_come_and_go() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (first, second) = (Address::Tcp(Address::refusing()), Address::Tcp(Address::refusing()));
+    let with = |address: &str| {
+        format!(
+            "[listeners.kept]\naddress = \"127.0.0.1:0\"\n[listeners.other]\naddress = \"{address}\"\n{}",
+            answers("x")
+        )
+    };
+    let proxy = Proxy::start(with(&first.to_string())).await;
+    let mut kept = Connection::to(proxy.listener("kept")).await;
+    let mut other = Connection::to(&first).await;
+    kept.fetch(Request::get("/")).await.expect(200);
+    other.fetch(Request::get("/")).await.expect(200);
+
+    let line = proxy.hang_up(with(&taken.local_addr().unwrap().to_string())).await;
+    assert!(line.contains("refused"), "{line}");
+    proxy.printed("error[E0604]").await;
+    other.fetch(Request::get("/")).await.expect(200);
+
+    let line = proxy.hang_up(with(&second.to_string())).await;
+    assert!(line.contains("~1 listener (other)"), "{line}");
+    Connection::to(&second).await.fetch(Request::get("/")).await.expect(200);
+    assert!(first.try_connect().await.is_err());
+    // A client that is busy on a listener that is gone is told with its next answer.
+    let last = other.fetch(Request::get("/")).await.expect(200);
+    assert!(last.headers.has_token("connection", "close"), "{:?}", last.headers);
+    other.closed().await;
+    kept.fetch(Request::get("/")).await.expect(200);
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_counted_any_more_and_what_stays_counts_on() {
+    let two = |second: &str| {
+        format!(
+            "[routes]\n\"/a\" = {{ respond = {{ body = \"a\" }} }}\n\"/{second}\" = {{ respond = {{ body = \"b\" }} }}\n"
+        )
+    };
+    let proxy = Proxy::start(two("b")).await;
+    for path in ["/a", "/a", "/b"] {
+        proxy.get(path).await.expect(200);
+    }
+    proxy.hang_up(two("c")).await;
+    for path in ["/a", "/c"] {
+        proxy.get(path).await.expect(200);
+    }
+    for (route, count) in [("/a", 3.0), ("/b", 0.0), ("/c", 1.0)] {
+        assert_eq!(proxy.metric("http_requests_total", &[("route", route)]).await, count, "{route}");
+    }
+    assert!(!proxy.metrics().await.contains("route=\"/b\""));
+}
+
+#[tokio::test]
+async fn the_access_log_moves_and_says_which_configuration_was_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |file: &str| folder.path().join(file);
+    let with =
+        |file: &str| format!("[logging]\naccess = {{ output = \"{}\" }}\n{}", place(file).display(), answers("x"));
+    let proxy = Proxy::start(with("one.log")).await;
+    proxy.get("/first").await.expect(200);
+    proxy.hang_up(with("two.log")).await;
+    proxy.get("/second").await.expect(200);
+    let has = |file: &str, path: &str, generation: u64| {
+        let text = std::fs::read_to_string(place(file)).unwrap_or_default();
+        let line = text.lines().find(|line| line.contains(path)).map(str::to_owned);
+        line.is_some_and(|line| line.contains(&format!("\"generation\":{generation}")))
+    };
+    within("both logs", async {
+        while !(has("one.log", "/first", 1) && has("two.log", "/second", 2)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watched_files_are_applied_when_they_change() {
+    let proxy = Proxy::with(answers("one")).argument("--watch").start().await;
+    proxy.configure(answers("two"));
+    within("the change to be seen", async { while proxy.get("/").await.text() != "two" {} }).await;
+    proxy.configure("[routes");
+    proxy.printed("watch: the configuration was refused").await;
+    assert_eq!(proxy.get("/").await.text(), "two");
+}
