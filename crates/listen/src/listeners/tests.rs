@@ -24,7 +24,7 @@ use super::*;
 use crate::{Accepted, Connection};
 use pingora_core::server::ShutdownWatch;
 
-mod tls;
+mod secure;
 
 const LONG: Duration = Duration::from_secs(20);
 
