@@ -183,6 +183,8 @@ async fn a_listener_can_send_everybody_to_https() {
     let proxy = Proxy::start(text).await;
     let answer = proxy.fetch(Request::post("/a?b=c", "x").host("shop.example.com:8080")).await.expect(308);
     assert_eq!(answer.header("location"), Some("https://shop.example.com/a?b=c"));
+    let nowhere = proxy.exchange("GET /a HTTP/1.0\r\n\r\n").await;
+    assert!(nowhere.starts_with("HTTP/1.1 400") && nowhere.contains("bad_host"), "{nowhere}");
 }
 
 #[tokio::test]

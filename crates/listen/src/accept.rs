@@ -32,6 +32,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 /// How often one kind of trouble is logged at most.
 const SELDOM: Duration = Duration::from_secs(1);
 
+/// How long a client whose handshake failed may take to read why.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// A bound socket within the runtime.
 #[derive(Debug)]
 pub(crate) enum Incoming {
@@ -220,21 +223,26 @@ fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
 /// The TLS handshake within its time, counted; the client's mistakes are not worth more than a debug line.
 async fn handshake(tls: &Store, wire: Wire, connection: &Connection) -> Option<(Secure, TlsFacts)> {
     let result = timeout(connection.listener.timeouts.header, Secure::accept(tls.config(), wire)).await;
+    let mut refused = None;
     let (version, outcome, done) = match result {
         // ALPN refuses a client that offers only what we do not speak; this one offered nothing, which means HTTP/1.
         Ok(Ok((secure, facts))) if !connection.listener.h1 && !secure.is_h2() => {
             (Some(facts.version), Handshake::Failed, None)
         }
         Ok(Ok((secure, facts))) => (Some(facts.version), Handshake::Ok, Some((secure, facts))),
-        Ok(Err(error)) => {
+        Ok(Err((error, wire))) => {
             log::debug!("TLS handshake with {:?} failed: {error}", connection.peer);
             // What rustls refuses, or is refused by the client, comes as this kind; everything else is the socket.
             let failed = error.kind() == io::ErrorKind::InvalidData;
+            refused = failed.then_some(wire);
             (None, if failed { Handshake::Failed } else { Handshake::Closed }, None)
         }
         Err(_) => (None, Handshake::Timeout, None),
     };
     connection.meters.handshake(version, outcome);
+    if let Some(wire) = refused {
+        let _ = timeout(FAREWELL, wire.close_gently()).await;
+    }
     done
 }
 

@@ -29,11 +29,17 @@ pub(crate) struct Secure {
 
 impl Secure {
     /// Performs the handshake.
-    pub(crate) async fn accept(config: Arc<ServerConfig>, wire: Wire) -> io::Result<(Self, TlsFacts)> {
-        let tls = TlsAcceptor::from(config).accept(wire).await?;
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, and the socket, which may have the alert that says so under way.
+    pub(crate) async fn accept(config: Arc<ServerConfig>, wire: Wire) -> Result<(Self, TlsFacts), (io::Error, Wire)> {
+        let tls = TlsAcceptor::from(config).accept(wire).into_fallible().await?;
         let session = tls.get_ref().1;
-        let unread = || io::Error::new(io::ErrorKind::InvalidData, "the client's certificate cannot be read");
-        let facts = listener::facts(session).ok_or_else(unread)?;
+        let Some(facts) = listener::facts(session) else {
+            let unread = io::Error::new(io::ErrorKind::InvalidData, "the client's certificate cannot be read");
+            return Err((unread, tls.into_inner().0));
+        };
         let protocol = match session.alpn_protocol() {
             Some(b"h2") => Some(ALPN::H2),
             Some(b"http/1.1") => Some(ALPN::H1),

@@ -15,7 +15,7 @@ use pingora_core::protocols::{
     UniqueIDType, raw_connect::ProxyDigest,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -54,6 +54,14 @@ impl Wire {
     /// Wraps an accepted socket; `digest` is what Pingora knows of its addresses.
     pub(crate) fn new(socket: Socket, digest: SocketDigest) -> Self {
         Self { socket, gathered: Vec::new(), sent: 0, digest: Arc::new(digest), established: SystemTime::now() }
+    }
+
+    /// Closes once the other end has closed as well. A socket that is closed with unread bytes in it resets the
+    /// connection, and the reset overtakes what was said last.
+    pub(crate) async fn close_gently(mut self) {
+        let mut unread = [0; 512];
+        let _ = AsyncWriteExt::shutdown(&mut self).await;
+        while self.read(&mut unread).await.is_ok_and(|read| read > 0) {}
     }
 
     fn held(&self) -> usize {

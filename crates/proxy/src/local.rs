@@ -24,6 +24,10 @@ fn health() -> Reply {
 /// Where a listener with `redirect = "https"` sends everybody; 308 keeps method and body (RFC 9110 section 15.4.9).
 pub(crate) fn to_https(port: Option<u16>, head: &RequestHeader) -> Reply {
     let host = strip_port(authority_of(head));
+    if host.is_empty() {
+        // Only HTTP/1.0 may leave it out, and then there is no URL to send anybody to.
+        return Reason::BadHost.into();
+    }
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let port = match port {
         Some(port) if port != 443 => format!(":{port}"),
