@@ -23,6 +23,7 @@ const RENDERED: &[(&str, Option<&str>)] = &[
 /// Values that the chart must refuse, each with a word that its message has.
 const REFUSED: &[(&str, &str)] = &[
     ("replicas=3", "replicas"),
+    ("reload=never", "reload"),
     ("image.pullPolicy=Sometimes", "pullPolicy"),
     ("service.ports[0].containerPort=80", "containerPort"),
     ("serviceMonitor.enabled=true", "admin.existingSecret"),
