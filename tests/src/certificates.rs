@@ -207,6 +207,26 @@ async fn a_broken_pair_keeps_the_old_one_and_says_so_once() {
 }
 
 #[tokio::test]
+async fn a_reload_serves_what_the_files_hold_and_refuses_what_is_broken() {
+    let (site, first) = Site::open(|authority| authority.issue(&["localhost"])).await;
+    let again = || listener(&site.file("site.pem"), &site.file("site.key"), "");
+    site.put("site.key", &site.issue().pem().1);
+    let line = site.proxy.hang_up(again()).await;
+    assert!(line.contains("refused"), "{line}");
+    assert_eq!(site.shown().await, first.der().as_ref());
+
+    let second = site.issue();
+    site.put_both(&second);
+    let line = site.proxy.hang_up(again()).await;
+    assert!(line.contains("applied"), "{line}");
+    assert_eq!(site.shown().await, second.der().as_ref());
+    // And the files are followed on.
+    let third = site.issue();
+    site.put_both(&third);
+    site.until_shown(&third).await;
+}
+
+#[tokio::test]
 async fn a_link_that_is_turned_to_another_folder_is_followed() {
     // The way in which Kubernetes changes a mounted secret: site.pem → ..data/site.pem, and ..data → ..1, later ..2.
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
@@ -268,6 +288,14 @@ async fn openssl_resumes_its_sessions_and_a_new_certificate_does_not_end_them() 
         site.put_both(&next);
         site.until_shown(&next).await;
         assert_eq!(site.openssl(&[version, "-sess_in", &session]).await, "Reused");
+    }
+    // A reload that makes the listener anew, with other files.
+    let next = site.issue();
+    let text = listener(&next.cert_file, &next.key_file, "protocols = \"h1\"");
+    assert!(site.proxy.hang_up(text).await.contains("applied"));
+    site.until_shown(&next).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        assert_eq!(site.openssl(&[version, "-sess_in", &format!("session{version}")]).await, "Reused");
     }
     // Another process has other keys, unless it is a successor.
     let stranger = Proxy::start(listener(&site.file("site.pem"), &site.file("site.key"), "")).await;

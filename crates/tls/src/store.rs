@@ -75,7 +75,11 @@ impl Store {
 
     /// Serves what `newer`, which was made of the same files, has read from them.
     pub fn take_over(&self, newer: &Self) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = newer.watched.lock().unwrap_or_else(PoisonError::into_inner);
         self.serving.store(newer.serving.load_full());
+        // The files may have changed again since, and this side may have served that already.
+        *watched = Watched { seen: theirs.seen.clone(), again: Some(Instant::now()), untold: None, failed: false };
     }
 
     /// Makes it anew if its files have changed and are good. Otherwise what was served before is served on.

@@ -14,6 +14,7 @@ const DAY: i64 = 86_400;
 /// A listener `web` with `site.pem` and `site.key`, and a clock to turn.
 struct House {
     folder: TempDir,
+    written: Written,
     watched: Vec<Watched>,
     watch: Watch,
     now: Instant,
@@ -30,6 +31,10 @@ fn pair(name: &str, days: i64) -> (String, String) {
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
+fn store(written: &Written) -> Arc<Store> {
+    compile(written.clone(), &At::root().key("web"), &TicketKeys::default(), &mut Report::new()).unwrap()
+}
+
 impl House {
     fn new() -> Self {
         Self::ending(90)
@@ -43,9 +48,8 @@ impl House {
         let file = |name: &str| Some(folder.path().join(name).display().to_string());
         let site = CertificateConfig { cert: file("site.pem"), key: file("site.key") };
         let written = Written { certificates: vec![site], ..Written::default() };
-        let store = compile(written, &At::root().key("web"), &TicketKeys::default(), &mut Report::new()).unwrap();
-        let watched = vec![(Arc::from("web"), store)];
-        Self { folder, watched, watch: Watch::default(), now: Instant::now(), unix: clock::unix() }
+        let watched = vec![(Arc::from("web"), store(&written))];
+        Self { folder, written, watched, watch: Watch::default(), now: Instant::now(), unix: clock::unix() }
     }
 
     /// Puts a file in the place of another, as one that is written beside it and renamed.
@@ -180,4 +184,30 @@ fn two_listeners_with_one_certificate_are_one_warning() {
     let mut house = House::ending(10);
     house.watched.push((Arc::from("other"), Arc::clone(&house.watched[0].1)));
     assert_eq!(house.look(0).len(), 1);
+}
+
+#[test]
+fn a_reload_takes_over_what_it_has_read_and_what_came_after() {
+    let mut house = House::new();
+    let (cert, key) = pair("two.test", 90);
+    house.put("site.pem", &cert);
+    house.put("site.key", &key);
+    let reloaded = store(&house.written);
+    // The files change once more before the reload is done, and the watch is faster.
+    let (cert, key) = pair("three.test", 90);
+    house.put("site.pem", &cert);
+    house.put("site.key", &key);
+    house.look(500);
+    house.watched[0].1.take_over(&reloaded);
+    assert!(house.serves("two.test"));
+    assert!(matches!(house.look(500).as_slice(), [Event::Replaced { .. }]));
+    assert!(house.serves("three.test"));
+
+    // What the reload has read is no news.
+    let (cert, key) = pair("four.test", 90);
+    house.put("site.pem", &cert);
+    house.put("site.key", &key);
+    house.watched[0].1.take_over(&store(&house.written));
+    assert!(house.serves("four.test"));
+    assert!(house.look(500).is_empty());
 }
