@@ -36,6 +36,7 @@ mod proxy_protocol;
 mod reload;
 mod rewriting;
 mod routing;
+mod show;
 mod slow_clients;
 mod tls;
 mod tools;

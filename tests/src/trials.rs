@@ -200,6 +200,25 @@ async fn a_start_refuses_what_they_refuse() {
 }
 
 #[tokio::test]
+async fn a_reload_refuses_what_they_refuse() {
+    let test = "[tests]\n\"GET /a\" = { expect = { route = \"a\", response = { X-Which = true } } }\n";
+    let answers = |body: &str, header: &str| {
+        format!(
+            "[routes.a]\npath = \"/a\"\nrespond = {{ body = \"{body}\" }}\nresponse = {{ set = {{ {header} = \"1\" }} }}\n{test}"
+        )
+    };
+    let proxy = Proxy::start(answers("one", "X-Which")).await;
+    proxy.configure(answers("two", "X-Witch"));
+    let refused = proxy.command(["reload"]).await.expect(1);
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(told.contains("error[E0801]: test `GET /a` fails") && told.contains("the field is not there"), "{told}");
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "one");
+    proxy.configure(answers("three", "X-Which"));
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "three");
+}
+
+#[tokio::test]
 async fn what_they_name_must_exist() {
     let text = format!(
         "{SHOP}[tests.wrong]\nrequest = \"orders\"\nlistener = \"htp\"\nas = \"partner\"\nexpect = \"oders\"\n"

@@ -18,6 +18,8 @@
 pub mod admin;
 mod assemble;
 mod config;
+mod difference;
+mod effective;
 mod find;
 mod fmt;
 mod include;
@@ -25,14 +27,18 @@ mod inherit;
 mod load;
 mod manual;
 mod names;
+mod print;
 mod route;
 mod spell;
 mod words;
 
 pub use admin::Config as Admin;
 pub use config::{Config, Server, Threads};
+pub use difference::{Change, Named, difference};
+pub use effective::{REDACTED, effective, sources};
 pub use find::{VARIABLE, find};
 pub use fmt::fmt;
 pub use load::{Loaded, load, load_text, load_text_with};
 pub use manual::{error_pages, reference, sample, schema};
+pub use print::{to_toml, to_toml_value};
 pub use route::{Policies, Request, Route, UpstreamName, WebSocket};

@@ -96,6 +96,8 @@ pub enum Command {
     },
     /// One screen: version, uptime, load, listeners, backends, last reload; with --quiet only the exit code
     Status,
+    /// Print the effective configuration: short forms spelt out, defaults applied, secrets left out
+    Show(Show),
     /// Print the JSON schema of the configuration, for editors
     Schema,
     /// Print a completion script for a shell
@@ -218,4 +220,20 @@ pub struct Upgrade {
     /// How long the new process may take to become ready
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub timeout: document::Duration,
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Only this part: routes.users, or listeners.http.address
+    pub path: Option<String>,
+    /// Say behind each value in which file and line it stands
+    #[arg(long)]
+    pub source: bool,
+    /// Say what differs between what the running maitred has in force and the file; exit 1 where anything does
+    #[arg(long, conflicts_with = "source")]
+    pub diff: bool,
+    /// Show what the running maitred has in force instead of the file
+    #[arg(long, conflicts_with_all = ["source", "diff"])]
+    pub live: bool,
 }

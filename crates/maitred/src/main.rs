@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod commands;
 mod exit;
+mod explained;
 mod files;
 mod lifecycle;
 mod limits;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Drain { undo } => commands::stop::drain(&global, *undo),
         Command::Stop { now } => commands::stop::stop(&global, *now),
         Command::Status => commands::status::run(&global),
+        Command::Show(show) => commands::show::run(&global, show),
         Command::Schema => out::text(&commands::docs::schema()),
         Command::Completions { shell } => commands::about::completions(*shell),
         Command::Man { dir } => commands::about::man(dir.as_deref()),

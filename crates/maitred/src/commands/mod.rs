@@ -10,6 +10,7 @@ pub mod init;
 pub mod proxy;
 pub mod reload;
 pub mod run;
+pub mod show;
 pub mod status;
 pub mod stop;
 pub mod upgrade;

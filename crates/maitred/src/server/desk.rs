@@ -7,10 +7,7 @@ use std::{
 
 use admin::{Checked, Control, Explain, Generation, Outcome, ReloadOrder, Reloaded, Source, UpgradeOrder, Upgraded};
 use async_trait::async_trait;
-use document::{
-    Document, Report,
-    tree::{self, Node, Origin},
-};
+use document::{Document, Report};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -122,12 +119,12 @@ impl Control for Desk {
     }
 
     fn sources(&self) -> Vec<Source> {
-        let told = self.told();
-        told.in_force.document.texts().map(|(path, text)| Source { path: path.into(), text: text.into() }).collect()
+        let sources = config::sources(&self.told().in_force);
+        sources.into_iter().map(|(path, text)| Source { path: path.to_string_lossy().into_owned(), text }).collect()
     }
 
     fn effective(&self) -> serde_json::Value {
-        shown(self.told().in_force.document.root())
+        config::effective(&self.told().in_force)
     }
 
     fn check(&self, text: &str) -> Checked {
@@ -147,19 +144,4 @@ impl Control for Desk {
 /// Everything that is to be said of a configuration, a JSON document each.
 pub fn json_of(document: &Document, report: &Report) -> Vec<Value> {
     document.render_json(report).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// A value without what was filled in from outside.
-fn shown(node: &Node) -> Value {
-    match &node.value {
-        _ if node.origin == Origin::FilledIn => "<redacted>".into(),
-        tree::Value::String(text) | tree::Value::Datetime(text) => text.as_str().into(),
-        tree::Value::Integer(number) => (*number).into(),
-        tree::Value::Float(number) => (*number).into(),
-        tree::Value::Boolean(truth) => (*truth).into(),
-        tree::Value::List(list) => list.iter().map(shown).collect(),
-        tree::Value::Table(table) => {
-            table.entries.iter().map(|entry| (entry.key.clone(), shown(&entry.node))).collect()
-        }
-    }
 }

@@ -1,0 +1,207 @@
+//! Which route a request takes, why every other lost, and what happens to it step by step.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+
+use config::Loaded;
+use document::At;
+use filter::Scheme;
+use http::{HeaderName, HeaderValue};
+use listen::Listener;
+use proxy::{Forwarded, Judge, Outcome, Step as Stage, Verdict};
+use rewrite::HostPolicy;
+use route::Candidate;
+use serde_json::{Value, json};
+use snapshot::{Route, Snapshot};
+use trial::Request;
+
+use crate::{
+    asked::{Circumstances, Unfit, asked},
+    style::Style,
+    verdict,
+};
+
+/// What requests are explained on: the configuration of a file, or the one in force.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// What requests run on.
+    pub snapshot: &'a Arc<Snapshot>,
+    /// Where they come in.
+    pub listeners: &'a [Arc<Listener>],
+    /// The files, for the places of routes.
+    pub loaded: &'a Loaded,
+}
+
+/// A request, explained.
+pub struct Explained<'a> {
+    ground: Ground<'a>,
+    verdict: Verdict,
+    candidates: Vec<Candidate>,
+    steps: Vec<Step>,
+    /// The scheme that was asked for, where no listener speaks it and another was taken.
+    pub unspoken: Option<Scheme>,
+}
+
+/// One step of what happens to the request.
+struct Step {
+    name: &'static str,
+    what: String,
+}
+
+impl<'a> Ground<'a> {
+    /// Explains `METHOD URL`, or a URL alone, with these header fields; nothing is sent anywhere.
+    pub fn explain(self, request: &str, fields: &[(HeaderName, HeaderValue)]) -> Result<Explained<'a>, String> {
+        let asks = Request::parse(request)
+            .map_err(|mistake| format!("{request:?}: {}\nhint: {}", mistake.problem, mistake.help))?;
+        let around = Circumstances { listeners: self.listeners, named: None, route: None };
+        let (listener, unspoken) = match around.listener(&asks) {
+            Ok(listener) => (Some(listener), None),
+            Err(Unfit::Scheme(scheme)) => (self.listeners.first(), Some(scheme)),
+            Err(Unfit::Named(_)) => (self.listeners.first(), None),
+        };
+        let listener = listener.ok_or("there is no listener")?;
+        let asked = asked(&asks, listener, &around.host(), fields, Ipv4Addr::LOCALHOST.into());
+        let asked = asked.ok_or_else(|| format!("{request:?} cannot be asked for with these headers"))?;
+        let verdict = Judge::new().judge(self.snapshot, asked);
+        let steps = verdict.route().map(|route| steps(route, &verdict)).unwrap_or_default();
+        Ok(Explained { ground: self, candidates: verdict.candidates(), steps, verdict, unspoken })
+    }
+}
+
+/// The steps in the order in which they are taken; the first that answers is the last.
+fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut step = |name, what: String| steps.push(Step { name, what });
+    let answered = match verdict.outcome() {
+        Outcome::Answered(answered) => Some(answered),
+        Outcome::Forwarded(_) => None,
+    };
+    let by = answered.map(|answered| answered.by);
+    let refusal =
+        || answered.map_or_else(String::new, |it| format!("refuses with {} ({})", it.status, it.reason.word()));
+    let status = || answered.map_or_else(String::new, |it| it.status.to_string());
+    if by == Some(Stage::Cors) {
+        step("cors", format!("answers the preflight: {}", status()));
+        return steps;
+    }
+    if route.cors.is_some() {
+        step("cors", "origins checked, headers added to the answer".into());
+    }
+    if by == Some(Stage::Access) {
+        step("access", refusal());
+        return steps;
+    }
+    step("access", "within the limits".into());
+    match verdict.outcome() {
+        Outcome::Answered(answered) => {
+            let location = answered.fields.get(http::header::LOCATION).and_then(|to| to.to_str().ok());
+            let to = location.map(|to| format!(" → {to}")).unwrap_or_default();
+            match answered.by {
+                Stage::Redirect => step("redirect", format!("{}{to}", answered.status)),
+                Stage::Respond => step("respond", answered.status.to_string()),
+                _ => step("rewrite", refusal()),
+            }
+        }
+        Outcome::Forwarded(sent) => steps.extend(outward(route, sent)),
+    }
+    let security = route.security.as_ref().map(|security| format!("{} security headers", security.describe().count()));
+    let edits = route.response.as_ref().map(|edits| edits.describe().collect::<Vec<_>>().join(", "));
+    let response: Vec<String> = security.into_iter().chain(edits).collect();
+    if !response.is_empty() {
+        steps.push(Step { name: "response", what: response.join(", ") });
+    }
+    steps
+}
+
+/// What the origin gets, and which one.
+fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut step = |name, what: String| steps.push(Step { name, what });
+    if route.rewrite.is_some() {
+        step("rewrite", sent.target.clone());
+    }
+    match &route.host {
+        HostPolicy::Keep => {}
+        HostPolicy::Upstream => step("host", "the backend's own".into()),
+        HostPolicy::Literal(host) => step("host", host.to_str().unwrap_or("").to_owned()),
+    }
+    if let Some(edits) = &route.request {
+        step("request", edits.describe().collect::<Vec<_>>().join(", "));
+    }
+    let upstream = &sent.upstream;
+    let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
+    step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
+    let retries = route.retries.unwrap_or_else(|| upstream.retries());
+    let timeout = route.timeout.map_or_else(|| "none".to_owned(), |timeout| document::Duration(timeout).to_string());
+    step("limits", format!("timeout {timeout}, {retries} retr{}", if retries == 1 { "y" } else { "ies" }));
+    steps
+}
+
+impl Explained<'_> {
+    fn name(&self, candidate: &Candidate) -> &str {
+        self.ground.snapshot.routes.get(candidate.id.0 as usize).map_or("-", |route| &route.name)
+    }
+
+    fn place(&self, name: &str) -> String {
+        let at = At::root().key("routes").key(name).name();
+        let found = self.ground.loaded.document.location(&at);
+        found.map(|location| format!("{}:{}", location.file, location.position.line)).unwrap_or_default()
+    }
+
+    /// The URL as it was understood: the scheme that the client used, the canonical host, the normalised path.
+    fn url(&self) -> String {
+        let head = self.verdict.head();
+        let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        match self.verdict.arrival() {
+            Some(arrival) => {
+                let view = arrival.view(head);
+                format!("{}://{}{}{query}", arrival.client.scheme, view.host, view.path)
+            }
+            None => format!("{}{query}", head.uri.path()),
+        }
+    }
+
+    /// For people.
+    pub fn text(&self, style: Style) -> String {
+        let mut text = format!("{} {}\n", self.verdict.head().method, self.url());
+        let mut lost: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let width = self.candidates.iter().map(|candidate| self.name(candidate).len()).max().unwrap_or(0).clamp(9, 32);
+        for candidate in &self.candidates {
+            let name = self.name(candidate);
+            if candidate.won {
+                let name = style.good(&format!("{name:<width$}"));
+                text.push_str(&format!("  → {name}  {:<40}  {}\n", candidate.why, self.place(self.name(candidate))));
+            } else if candidate.why == "path differs" || candidate.why == "host differs" {
+                lost.entry(&candidate.why).or_default().push(name);
+            } else {
+                text.push_str(&format!("    {name:<width$}  {:<40}  {}\n", candidate.why, self.place(name)));
+            }
+        }
+        for (why, names) in lost {
+            text.push_str(&style.dim(&format!("    {}  {why}", names.join(", "))));
+            text.push('\n');
+        }
+        if self.verdict.route().is_none() {
+            text.push_str(&format!("  → {}\n", verdict::sentence(&self.verdict)));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            text.push_str(&format!("  {} {:<9} {}\n", index + 1, step.name, step.what));
+        }
+        text
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let candidate = |candidate: &Candidate| {
+            let name = self.name(candidate);
+            json!({ "route": name, "won": candidate.won, "why": candidate.why, "at": self.place(name) })
+        };
+        json!({
+            "method": self.verdict.head().method.as_str(),
+            "url": self.url(),
+            "route": self.verdict.route().map(|route| &*route.name),
+            "outcome": verdict::sentence(&self.verdict),
+            "candidates": self.candidates.iter().map(candidate).collect::<Vec<_>>(),
+            "steps": self.steps.iter().map(|step| json!({ "step": step.name, "what": step.what })).collect::<Vec<_>>(),
+        })
+    }
+}
