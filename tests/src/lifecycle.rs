@@ -110,16 +110,6 @@ async fn an_open_websocket_does_not_outlive_the_grace_period() {
 }
 
 #[tokio::test]
-async fn signals_of_later_releases_do_no_harm() {
-    let (_origin, proxy) = before(|_| Answer::text("x")).await;
-    for signal in ["QUIT", "USR2"] {
-        proxy.signal(signal).await;
-        proxy.printed(signal).await;
-    }
-    proxy.get("/").await.expect(200);
-}
-
-#[tokio::test]
 async fn a_port_in_use_names_its_owner() {
     let (_origin, first) = before(|_| Answer::text("x")).await;
     let taken = first.address().socket();

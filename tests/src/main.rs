@@ -41,5 +41,6 @@ mod slow_clients;
 mod tls;
 mod tools;
 mod trials;
+mod upgrade;
 mod upgrades;
 mod wire;

@@ -154,11 +154,14 @@ pub struct Proxy {
 }
 
 /// Options of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Run {
     /// Apply the configuration whenever its files change
     #[arg(long)]
     pub watch: bool,
+    /// Take the sockets of the running maitred over, when that one is told to hand them over (QUIT)
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// Options of `check`.

@@ -17,6 +17,7 @@ mod prepare;
 mod server;
 mod style;
 mod trials;
+mod upgrade;
 mod verdict;
 mod words;
 

@@ -20,6 +20,20 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// Another process serves from now on.
+pub fn main_pid(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
+/// Tells the watchdog that the server lives, as often as it wants to hear it; ends at once where there is none.
+pub async fn keep_watchdog_quiet() {
+    let Some(patience) = sd_notify::watchdog_enabled() else { return };
+    loop {
+        tell(&[NotifyState::Watchdog]);
+        tokio::time::sleep(patience / 3).await;
+    }
+}
+
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         log::debug!("systemd was not told: {error}");

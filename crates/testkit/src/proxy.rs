@@ -7,6 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use serde_json::Value;
@@ -78,7 +79,7 @@ impl Exit {
 /// A proxy that is about to start.
 #[derive(Debug)]
 pub struct Starter {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -132,7 +133,7 @@ impl Starter {
             listeners.insert(name, address);
         }
         let first = first.unwrap_or_else(|| panic!("no listener in the banner: {:?}", output.lines()));
-        Proxy { child, folder: self.folder, listeners, first, output }
+        Proxy { child, folder: self.folder, listeners, first, output, successors: Successors::default() }
     }
 
     /// Starts it and waits for it to give up.
@@ -148,17 +149,31 @@ impl Starter {
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     listeners: BTreeMap<String, Address>,
     first: String,
     output: Output,
+    successors: Successors,
+}
+
+/// The processes that have taken over, the last one last. Killed when dropped.
+#[derive(Debug, Default)]
+struct Successors(Vec<u32>);
+
+impl Drop for Successors {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // Most have ended by themselves.
+            let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
+    }
 }
 
 impl Proxy {
     /// A proxy with this configuration. Where the text has no listener it gets one, and where it has no `[admin]` it
     /// gets that, both on free loopback ports.
     pub fn with(configuration: impl AsRef<str>) -> Starter {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
         write(folder.path(), configuration.as_ref());
         Starter { folder, arguments: Vec::new(), environment: Vec::new() }
     }
@@ -166,6 +181,11 @@ impl Proxy {
     /// Starts a proxy with this configuration (see [`Proxy::with`]) and waits until it is ready.
     pub async fn start(configuration: impl AsRef<str>) -> Self {
         Self::with(configuration).start().await
+    }
+
+    /// Another process with the same configuration in the same folder.
+    pub fn beside(&self) -> Starter {
+        Starter { folder: self.folder.clone(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// The address of the first listener of the banner.
@@ -296,9 +316,23 @@ impl Proxy {
         self.output.lines()
     }
 
-    /// The process id.
+    /// The id of the process that serves.
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("maitred is running")
+        self.successors.0.last().copied().unwrap_or_else(|| self.child.id().expect("maitred is running"))
+    }
+
+    /// Upgrades it to `binary`, or to the one that it runs, and gives what the command said; the process that was there
+    /// before is gone then.
+    pub async fn upgrade(&mut self, arguments: &[&str]) -> Value {
+        let told = self.command(["--json", "upgrade"].iter().chain(arguments).copied()).await.expect(0);
+        let told: Value = serde_json::from_str(&told.stdout).unwrap();
+        self.succeeded_by(told["pid"].as_u64().unwrap() as u32);
+        told
+    }
+
+    /// Says that another process serves now.
+    pub fn succeeded_by(&mut self, pid: u32) {
+        self.successors.0.push(pid);
     }
 
     /// The resident memory in bytes.

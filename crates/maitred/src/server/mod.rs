@@ -3,46 +3,35 @@
 mod changes;
 mod desk;
 mod generation;
+mod hand_over;
 mod origin;
 mod probation;
 mod reload;
 mod running;
+mod starting;
 mod watch;
 
 use std::{
     io::IsTerminal,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use admin::{Admin, Phase};
-use listen::{Inherited, Listeners};
-use proxy::{Front, Options};
-use snapshot::Live;
-use telemetry::AccessLog;
-use tokio::{runtime::Runtime, sync::watch as signal};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use snapshot::State;
+use telemetry::{AccessLog, Metrics};
+use tokio::runtime::Runtime;
 
-use self::{
-    desk::{Desk, Told},
-    generation::Generations,
-    origin::Origin,
-    running::Running,
-    watch::Watch,
-};
+use self::{origin::Origin, starting::Starting};
 use crate::{
     banner,
     cli::{self, Global},
     exit::{Failure, Outcome},
-    files, lifecycle, limits, logging, notify,
-    prepare::{BUILD, Prepared, Ready, prepare},
+    files, limits, logging,
+    prepare::{BUILD, Prepared, Ready, prepare_on},
     style::Style,
+    upgrade::{self, Facts, Taken},
 };
-
-/// How long the start waits for the first answers of DNS; what is missing then is looked up further in the background.
-const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
-
-/// Idle connections to upstreams that each worker may keep.
-const POOL_SIZE: usize = 512;
 
 /// What a front page says after the banner, given the URL of the first listener.
 pub type Guide<'a> = &'a dyn Fn(&str) -> String;
@@ -50,7 +39,7 @@ pub type Guide<'a> = &'a dyn Fn(&str) -> String;
 /// Runs the file that is meant, or the first-run page where there is none.
 pub fn run(global: &Global, run: &cli::Run) -> Outcome {
     match files::look(global) {
-        Some(path) => start(global, Origin::file(path), run.watch, None),
+        Some(path) => start(global, Origin::file(path), run, None),
         None if std::io::stderr().is_terminal() => run_text(global, "first run", FIRST_RUN, Some(&first_run)),
         None => files::find(global).map(|_| ()),
     }
@@ -58,7 +47,7 @@ pub fn run(global: &Global, run: &cli::Run) -> Outcome {
 
 /// Runs a configuration that is no file.
 pub fn run_text(global: &Global, name: &str, text: &str, guide: Option<Guide<'_>>) -> Outcome {
-    start(global, Origin::text(name, text), false, guide)
+    start(global, Origin::text(name, text), &cli::Run::default(), guide)
 }
 
 /// What runs where nobody has written anything yet: one page, and no admin port.
@@ -74,13 +63,20 @@ fn first_run(_: &str) -> String {
     "\nmaitred is up. No configuration yet.\nmaitred init --to http://localhost:3000\n".to_owned()
 }
 
-fn start(global: &Global, origin: Origin, watch: bool, guide: Option<Guide<'_>>) -> Outcome {
+fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_>>) -> Outcome {
     let began = Instant::now();
     let style = Style::of(global.color, &std::io::stderr());
-    let prepared = prepare(origin.load());
+    let taken = if run.upgrade { Some(take(style)?) } else { None };
+    let state = State::new(Arc::new(Metrics::new(&BUILD)));
+    if let Some(taken) = &taken {
+        remember(&taken.facts, &state);
+    }
+    let prepared = prepare_on(origin.load(), state);
     eprint!("{}", prepared.render(style.is_on()));
+    let report = prepared.render(false);
     let Prepared { state, ready, loaded, .. } = prepared;
     let Some(Ready { compiled, admin }) = ready else {
+        taken.inspect(|taken| taken.failed(&report));
         return Err(Failure::invalid("the configuration is not valid; nothing was started"));
     };
     logging::start(&compiled.settings.logging.level, global);
@@ -89,106 +85,29 @@ fn start(global: &Global, origin: Origin, watch: bool, guide: Option<Guide<'_>>)
     let runtime = runtime(threads)?;
     let file = loaded.document.files().next().unwrap_or("").to_owned();
     let banner = banner::Start { global, style, file: &file, began, guide };
-    let starting = Starting { origin, watch, loaded, compiled, admin, state, threads };
-    let outcome = runtime.block_on(async { starting.start(&banner).await?.run().await });
+    let starting = Starting { origin, watch: run.watch, loaded, compiled, admin, state, threads };
+    let outcome = runtime.block_on(async { starting.start(taken, &banner).await?.run().await });
     // Whatever is still under way has had its grace period.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-/// A server about to start, with a configuration without mistakes.
-struct Starting {
-    origin: Origin,
-    watch: bool,
-    loaded: config::Loaded,
-    compiled: snapshot::Compiled,
-    admin: admin::Settings,
-    state: snapshot::State,
-    threads: usize,
+/// Takes the sockets of the running process over.
+fn take(style: Style) -> Result<Taken, Failure> {
+    upgrade::take().map_err(|error| {
+        let hint = style.bold("hint");
+        Failure::new(format!(
+            "there is no running maitred to take over from: {error}\n{hint}: run it without --upgrade"
+        ))
+    })
 }
 
-impl Starting {
-    /// Takes everything that it needs, and begins to serve.
-    async fn start(self, banner: &banner::Start<'_>) -> Result<Running, Failure> {
-        let Self { origin, watch, loaded, mut compiled, admin, state, threads } = self;
-        // Before the first byte is accepted: a signal must never find the default behaviour.
-        let signals = lifecycle::Signals::install()?;
-        let logging = compiled.settings.logging;
-        let log = open_first_log(&logging, &state, &loaded)?;
-        let generations = Generations::new(loaded, "start", 1);
-        compiled.snapshot.access_log.clone_from(&log);
-        compiled.snapshot.generation = generations.current().0.id;
-        let live = Arc::new(Live::new(compiled.snapshot));
-        let listeners = Arc::new(Listeners::new());
-        let change = listeners.prepare(compiled.listeners, &mut Inherited::default()).map_err(refused)?;
-        let sockets = admin::bind(&admin, |_| None).map_err(|error| Failure::new(error.to_string()))?;
-        let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
-        let told = banner::Told {
-            admin: banner::admin(&sockets),
-            listeners: listeners.clone(),
-            live: live.clone(),
-            config: generations.current().1.files.first().map(|file| files::whole(file)),
-            threads,
-            latest: Arc::new(Mutex::new(latest)),
-        };
-        let (admin, stop_admin) = serve_admin(sockets, &told, &state);
-        let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
-        admin.attach(desk.clone());
-        let unresolved = state.upstreams.first_resolution(FIRST_RESOLUTION).await;
-
-        let front = Arc::new(Front::new(live.clone(), &Options { threads, pool_size: POOL_SIZE }));
-        let running = Running {
-            watch: Watch::new(&origin, watch),
-            origin,
-            live,
-            state,
-            listeners,
-            front,
-            log,
-            logging,
-            latest: told.latest.clone(),
-            admin,
-            stop_admin,
-            desk,
-            orders,
-            signals,
-            generations,
-            probation: None,
-        };
-        running.listeners.apply(change, running.staff()).await;
-        running.watch_certificates();
-        running.goes_live();
-        notify::ready();
-        banner.tell(&told, &unresolved);
-        Ok(running)
+/// Goes on with what the old process has learnt.
+fn remember(facts: &Facts, state: &State) {
+    let keys = BASE64_STANDARD.decode(&facts.ticket_keys).unwrap_or_default();
+    if let Err(error) = state.ticket_keys.import(&keys) {
+        log::warn!("TLS sessions of before are not resumed: {error}");
     }
-}
-
-impl Running {
-    fn goes_live(&self) {
-        self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
-        self.state.metrics.config_loaded();
-        self.admin.set_phase(Phase::Ready);
-    }
-
-    fn watch_certificates(&self) {
-        let listeners = Arc::clone(&self.listeners);
-        let ended = self.stop_admin.subscribe();
-        tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
-    }
-}
-
-/// Begins to answer on the admin sockets.
-fn serve_admin(
-    sockets: Vec<admin::Socket>,
-    told: &banner::Told,
-    state: &snapshot::State,
-) -> (Arc<Admin>, signal::Sender<bool>) {
-    let (stop, stopped) = signal::channel(false);
-    let admin = Arc::new(Admin::new(state.metrics.clone(), BUILD, told.status()));
-    tokio::spawn(admin::serve(sockets, admin.clone(), stopped));
-    (admin, stop)
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
@@ -215,7 +134,7 @@ fn refused(error: listen::BindError) -> Failure {
 /// Opens the access log, where there is to be one; `None` when it cannot be opened, which is reported.
 fn open_log(
     logging: &telemetry::Settings,
-    state: &snapshot::State,
+    state: &State,
     report: &mut document::Report,
 ) -> Option<Option<Arc<AccessLog>>> {
     let Some(policy) = logging.access.clone() else { return Some(None) };
@@ -225,7 +144,7 @@ fn open_log(
 
 fn open_first_log(
     logging: &telemetry::Settings,
-    state: &snapshot::State,
+    state: &State,
     loaded: &config::Loaded,
 ) -> Result<Option<Arc<AccessLog>>, Failure> {
     let mut report = document::Report::new();

@@ -1,17 +1,20 @@
 //! The server's one task: it takes orders and signals, one after the other, until it is told to end.
 
 use std::{
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded};
+use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder};
 use listen::{Listener, Listeners, Staff};
 use proxy::Front;
 use snapshot::{Live, State};
 use telemetry::AccessLog;
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -19,6 +22,7 @@ use super::{
     Origin,
     desk::{Desk, Order, Told},
     generation::Generations,
+    hand_over::After,
     probation::Probation,
     watch::Watch,
 };
@@ -27,10 +31,14 @@ use crate::{
     exit::{Failure, Outcome},
     lifecycle::{self, Signal, Signals},
     notify,
+    upgrade::{Channel, Waiting, supervise},
 };
 
 /// How long lines of the access log may take to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// How long answers of the admin plane may take to be written at the end.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything that a running server is made of.
 pub struct Running {
@@ -44,12 +52,24 @@ pub struct Running {
     pub latest: Arc<Mutex<Latest>>,
     pub admin: Arc<Admin>,
     pub stop_admin: watch::Sender<bool>,
+    /// Ends when the last answer of the admin plane is written.
+    pub admin_task: JoinHandle<io::Result<()>>,
     pub desk: Arc<Desk>,
     pub orders: mpsc::Receiver<Order>,
     pub signals: Signals,
     pub generations: Generations,
     pub probation: Option<Probation>,
     pub watch: Watch,
+    /// The program that this process was started from.
+    pub program: PathBuf,
+    /// The admin sockets once more, to be handed over.
+    pub admin_sockets: Vec<admin::Shared>,
+    /// Who waits to take over.
+    pub waiting: Waiting,
+    /// The way to the first process of the container, where that is another one.
+    pub supervisor: Option<Channel>,
+    /// Whether the end was asked for while something else was going on.
+    pub told_to_end: bool,
 }
 
 /// What the task turns to next.
@@ -64,6 +84,8 @@ enum Turn {
 enum End {
     /// When it has drained.
     Drain,
+    /// When it has drained; another process serves.
+    HandedOver(After),
     /// At once.
     Now,
 }
@@ -77,11 +99,16 @@ impl Running {
                 signal = self.signals.next() => Turn::Signal(signal),
                 () = self.watch.changed() => Turn::FilesChanged,
                 why = failing(&mut self.probation, &self.state) => Turn::ProbationFailed(why),
+                () = self.waiting.admit() => continue,
             };
             match self.turn(turn).await {
+                None if self.told_to_end => return self.end().await,
                 None => {}
-                Some(End::Drain) => return self.drain().await,
+                Some(End::Drain) => return self.end().await,
+                Some(End::HandedOver(after)) => return self.follow(after).await,
                 Some(End::Now) => {
+                    let _ = self.stop_admin.send(true);
+                    let _ = timeout(FAREWELL, &mut self.admin_task).await;
                     self.flush();
                     return Ok(());
                 }
@@ -100,8 +127,10 @@ impl Running {
                 log::info!("log files opened anew");
             }
             Turn::Signal(Signal::Reload) => self.reload_by("HUP").await,
-            Turn::Signal(Signal::HandOver) => log::warn!("QUIT: no new process waits for the sockets; still serving"),
-            Turn::Signal(Signal::Upgrade) => log::warn!("USR2: this release cannot upgrade in place; still serving"),
+            Turn::Signal(Signal::HandOver) => return self.hand_over_to_waiting().await.map(End::HandedOver),
+            Turn::Signal(Signal::Upgrade) => {
+                return self.upgrade(&UpgradeOrder::default()).await.ok().map(|(_, after)| End::HandedOver(after));
+            }
             Turn::FilesChanged => self.reload_by("watch").await,
             Turn::ProbationFailed(why) => self.abort(&why).await,
         }
@@ -114,7 +143,13 @@ impl Running {
             Order::Reload(order, reply) => drop(reply.send(self.reload(&order, "reload").await)),
             Order::Confirm(reply) => drop(reply.send(self.confirm())),
             Order::Rollback(to, reply) => drop(reply.send(self.rollback(to).await)),
-            Order::Upgrade(_, reply) => drop(reply.send(Err("this release cannot upgrade in place".into()))),
+            Order::Upgrade(order, reply) => match self.upgrade(&order).await {
+                Ok((upgraded, after)) => {
+                    drop(reply.send(Ok(upgraded)));
+                    return Some(End::HandedOver(after));
+                }
+                Err(why) => drop(reply.send(Err(why))),
+            },
             Order::Stop(true) => return Some(End::Now),
             Order::Stop(false) => return Some(End::Drain),
         }
@@ -141,14 +176,30 @@ impl Running {
         move |listener| Staff { serve: front.serving(listener), meters: metrics.listener(&listener.name) }
     }
 
-    /// Stops accepting, lets requests under way end, and returns as soon as the last one has, or after the grace period.
-    async fn drain(mut self) -> Outcome {
+    /// Stops accepting and ends as soon as it has drained.
+    async fn end(self) -> Outcome {
         self.admin.set_phase(Phase::Draining);
         notify::stopping();
         // First of all answers say that their connection ends; whoever connects meanwhile is still served.
         self.front.stop().await;
         self.listeners.close_all().await;
         self.listeners.retire_all();
+        self.drain().await.map(|_| ())
+    }
+
+    /// Ends as soon as it has drained, or stays for those who look to the first process of the container.
+    async fn follow(self, after: After) -> Outcome {
+        // The successor answers to operators from here on; whoever waits for an answer still gets it.
+        let _ = self.stop_admin.send(true);
+        let mut signals = self.drain().await?;
+        match after.channel {
+            Some(channel) => supervise(after.pid, channel, &mut signals).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets requests under way end, and returns as soon as the last one has, or after the grace period.
+    async fn drain(mut self) -> Result<Signals, Failure> {
         let grace = lock(&self.latest).grace_period;
         let open = self.listeners.live();
         if open > 0 {
@@ -166,8 +217,10 @@ impl Running {
             () = stopped_now(&mut self.orders) => Ok(()),
         };
         let _ = self.stop_admin.send(true);
+        // Whoever gave the order that brought the end here waits for its answer.
+        let _ = timeout(FAREWELL, &mut self.admin_task).await;
         self.flush();
-        outcome
+        outcome.map(|()| self.signals)
     }
 
     fn flush(&self) {

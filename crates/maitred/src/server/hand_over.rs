@@ -1,0 +1,171 @@
+//! The running server's part in an upgrade.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use admin::{UpgradeOrder, Upgraded};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use tokio::task::spawn_blocking;
+
+use super::{Origin, running::Running};
+use crate::{
+    lifecycle::Signal,
+    notify,
+    prepare::BUILD,
+    upgrade::{Channel, Facts, Gift, Handed, Message, Successor, give, spawn},
+};
+
+/// How long a new process may take to become ready, where nothing is said.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is known of the process that took over.
+#[derive(Debug)]
+pub struct After {
+    /// Its id.
+    pub pid: u32,
+    /// The channel to it, where this process stays as the first of its container.
+    pub channel: Option<Channel>,
+}
+
+/// The program that this process was started from, which may be another file by now.
+pub fn program() -> PathBuf {
+    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("maitred"));
+    let text = path.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from)
+}
+
+impl Running {
+    /// Starts a new process and hands over to it. When this succeeds, this process accepts no more.
+    pub(super) async fn upgrade(&mut self, order: &UpgradeOrder) -> Result<(Upgraded, After), String> {
+        if matches!(self.origin, Origin::Text { .. }) {
+            return Err("only `maitred run` with a configuration file can be upgraded".into());
+        }
+        let binary = order.binary.clone().unwrap_or_else(|| self.program.clone());
+        let (successor, channel) = start(&binary)?;
+        let pid = successor.pid();
+        log::info!("upgrade: started {} (pid {pid})", binary.display());
+        let limit = order.timeout.map_or(PATIENCE, Duration::from);
+        let result = self.hand_over(channel, limit, Some(successor)).await;
+        result.inspect_err(|why| log::error!("upgrade: {why}; still serving"))
+    }
+
+    /// Hands over to the process that waits.
+    pub(super) async fn hand_over_to_waiting(&mut self) -> Option<After> {
+        let Some(channel) = self.waiting.take() else {
+            log::warn!("QUIT: no new process waits for the sockets; still serving");
+            return None;
+        };
+        match self.hand_over(channel, PATIENCE, None).await {
+            Ok((_, after)) => Some(after),
+            Err(why) => {
+                log::error!("QUIT: {why}; still serving");
+                None
+            }
+        }
+    }
+
+    async fn hand_over(
+        &mut self,
+        channel: Channel,
+        limit: Duration,
+        successor: Option<Successor>,
+    ) -> Result<(Upgraded, After), String> {
+        if self.probation.is_some() {
+            return Err("the configuration is on trial: `maitred confirm` or `maitred rollback` first".into());
+        }
+        let (began, deadline) = (Instant::now(), Instant::now() + limit);
+        let gift = self.gift().map_err(|error| format!("the sockets cannot be handed over: {error}"))?;
+        self.waiting.close();
+        let talk = spawn_blocking(move || {
+            let served = give(&channel, &gift, deadline);
+            (served, channel)
+        });
+        tokio::pin!(talk);
+        let mut successor = successor;
+        let mut told_to_end = false;
+        let (served, channel) = loop {
+            tokio::select! {
+                done = &mut talk => break done.map_err(|error| error.to_string())?,
+                signal = self.signals.next(), if !told_to_end => match signal {
+                    Signal::Terminate => {
+                        told_to_end = true;
+                        successor.take().map(Successor::give_up);
+                    }
+                    other => log::warn!("{other:?} has to wait: an upgrade is under way"),
+                },
+            }
+        };
+        let served = match served {
+            Ok(served) => served,
+            Err(why) => {
+                self.waiting = crate::upgrade::Waiting::open();
+                self.told_to_end |= told_to_end;
+                let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
+                return Err(format!("{why}{}", code.unwrap_or_default()));
+            }
+        };
+        notify::main_pid(served.pid);
+        let draining = self.leave(&served.taken).await;
+        log::info!("upgrade: {} (pid {}) serves; draining {draining} connections", served.version, served.pid);
+        let upgraded = Upgraded {
+            version: served.version,
+            pid: served.pid,
+            sockets: served.taken.len(),
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            old_version: BUILD.version.into(),
+            old_pid: std::process::id(),
+            draining,
+        };
+        Ok((upgraded, After { pid: served.pid, channel: is_first().then_some(channel) }))
+    }
+
+    /// Everything that a successor gets.
+    fn gift(&self) -> std::io::Result<Gift> {
+        let listeners = self.listeners.copies()?.into_iter();
+        let mut sockets: Vec<_> =
+            listeners.map(|(place, fd)| (Handed::Listener(place.as_str().to_owned()), fd)).collect();
+        for shared in &self.admin_sockets {
+            let fd = std::os::fd::AsFd::as_fd(shared).try_clone_to_owned()?;
+            sockets.push((Handed::Admin(shared.written().to_string()), fd));
+        }
+        if let Some(supervisor) = &self.supervisor {
+            sockets.push((Handed::Supervisor, supervisor.try_clone()?.into_fd()));
+        }
+        let facts = Facts {
+            generation: self.generations.current().0.id,
+            ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
+            supervises: is_first(),
+        };
+        Ok(Gift { sockets, facts })
+    }
+
+    /// Leaves the sockets to the successor and asks every connection to end. Returns how many there are.
+    async fn leave(&mut self, taken: &[Handed]) -> usize {
+        self.front.stop().await;
+        for shared in &self.admin_sockets {
+            shared.keep_file(taken.contains(&Handed::Admin(shared.written().to_string())));
+        }
+        let places: HashSet<_> = taken.iter().filter_map(Handed::place).collect();
+        self.listeners.hand_over(&places).await;
+        self.listeners.retire_all();
+        self.listeners.live()
+    }
+}
+
+/// Says to the first process of the container who serves now.
+pub fn report_to(supervisor: &Channel) {
+    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[]) {
+        log::error!("the first process of the container does not hear that this one serves: {error}");
+    }
+}
+
+fn is_first() -> bool {
+    std::process::id() == 1
+}
+
+fn start(binary: &Path) -> Result<(Successor, Channel), String> {
+    spawn(binary).map_err(|error| format!("{} cannot be started: {error}", binary.display()))
+}

@@ -1,0 +1,167 @@
+//! A server with a configuration without mistakes begins to serve.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use admin::{Admin, Phase};
+use listen::Listeners;
+use proxy::{Front, Options};
+use snapshot::{Live, State};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::{
+    Origin,
+    desk::{Desk, Told},
+    generation::Generations,
+    hand_over::{program, report_to},
+    open_first_log, refused,
+    running::Running,
+    watch::Watch,
+};
+use crate::{
+    banner,
+    exit::Failure,
+    files, lifecycle, notify,
+    prepare::BUILD,
+    upgrade::{Handed, Sockets, Taken, Waiting},
+};
+
+/// How long the start waits for the first answers of DNS; what is missing then is looked up further in the background.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
+
+/// Idle connections to upstreams that each worker may keep.
+const POOL_SIZE: usize = 512;
+
+/// A server about to start.
+pub struct Starting {
+    pub origin: Origin,
+    pub watch: bool,
+    pub loaded: config::Loaded,
+    pub compiled: snapshot::Compiled,
+    pub admin: admin::Settings,
+    pub state: State,
+    pub threads: usize,
+}
+
+impl Starting {
+    /// Begins to serve, in the place of the process that `taken` is from.
+    pub async fn start(self, mut taken: Option<Taken>, banner: &banner::Start<'_>) -> Result<Running, Failure> {
+        let sockets = taken.as_mut().map(|taken| std::mem::take(&mut taken.sockets)).unwrap_or_default();
+        let before = taken.as_ref().map(|taken| taken.facts.generation);
+        let (mut running, told, unresolved) = match self.serve(sockets, before).await {
+            Ok(serving) => serving,
+            Err(failure) => {
+                taken.inspect(|taken| taken.failed(&failure.message));
+                return Err(failure);
+            }
+        };
+        if let Some(taken) = taken {
+            taken.ready(running.handed()?)?;
+            running.supervisor.as_ref().inspect(|supervisor| report_to(supervisor));
+        }
+        running.waiting = Waiting::open();
+        notify::ready();
+        tokio::spawn(notify::keep_watchdog_quiet());
+        banner.tell(&told, &unresolved);
+        Ok(running)
+    }
+
+    /// Takes everything that it needs, and begins to accept.
+    async fn serve(
+        self,
+        mut taken: Sockets,
+        before: Option<u64>,
+    ) -> Result<(Running, banner::Told, Vec<Box<str>>), Failure> {
+        let Self { origin, watch, loaded, mut compiled, admin, state, threads } = self;
+        // Before the first byte is accepted: a signal must never find the default behaviour.
+        let signals = lifecycle::Signals::install()?;
+        let logging = compiled.settings.logging;
+        let log = open_first_log(&logging, &state, &loaded)?;
+        let by = if before.is_some() { "upgrade" } else { "start" };
+        let generations = Generations::new(loaded, by, before.unwrap_or(0) + 1);
+        compiled.snapshot.access_log.clone_from(&log);
+        compiled.snapshot.generation = generations.current().0.id;
+        let live = Arc::new(Live::new(compiled.snapshot));
+        let listeners = Arc::new(Listeners::new());
+        let change = listeners.prepare(compiled.listeners, &mut taken.listeners).map_err(refused)?;
+        let inherited = |address: &admin::Address| -> Option<OwnedFd> { taken.admin.remove(&address.to_string()) };
+        let sockets = admin::bind(&admin, inherited).map_err(|error| Failure::new(error.to_string()))?;
+        let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
+        let told = banner::Told {
+            admin: banner::admin(&sockets),
+            listeners: listeners.clone(),
+            live: live.clone(),
+            config: generations.current().1.files.first().map(|file| files::whole(file)),
+            threads,
+            latest: Arc::new(Mutex::new(latest)),
+        };
+        let admin_sockets = sockets.iter().map(admin::Socket::share).collect::<io::Result<_>>()?;
+        let (admin, stop_admin, admin_task) = serve_admin(sockets, &told, &state);
+        let (history, in_force) = (generations.list(), generations.current().1);
+        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
+        admin.attach(desk.clone());
+        let unresolved = state.upstreams.first_resolution(FIRST_RESOLUTION).await;
+        let front = Arc::new(Front::new(live.clone(), &Options { threads, pool_size: POOL_SIZE }));
+        let running = Running {
+            watch: Watch::new(&origin, watch),
+            program: program(),
+            admin_sockets,
+            waiting: Waiting::none(),
+            supervisor: taken.supervisor,
+            told_to_end: false,
+            latest: told.latest.clone(),
+            origin,
+            live,
+            state,
+            listeners,
+            front,
+            log,
+            logging,
+            admin,
+            stop_admin,
+            admin_task,
+            desk,
+            orders,
+            signals,
+            generations,
+            probation: None,
+        };
+        running.listeners.apply(change, running.staff()).await;
+        running.goes_live();
+        Ok((running, told, unresolved))
+    }
+}
+
+impl Running {
+    fn goes_live(&self) {
+        let listeners = Arc::clone(&self.listeners);
+        let ended = self.stop_admin.subscribe();
+        tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
+        self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
+        self.state.metrics.config_loaded();
+        self.admin.set_phase(Phase::Ready);
+    }
+
+    /// Every socket that it has, as a successor says what it has taken.
+    fn handed(&self) -> io::Result<Vec<Handed>> {
+        let places = self.listeners.copies()?.into_iter().map(|(place, _)| Handed::Listener(place.as_str().into()));
+        let admin = self.admin_sockets.iter().map(|shared| Handed::Admin(shared.written().to_string()));
+        Ok(places.chain(admin).collect())
+    }
+}
+
+/// Begins to answer on the admin sockets.
+fn serve_admin(
+    sockets: Vec<admin::Socket>,
+    told: &banner::Told,
+    state: &State,
+) -> (Arc<Admin>, watch::Sender<bool>, JoinHandle<io::Result<()>>) {
+    let (stop, stopped) = watch::channel(false);
+    let admin = Arc::new(Admin::new(state.metrics.clone(), BUILD, told.status()));
+    let task = tokio::spawn(admin::serve(sockets, admin.clone(), stopped));
+    (admin, stop, task)
+}

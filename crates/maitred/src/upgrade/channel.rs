@@ -1,0 +1,121 @@
+//! One packet a message, with descriptors beside.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    cmsg_space,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+        sockopt::{Timeout, set_socket_timeout},
+    },
+};
+
+use super::Message;
+
+/// The longest packet. A place is an address and a name, so that a packet of [`BATCH`] of them is far below it.
+const LONGEST: usize = 96 * 1024;
+
+/// How many descriptors go with one packet; the system's limit (`SCM_MAX_FD`) is 253.
+pub const BATCH: usize = 64;
+
+/// One end of a channel between two processes.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends of a new one.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (one, two) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(one), Self(two)))
+    }
+
+    /// The end that a descriptor is.
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// The descriptor, for a process to inherit.
+    pub fn into_fd(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Once more the same end.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Sends a message with descriptors.
+    pub fn send(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let packet = serde_json::to_vec(message)?;
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one packet"));
+        }
+        sendmsg(&self.0, &[IoSlice::new(&packet)], &mut beside, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Waits for a message until `deadline`, or for ever where there is none.
+    pub fn receive(&self, deadline: Option<Instant>) -> io::Result<(Message, Vec<OwnedFd>)> {
+        let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Zero would stand for no limit at all.
+        set_socket_timeout(&self.0, Timeout::Recv, limit.map(|limit| limit.max(Duration::from_millis(1))))?;
+        let mut packet = vec![0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(BATCH))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            match recvmsg(&self.0, &mut [IoSliceMut::new(&mut packet)], &mut beside, RecvFlags::CMSG_CLOEXEC) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                received => break received?,
+            }
+        };
+        let mut fds = Vec::new();
+        for message in beside.drain() {
+            if let RecvAncillaryMessage::ScmRights(received) = message {
+                fds.extend(received);
+            }
+        }
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok((serde_json::from_slice(&packet[..received.bytes])?, fds))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upgrade::Handed;
+
+    #[test]
+    fn messages_arrive_one_by_one_with_their_descriptors() {
+        let (one, two) = Channel::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let sockets = vec![Handed::Listener("127.0.0.1:80".into()), Handed::Supervisor];
+        one.send(&Message::Hello { version: "1".into(), pid: 7 }, &[]).unwrap();
+        one.send(&Message::Sockets { sockets: sockets.clone() }, &[file.as_fd(), one.as_fd()]).unwrap();
+        let (hello, none) = two.receive(None).unwrap();
+        assert!(matches!(hello, Message::Hello { pid: 7, .. }) && none.is_empty());
+        let (message, fds) = two.receive(None).unwrap();
+        assert!(matches!(message, Message::Sockets { sockets: found } if found == sockets));
+        assert_eq!(fds.len(), 2);
+        let late = two.receive(Some(Instant::now())).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        drop((one, fds));
+        assert_eq!(two.receive(None).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

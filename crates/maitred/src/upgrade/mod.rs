@@ -1,0 +1,105 @@
+//! The upgrade of the binary: a new process takes the sockets, and the old one drains once the new one serves.
+//!
+//! The two talk over a channel of their own, a packet for each [`Message`], with the descriptors of sockets beside. The
+//! old process accepts until the new one has said that it is [`Message::Ready`]; whatever becomes of the new one before
+//! that, nothing has changed. docs/adr/0019 says why this is not Pingora's hand-over.
+
+mod channel;
+mod give;
+mod spawn;
+mod supervise;
+mod take;
+mod waiting;
+
+use std::os::fd::OwnedFd;
+
+use listen::{Inherited, Place};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    channel::Channel,
+    give::{Gift, give},
+    spawn::{Successor, spawn},
+    supervise::supervise,
+    take::{Taken, take},
+    waiting::Waiting,
+};
+
+/// What the two processes say to each other.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Message {
+    /// The new process is there.
+    Hello {
+        /// Its version.
+        version: String,
+        /// Its id.
+        pid: u32,
+    },
+    /// Sockets; the descriptors come with the packet, in this order.
+    Sockets {
+        /// What each of them is.
+        sockets: Vec<Handed>,
+    },
+    /// What the old process has learnt. Nothing more comes after it.
+    Facts(Facts),
+    /// The new process serves.
+    Ready {
+        /// The sockets that it has taken.
+        taken: Vec<Handed>,
+    },
+    /// The new process cannot serve.
+    Failed {
+        /// Why, as people read it.
+        report: String,
+    },
+    /// To the process that the container's life hangs on: who serves now.
+    Main {
+        /// Its id.
+        pid: u32,
+    },
+}
+
+/// What a socket is that is handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "for", content = "at", rename_all = "snake_case")]
+pub enum Handed {
+    /// A listener's, by its place.
+    Listener(String),
+    /// The admin plane's, by its address as configured.
+    Admin(String),
+    /// The channel to the process that the container's life hangs on.
+    Supervisor,
+}
+
+/// What a process has learnt that its successor should know.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// What TLS sessions are resumed with, in base64.
+    pub ticket_keys: String,
+    /// Whether this very channel leads to the process that the container's life hangs on.
+    pub supervises: bool,
+}
+
+/// Sockets by what they are for.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Those of listeners.
+    pub listeners: Inherited,
+    /// Those of the admin plane, by their configured address.
+    pub admin: std::collections::HashMap<String, OwnedFd>,
+    /// The channel to the process that the container's life hangs on.
+    pub supervisor: Option<Channel>,
+}
+
+impl Handed {
+    /// The place of a listener's socket.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Listener(place) => Some(Place::named(place)),
+            _ => None,
+        }
+    }
+}
