@@ -69,6 +69,8 @@ reasons! {
     MethodRefused "method_refused" 405 "Method not allowed";
     /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
     BadExpectation "bad_expectation" 417 "Expectation failed";
+    /// The connection does not begin with the PROXY header that the listener requires, or is not from a trusted proxy.
+    BadProxyHeader "bad_proxy_header" 400 "Bad PROXY header";
     /// The client went away before the answer was complete.
     ClientClosed "client_closed" 499 "Client closed request";
     // What the configuration says.
@@ -76,6 +78,8 @@ reasons! {
     NoRoute "no_route" 404 "Not found";
     /// The listener has as many connections as it may have.
     TooManyConnections "too_many_connections" 503 "Service unavailable";
+    /// The client's address has as many connections as one may have.
+    TooManyConnectionsPerIp "too_many_connections_per_ip" 429 "Too many connections";
     // What the upstream did.
     /// No backend of the upstream has an address.
     NoBackend "no_backend" 503 "Service unavailable";

@@ -19,8 +19,10 @@ use tokio::{
 };
 
 use crate::{
-    Accepted, Connection,
+    Accepted, Connection, ProxyProtocol,
     bind::{BoundSocket, Kind, SocketFile},
+    live::Entered,
+    preamble,
     secure::Secure,
     site::{Post, Site},
     wire::{Socket, Wire},
@@ -120,14 +122,14 @@ impl Arrival {
     fn unix(socket: UnixStream) -> Self {
         Self { socket: Socket::Unix(socket), peer: None, local: None }
     }
+}
 
-    /// What Pingora is to know of the addresses, so that it need not ask the system for them.
-    fn digest(&self) -> SocketDigest {
-        let digest = SocketDigest::from_raw_fd(self.socket.as_raw_fd());
-        let _ = digest.peer_addr.set(self.peer.map(Into::into));
-        let _ = digest.local_addr.set(self.local.map(Into::into));
-        digest
-    }
+/// What Pingora is to know of the addresses, so that it need not ask the system for them.
+fn digest(socket: &Socket, connection: &Connection) -> SocketDigest {
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    let _ = digest.peer_addr.set(connection.peer.map(Into::into));
+    let _ = digest.local_addr.set(connection.local.map(Into::into));
+    digest
 }
 
 /// An IPv4 address that came through an IPv6 socket, as IPv4; any other as it is.
@@ -192,17 +194,37 @@ fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
         accepted: Instant::now(),
         closing: site.closing(),
     };
-    let Some(entered) = site.gate.enter() else {
+    let Some(mut entered) = site.gate.enter() else {
         let (name, most) = (&site.listener.name, site.listener.max_connections);
         refusals.say(|times| log::warn!("listener `{name}` is full: {most} connections are open{times}"));
         site.serve.turned_away(&connection, Reason::TooManyConnections);
         return;
     };
+    // Where a header is to tell whose connection it is, this is asked after it.
+    let is_told = site.listener.proxy_protocol != ProxyProtocol::Off;
+    if !is_told && !has_room(&mut entered, &connection) {
+        let (name, peer) = (&site.listener.name, connection.peer.map(|peer| peer.ip()));
+        refusals.say(|times| log::warn!("listener `{name}`: {peer:?} has all the connections of one address{times}"));
+        site.serve.turned_away(&connection, Reason::TooManyConnectionsPerIp);
+        return;
+    }
     let counted = site.count();
     tokio::spawn(async move {
+        let Arrival { mut socket, .. } = arrival;
+        let ahead = match preamble::read(&mut socket, &mut connection).await {
+            Ok(_) if is_told && !has_room(&mut entered, &connection) => Err(Some(Reason::TooManyConnectionsPerIp)),
+            read => read,
+        };
         let _entered = (entered, counted);
-        let digest = arrival.digest();
-        let wire = Wire::new(arrival.socket, digest);
+        let ahead = match ahead {
+            Ok(ahead) => ahead,
+            Err(reason) => {
+                reason.into_iter().for_each(|reason| site.serve.turned_away(&connection, reason));
+                return;
+            }
+        };
+        let digest = digest(&socket, &connection);
+        let wire = Wire::new(socket, digest, ahead);
         let stream: Stream = match &site.listener.tls {
             None => Box::new(wire),
             // In a box of its own, so that the handshake's memory is not kept for the life of the connection.
@@ -218,6 +240,14 @@ fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
         drop(site);
         serve.serve(Accepted { stream, connection: Arc::new(connection) }, shutdown).await;
     });
+}
+
+/// Whether the client's address has as many connections as it may have. A trusted proxy stands for many clients.
+fn has_room(entered: &mut Entered, connection: &Connection) -> bool {
+    match (connection.listener.max_connections_per_ip, connection.peer) {
+        (Some(most), Some(peer)) => connection.is_trusted() || entered.count_for(peer.ip(), most),
+        _ => true,
+    }
 }
 
 /// The TLS handshake within its time, counted; the client's mistakes are not worth more than a debug line.

@@ -6,8 +6,8 @@ use document::{At, Code, Diagnostic, OneOrMany, Report};
 use tls::{Alpn, ClientAuth, Clients, TicketKeys, Written};
 
 use crate::{
-    Address, Config, Listener, Networks, NotAnAddress, Protocol, Redirect, Timeouts, TimeoutsConfig, listener::Trusted,
-    networks,
+    Address, Config, Listener, Networks, NotAnAddress, Protocol, ProxyProtocol, Redirect, Timeouts, TimeoutsConfig,
+    listener::Trusted, networks,
 };
 
 /// How many connections a listener may have when its configuration does not say.
@@ -20,7 +20,9 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
     let addresses = addresses(config.address.as_ref(), at, report);
     let protocols = protocols(config.protocols.as_ref(), secure, at, report);
     let trusted = trusted(config.trusted_proxies.as_ref(), &at.key("trusted_proxies"), report);
-    let max_connections = max_connections(config.max_connections, at, report);
+    let max_connections = connections(config.max_connections, "max_connections", at, report);
+    let max_connections_per_ip = connections(config.max_connections_per_ip, "max_connections_per_ip", at, report);
+    let proxy_protocol = proxy_protocol(config, at, report);
     let timeouts = timeouts(config.timeouts.as_ref(), &at.key("timeouts"), report);
     let redirect = redirect(config.redirect, secure, at, report);
     let clients = clients(config, at, report);
@@ -40,7 +42,9 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
         h2: protocols.contains(&Protocol::H2),
         h2c: protocols.contains(&Protocol::H2c),
         timeouts: timeouts?,
-        max_connections: max_connections?,
+        max_connections: max_connections?.unwrap_or(MAX_CONNECTIONS) as usize,
+        max_connections_per_ip: max_connections_per_ip?,
+        proxy_protocol: proxy_protocol?,
         redirect: redirect?,
         trusted: trusted?,
         client_auth: clients?.map(|clients| clients.auth),
@@ -159,14 +163,27 @@ fn trusted(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) ->
     good.then(|| Trusted { networks: Networks::new(found), unix })
 }
 
-fn max_connections(written: Option<u32>, at: &At, report: &mut Report) -> Option<usize> {
-    let count = written.unwrap_or(MAX_CONNECTIONS);
-    if count == 0 {
-        let at = at.key("max_connections");
-        report.add(Code::E0103, &at, "`max_connections` is at least 1", "nobody could connect");
+fn connections(written: Option<u32>, key: &str, at: &At, report: &mut Report) -> Option<Option<u32>> {
+    if written == Some(0) {
+        report.add(Code::E0103, &at.key(key), format!("`{key}` is at least 1"), "nobody could connect");
         return None;
     }
-    usize::try_from(count).ok()
+    Some(written)
+}
+
+/// A header that nobody may send would only keep everybody out, or say nothing.
+fn proxy_protocol(config: &Config, at: &At, report: &mut Report) -> Option<ProxyProtocol> {
+    let written = config.proxy_protocol.unwrap_or_default();
+    let believed = config.trusted_proxies.as_ref().is_some_and(|trusted| !trusted.is_empty());
+    if written != ProxyProtocol::Off && !believed {
+        report.push(
+            Diagnostic::new(Code::E0106, format!("listener `{}` takes PROXY headers from nobody", at.last()))
+                .label(at.key("proxy_protocol"), "whose headers are believed?")
+                .help("name the proxies that send it, for example `trusted_proxies = \"10.0.0.0/8\"`"),
+        );
+        return None;
+    }
+    Some(written)
 }
 
 fn timeouts(written: Option<&TimeoutsConfig>, at: &At, report: &mut Report) -> Option<Timeouts> {

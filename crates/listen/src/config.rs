@@ -71,11 +71,33 @@ pub struct Config {
     /// Example: `["10.0.0.0/8", "2001:db8::/32"]`
     pub trusted_proxies: Option<OneOrMany<String>>,
 
+    /// Whether connections begin with a header of the PROXY protocol (version 1 or 2), by which a load balancer that
+    /// passes bytes on tells who its client is: `"required"`, `"optional"` or `"off"`.
+    ///
+    /// Only what `trusted_proxies` send is believed. With `"required"` everybody else is refused, and so is a
+    /// connection without the header; with `"optional"` a trusted proxy may leave it out, and from everybody else it is
+    /// no HTTP. The header must be there within `timeouts.header`, before TLS. The client that it names stands for the
+    /// peer everywhere: in limits, logs, and `X-Forwarded-For`.
+    ///
+    /// Default: `"off"`.
+    ///
+    /// Example: `"required"`
+    pub proxy_protocol: Option<ProxyProtocol>,
+
     /// How many connections may be open at once. Those beyond are closed as soon as they are accepted, so that a
     /// client can turn elsewhere instead of waiting in a queue that nobody sees.
     ///
     /// Default: `100000`.
     pub max_connections: Option<u32>,
+
+    /// How many connections a single client address may have open at once; an IPv6 client counts by its /64. Those
+    /// beyond are closed as soon as they are accepted. `trusted_proxies` are not counted, since they carry the
+    /// connections of many; a client that they name by the PROXY protocol is.
+    ///
+    /// Default: no limit.
+    ///
+    /// Example: `200`
+    pub max_connections_per_ip: Option<u32>,
 
     /// `"https"` answers every request with a 308 to the same URL under `https`, whatever the routes say. For the
     /// plaintext listener beside one with `tls`.
@@ -99,6 +121,19 @@ pub enum Protocol {
     H2,
     /// HTTP/2 in plaintext, by prior knowledge (RFC 9113 section 3.3).
     H2c,
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// They do not.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All do, and come from trusted proxies.
+    Required,
 }
 
 /// Where a whole listener sends its clients.

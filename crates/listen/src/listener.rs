@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use filter::{Scheme, TlsFacts};
 use tls::{ClientAuth, Store};
 
-use crate::{Address, Config, Networks, Redirect};
+use crate::{Address, Config, Networks, ProxyProtocol, Redirect};
 
 /// What holds for every connection of a listener; immutable.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// How many connections may be open at once.
     pub max_connections: usize,
+    /// How many of them may be of one client address.
+    pub max_connections_per_ip: Option<u32>,
+    /// Whether connections begin with a PROXY header.
+    pub proxy_protocol: ProxyProtocol,
     /// Where all its clients are sent, if they are.
     pub redirect: Option<Redirect>,
     /// Whether its clients are asked for a certificate, and whether they must show one.

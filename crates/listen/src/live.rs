@@ -1,8 +1,12 @@
 //! How many connections are open.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::sync::Notify;
@@ -19,12 +23,17 @@ pub(crate) struct Live {
 pub(crate) struct Gate {
     open: AtomicUsize,
     most: AtomicUsize,
+    /// How many connections each client address has: no entry is without one.
+    by_address: Mutex<HashMap<IpAddr, u32>>,
     all: Arc<Live>,
 }
 
 /// An open connection; counted until dropped.
 #[derive(Debug)]
-pub(crate) struct Entered(Arc<Gate>);
+pub(crate) struct Entered {
+    gate: Arc<Gate>,
+    address: Option<IpAddr>,
+}
 
 impl Live {
     pub(crate) fn open(&self) -> usize {
@@ -45,7 +54,7 @@ impl Live {
 
 impl Gate {
     pub(crate) fn new(most: usize, all: Arc<Live>) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most), all })
+        Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most), by_address: Mutex::default(), all })
     }
 
     pub(crate) fn open(&self) -> usize {
@@ -60,16 +69,56 @@ impl Gate {
     /// Lets a connection in, unless there are as many as there may be.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Entered> {
         self.all.open.fetch_add(1, Ordering::AcqRel);
-        let entered = Entered(Arc::clone(self));
+        let entered = Entered { gate: Arc::clone(self), address: None };
         (self.open.fetch_add(1, Ordering::AcqRel) < self.most.load(Ordering::Acquire)).then_some(entered)
+    }
+}
+
+impl Gate {
+    fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entered {
+    /// Counts the connection for the address of its client; false where that one has `most` already.
+    pub(crate) fn count_for(&mut self, address: IpAddr, most: u32) -> bool {
+        let address = network(address);
+        let mut addresses = self.gate.addresses();
+        let open = addresses.entry(address).or_default();
+        if *open >= most {
+            return false;
+        }
+        *open += 1;
+        drop(addresses);
+        self.address = Some(address);
+        true
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that an IPv6 client has all to itself (RFC 6177).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-        if self.0.all.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.all.idle.notify_waiters();
+        let gate = &self.gate;
+        if let Some(address) = self.address {
+            let mut addresses = gate.addresses();
+            if let Some(open) = addresses.get_mut(&address) {
+                *open -= 1;
+                if *open == 0 {
+                    addresses.remove(&address);
+                }
+            }
+        }
+        gate.open.fetch_sub(1, Ordering::AcqRel);
+        if gate.all.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            gate.all.idle.notify_waiters();
         }
     }
 }
@@ -88,6 +137,25 @@ mod tests {
         assert_eq!((gate.open(), live.open()), (2, 2));
         drop(first);
         assert!(gate.enter().is_some());
+    }
+
+    #[test]
+    fn an_address_has_no_more_than_its_share_and_leaves_no_trace() {
+        let gate = Gate::new(9, Arc::default());
+        let enter = |address: &str| {
+            let mut entered = gate.enter().unwrap();
+            entered.count_for(address.parse().unwrap(), 2).then_some(entered)
+        };
+        let first = enter("192.0.2.7");
+        let _second = enter("::ffff:192.0.2.7").unwrap();
+        assert!(enter("192.0.2.7").is_none());
+        let v6 = (enter("2001:db8:0:1::1").unwrap(), enter("2001:db8:0:1:ffff::2").unwrap());
+        assert!(enter("2001:db8:0:1::3").is_none());
+        let _other = (enter("192.0.2.8").unwrap(), enter("2001:db8:0:2::1").unwrap());
+        assert_eq!((gate.open(), gate.addresses().len()), (6, 4));
+        drop((first, v6));
+        assert_eq!((gate.open(), gate.addresses().len()), (3, 3));
+        assert!(enter("192.0.2.7").is_some());
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType, raw_connect::ProxyDigest,
@@ -43,6 +44,8 @@ pub(crate) enum Socket {
 #[derive(Debug)]
 pub(crate) struct Wire {
     socket: Socket,
+    /// Read from the socket before it became a wire.
+    ahead: BytesMut,
     /// Written by the engine and, from `sent` on, not yet by the socket.
     gathered: Vec<u8>,
     sent: usize,
@@ -51,9 +54,9 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Wraps an accepted socket; `digest` is what Pingora knows of its addresses.
-    pub(crate) fn new(socket: Socket, digest: SocketDigest) -> Self {
-        Self { socket, gathered: Vec::new(), sent: 0, digest: Arc::new(digest), established: SystemTime::now() }
+    /// Wraps an accepted socket; `digest` is what Pingora knows of its addresses, and `ahead` what has been read of it.
+    pub(crate) fn new(socket: Socket, digest: SocketDigest, ahead: BytesMut) -> Self {
+        Self { socket, ahead, gathered: Vec::new(), sent: 0, digest: Arc::new(digest), established: SystemTime::now() }
     }
 
     /// Closes once the other end has closed as well. A socket that is closed with unread bytes in it resets the
@@ -157,6 +160,14 @@ impl AsyncWrite for Socket {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(out.remaining());
+            out.put_slice(&self.ahead.split_to(count));
+            if self.ahead.is_empty() {
+                self.ahead = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.socket).poll_read(cx, out)
     }
 }

@@ -277,3 +277,42 @@ error[E0601]: `/nowhere/clients.crl` cannot be read
    |              ^^^^^^^^^^^^^^^^^^^^^^ no such file
 "##);
 }
+
+#[test]
+fn headers_that_nobody_may_send() {
+    assert_snapshot!(report(
+        r#"
+[listeners.web]
+address = ":8080"
+proxy_protocol = "required"
+max_connections_per_ip = 0
+
+[listeners.other]
+address = ":8081"
+proxy_protocol = "optional"
+trusted_proxies = []
+"#
+    ), @r##"
+error[E0106]: listener `web` takes PROXY headers from nobody
+ --> maitred.toml:4:18
+  |
+4 | proxy_protocol = "required"
+  |                  ^^^^^^^^^^ whose headers are believed?
+  |
+  = help: name the proxies that send it, for example `trusted_proxies = "10.0.0.0/8"`
+
+error[E0103]: `max_connections_per_ip` is at least 1
+ --> maitred.toml:5:26
+  |
+5 | max_connections_per_ip = 0
+  |                          ^ nobody could connect
+
+error[E0106]: listener `other` takes PROXY headers from nobody
+ --> maitred.toml:9:18
+  |
+9 | proxy_protocol = "optional"
+  |                  ^^^^^^^^^^ whose headers are believed?
+  |
+  = help: name the proxies that send it, for example `trusted_proxies = "10.0.0.0/8"`
+"##);
+}

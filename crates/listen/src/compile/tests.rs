@@ -31,7 +31,8 @@ fn the_defaults_are_those_of_the_manual() {
     assert!(report.diagnostics().is_empty());
     assert_eq!((&*listener.name, listener.addresses.as_slice()), ("web", &[Address::Any(8080)][..]));
     assert_eq!((listener.h1, listener.h2, listener.h2c), (true, false, false));
-    assert_eq!(listener.max_connections, 100_000);
+    assert_eq!((listener.max_connections, listener.max_connections_per_ip), (100_000, None));
+    assert_eq!(listener.proxy_protocol, ProxyProtocol::Off);
     let seconds = Duration::from_secs;
     let expected = Timeouts { header: seconds(10), body: seconds(30), idle: seconds(60) };
     assert_eq!(listener.timeouts, expected);

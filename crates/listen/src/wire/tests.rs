@@ -12,7 +12,7 @@ async fn pair() -> (Wire, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, _) = listener.accept().await.unwrap();
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    (Wire::new(Socket::Tcp(socket), digest), client)
+    (Wire::new(Socket::Tcp(socket), digest, BytesMut::new()), client)
 }
 
 fn nothing_arrived(client: &TcpStream) -> bool {
@@ -89,4 +89,18 @@ async fn an_idle_wire_holds_no_buffer() {
     wire.flush().await.unwrap();
     assert_eq!(wire.gathered.capacity(), 0);
     client.read_exact(&mut [0; 4096]).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_comes_first() {
+    let (mut wire, mut client) = pair().await;
+    wire.ahead = BytesMut::from(&b"ahead "[..]);
+    client.write_all(b"of the rest").await.unwrap();
+    let mut read = [0; 4];
+    wire.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"ahea");
+    let mut rest = [0; 13];
+    wire.read_exact(&mut rest).await.unwrap();
+    assert_eq!(&rest, b"d of the rest");
+    assert_eq!(wire.ahead.capacity(), 0);
 }
