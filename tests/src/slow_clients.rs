@@ -166,3 +166,83 @@ async fn empty_lines_between_requests_are_forgiven_once() {
     assert_eq!(connection.answer("POST").await.expect(200).target(), "/a");
     assert_eq!(connection.answer("GET").await.expect(200).target(), "/b");
 }
+
+/// Sends these bytes one by one, a moment apart, until the proxy has something to say; says how many it took.
+async fn drip(connection: &mut Connection, bytes: &[u8]) -> usize {
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    let drops = async {
+        for (count, byte) in bytes.iter().enumerate() {
+            tokio::select! {
+                _ = beat.tick() => connection.wire().write(&[*byte]).await.unwrap_or_default(),
+                read = connection.wire_ready() => if read { return count },
+            }
+        }
+        bytes.len()
+    };
+    within("the dripping body to end", drops).await
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_answered_408() {
+    // Waits of a third of `body` are let be: a fifth of a second here.
+    let (origin, proxy) = impatient("body = \"600ms\"").await;
+    for head in ["Content-Length: 100000", "Transfer-Encoding: chunked"] {
+        let mut connection = proxy.connect().await;
+        connection.send(format!("POST /drips HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n")).await;
+        let chunk = [&b"ffff\r\n"[..], &[b'x'; 200]].concat();
+        let sent = drip(&mut connection, &chunk).await;
+        assert!((3..20).contains(&sent), "{sent} bytes were taken");
+        connection.answer("POST").await.expect_problem(408, "body_timeout");
+        connection.closed().await;
+    }
+    assert!(!origin.ended(1).await.body.complete);
+    assert_eq!(proxy.logged("/drips").await["error"], "body_timeout");
+}
+
+#[tokio::test]
+async fn a_small_body_may_drip_and_a_large_one_where_that_is_allowed() {
+    let (_origin, proxy) = impatient("body = \"600ms\", min_rate = \"10B/s\"").await;
+    let mut connection = proxy.connect().await;
+    connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n").await;
+    assert_eq!(drip(&mut connection, &[b'x'; 20]).await, 20, "20 bytes a second are twice the rate");
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body_length"], 20);
+    let (_origin, proxy) = impatient("body = \"600ms\", min_rate = false").await;
+    let mut connection = proxy.connect().await;
+    connection.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n").await;
+    assert_eq!(drip(&mut connection, &[b'x'; 20]).await, 20);
+    assert_eq!(connection.answer("POST").await.expect(200).json()["body_length"], 20);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_the_origin_is_not_slow() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |_| Answer::text("thanks").after(&script)).await;
+    let listener = "[listeners.http]\naddress = \"127.0.0.1:0\"\ntimeouts = { body = \"3s\", min_rate = \"1MiB/s\" }\n";
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    let mut connection = proxy.connect().await;
+    connection.start(&Request::post("/waits", vec![b'x'; 1 << 20])).await;
+    gate.reached().await;
+    // Another request's deadline says when time has passed.
+    let (_other, impatient) = impatient("header = \"1500ms\"").await;
+    impatient.exchange("GET / HTTP/1.1\r\nX-Hal").await;
+    gate.open();
+    assert_eq!(connection.answer("POST").await.expect(200).text(), "thanks");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_take_its_answer_is_let_go() {
+    let origin = Origin::start(|_| Answer::generated(1 << 30)).await;
+    let text = "[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2c\"]\n\
+                timeouts = { body = \"900ms\" }\n";
+    let proxy = Proxy::start(format!("{text}{}", route(&origin, ""))).await;
+    let mut h1 = proxy.connect().await;
+    h1.start(&Request::get("/h1")).await;
+    h1.answer_head().await;
+    assert_eq!(proxy.logged("/h1").await["error"], "answer_timeout");
+    let h2 = proxy.h2c().await;
+    let (_out, mut incoming) = h2.open(&Request::get("/h2")).await;
+    incoming.head().await.unwrap();
+    assert_eq!(proxy.logged("/h2").await["error"], "answer_timeout");
+    origin.until_open(0).await;
+}

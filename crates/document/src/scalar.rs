@@ -170,7 +170,14 @@ impl FromStr for Size {
 }
 
 /// Reads a scalar from text; a bare number is refused with the sentence that the report turns into E0104.
-struct WithUnit<T>(&'static str, std::marker::PhantomData<T>);
+pub(crate) struct WithUnit<T>(&'static str, std::marker::PhantomData<T>);
+
+impl<T> WithUnit<T> {
+    /// A reader of what `expected` describes.
+    pub(crate) const fn new(expected: &'static str) -> Self {
+        Self(expected, std::marker::PhantomData)
+    }
+}
 
 impl<T: FromStr<Err = String>> de::Visitor<'_> for WithUnit<T> {
     type Value = T;
@@ -197,13 +204,13 @@ pub(crate) const MISSING_UNIT: &str = "\u{1}unit\u{1}";
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WithUnit("a duration such as \"30s\"", std::marker::PhantomData))
+        deserializer.deserialize_any(WithUnit::new("a duration such as \"30s\""))
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WithUnit("a size such as \"64KiB\"", std::marker::PhantomData))
+        deserializer.deserialize_any(WithUnit::new("a size such as \"64KiB\""))
     }
 }
 

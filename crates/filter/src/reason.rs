@@ -59,8 +59,10 @@ reasons! {
     BodyTooLarge "body_too_large" 413 "Content too large";
     /// The client did not finish its request head in time.
     HeaderTimeout "header_timeout" 408 "Request timeout";
-    /// The client stopped sending its body.
+    /// The client stopped sending its body, or sent it more slowly than `timeouts.min_rate`.
     BodyTimeout "body_timeout" 408 "Request timeout";
+    /// The client stopped taking its answer, or took it more slowly than `timeouts.min_rate`.
+    AnswerTimeout "answer_timeout" 408 "Request timeout";
     /// The HTTP version is not one that this listener speaks.
     BadVersion "bad_version" 505 "HTTP version not supported";
     /// The listener asks for client certificates, and the request is for another host than the one that the connection was made for (RFC 9110 section 15.5.20).

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use document::{At, Code, Diagnostic, OneOrMany, Report};
+use document::{At, ByteRate, Code, Diagnostic, OneOrMany, Report, Toggle};
 use tls::{Alpn, ClientAuth, Clients, TicketKeys, Written};
 
 use crate::{
     Address, Config, Listener, Networks, NotAnAddress, Protocol, ProxyProtocol, Redirect, Timeouts, TimeoutsConfig,
-    listener::Trusted, networks,
+    listener::{MinRate, Trusted},
+    networks,
 };
 
 /// How many connections a listener may have when its configuration does not say.
 const MAX_CONNECTIONS: u32 = 100_000;
+
+/// How many bytes a second a client has to move: less than Apache's 500 and Kestrel's 240, which are defaults as well.
+const MIN_RATE: u64 = 100;
 
 /// Compiles the listener `name`; `at` is the path of its table, and `keys` are those that TLS sessions are resumed with.
 /// `None` when it cannot be run.
@@ -199,7 +203,24 @@ fn timeouts(written: Option<&TimeoutsConfig>, at: &At, report: &mut Report) -> O
     };
     let (header, body, idle) =
         (read("header", written.header, 10), read("body", written.body, 30), read("idle", written.idle, 60));
-    Some(Timeouts { header: header?, body: body?, idle: idle? })
+    let min_rate = match &written.min_rate {
+        None => Some(Some(MIN_RATE)),
+        Some(Toggle::Off) => Some(None),
+        Some(Toggle::On(ByteRate(0))) => {
+            let message = "a rate of zero bounds nothing: `min_rate`";
+            report.add(
+                Code::E0103,
+                &at.key("min_rate"),
+                message,
+                "write `false` to let clients be as slow as they like",
+            );
+            None
+        }
+        Some(Toggle::On(rate)) => Some(Some(rate.0)),
+    };
+    let body = body?;
+    let min_rate = min_rate?.map(|bytes| MinRate { bytes, grace: body / 3 });
+    Some(Timeouts { header: header?, body, idle: idle?, min_rate })
 }
 
 fn redirect(written: Option<Redirect>, secure: bool, at: &At, report: &mut Report) -> Option<Option<Redirect>> {

@@ -1,6 +1,6 @@
 //! A listener as written in the configuration.
 
-use document::{Duration, OneOrMany};
+use document::{ByteRate, Duration, OneOrMany, Toggle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tls::{CertificateConfig, ClientAuth};
@@ -107,7 +107,7 @@ pub struct Config {
 
     /// How long a client may take.
     ///
-    /// Example: `{ header = "10s", body = "30s", idle = "60s" }`
+    /// Example: `{ header = "10s", body = "30s", idle = "60s", min_rate = "100B/s" }`
     pub timeouts: Option<TimeoutsConfig>,
 }
 
@@ -156,6 +156,18 @@ pub struct TimeoutsConfig {
     ///
     /// Default: `"30s"`.
     pub body: Option<Duration>,
+
+    /// How fast a client has to send a body that it has begun, or take an answer, at the least: one byte now and then
+    /// would hold a request for as long as it likes. `false`: as slowly as it likes.
+    ///
+    /// Only the time counts for which maitred waits for the client, and only once that is a third of `body`; after as
+    /// many bytes as that time allows for it starts anew. gRPC and upgraded connections (WebSocket) are exempt. Over
+    /// HTTP/2 a slow client cannot always be told from a slow backend, and a minute more goes by.
+    ///
+    /// Default: `"100B/s"`.
+    ///
+    /// Example: `min_rate = "1KiB/s"`
+    pub min_rate: Option<Toggle<ByteRate>>,
 
     /// Between two requests on a connection, after which the connection is closed.
     ///

@@ -44,7 +44,7 @@ pub use compile::{check_addresses, compile};
 pub use config::{Config, Protocol, ProxyProtocol, Redirect, TimeoutsConfig};
 pub use connection::{Accepted, Connection, Serve};
 pub use holder::Holder;
-pub use listener::{Listener, Timeouts};
+pub use listener::{Listener, MinRate, Timeouts};
 pub use listeners::{Change, Changed, Listeners, Staff};
 pub use networks::Networks;
 pub use place::{Inherited, Place};

@@ -50,6 +50,29 @@ pub struct Timeouts {
     pub body: Duration,
     /// Between two requests.
     pub idle: Duration,
+    /// How fast bodies have to move.
+    pub min_rate: Option<MinRate>,
+}
+
+/// How fast a client has to send what it has begun, and to take what it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinRate {
+    /// Bytes a second.
+    pub bytes: u64,
+    /// How long it is waited for before its rate counts.
+    pub grace: Duration,
+}
+
+impl MinRate {
+    /// How many bytes are due after `waited`.
+    pub fn due(&self, waited: Duration) -> u64 {
+        u64::try_from(waited.as_millis() * u128::from(self.bytes) / 1000).unwrap_or(u64::MAX)
+    }
+
+    /// How long so many bytes may take.
+    pub fn time_for(&self, bytes: usize) -> Duration {
+        self.grace + Duration::from_millis((bytes as u64).saturating_mul(1000) / self.bytes.max(1))
+    }
 }
 
 /// Whose forwarding headers are believed.

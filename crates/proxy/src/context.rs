@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use filter::{Captures, Client, View};
-use listen::Connection;
+use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
 use snapshot::{Route, Snapshot};
@@ -17,6 +17,8 @@ pub struct Context {
     pub attempt: Attempt,
     /// What of the request's body has come by.
     pub body: Option<access::BodyLimit>,
+    /// How fast the client has to take its answer.
+    pub min_rate: Option<MinRate>,
     /// Counts the request as in flight while it lives.
     pub in_flight: Option<InFlight>,
     /// What will be told when the request ends.
@@ -67,6 +69,7 @@ impl Context {
             arrival: None,
             attempt: Attempt::default(),
             body: None,
+            min_rate: None,
             in_flight: None,
             record: Record::new(Instant::now()),
         }

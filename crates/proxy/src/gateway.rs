@@ -126,8 +126,9 @@ impl ProxyHttp for Gateway {
         last: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        pulse::beat(last);
-        relay::request_chunk(ctx, chunk, last).map_err(|reply| {
+        let keeps_pace = pulse::beat(chunk.as_ref().map_or(0, Bytes::len), last);
+        let passed = if keeps_pace { relay::request_chunk(ctx, chunk, last) } else { Err(Reason::BodyTimeout.into()) };
+        passed.map_err(|reply| {
             let mut error = carry(reply.reason);
             error.as_down();
             error
@@ -147,6 +148,20 @@ impl ProxyHttp for Gateway {
         relay::response(ctx, session.req_header(), head);
         persist::settle(session, head);
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        session: &mut Session,
+        chunk: &mut Option<Bytes>,
+        _last: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        if let (Some(chunk), Some(rate), Some(arrival)) = (chunk, ctx.min_rate, &ctx.arrival) {
+            let most = arrival.connection.listener.timeouts.body;
+            session.set_write_timeout(Some(rate.time_for(chunk.len()).min(most)));
+        }
+        Ok(None)
     }
 
     fn fail_to_connect(
@@ -214,13 +229,14 @@ impl ProxyHttp for Gateway {
 
 /// Pingora's own defaults are infinite in places (`pingora.md` 2.9), so every one of them is set for every request. A
 /// stream may be silent for as long as its route says.
-fn set_client_timeouts(session: &mut Session, ctx: &Context) {
+fn set_client_timeouts(session: &mut Session, ctx: &mut Context) {
     let Some(arrival) = &ctx.arrival else { return };
-    let body = arrival.connection.listener.timeouts.body;
+    let listen::Timeouts { body, min_rate, .. } = arrival.connection.listener.timeouts;
     let stream = arrival.route().filter(|_| dispatch::is_stream(session.req_header()));
     let silence = stream.map_or(body, |route| route.stream_idle);
     session.set_read_timeout(Some(silence));
-    pulse::allow(silence);
+    pulse::allow(silence, stream.is_some());
+    ctx.min_rate = min_rate.filter(|_| stream.is_none());
     session.set_write_timeout(Some(body));
     session.set_total_drain_timeout(Some(body.min(LONGEST_DRAIN)));
     // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.

@@ -55,6 +55,9 @@ fn client_reason(error: &Error) -> Reason {
     }
     match error.etype() {
         ErrorType::ReadTimedout => Reason::BodyTimeout,
+        ErrorType::WriteTimedout => Reason::AnswerTimeout,
+        // The same reader's word for a body that drips.
+        _ if io_error(error).is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) => Reason::BodyTimeout,
         ErrorType::InvalidHTTPHeader => Reason::BadRequest,
         ErrorType::HTTPStatus(400..=499) => Reason::BadRequest,
         _ => Reason::ClientClosed,

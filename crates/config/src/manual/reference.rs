@@ -13,7 +13,7 @@ const INTRODUCTION: &str = "\
 `maitred.toml` is a TOML 1.0 file. Every section and key of this release is here; any other is refused.
 
 - A *duration* is text with units: `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"1h\"`, `\"7d\"`, `\"1m30s\"`.
-- A *size* is text with a unit: `\"512B\"`, `\"64KiB\"`, `\"10MiB\"`, `\"1GiB\"`; `KB`, `MB` and `GB` are powers of 1000.
+- A *size* is text with a unit: `\"512B\"`, `\"64KiB\"`, `\"10MiB\"`, `\"1GiB\"`; `KB`, `MB` and `GB` are powers of 1000. A *rate* is a size and `/s`.
 - Where a list is taken, one value stands for a list of one.
 - `${VAR}`, `${VAR:-default}` and `${file:/path}` in text are filled in when the file is read; `$$` is a dollar sign.
 - In templates, placeholders such as `{id}` and `{client_ip}` are filled in for each request; `{{` and `}}` are braces.

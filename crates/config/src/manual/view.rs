@@ -118,6 +118,7 @@ impl<'s> View<'s> {
         match (name, self.schema.get("format").and_then(Value::as_str)) {
             ("string", Some("duration")) => "duration".into(),
             ("string", Some("size")) => "size".into(),
+            ("string", Some("rate")) => "rate".into(),
             ("string", Some("secret")) => "secret".into(),
             ("integer", _) => match (self.schema.get("minimum"), self.schema.get("maximum")) {
                 (Some(least), Some(most)) => format!("whole number from {least} to {most}"),

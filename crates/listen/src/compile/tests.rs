@@ -34,7 +34,8 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!((listener.max_connections, listener.max_connections_per_ip), (100_000, None));
     assert_eq!(listener.proxy_protocol, ProxyProtocol::Off);
     let seconds = Duration::from_secs;
-    let expected = Timeouts { header: seconds(10), body: seconds(30), idle: seconds(60) };
+    let min_rate = Some(MinRate { bytes: 100, grace: seconds(10) });
+    let expected = Timeouts { header: seconds(10), body: seconds(30), idle: seconds(60), min_rate };
     assert_eq!(listener.timeouts, expected);
     assert!(!listener.trusts("127.0.0.1".parse().unwrap()) && !listener.trusts_unix());
     assert!(listener.certificates().is_none() && listener.redirect.is_none());

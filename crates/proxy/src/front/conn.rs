@@ -15,6 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use listen::MinRate;
 use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
     UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
@@ -26,7 +27,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{chunked::Chunks, frames::Frames};
+use super::{chunked::Chunks, frames::Frames, pace::Pace};
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
@@ -75,12 +76,18 @@ pub struct Conn {
     frames: Option<Box<Frames>>,
     /// Whether the client has been sent anything.
     answered: bool,
+    /// How fast bodies over HTTP/1 have to come.
+    min_rate: Option<MinRate>,
+    pace: Pace,
+    /// Since when the client is waited for, while a body is to come.
+    waiting: Option<Instant>,
     facts: Arc<ProxyDigest>,
 }
 
 impl Conn {
-    /// Wraps an accepted stream; `facts` travel with it to every request that it carries (see [`Conn::facts`]).
-    pub fn new(stream: Stream, facts: Box<dyn Any + Send + Sync>) -> Option<Self> {
+    /// Wraps an accepted stream; `facts` travel with it to every request that it carries (see [`Conn::facts`]). Bodies
+    /// over HTTP/1 have to come as fast as `min_rate` says.
+    pub fn new(stream: Stream, facts: Box<dyn Any + Send + Sync>, min_rate: Option<MinRate>) -> Option<Self> {
         let carrier = ResponseHeader::build(200, Some(0)).ok()?;
         let protocol = stream.selected_alpn_proto();
         let frames = matches!(protocol, Some(ALPN::H2)).then(|| Box::new(Frames::new()));
@@ -92,6 +99,9 @@ impl Conn {
             closing: None,
             frames,
             answered: false,
+            min_rate,
+            pace: Pace::default(),
+            waiting: None,
             facts: Arc::new(ProxyDigest::new(Box::new(carrier), Some(facts))),
         })
     }
@@ -137,6 +147,7 @@ impl Conn {
     /// Says how much of what follows belongs to the message that the engine reads next: `head` bytes, then a body.
     pub fn set_boundary(&mut self, head: usize, body: Boundary) {
         let head = head as u64;
+        (self.pace, self.waiting) = (Pace::default(), None);
         self.span = match body {
             Boundary::Open => Span::Open,
             Boundary::Left(body) => Span::Left(head.saturating_add(body)),
@@ -181,6 +192,8 @@ impl Conn {
     /// Something is being written: a client that has closed its side still listens.
     fn note_write(&mut self, bytes: usize) {
         self.answered = true;
+        // It may have waited for this: a 100, or the answer to what it has sent so far.
+        (self.pace, self.waiting) = (Pace::default(), None);
         if let Some(closing) = &mut self.closing {
             closing.as_mut().reset(Instant::now() + HALF_CLOSED);
         }
@@ -197,6 +210,33 @@ impl Conn {
             Span::Open => false,
         };
         self.answered && self.closing.is_none() && (unread || !self.ahead.is_empty())
+    }
+
+    /// Reads up to `limit` bytes of the stream; says how many.
+    fn poll_stream(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let before = out.filled().len();
+        let polled = if limit == out.remaining() {
+            Pin::new(&mut self.stream).poll_read(cx, out)
+        } else {
+            let mut part = ReadBuf::new(out.initialize_unfilled_to(limit));
+            let polled = Pin::new(&mut self.stream).poll_read(cx, &mut part);
+            let read = part.filled().len();
+            out.advance(read);
+            polled
+        };
+        if polled.is_pending() && self.min_rate.is_some() && self.span != Span::Open {
+            self.waiting.get_or_insert_with(Instant::now);
+        }
+        polled.map_ok(|()| out.filled().len() - before)
+    }
+
+    /// Ends a body that drips. What is complete has come in time.
+    fn keep_pace(&mut self, bytes: usize) -> io::Result<()> {
+        let (Some(least), Some(since)) = (self.min_rate, self.waiting.take()) else { return Ok(()) };
+        if self.pace.keeps(since.elapsed(), bytes, least) || self.limit() == 0 {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "a body that comes too slowly"))
     }
 
     /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
@@ -228,15 +268,11 @@ impl AsyncRead for Conn {
             let count = limit.min(conn.ahead.len());
             out.put_slice(&conn.ahead[..count]);
             conn.ahead.advance(count);
-        } else if limit == out.remaining() {
-            ready!(Pin::new(&mut conn.stream).poll_read(cx, out))?;
-        } else {
-            let mut part = ReadBuf::new(out.initialize_unfilled_to(limit));
-            ready!(Pin::new(&mut conn.stream).poll_read(cx, &mut part))?;
-            let read = part.filled().len();
-            out.advance(read);
+        } else if ready!(conn.poll_stream(cx, out, limit))? == 0 {
+            return Poll::Ready(Ok(()));
         }
         let ours = conn.account(&out.filled()[before..])?;
+        conn.keep_pace(ours)?;
         let beyond = &out.filled()[before + ours..];
         if !beyond.is_empty() {
             // Read before its end was known: it begins the next message, ahead of what is held already.

@@ -5,6 +5,7 @@ mod chunked;
 mod conn;
 mod frames;
 mod head;
+mod pace;
 pub(crate) mod pulse;
 mod tunnel;
 
@@ -266,7 +267,8 @@ async fn say(conn: &mut Conn, bytes: &[u8]) {
 impl Serve for Front {
     async fn serve(self: Arc<Self>, accepted: Accepted, mut shutdown: ShutdownWatch) {
         let connection = accepted.connection;
-        let Some(mut conn) = Conn::new(accepted.stream, Box::new(connection.clone())) else { return };
+        let min_rate = connection.listener.timeouts.min_rate;
+        let Some(mut conn) = Conn::new(accepted.stream, Box::new(connection.clone()), min_rate) else { return };
         if conn.is_h2() {
             let _open = connection.meters.open(Protocol::H2);
             if greets(&mut conn, connection.listener.timeouts.header, &mut shutdown).await {
@@ -295,7 +297,8 @@ impl HttpServerApp for Front {
         }
         let connection = connection_of(session.digest())?;
         let stalled = Refused::stalled(session.req_header());
-        let pulse = Pulse::new(connection.listener.timeouts.body);
+        let timeouts = &connection.listener.timeouts;
+        let pulse = Pulse::new(timeouts.body, timeouts.min_rate);
         pulse.watch(self.engine.process_new_http(session, shutdown)).await.unwrap_or_else(|| {
             finish::refused(&self.live.load(), &connection, &stalled, &arrive::new_request_id(), 0);
             None

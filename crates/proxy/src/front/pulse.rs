@@ -2,15 +2,22 @@
 //!
 //! Pingora has no read timeout there: a client that opens a stream, promises a body and says no more would hold a
 //! connection to an origin for as long as it likes. [`Pulse`] is felt by the task that serves the stream: each piece
-//! of the body is a beat, and [`Pulse::stops`] ends when there was none for too long.
+//! of the body is a beat, and [`Pulse::stops`] ends when there was none for too long. A beat that is too faint, because
+//! the body drips, is told to whoever feels it.
 
 use std::{
     future,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use listen::MinRate;
 use tokio::time::{Instant, sleep};
+
+use super::pace::Pace;
 
 /// How long an origin may take nothing before its connection is given up (`upstream` has the same limit): until then the
 /// silence may be its, not the client's.
@@ -34,24 +41,33 @@ struct Body {
     last: AtomicU64,
     /// Milliseconds that may pass without one.
     limit: AtomicU64,
+    rate: Mutex<Option<(MinRate, Pace)>>,
 }
 
-/// Notes that a piece of the body came by, and whether it was the last.
-pub(crate) fn beat(last: bool) {
-    let _ = PULSE.try_with(|pulse| pulse.beat(last));
+/// Notes that a piece of the body of so many bytes came by, and whether it was the last. False where the body comes too
+/// slowly.
+pub(crate) fn beat(bytes: usize, last: bool) -> bool {
+    PULSE.try_with(|pulse| pulse.beat(bytes, last)).unwrap_or(true)
 }
 
-/// Lets the client pause for `limit` between two pieces.
-pub(crate) fn allow(limit: Duration) {
-    let _ = PULSE.try_with(|pulse| pulse.allow(limit));
+/// Lets the client pause for `limit` between two pieces. With `any_rate` it may do so as often as it likes.
+pub(crate) fn allow(limit: Duration, any_rate: bool) {
+    let _ = PULSE.try_with(|pulse| pulse.allow(limit, any_rate));
 }
 
 impl Pulse {
-    /// Of a body whose first piece may be `limit` away.
-    pub fn new(limit: Duration) -> Self {
-        let body = Body { began: Instant::now(), last: AtomicU64::new(0), limit: AtomicU64::new(0) };
+    /// Of a body whose first piece may be `limit` away, and which has to come as fast as `min_rate`.
+    pub fn new(limit: Duration, min_rate: Option<MinRate>) -> Self {
+        // The silence between two pieces may be the origin's.
+        let patient = |rate: MinRate| (MinRate { grace: rate.grace + ORIGIN_STALLS, ..rate }, Pace::default());
+        let body = Body {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            limit: AtomicU64::new(0),
+            rate: Mutex::new(min_rate.map(patient)),
+        };
         let pulse = Self(std::sync::Arc::new(body));
-        pulse.allow(limit);
+        pulse.allow(limit, false);
         pulse
     }
 
@@ -65,13 +81,21 @@ impl Pulse {
         }
     }
 
-    fn beat(&self, last: bool) {
-        let now = if last { ENDED } else { self.0.began.elapsed().as_millis() as u64 };
-        self.0.last.store(now, Ordering::Relaxed);
+    fn beat(&self, bytes: usize, last: bool) -> bool {
+        let now = self.0.began.elapsed().as_millis() as u64;
+        let before = self.0.last.swap(if last { ENDED } else { now }, Ordering::Relaxed);
+        let waited = Duration::from_millis(now.saturating_sub(before));
+        match &mut *self.0.rate.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((least, pace)) => last || pace.keeps(waited, bytes, *least),
+            None => true,
+        }
     }
 
-    fn allow(&self, limit: Duration) {
+    fn allow(&self, limit: Duration, any_rate: bool) {
         self.0.limit.store((limit + ORIGIN_STALLS).as_millis() as u64, Ordering::Relaxed);
+        if any_rate {
+            *self.0.rate.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
     }
 
     async fn stops(&self) {
@@ -94,11 +118,12 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
+    const RATE: MinRate = MinRate { bytes: 100, grace: Duration::from_secs(10) };
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_move_ends_its_request() {
         let began = Instant::now();
-        let served = Pulse::new(LIMIT).watch(future::pending::<()>()).await;
+        let served = Pulse::new(LIMIT, None).watch(future::pending::<()>()).await;
         assert_eq!(served, None);
         assert!(began.elapsed() >= LIMIT + ORIGIN_STALLS && began.elapsed() < LIMIT + 2 * ORIGIN_STALLS);
     }
@@ -108,20 +133,39 @@ mod tests {
         let serving = async {
             for _ in 0..20 {
                 sleep(LIMIT + ORIGIN_STALLS / 2).await;
-                beat(false);
+                beat(1, false);
             }
-            beat(true);
+            beat(0, true);
             sleep(100 * LIMIT).await;
         };
-        assert_eq!(Pulse::new(LIMIT).watch(serving).await, Some(()));
+        assert_eq!(Pulse::new(LIMIT, None).watch(serving).await, Some(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_may_be_silent_for_longer() {
         let serving = async {
-            allow(100 * LIMIT);
+            allow(100 * LIMIT, true);
             sleep(50 * LIMIT).await;
         };
-        assert_eq!(Pulse::new(LIMIT).watch(serving).await, Some(()));
+        assert_eq!(Pulse::new(LIMIT, None).watch(serving).await, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_felt_even_where_the_origin_is_slow() {
+        let drips = |bytes: usize, any_rate| async move {
+            allow(LIMIT, any_rate);
+            let began = Instant::now();
+            for _ in 0..100 {
+                sleep(LIMIT).await;
+                if !beat(bytes, false) {
+                    return Some(began.elapsed());
+                }
+            }
+            None
+        };
+        let felt = |bytes, any_rate| Pulse::new(LIMIT, Some(RATE)).watch(drips(bytes, any_rate));
+        assert_eq!(felt(1, false).await, Some(Some(LIMIT + ORIGIN_STALLS)));
+        assert_eq!(felt(1, true).await, Some(None));
+        assert_eq!(felt(1000, false).await, Some(None));
     }
 }

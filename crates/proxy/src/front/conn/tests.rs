@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 
 fn pair() -> (tokio::io::DuplexStream, Conn) {
     let (client, server) = tokio::io::duplex(1 << 20);
-    (client, Conn::new(Box::new(server), Box::new(())).unwrap())
+    (client, Conn::new(Box::new(server), Box::new(()), None).unwrap())
 }
 
 #[tokio::test]

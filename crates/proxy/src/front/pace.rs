@@ -1,0 +1,58 @@
+//! Whether a client moves the bytes that it has to move fast enough.
+
+use std::time::Duration;
+
+use listen::MinRate;
+
+/// One direction of one message. Once enough has moved for the time of grace it starts anew, so that a fast beginning
+/// pays for no slow end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Pace {
+    waited: Duration,
+    moved: u64,
+}
+
+impl Pace {
+    /// Notes that so many bytes moved after a wait for the client, and says whether that keeps up with `least`.
+    pub(crate) fn keeps(&mut self, waited: Duration, bytes: usize, least: MinRate) -> bool {
+        self.waited += waited;
+        self.moved += bytes as u64;
+        if self.waited >= least.grace && self.moved < least.due(self.waited) {
+            return false;
+        }
+        if self.moved >= least.due(least.grace) {
+            *self = Self::default();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: MinRate = MinRate { bytes: 100, grace: Duration::from_secs(10) };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How many of these equal pieces are let pass.
+    fn pieces(waited: Duration, bytes: usize) -> usize {
+        let mut pace = Pace::default();
+        (0..1000).take_while(|_| pace.keeps(waited, bytes, LEAST)).count()
+    }
+
+    #[test]
+    fn a_drip_is_let_be_for_a_while_and_a_trickle_for_ever() {
+        assert_eq!(pieces(SECOND, 1), 9);
+        assert_eq!(pieces(SECOND, 99), 9);
+        assert_eq!(pieces(SECOND, 100), 1000);
+        assert_eq!(pieces(29 * SECOND, 2900), 1000);
+        assert_eq!(pieces(29 * SECOND, 2899), 0);
+    }
+
+    #[test]
+    fn a_fast_beginning_pays_for_no_slow_end() {
+        let mut pace = Pace::default();
+        assert!(pace.keeps(SECOND, 1 << 30, LEAST));
+        assert_eq!((0..100).take_while(|_| pace.keeps(SECOND, 1, LEAST)).count(), 9);
+    }
+}
