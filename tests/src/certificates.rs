@@ -279,7 +279,7 @@ async fn the_end_of_a_certificate_is_told_of_and_the_metric_follows() {
 
 #[tokio::test]
 async fn openssl_resumes_its_sessions_and_a_new_certificate_does_not_end_them() {
-    let (site, _) = Site::open(|authority| authority.issue(&["localhost"])).await;
+    let (mut site, _) = Site::open(|authority| authority.issue(&["localhost"])).await;
     for version in ["-tls1_2", "-tls1_3"] {
         let session = format!("session{version}");
         assert_eq!(site.openssl(&[version, "-sess_out", &session]).await, "New");
@@ -297,7 +297,16 @@ async fn openssl_resumes_its_sessions_and_a_new_certificate_does_not_end_them() 
     for version in ["-tls1_2", "-tls1_3"] {
         assert_eq!(site.openssl(&[version, "-sess_in", &format!("session{version}")]).await, "Reused");
     }
-    // Another process has other keys, unless it is a successor.
+    // A successor is given the keys, goes on with the sessions, and follows the files.
+    site.proxy.upgrade(&[]).await;
+    for version in ["-tls1_2", "-tls1_3"] {
+        assert_eq!(site.openssl(&[version, "-sess_in", &format!("session{version}")]).await, "Reused");
+    }
+    // Issuing for the same name writes the same two files.
+    let renewed = site.issue();
+    assert_eq!(renewed.cert_file, next.cert_file);
+    site.until_shown(&renewed).await;
+    // Another process has other keys.
     let stranger = Proxy::start(listener(&site.file("site.pem"), &site.file("site.key"), "")).await;
     let site = Site { proxy: stranger, ..site };
     for version in ["-tls1_2", "-tls1_3"] {
