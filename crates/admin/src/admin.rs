@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::StatusCode;
@@ -14,7 +14,10 @@ use serde_json::Value;
 use telemetry::{Build, Metrics};
 use tokio::sync::Semaphore;
 
-use crate::{Act, Control, Events, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS, rates::Readings};
+use crate::{
+    Act, AuditFile, Control, Events, Levels, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS,
+    level::LogLevel, rates::Readings,
+};
 
 /// What the admin listener tells, and where it asks for it.
 pub struct Admin {
@@ -26,6 +29,7 @@ pub struct Admin {
     elsewhere: AtomicBool,
     pub(crate) status: Box<dyn Fn() -> Status + Send + Sync>,
     control: OnceLock<Arc<dyn Control>>,
+    pub(crate) level: LogLevel,
     pub(crate) events: Events,
     audit: Audit,
     pub(crate) readings: Readings,
@@ -55,6 +59,7 @@ impl Admin {
             elsewhere: AtomicBool::new(false),
             status: Box::new(status),
             control: OnceLock::new(),
+            level: LogLevel::default(),
             events: Events::new(),
             audit: Audit::default(),
             readings: Readings::default(),
@@ -66,6 +71,30 @@ impl Admin {
     pub fn attach(&self, control: Arc<dyn Control>) {
         // A second one would be a fault of the binary's; the first keeps its place.
         let _ = self.control.set(control);
+    }
+
+    /// Says who changes the level of the process log; without anybody it cannot be changed.
+    #[must_use]
+    pub fn with_levels(mut self, levels: impl Levels) -> Self {
+        self.level = LogLevel::of(levels);
+        self
+    }
+
+    /// Says where the audit log is written besides the process log.
+    #[must_use]
+    pub fn with_audit(mut self, audit: AuditFile) -> Self {
+        self.audit = Audit::to(audit);
+        self
+    }
+
+    /// Opens the file of the audit log anew under its name, for log rotation.
+    pub fn reopen(&self) {
+        self.audit.reopen();
+    }
+
+    /// Waits until the audit log is written, at most for `deadline`; says whether it is.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        self.audit.flush(deadline)
     }
 
     pub(crate) fn control(&self) -> Result<&Arc<dyn Control>, Answer> {

@@ -1,11 +1,17 @@
 //! The audit log: who changed what, when, and what came of it.
 
+mod file;
+
 use std::{
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use crate::Act;
+use serde::Serialize;
+
+use crate::{Act, status::timestamp};
+
+pub use file::AuditFile;
 
 /// How many denials are written down in a [`PERIOD`]: whoever tries without end must not fill the disk.
 const DENIALS: u32 = 20;
@@ -17,11 +23,42 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     denials: Mutex<Option<(Instant, u32)>>,
+    file: Option<AuditFile>,
+}
+
+/// One line of the file.
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(flatten)]
+    act: &'a Act,
 }
 
 impl Audit {
-    /// Writes one act down.
+    /// Writes to this file besides.
+    pub(crate) fn to(file: AuditFile) -> Self {
+        Self { file: Some(file), ..Self::default() }
+    }
+
+    /// Opens the file anew.
+    pub(crate) fn reopen(&self) {
+        if let Some(file) = &self.file {
+            file.reopen();
+        }
+    }
+
+    /// Waits until all is written.
+    pub(crate) fn flush(&self, deadline: Duration) -> bool {
+        self.file.as_ref().is_none_or(|file| file.flush(deadline))
+    }
+
+    /// Writes one act down. Waits for nobody.
     pub(crate) fn write(&self, act: &Act) {
+        if let Some(file) = &self.file
+            && let Ok(line) = serde_json::to_string(&Line { time: timestamp(SystemTime::now()), act })
+        {
+            file.write(line);
+        }
         log::info!(target: "audit", "{act}{}", order(act));
     }
 

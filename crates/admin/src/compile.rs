@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use config::admin::Config;
@@ -20,6 +20,8 @@ pub struct Settings {
     pub assumed: bool,
     /// Whether there is a socket in the run folder besides.
     pub run_socket: bool,
+    /// The file of the audit log.
+    pub audit: Option<PathBuf>,
 }
 
 /// One address of the admin listener.
@@ -66,7 +68,28 @@ pub fn compile(config: &Config, at: &At, report: &mut Report) -> Option<Settings
         None => Some(vec![Address::Tcp(DEFAULT)]),
         Some(list) => addresses(list, config.token.is_some(), &at.key("address"), report),
     };
-    Some(Settings { addresses: addresses?, token: token?, assumed: config.address.is_none(), run_socket: true })
+    let audit = audit(config.audit.as_deref(), &at.key("audit"), report);
+    Some(Settings {
+        addresses: addresses?,
+        token: token?,
+        assumed: config.address.is_none(),
+        run_socket: true,
+        audit: audit?,
+    })
+}
+
+/// The audit log's file, which could be written if it were opened now.
+fn audit(path: Option<&str>, at: &At, report: &mut Report) -> Option<Option<PathBuf>> {
+    let Some(path) = path else { return Some(None) };
+    match telemetry::writable(Path::new(path)) {
+        Ok(()) => Some(Some(path.into())),
+        Err(reason) => {
+            let message = format!("the audit log `{path}` cannot be written");
+            let help = "create the folder and give the user that runs maitred the right to write there";
+            report.push(Diagnostic::new(Code::E0601, message).label(at, reason).help(help));
+            None
+        }
+    }
 }
 
 fn addresses(list: &[String], has_token: bool, at: &At, report: &mut Report) -> Option<Vec<Address>> {

@@ -194,10 +194,8 @@ async fn carry_out(admin: &Arc<Admin>, operation: &'static Operation, call: Call
             })
             .await
         }
-        Run::LookOrFollow(_, follow) if call.wants_events() => match follow(&admin, &call) {
-            Ok(source) => return Outcome::Follow(source),
-            Err(refusal) => Ok(refusal),
-        },
+        Run::Follow(follow) => return following(follow(&admin, &call)),
+        Run::LookOrFollow(_, follow) if call.wants_events() => return following(follow(&admin, &call)),
         // Thousands of routes make a page that takes a while to write.
         Run::Look(look) | Run::LookInside(look) | Run::LookOrFollow(look, _) => {
             tokio::task::spawn_blocking(move || look(&admin, &call)).await
@@ -207,6 +205,10 @@ async fn carry_out(admin: &Arc<Admin>, operation: &'static Operation, call: Call
         log::error!("the admin listener failed: {error}");
         Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "a fault in maitred itself")
     }))
+}
+
+fn following(source: Result<Source, Answer>) -> Outcome {
+    source.map_or_else(Outcome::Answer, Outcome::Follow)
 }
 
 /// Writes an answer, and gives back what is to be done when it has gone.

@@ -1,12 +1,22 @@
 //! Answers that go on: Server-Sent Events.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{StatusCode, header};
 use pingora_core::{protocols::http::ServerSession, server::ShutdownWatch};
 use pingora_http::ResponseHeader;
-use tokio::time::{sleep, timeout};
+use telemetry::{Followers, Following, Wanted};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use crate::events::Subscription;
 
@@ -19,15 +29,54 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How long a client may take to read one event.
 const WRITE: Duration = Duration::from_secs(30);
 
+/// How many lines of the access log may wait for somebody who follows it.
+const LINES: usize = 1024;
+
 /// Where the events of an answer are from.
 pub(crate) enum Source {
     Events(Subscription),
+    Log(Lines),
+}
+
+/// Lines of the access log as they are written.
+pub(crate) struct Lines {
+    waiting: mpsc::Receiver<Bytes>,
+    dropped: Arc<AtomicU64>,
+    _following: Following,
+}
+
+impl Lines {
+    pub(crate) fn of(followers: &Arc<Followers>, wanted: Wanted) -> Self {
+        let (sender, waiting) = mpsc::channel(LINES);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = Arc::clone(&dropped);
+        let following = followers.follow(wanted, move |line| {
+            // Looked at first, so that a line that has no room costs no memory.
+            match sender.try_reserve() {
+                Ok(room) => room.send(Bytes::copy_from_slice(line)),
+                Err(_) => {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { waiting, dropped, _following: following }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            return Some(format!("event: dropped\ndata: {{\"lines\":{dropped}}}\n\n").into());
+        }
+        let line = self.waiting.recv().await?;
+        Some([b"event: line\ndata: ", &line[..], b"\n\n"].concat().into())
+    }
 }
 
 impl Source {
     /// The next event in its wire form. Nothing is lost when this is dropped while it waits.
     async fn next(&mut self) -> Option<Bytes> {
         match self {
+            Source::Log(lines) => lines.next().await,
             Source::Events(subscription) => {
                 let event = subscription.next().await?;
                 let data = serde_json::to_string(&*event).unwrap_or_default();

@@ -19,6 +19,7 @@ mod events;
 mod exchange;
 mod follow;
 mod guard;
+mod level;
 mod openapi;
 mod operations;
 mod rates;
@@ -27,6 +28,7 @@ mod status;
 mod who;
 
 pub use admin::{Admin, Phase};
+pub use audit::AuditFile;
 pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{
@@ -34,6 +36,7 @@ pub use control::{
     Upgrade as UpgradeOrder, Upgraded,
 };
 pub use events::{Event, Events};
+pub use level::Levels;
 pub use rates::Rates;
 pub use serve::serve;
 pub use status::{Backend, Listener, Reload, Status, Upstream};

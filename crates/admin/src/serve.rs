@@ -38,6 +38,9 @@ const REFUSAL: Duration = Duration::from_secs(10);
 /// How long to wait before another connection is accepted when there was no descriptor for the last one.
 const BREATHE: Duration = Duration::from_millis(100);
 
+/// How long the audit log may take to be written to its end.
+const FLUSH: Duration = Duration::from_secs(2);
+
 /// How long answers under way may take when all is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,11 @@ pub async fn serve(sockets: Vec<Socket>, admin: Arc<Admin>, mut stop: ShutdownWa
         }
     }
     while accepting.join_next().await.is_some() {}
+    // The process ends after this, and what was done last is the end itself.
+    let flushed = tokio::task::spawn_blocking(move || admin.flush(FLUSH)).await;
+    if !flushed.unwrap_or(false) {
+        log::error!("the audit log could not be written to its end");
+    }
     Ok(())
 }
 

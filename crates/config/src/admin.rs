@@ -4,7 +4,7 @@ use document::{OneOrMany, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Where maitred answers about itself: `/health`, `/ready`, `/metrics` and `/api/v1/status`.
+/// Where maitred answers about itself and is told what to do: `/health`, `/ready`, `/metrics` and `/api/v1/…`.
 ///
 /// The same is answered on a unix socket in the run folder, whatever is written here: `/run/maitred/admin.sock`, or
 /// `$XDG_RUNTIME_DIR/maitred/admin.sock` for a user who may not write there, or `admin.sock` in the folder that
@@ -24,10 +24,18 @@ pub struct Config {
     ///
     /// Example: `address = ["127.0.0.1:9911", "unix:/run/maitred/metrics.sock"]`
     pub address: Option<OneOrMany<String>>,
-    /// What a request must carry as `Authorization: Bearer …` on addresses that other machines can reach; at least 16
-    /// characters. `/health` and `/ready` are answered without it, and so is everything on loopback addresses and unix
-    /// sockets. Default: none. Takes effect at the next start.
+    /// What a request must carry as `Authorization: Bearer …` on addresses that other machines can reach, and to change
+    /// something on loopback addresses, where nothing can be changed without a token; at least 16 characters. `/health`
+    /// and `/ready` are answered without it, and so is everything on unix sockets and what only looks on loopback
+    /// addresses. Default: none. Takes effect at the next start.
     ///
     /// Example: `token = "${file:/etc/maitred/admin.token}"`
     pub token: Option<Secret>,
+    /// The file that every change through the admin plane, and every reload or upgrade by a signal, is written down in:
+    /// one JSON object a line, with who, what, what came of it, and the generation before and after. It is appended to,
+    /// and opened again on the signal USR1. The process log has the same, as its target `audit`. Default: the process log
+    /// alone. Takes effect at the next start.
+    ///
+    /// Example: `audit = "/var/log/maitred/audit.jsonl"`
+    pub audit: Option<String>,
 }

@@ -98,6 +98,9 @@ pub enum Command {
     Status,
     /// Print the effective configuration: short forms spelt out, defaults applied, secrets left out
     Show(Show),
+    /// Change how much the server says of itself, or follow its access log
+    #[command(subcommand)]
+    Log(Log),
     /// Print the JSON schema of the configuration, for editors
     Schema,
     /// Print a completion script for a shell
@@ -239,4 +242,37 @@ pub struct Show {
     /// Show what the running maitred has in force instead of the file
     #[arg(long, conflicts_with_all = ["source", "diff"])]
     pub live: bool,
+}
+
+/// What to do with the logs.
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Change the level of the process log, or print it
+    Level(Level),
+    /// Print the access log as it is written
+    Follow(Follow),
+}
+
+/// Options of `log level`.
+#[derive(Debug, Args)]
+pub struct Level {
+    /// The level, such as debug or "info,maitred_upstream=debug" [default: print the one that holds]
+    pub level: Option<String>,
+    /// Go back to the configured level by itself after this time
+    #[arg(long = "for", value_name = "TIME", requires = "level")]
+    pub time: Option<document::Duration>,
+    /// Go back to the configured level now
+    #[arg(long, conflicts_with = "level")]
+    pub reset: bool,
+}
+
+/// Options of `log follow`.
+#[derive(Debug, Args)]
+pub struct Follow {
+    /// Only requests of this route; - for those that none took
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Only answers with such a status: 404, 5xx, or "404,5xx"
+    #[arg(long, value_name = "STATUS")]
+    pub status: Option<String>,
 }

@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::{http::Answer, places::Place};
+
+pub use self::http::Event;
 use crate::{
     cli::Global,
     exit::{Failure, NOBODY},
@@ -93,6 +95,16 @@ impl Client {
     /// Sends an order, which may take until `patience` is at its end.
     pub fn order(&self, method: &str, path: &str, order: &Value, patience: Duration) -> Result<Reply, Failure> {
         self.request(method, path, Some(order), patience)
+    }
+
+    /// The events of `path`, one after another as they happen.
+    pub fn follow(&self, path: &str) -> Result<impl Iterator<Item = std::io::Result<Event>> + use<>, Failure> {
+        let lost = |error| self.lost(&error);
+        let answer = http::ask(&self.place, self.token.as_ref(), "GET", path, None, PATIENCE).map_err(lost)?;
+        if answer.status == 200 {
+            return answer.events().map_err(lost);
+        }
+        Err(read(answer).map_err(lost)?.refusal())
     }
 
     fn request(&self, method: &str, path: &str, order: Option<&Value>, patience: Duration) -> Result<Reply, Failure> {

@@ -51,6 +51,8 @@ fn main() -> ExitCode {
         Command::Stop { now } => commands::stop::stop(&global, *now),
         Command::Status => commands::status::run(&global),
         Command::Show(show) => commands::show::run(&global, show),
+        Command::Log(cli::Log::Level(level)) => commands::log::level(&global, level),
+        Command::Log(cli::Log::Follow(follow)) => commands::log::follow(&global, follow),
         Command::Schema => out::text(&commands::docs::schema()),
         Command::Completions { shell } => commands::about::completions(*shell),
         Command::Man { dir } => commands::about::man(dir.as_deref()),

@@ -1,6 +1,7 @@
 //! The access log: one line for each request, formatted on the worker, written by a thread of its own.
 
 mod combined;
+mod follow;
 mod json;
 mod redact;
 mod ring;
@@ -17,6 +18,7 @@ use crate::{Format, Metrics, Record};
 use ring::Ring;
 use writer::Sink;
 
+pub use follow::{Followers, Following, Wanted};
 pub(crate) use json::FIELDS;
 
 /// What the access log looks like and where it goes, checked.
@@ -106,6 +108,7 @@ impl<'a> LoggedRequest<'a> {
 pub struct AccessLog {
     policy: Policy,
     ring: Arc<Ring>,
+    followers: Arc<Followers>,
 }
 
 impl fmt::Debug for AccessLog {
@@ -129,7 +132,11 @@ impl AccessLog {
         let ring = Arc::new(Ring::new(metrics.access_log_dropped()));
         let started = Sink::open(&policy.output).and_then(|sink| writer::start(sink, Arc::clone(&ring)));
         match (started, &policy.output) {
-            (Ok(()), _) => Some(Self { policy, ring }),
+            (Ok(()), _) => {
+                let followers = Arc::clone(metrics.followers());
+                followers.fed(true);
+                Some(Self { policy, ring, followers })
+            }
             (Err(error), Output::File(path)) => {
                 report.push(crate::compile::unwritable(path, &at.key("output"), &error.to_string()));
                 None
@@ -144,6 +151,9 @@ impl AccessLog {
 
     /// Tells one request: `record` is closed. Never waits: a line for which there is no room is dropped and counted.
     pub fn write(&self, record: &Record, request: &LoggedRequest<'_>) {
+        if self.followers.are_there() {
+            self.followers.tell(record, request, &self.policy.redact);
+        }
         if !self.is_sampled(record) {
             return;
         }
@@ -180,6 +190,7 @@ impl AccessLog {
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.ring.close();
+        self.followers.fed(false);
     }
 }
 

@@ -56,23 +56,40 @@ pub fn compile(config: &Logging, at: &At, report: &mut Report) -> Option<Setting
 }
 
 fn level(text: &str, at: &At, report: &mut Report) -> Option<String> {
-    let mut sound = true;
-    for directive in text.split(',').map(str::trim) {
+    let wrong: Vec<(&str, String)> = wrong_directives(text).collect();
+    for (directive, help) in &wrong {
+        let message = format!("`{directive}` is not a log level");
+        let diagnostic = Diagnostic::new(Code::E0108, message).label(at, "expected a level or `target=level`");
+        report.push(diagnostic.help(help).note(format!("the levels are {}", LEVELS.join(", "))));
+    }
+    wrong.is_empty().then(|| text.to_owned())
+}
+
+/// Says in one sentence why a text is no level for the process log.
+///
+/// # Errors
+/// It is none.
+pub fn check_level(text: &str) -> Result<(), String> {
+    match wrong_directives(text).next() {
+        None => Ok(()),
+        Some((directive, help)) => Err(format!("`{directive}` is not a log level: {help}")),
+    }
+}
+
+/// The parts of a level that are none, each with what to write instead.
+fn wrong_directives(text: &str) -> impl Iterator<Item = (&str, String)> {
+    text.split(',').map(str::trim).filter_map(|directive| {
         let (target, level) = directive.rsplit_once('=').map_or((None, directive), |(t, l)| (Some(t.trim()), l.trim()));
         let known = LEVELS.iter().any(|name| name.eq_ignore_ascii_case(level));
         if known && target.is_none_or(is_target) {
-            continue;
+            return None;
         }
-        sound = false;
-        let message = format!("`{directive}` is not a log level");
-        let diagnostic = Diagnostic::new(Code::E0108, message).label(at, "expected a level or `target=level`");
         let help = match nearest(&level.to_ascii_lowercase(), LEVELS) {
             Some(near) if !known => format!("did you mean `{near}`?"),
             _ => "write for example \"info\" or \"info,maitred_upstream=debug\"".to_owned(),
         };
-        report.push(diagnostic.help(help).note(format!("the levels are {}", LEVELS.join(", "))));
-    }
-    sound.then(|| text.to_owned())
+        Some((directive, help))
+    })
 }
 
 /// Whether `text` is the path of a module, such as `maitred_upstream::resolve`.
@@ -149,7 +166,10 @@ pub(crate) fn unwritable(path: &Path, at: &At, reason: &str) -> Diagnostic {
 }
 
 /// Says why `path` cannot be appended to, without creating it.
-fn writable(path: &Path) -> Result<(), String> {
+///
+/// # Errors
+/// It cannot.
+pub fn writable(path: &Path) -> Result<(), String> {
     use rustix::fs::Access as Right;
     let may = |path: &Path, right: Right| {
         rustix::fs::access(path, right).map_err(|error| std::io::Error::from(error).to_string())

@@ -36,8 +36,8 @@ mod route;
 mod slots;
 mod upstream;
 
-pub use access_log::{AccessLog, LoggedRequest, Policy};
-pub use compile::{Settings, compile};
+pub use access_log::{AccessLog, Followers, Following, LoggedRequest, Policy, Wanted};
+pub use compile::{Settings, check_level, compile, writable};
 pub use config::{Access, Format, Logging};
 pub use families::{Kind, ROWS, Row};
 pub use listener::{Handshake, ListenerMeters, OpenConnection, Protocol};

@@ -9,6 +9,7 @@ use std::{
 use prometheus::{IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 use crate::{
+    Followers,
     families::Families,
     listener::ListenerMeters,
     route::{RouteMeters, UNMATCHED},
@@ -26,6 +27,7 @@ pub struct Metrics {
     upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamMeters>>>,
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
     certificates: Mutex<BTreeSet<Box<str>>>,
+    followers: Arc<Followers>,
 }
 
 /// What this build is made of.
@@ -70,6 +72,7 @@ impl Metrics {
             upstreams: Mutex::default(),
             routes: Mutex::default(),
             certificates: Mutex::default(),
+            followers: Arc::default(),
         }
     }
 
@@ -177,6 +180,11 @@ impl Metrics {
             let gauge = self.families.config_last_reload_success_timestamp_seconds.with_label_values::<&str>(&[]);
             gauge.set(i64::try_from(now).unwrap_or(i64::MAX));
         }
+    }
+
+    /// Those who follow the access log; the same ones for every log that is opened.
+    pub fn followers(&self) -> &Arc<Followers> {
+        &self.followers
     }
 
     /// The counter of access log records that were dropped.

@@ -74,7 +74,7 @@ fn the_run_folder_that_systemd_names_is_the_only_one() {
 fn an_address_in_use_is_fatal_only_when_somebody_wrote_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addresses = vec![Address::Tcp(taken.local_addr().unwrap())];
-    let written = Settings { addresses, token: None, assumed: false, run_socket: false };
+    let written = Settings { addresses, token: None, assumed: false, run_socket: false, audit: None };
     let error = bind_in(&written, None, nobody).unwrap_err();
     assert_eq!(error.error.kind(), io::ErrorKind::AddrInUse);
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ fn an_address_in_use_is_fatal_only_when_somebody_wrote_it() {
     let addresses: Vec<_> = assumed.iter().map(|socket| socket.address.clone()).collect();
     assert_eq!(addresses, [Address::Unix(folder.path().join("admin.sock"))]);
     let second = bind_in(
-        &Settings { addresses: Vec::new(), token: None, assumed: false, run_socket: false },
+        &Settings { addresses: Vec::new(), token: None, assumed: false, run_socket: false, audit: None },
         Some(folder.path()),
         nobody,
     );
@@ -103,7 +103,7 @@ fn the_network_is_asked_for_the_token_and_this_machine_is_not() {
 fn a_socket_that_was_handed_over_is_found_by_its_configured_address_and_keeps_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let addresses = vec![Address::Tcp("127.0.0.1:0".parse().unwrap())];
-    let settings = Settings { addresses, token: None, assumed: false, run_socket: true };
+    let settings = Settings { addresses, token: None, assumed: false, run_socket: true, audit: None };
     let old = bind_in(&settings, Some(folder.path()), nobody).unwrap();
     let shared: Vec<Shared> = old.iter().map(|socket| socket.share().unwrap()).collect();
     let given = |wanted: &Address| {

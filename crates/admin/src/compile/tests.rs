@@ -8,6 +8,7 @@ fn compiled(addresses: Option<&[&str]>, token: Option<&str>) -> Result<Settings,
     let config = Config {
         address: addresses.map(|list| OneOrMany(list.iter().map(|&text| text.into()).collect())),
         token: token.map(Secret::new),
+        audit: None,
     };
     let mut report = Report::new();
     let settings = super::compile(&config, &At::root().key("admin"), &mut report);
@@ -65,4 +66,20 @@ fn every_mistake_is_reported_at_once() {
 fn a_token_from_a_file_loses_its_newline() {
     let settings = compiled(None, Some("0123456789abcdef\n")).unwrap();
     assert_eq!(settings.token.unwrap().expose(), TOKEN);
+}
+
+#[test]
+fn an_audit_log_that_cannot_be_written_is_told_of_before_anything_starts() {
+    let compiled = |path: &str| {
+        let config = Config { audit: Some(path.into()), ..Config::default() };
+        let mut report = Report::new();
+        let settings = super::compile(&config, &At::root().key("admin"), &mut report);
+        (settings.and_then(|settings| settings.audit), report.errors())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    assert_eq!(compiled(path.to_str().unwrap()), (Some(path.clone()), 0));
+    assert!(!path.exists(), "a check creates nothing");
+    assert_eq!(compiled("/nowhere/audit.jsonl"), (None, 1));
+    assert_eq!(compiled(folder.path().to_str().unwrap()), (None, 1));
 }

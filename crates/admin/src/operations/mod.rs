@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod log;
 mod look;
 mod probe;
 
@@ -12,7 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
     Admin, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded, answer::Answer,
-    call::Call, follow::Source, status,
+    call::Call, follow::Source, level, status,
 };
 
 /// One thing that can be asked.
@@ -39,6 +40,7 @@ pub(crate) struct Operation {
 pub(crate) enum Verb {
     Get,
     Post,
+    Put,
 }
 
 /// One parameter of a query.
@@ -76,6 +78,8 @@ pub(crate) enum Run {
     LookInside(fn(&Admin, &Call) -> Answer),
     /// As `Look`, unless the client wants to be told of what comes.
     LookOrFollow(fn(&Admin, &Call) -> Answer, fn(&Admin, &Call) -> Result<Source, Answer>),
+    /// Tells of what comes, and of nothing else.
+    Follow(fn(&Admin, &Call) -> Result<Source, Answer>),
     /// Changes something: needs more than looking does, and is audited.
     Change(fn(Arc<Admin>, Call) -> Changed),
 }
@@ -236,6 +240,39 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         run: Run::LookOrFollow(look::events, look::follow_events),
     },
     Operation {
+        verb: Verb::Get,
+        path: "/api/v1/log",
+        name: "log",
+        summary: "The lines of the access log as they come, as Server-Sent Events: `line`, and `dropped` when some were.",
+        query: &[
+            Parameter { name: "route", about: "Only requests of this route; `-` for those that none took." },
+            Parameter { name: "status", about: "Only answers with such a status: `404`, `5xx`, `404,5xx`." },
+        ],
+        body: None,
+        answer: Reply { media: "text/event-stream", about: "One event for each request.", schema: of::<String> },
+        run: Run::Follow(log::follow),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/log-level",
+        name: "log_level",
+        summary: "The level of the process log, and until when it holds.",
+        query: &[],
+        body: None,
+        answer: reply::<level::Told>("The level."),
+        run: Run::Look(log::level),
+    },
+    Operation {
+        verb: Verb::Put,
+        path: "/api/v1/log-level",
+        name: "set_log_level",
+        summary: "Changes the level of the process log for the time being, or back to the configured one.",
+        query: &[],
+        body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<level::Order> }),
+        answer: reply::<level::Told>("The level."),
+        run: Run::Change(log::set_level),
+    },
+    Operation {
         verb: Verb::Post,
         path: "/api/v1/upgrade",
         name: "upgrade",
@@ -282,6 +319,7 @@ impl Verb {
         match self {
             Verb::Get => "GET",
             Verb::Post => "POST",
+            Verb::Put => "PUT",
         }
     }
 
@@ -304,10 +342,12 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
     let mut others: Vec<&str> = Vec::new();
     for operation in OPERATIONS {
         let Some(name) = matched(operation.path, path) else { continue };
-        if operation.verb.takes(method) {
+        let endless = matches!(operation.run, Run::Follow(_)) && *method == Method::HEAD;
+        if operation.verb.takes(method) && !endless {
             return Found::Operation(operation, name);
         }
-        others.extend(if operation.verb == Verb::Get { &["GET", "HEAD"][..] } else { &["POST"] });
+        others.push(operation.verb.as_str());
+        others.extend((operation.verb == Verb::Get).then_some("HEAD"));
     }
     if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others.join(", ")) }
 }

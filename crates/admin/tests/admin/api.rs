@@ -179,6 +179,13 @@ fn every_change_is_an_event_and_so_is_what_was_denied() {
         (&60.into(), &pid.into())
     );
     assert_eq!((&events[4]["kind"], &events[4]["id"]), (&"backend".into(), &5.into()));
+    let audited = running.audited();
+    let outcomes: Vec<&str> = audited.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["applied", "refused", "denied", "applied"]);
+    assert_eq!(
+        (&audited[0]["before"], &audited[0]["after"], &audited[0]["what"]),
+        (&1.into(), &2.into(), &"reload".into())
+    );
     assert_eq!(running.json("/api/v1/events?after=4").1.as_array().unwrap().len(), 1);
     assert_eq!(running.json("/api/v1/events?after=x").0, 400);
 }
@@ -225,6 +232,95 @@ fn those_who_follow_are_bounded_and_leave_room_for_others() {
         assert!(began.elapsed() < DEADLINE, "the places of those who went are not given back");
         thread::yield_now();
     }
+}
+
+/// An access log, and a request that it tells of.
+fn access_log(running: &Running, access: &str) -> Option<telemetry::AccessLog> {
+    let at = document::At::root();
+    let mut report = document::Report::new();
+    let written = match access {
+        "" => telemetry::Logging { level: None, access: Some(document::Toggle::Off) },
+        output => telemetry::Logging {
+            level: None,
+            access: Some(document::Toggle::On(telemetry::Access { output: Some(output.into()), ..Default::default() })),
+        },
+    };
+    let policy = telemetry::compile(&written, &at, &mut report).unwrap().access?;
+    Some(telemetry::AccessLog::open(policy, running.metrics(), &at, &mut report).unwrap())
+}
+
+fn tell(log: &telemetry::AccessLog, route: &str, status: u16) {
+    let mut record = telemetry::Record::new(Instant::now());
+    record.status = status;
+    record.close(Instant::now());
+    log.write(&record, &telemetry::LoggedRequest::new("http", route));
+}
+
+#[test]
+fn the_access_log_is_followed_as_it_is_written() {
+    let running = Running::start();
+    assert_eq!(running.over_unix("GET /api/v1/log", &[], "").status, 409, "there is none");
+    assert!(access_log(&running, "").is_none());
+    let log = access_log(&running, "/dev/null").unwrap();
+    assert_eq!(running.over_unix("GET /api/v1/log?status=9xx", &[], "").status, 400);
+    let mut lines = running.follow("/api/v1/log?route=users&status=5xx", &[]);
+    assert!(lines.next().unwrap().starts_with("HTTP/1.1 200 "));
+    // A follower is there as soon as its answer's head is.
+    for (route, status) in [("users", 200), ("orders", 503), ("users", 503)] {
+        tell(&log, route, status);
+    }
+    let told = lines.find(|line| line.starts_with("data: ")).unwrap();
+    let told: Value = serde_json::from_str(told.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!((&told["route"], &told["status"]), (&"users".into(), &503.into()));
+    drop(log);
+    assert_eq!(running.over_unix("GET /api/v1/log", &[], "").status, 409, "it was closed");
+}
+
+#[test]
+fn a_follower_that_does_not_read_loses_lines_and_is_told_how_many() {
+    let running = Running::start();
+    let log = access_log(&running, "/dev/null").unwrap();
+    let mut lines = running.follow("/api/v1/log", &[]);
+    assert!(lines.next().unwrap().starts_with("HTTP/1.1 200 "));
+    let written = 100_000;
+    for _ in 0..written {
+        tell(&log, "users", 200);
+    }
+    let (mut seen, mut lost) = (0, 0);
+    while seen + lost < written {
+        let line = lines.next().unwrap();
+        if let Some(told) = line.strip_prefix("data: {\"lines\":") {
+            lost += told.trim_end_matches('}').parse::<usize>().unwrap();
+        } else if line.starts_with("data: ") {
+            seen += 1;
+        }
+    }
+    assert_eq!(seen + lost, written);
+    assert!(lost > 0, "nothing was bounded");
+}
+
+#[test]
+fn the_log_level_changes_and_comes_back_by_itself() {
+    let running = Running::start();
+    let put = |order: &Value| running.over_unix("PUT /api/v1/log-level", &[JSON], &order.to_string());
+    let level = || running.over_unix("GET /api/v1/log-level", &[], "").json();
+    assert_eq!(level(), json!({ "level": "info", "until": null }));
+    assert_eq!(put(&json!({ "level": "loud" })).status, 422);
+    assert_eq!(put(&json!({})).json()["level"], "info", "null and nothing are the same");
+    assert_eq!(put(&json!({ "level": "debug", "for": 5 })).status, 400);
+    let debug = put(&json!({ "level": "debug", "for": "1h" })).json();
+    assert_eq!(debug["level"], "debug");
+    assert!(debug["until"].as_str().unwrap().ends_with('Z'), "{debug}");
+    // A later change holds, whatever was foreseen before.
+    assert_eq!(put(&json!({ "level": "trace", "for": "1ms" })).status, 200);
+    let began = Instant::now();
+    while level()["level"] != "info" {
+        assert!(began.elapsed() < DEADLINE, "it stays at {}", level());
+        thread::yield_now();
+    }
+    assert_eq!(level()["until"], Value::Null);
+    let last = running.audited().pop().unwrap();
+    assert_eq!((&last["who"], &last["what"]), (&"itself".into(), &"set_log_level".into()));
 }
 
 #[test]

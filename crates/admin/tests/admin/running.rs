@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use document::Secret;
 use maitred_admin::{
-    Address, Admin, Backend, Checked, Control, Explain, Generation, Listener, Outcome, Reload, ReloadOrder, Reloaded,
-    Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
+    Address, Admin, AuditFile, Backend, Checked, Control, Explain, Generation, Levels, Listener, Outcome, Reload,
+    ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
 };
 use serde_json::{Value, json};
 use telemetry::{Build, Metrics};
@@ -28,11 +28,12 @@ pub(crate) const TOKEN: &str = "0123456789abcdef";
 pub(crate) struct Running {
     pub(crate) admin: Arc<Admin>,
     pub(crate) server: Arc<Server>,
+    metrics: Arc<Metrics>,
     pub(crate) tcp: std::net::SocketAddr,
     pub(crate) unix: std::path::PathBuf,
     stop: watch::Sender<bool>,
     thread: Option<thread::JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A server that remembers what it was told, and says what it was asked to say.
@@ -125,6 +126,24 @@ impl Control for Server {
     }
 }
 
+/// The process log of that server.
+struct Voice(Arc<Server>);
+
+impl Levels for Voice {
+    fn current(&self) -> String {
+        let levels = |told: &String| told.strip_prefix("level ").map(str::to_owned);
+        self.0.heard().iter().rev().find_map(levels).unwrap_or_else(|| "info".into())
+    }
+
+    fn set(&self, level: Option<&str>) -> Result<(), String> {
+        if level == Some("loud") {
+            return Err("`loud` is not a log level".into());
+        }
+        self.0.hear(format!("level {}", level.unwrap_or("info")));
+        Ok(())
+    }
+}
+
 fn status() -> Status {
     Status {
         config: Some("/etc/maitred/maitred.toml".into()),
@@ -175,19 +194,35 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let unix = folder.path().join("admin.sock");
         let addresses = vec![Address::Tcp("127.0.0.1:0".parse().unwrap()), Address::Unix(unix.clone())];
-        let settings = Settings { addresses, token: token.map(Secret::new), assumed: false, run_socket: false };
+        let settings =
+            Settings { addresses, token: token.map(Secret::new), assumed: false, run_socket: false, audit: None };
         let sockets = bind(&settings, |_| None).unwrap();
         let Address::Tcp(tcp) = *sockets[0].address() else { panic!("not TCP") };
         let build = Build { version: "1.2.3", revision: "abc", rustc: "1.90", tls: "rustls" };
-        let admin = Arc::new(Admin::new(Arc::new(Metrics::new(&build)), build, status));
         let server = Arc::new(Server::default());
+        let metrics = Arc::new(Metrics::new(&build));
+        let admin = Admin::new(metrics.clone(), build, status);
+        let audit = AuditFile::open(&folder.path().join("audit.jsonl")).unwrap();
+        let admin = Arc::new(admin.with_levels(Voice(server.clone())).with_audit(audit));
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&admin);
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve(sockets, served, stopped)).unwrap();
         });
-        Self { admin, server, tcp, unix, stop, thread: Some(thread), _folder: folder }
+        Self { admin, server, metrics, tcp, unix, stop, thread: Some(thread), folder }
+    }
+
+    /// The metrics that the admin listener shows.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What the audit log says by now.
+    pub(crate) fn audited(&self) -> Vec<Value> {
+        assert!(self.admin.flush(DEADLINE));
+        let text = std::fs::read_to_string(self.folder.path().join("audit.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Says that all is over.

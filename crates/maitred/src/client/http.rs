@@ -15,11 +15,23 @@ const HEAD: usize = 64 * 1024;
 /// How long an answer may be that is read whole.
 const WHOLE: u64 = 256 * 1024 * 1024;
 
+/// How long a server that tells of events may be silent: it says every 15 seconds that it is there.
+const SILENCE: Duration = Duration::from_secs(40);
+
 /// An answer whose head was read.
 pub struct Answer {
     /// The status.
     pub status: u16,
     body: Body,
+}
+
+/// One event of a stream (HTML, section 9.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// What kind of event.
+    pub kind: String,
+    /// What it says.
+    pub data: String,
 }
 
 /// A body being read.
@@ -106,6 +118,29 @@ impl Answer {
         let mut bytes = Vec::new();
         self.body.take(WHOLE).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The body as events, until the server ends it.
+    pub fn events(self) -> io::Result<impl Iterator<Item = io::Result<Event>>> {
+        self.body.stream.get_ref().set_read_timeout(SILENCE)?;
+        let mut lines = BufReader::new(self.body).lines();
+        Ok(std::iter::from_fn(move || next_event(&mut lines)))
+    }
+}
+
+fn next_event(lines: &mut impl Iterator<Item = io::Result<String>>) -> Option<io::Result<Event>> {
+    let mut event = Event::default();
+    loop {
+        let line = match lines.next()? {
+            Ok(line) => line,
+            Err(error) => return Some(Err(error)),
+        };
+        match line.split_once(':') {
+            None if line.is_empty() && event != Event::default() => return Some(Ok(event)),
+            Some(("event", kind)) => event.kind = kind.trim_start().to_owned(),
+            Some(("data", data)) => event.data.push_str(data.strip_prefix(' ').unwrap_or(data)),
+            _ => {}
+        }
     }
 }
 

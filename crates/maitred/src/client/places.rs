@@ -82,7 +82,7 @@ fn configured(global: &Global) -> admin::Settings {
     let written = loaded.map(|config| config.admin).unwrap_or_default();
     let at = At::root().key("admin");
     let compile = |written: &config::admin::Config| admin::compile(written, &at, &mut Report::new());
-    let none = || admin::Settings { addresses: Vec::new(), token: None, assumed: true, run_socket: true };
+    let none = || admin::Settings { addresses: Vec::new(), token: None, assumed: true, run_socket: true, audit: None };
     compile(&written).or_else(|| compile(&Default::default())).unwrap_or_else(none)
 }
 

@@ -68,3 +68,15 @@ fn an_order_is_sent_with_the_token() {
         assert!(asked.contains(field), "{field} is missing in {asked}");
     }
 }
+
+#[test]
+fn events_are_told_apart() {
+    let (place, server) = server(
+        "HTTP/1.1 200 OK\r\n\r\n: hello\n\nid: 1\nevent: act\ndata: {\"a\":1}\n\n: still here\n\ndata: x\ndata: y\n\n",
+    );
+    let answer = ask(&place, None, "GET", "/", None, Duration::from_secs(10)).unwrap();
+    let events: Vec<Event> = answer.events().unwrap().map(Result::unwrap).collect();
+    let event = |kind: &str, data: &str| Event { kind: kind.into(), data: data.into() };
+    assert_eq!(events, [event("act", "{\"a\":1}"), event("", "xy")]);
+    server.join().unwrap();
+}
