@@ -1,7 +1,13 @@
 //! The admin plane of the real binary, and the commands that talk to it.
 
+use std::{path::Path, process::Stdio};
+
 use serde_json::Value;
-use testkit::{Answer, Proxy, maitred};
+use testkit::{Answer, Proxy, binary, maitred, within};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+};
 
 use crate::setting::before;
 
@@ -83,4 +89,231 @@ async fn over_tcp_one_may_look_but_change_only_with_the_token() {
     let stranger = guarded.command(["-c", "stranger.toml", "--admin", &url, "drain", "--undo"]).await.expect(1);
     assert!(stranger.stderr.contains("Bearer"), "{}", stranger.stderr);
     guarded.admin("/ready").await.expect(503);
+}
+
+/// Writes another configuration over the one of this proxy, with its first lines as they are.
+fn write(proxy: &Proxy, text: &str) {
+    let whole = format!("listen = \"{}\"\n{text}[admin]\naddress = \"127.0.0.1:0\"\n", proxy.address());
+    std::fs::write(proxy.folder().join("maitred.toml"), whole).unwrap();
+}
+
+fn answers(body: &str) -> String {
+    format!("[routes.app]\npath = \"/*\"\nrespond = {{ body = \"{body}\" }}\n")
+}
+
+/// A proxy whose configuration may be replaced by [`write`] without another listener.
+async fn replaceable(body: &str) -> Proxy {
+    let proxy = Proxy::start(answers(body)).await;
+    write(&proxy, &answers(body));
+    proxy.command(["reload"]).await.expect(0);
+    proxy
+}
+
+#[tokio::test]
+async fn reload_says_what_changed_or_everything_that_is_wrong() {
+    let proxy = replaceable("one").await;
+    write(
+        &proxy,
+        &format!("{}[routes.invoices]\npath = \"/invoices\"\nrespond = {{ body = \"i\" }}\n", answers("two")),
+    );
+    let dry = proxy.command(["reload", "--dry-run"]).await.expect(0);
+    assert!(dry.stdout.contains("would apply") && dry.stdout.contains("+1 route (invoices)"), "{}", dry.stdout);
+    assert_eq!(proxy.get("/").await.text(), "one");
+    let applied = proxy.command(["reload"]).await.expect(0);
+    assert!(
+        applied.stdout.starts_with("applied in ") && applied.stdout.contains("+1 route (invoices)"),
+        "{}",
+        applied.stdout
+    );
+    assert_eq!(proxy.get("/").await.text(), "two");
+    assert!(proxy.command(["reload"]).await.expect(0).stdout.starts_with("unchanged"));
+
+    write(&proxy, "[routes.app]\npath = \"/*\"\nupstrem = \"x\"\n");
+    let refused = proxy.command(["reload"]).await.expect(1);
+    assert!(refused.stderr.contains("error[E0102]") && refused.stderr.contains("maitred.toml:"), "{}", refused.stderr);
+    let last = refused.stderr.lines().last().unwrap_or_default();
+    assert!(last.starts_with("refused: still serving the configuration of ") && last.contains("(sha "), "{last}");
+    let json: Value = serde_json::from_str(&proxy.command(["reload", "--json"]).await.expect(1).stdout).unwrap();
+    assert_eq!((&json["outcome"], &json["diagnostics"][0]["code"]), (&"refused".into(), &"E0102".into()));
+    assert_eq!(proxy.get("/").await.text(), "two");
+    let status = proxy.command(["status"]).await.expect(0).stdout;
+    assert!(status.contains("reload     refused at "), "{status}");
+}
+
+#[tokio::test]
+async fn what_waits_for_an_upgrade_is_said() {
+    let proxy = replaceable("one").await;
+    write(&proxy, &format!("{}[server]\nthreads = 3\n", answers("two")));
+    let applied = proxy.command(["reload"]).await.expect(0);
+    assert!(applied.stdout.starts_with("applied in "), "{}", applied.stdout);
+    assert!(applied.stderr.contains("1 change waits for an upgrade: `server.threads`"), "{}", applied.stderr);
+    assert!(applied.stderr.contains("hint: run `maitred upgrade`"), "{}", applied.stderr);
+}
+
+#[tokio::test]
+async fn what_is_on_trial_is_confirmed_and_what_was_is_brought_back() {
+    let proxy = replaceable("one").await;
+    let nothing = proxy.command(["confirm"]).await.expect(1);
+    assert!(nothing.stderr.contains("not on probation"), "{}", nothing.stderr);
+    write(&proxy, &answers("two"));
+    let tried = proxy.command(["reload", "--confirm", "5m"]).await.expect(0);
+    assert!(tried.stderr.contains("5m") && tried.stderr.contains("maitred confirm"), "{}", tried.stderr);
+    let confirmed = proxy.command(["confirm"]).await.expect(0);
+    assert!(confirmed.stdout.starts_with("confirmed: generation "), "{}", confirmed.stdout);
+    let ids = async || {
+        let history = proxy.command(["history", "--json"]).await.expect(0).stdout;
+        let history: Value = serde_json::from_str(&history).unwrap();
+        history.as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let before = ids().await;
+    proxy.command(["rollback"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "one");
+    assert_eq!(ids().await.len(), before.len() + 1);
+    proxy.command(["rollback", &before[0].to_string()]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "two");
+    let unknown = proxy.command(["rollback", "999"]).await.expect(1);
+    assert!(unknown.stderr.contains("generation 999 is not kept"), "{}", unknown.stderr);
+    let table = proxy.command(["history"]).await.expect(0).stdout;
+    assert!(table.starts_with("→ ") && table.contains("rollback") && table.contains("reload"), "{table}");
+}
+
+#[tokio::test]
+async fn stop_waits_until_the_process_has_ended() {
+    for command in [&["stop"][..], &["stop", "--now"]] {
+        let (_origin, proxy) = before(|_| Answer::text("x")).await;
+        proxy.get("/").await.expect(200);
+        let stopped = proxy.command(command.iter().copied()).await.expect(0);
+        assert!(stopped.stdout.starts_with("stopped in "), "{}", stopped.stdout);
+        assert!(!proxy.folder().join("run/admin.sock").exists(), "the socket's file is left behind");
+        let exit = proxy.wait().await.expect(0);
+        assert!(exit.stderr.contains("stop by uid "), "{}", exit.stderr);
+    }
+}
+
+/// A command that goes on, and the lines that it prints.
+fn following(proxy: &Proxy, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(proxy.folder()).env("RUNTIME_DIRECTORY", proxy.folder().join("run"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines)
+}
+
+#[tokio::test]
+async fn log_follow_prints_requests_as_they_end() {
+    let (_origin, proxy) = before(|_| Answer::text("x")).await;
+    let (_all, mut all) = following(&proxy, &["log", "follow", "--json"]);
+    let (_failed, mut failed) = following(&proxy, &["log", "follow", "--route", "-", "--status", "4xx"]);
+    // Both are there once they have told of one request each; until then these are lost.
+    let told = async {
+        let (first, second) = tokio::join!(all.next_line(), failed.next_line());
+        (first.unwrap().unwrap(), second.unwrap().unwrap())
+    };
+    let asking = async {
+        loop {
+            proxy.get("/found").await.expect(200);
+            proxy.exchange("GET /a b HTTP/1.1\r\n\r\n").await;
+        }
+    };
+    let (first, second) = within("both to tell", async {
+        tokio::select! { told = told => told, () = asking => unreachable!() }
+    })
+    .await;
+    let line: Value = serde_json::from_str(&first).unwrap();
+    assert!(line["path"].is_string() || line["status"] == 400, "{line}");
+    assert!(second.contains("  400  "), "{second}");
+    proxy.get("/the-last").await.expect(200);
+    within("the last one to be told", async {
+        while !all.next_line().await.unwrap().unwrap().contains("/the-last") {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_access_log_there_is_nothing_to_follow() {
+    let proxy = Proxy::start(format!("{APP}[logging]\naccess = false\n")).await;
+    let exit = proxy.command(["log", "follow"]).await.expect(1);
+    assert!(exit.stderr.contains("logging.access"), "{}", exit.stderr);
+}
+
+#[tokio::test]
+async fn the_log_level_changes_while_the_server_runs() {
+    let proxy = Proxy::start(format!("{APP}[logging]\nlevel = \"warn\"\n")).await;
+    assert_eq!(proxy.command(["log", "level"]).await.expect(0).stdout, "warn\n");
+    let wrong = proxy.command(["log", "level", "loud"]).await.expect(1);
+    assert!(wrong.stderr.contains("`loud` is not a log level"), "{}", wrong.stderr);
+    let set = proxy.command(["log", "level", "debug", "--for", "1h"]).await.expect(0);
+    assert!(set.stdout.starts_with("debug until "), "{}", set.stdout);
+    proxy.signal("USR1").await;
+    proxy.printed("log files opened anew").await;
+    assert_eq!(proxy.command(["log", "level", "--reset"]).await.expect(0).stdout, "warn\n");
+    let short = proxy.command(["log", "level", "trace", "--for", "1ms"]).await.expect(0);
+    assert!(short.stdout.starts_with("trace until "), "{}", short.stdout);
+    proxy.printed("set_log_level by maitred itself: done").await;
+    assert_eq!(proxy.command(["log", "level"]).await.expect(0).stdout, "warn\n");
+}
+
+#[tokio::test]
+async fn a_reload_changes_the_log_level_too() {
+    let proxy = replaceable("one").await;
+    write(&proxy, &format!("{}[logging]\nlevel = \"error\"\n", answers("one")));
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(proxy.command(["log", "level"]).await.expect(0).stdout, "error\n");
+}
+
+fn audited(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn every_change_is_in_the_audit_log_with_who_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, moved) = (folder.path().join("audit.jsonl"), folder.path().join("audit.jsonl.1"));
+    let configuration = |body: &str| {
+        let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\naudit = \"{}\"\n", path.display());
+        format!("listen = \"127.0.0.1:0\"\n{}{admin}", answers(body))
+    };
+    let proxy = Proxy::start(configuration("one")).await;
+    let file = proxy.folder().join("maitred.toml");
+    std::fs::write(&file, configuration("two")).unwrap();
+    proxy.command(["reload"]).await.expect(0);
+    std::fs::write(&file, "[routes").unwrap();
+    proxy.signal("HUP").await;
+    proxy.printed("reload by signal HUP: refused").await;
+    std::fs::rename(&path, &moved).unwrap();
+    proxy.signal("USR1").await;
+    proxy.printed("log files opened anew").await;
+    let url = format!("http://{}", proxy.listener("admin"));
+    std::fs::write(&file, configuration("two")).unwrap();
+    proxy.command(["--admin", &url, "reload"]).await.expect(1);
+    proxy.signal("TERM").await;
+    proxy.wait().await.expect(0);
+
+    let before = audited(&moved);
+    let brief = |line: &Value| {
+        [&line["what"], &line["outcome"], &line["before"], &line["after"]].map(Value::to_string).join(" ")
+    };
+    assert_eq!(
+        before.iter().map(brief).collect::<Vec<_>>(),
+        ["\"reload\" \"applied\" 1 2", "\"reload\" \"refused\" 2 2"]
+    );
+    assert!(before[0]["who"]["process"]["pid"].is_u64(), "{}", before[0]);
+    assert_eq!(before[1]["who"]["signal"], "HUP");
+    let after = audited(&path);
+    assert_eq!(after.iter().map(brief).collect::<Vec<_>>(), ["\"reload\" \"denied\" 2 2", "\"stop\" \"done\" 2 2"]);
+    assert!(after[0]["who"]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{}", after[0]);
+    assert_eq!(after[1]["who"]["signal"], "TERM");
+}
+
+#[tokio::test]
+async fn the_token_is_never_shown() {
+    let token = "0123456789abcdef-secret";
+    let text = format!("{APP}[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"{token}\"\n");
+    let proxy = Proxy::start(text).await;
+    for path in ["/api/v1/config", "/api/v1/config?format=toml", "/api/v1/config/source", "/api/v1/status"] {
+        let shown = proxy.admin(path).await.expect(200).text();
+        assert!(!shown.contains(token), "{path}: {shown}");
+        assert!(!path.contains("config") || shown.contains("<redacted>"), "{path}: {shown}");
+    }
 }

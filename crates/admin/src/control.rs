@@ -116,6 +116,19 @@ pub enum Outcome {
     Refused,
 }
 
+impl Outcome {
+    /// The word for it, as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::NeedsUpgrade => "needs_upgrade",
+            Outcome::Unchanged => "unchanged",
+            Outcome::DryRun => "dry_run",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
 /// One configuration that was in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Generation {

@@ -10,8 +10,8 @@ pub const INTERRUPTED: u8 = 130;
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// TERM, INT: drain and end.
-    Terminate,
+    /// TERM, INT: drain and end. Which of them it was.
+    Terminate(&'static str),
     /// HUP: apply the configuration file as it is now.
     Reload,
     /// QUIT: hand the sockets to a process that waits for them.
@@ -48,8 +48,8 @@ impl Signals {
     /// The next one.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => Signal::Terminate,
-            _ = self.interrupt.recv() => Signal::Terminate,
+            _ = self.terminate.recv() => Signal::Terminate("TERM"),
+            _ = self.interrupt.recv() => Signal::Terminate("INT"),
             _ = self.hangup.recv() => Signal::Reload,
             _ = self.quit.recv() => Signal::HandOver,
             _ = self.reopen.recv() => Signal::Reopen,

@@ -66,13 +66,6 @@ pub(super) fn rollback(admin: Arc<Admin>, call: Call) -> Changed {
 }
 
 fn reloaded(reloaded: &Reloaded) -> Answer {
-    let word = match reloaded.outcome {
-        Outcome::Applied => "applied",
-        Outcome::NeedsUpgrade => "needs_upgrade",
-        Outcome::Unchanged => "unchanged",
-        Outcome::DryRun => "dry_run",
-        Outcome::Refused => "refused",
-    };
     let answer = match reloaded.outcome {
         Outcome::Refused => {
             let generation = &reloaded.generation;
@@ -81,7 +74,7 @@ fn reloaded(reloaded: &Reloaded) -> Answer {
         }
         _ => Answer::ok(reloaded),
     };
-    answer.outcome(word)
+    answer.outcome(reloaded.outcome.as_str())
 }
 
 pub(super) fn confirm(admin: Arc<Admin>, _: Call) -> Changed {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use admin::{UpgradeOrder, Upgraded};
+use admin::{UpgradeOrder, Upgraded, Who};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::task::spawn_blocking;
 
@@ -90,8 +90,10 @@ impl Running {
             tokio::select! {
                 done = &mut talk => break done.map_err(|error| error.to_string())?,
                 signal = self.signals.next(), if !told_to_end => match signal {
-                    Signal::Terminate => {
+                    Signal::Terminate(name) => {
                         told_to_end = true;
+                        let generation = self.generations.current().0.id;
+                        self.record(Who::Signal(name.into()), "stop", "done", generation);
                         successor.take().map(Successor::give_up);
                     }
                     other => log::warn!("{other:?} has to wait: an upgrade is under way"),

@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::{changes, desk::json_of, open_log, probation::Probation, running::Running};
 use crate::{
     banner::lock,
-    notify,
+    logging, notify,
     prepare::{Prepared, Ready, prepare_on},
 };
 
@@ -148,6 +148,7 @@ impl Running {
         let routes = snapshot.routes.iter().map(|route| &*route.name);
         self.state.metrics.retain(routes, snapshot.upstreams.keys().map(String::as_str));
         self.log = log;
+        logging::configure(&settings.logging.level);
         self.logging = settings.logging;
         lock(&self.latest).grace_period = settings.grace_period;
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder};
+use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder, Who};
 use listen::{Listener, Listeners, Staff};
 use proxy::Front;
 use snapshot::{Live, State};
@@ -119,20 +119,33 @@ impl Running {
     async fn turn(&mut self, turn: Turn) -> Option<End> {
         match turn {
             Turn::Order(order) => return self.obey(order).await,
-            Turn::Signal(Signal::Terminate) => return Some(End::Drain),
+            Turn::Signal(Signal::Terminate(name)) => {
+                let generation = self.generations.current().0.id;
+                self.record(Who::Signal(name.into()), "stop", "done", generation);
+                return Some(End::Drain);
+            }
             Turn::Signal(Signal::Reopen) => {
                 if let Some(log) = &self.log {
                     log.reopen();
                 }
+                self.admin.reopen();
                 log::info!("log files opened anew");
             }
-            Turn::Signal(Signal::Reload) => self.reload_by("HUP").await,
-            Turn::Signal(Signal::HandOver) => return self.hand_over_to_waiting().await.map(End::HandedOver),
-            Turn::Signal(Signal::Upgrade) => {
-                return self.upgrade(&UpgradeOrder::default()).await.ok().map(|(_, after)| End::HandedOver(after));
+            Turn::Signal(Signal::Reload) => self.reload_by("HUP", Who::Signal("HUP".into())).await,
+            Turn::Signal(Signal::HandOver) => {
+                let after = self.hand_over_to_waiting().await;
+                return self.upgraded_by("QUIT", after);
             }
-            Turn::FilesChanged => self.reload_by("watch").await,
-            Turn::ProbationFailed(why) => self.abort(&why).await,
+            Turn::Signal(Signal::Upgrade) => {
+                let upgraded = self.upgrade(&UpgradeOrder::default()).await;
+                return self.upgraded_by("USR2", upgraded.ok().map(|(_, after)| after));
+            }
+            Turn::FilesChanged => self.reload_by("watch", Who::Itself).await,
+            Turn::ProbationFailed(why) => {
+                let before = self.generations.current().0.id;
+                self.abort(&why).await;
+                self.record(Who::Itself, "abort", "done", before);
+            }
         }
         None
     }
@@ -157,11 +170,25 @@ impl Running {
     }
 
     /// A reload that nobody waits for: its outcome goes to the log.
-    async fn reload_by(&mut self, by: &str) {
+    async fn reload_by(&mut self, by: &str, who: Who) {
+        let before = self.generations.current().0.id;
         let Reloaded { outcome, report, generation, .. } = self.reload(&ReloadOrder::default(), by).await;
         if outcome == Came::Refused {
             log::error!("{by}: the configuration was refused; generation {} is still served\n{report}", generation.id);
         }
+        self.record(who, "reload", outcome.as_str(), before);
+    }
+
+    /// What came of an upgrade that a signal asked for.
+    fn upgraded_by(&self, signal: &str, after: Option<After>) -> Option<End> {
+        let outcome = if after.is_some() { "done" } else { "failed" };
+        self.record(Who::Signal(signal.into()), "upgrade", outcome, self.generations.current().0.id);
+        after.map(End::HandedOver)
+    }
+
+    /// Writes down what was not ordered through the admin plane, which does so itself.
+    pub(super) fn record(&self, who: Who, what: &str, outcome: &str, before: u64) {
+        self.admin.record(who, what, serde_json::Value::Null, outcome, Some(before));
     }
 
     /// Says at the desk what is in force.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use admin::{Admin, Phase};
+use admin::{Admin, AuditFile, Phase};
 use listen::Listeners;
 use proxy::{Front, Options};
 use snapshot::{Live, State};
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     banner,
     exit::Failure,
-    files, lifecycle, notify,
+    files, lifecycle, logging, notify,
     prepare::BUILD,
     upgrade::{Handed, Sockets, Taken, Waiting},
 };
@@ -100,7 +100,7 @@ impl Starting {
             latest: Arc::new(Mutex::new(latest)),
         };
         let admin_sockets = sockets.iter().map(admin::Socket::share).collect::<io::Result<_>>()?;
-        let (admin, stop_admin, admin_task) = serve_admin(sockets, &told, &state);
+        let (admin, stop_admin, admin_task) = serve_admin(sockets, &told, &state, open_audit(&admin)?);
         let (history, in_force) = (generations.list(), generations.current().1);
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
         admin.attach(desk.clone());
@@ -159,9 +159,22 @@ fn serve_admin(
     sockets: Vec<admin::Socket>,
     told: &banner::Told,
     state: &State,
+    audit: Option<AuditFile>,
 ) -> (Arc<Admin>, watch::Sender<bool>, JoinHandle<io::Result<()>>) {
     let (stop, stopped) = watch::channel(false);
-    let admin = Arc::new(Admin::new(state.metrics.clone(), BUILD, told.status()));
+    let admin = Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level);
+    let admin = Arc::new(match audit {
+        Some(audit) => admin.with_audit(audit),
+        None => admin,
+    });
     let task = tokio::spawn(admin::serve(sockets, admin.clone(), stopped));
     (admin, stop, task)
+}
+
+/// Opens the file of the audit log, where there is to be one. Without it nothing starts: what is not written down is
+/// not known later.
+fn open_audit(admin: &admin::Settings) -> Result<Option<AuditFile>, Failure> {
+    let Some(path) = &admin.audit else { return Ok(None) };
+    let refused = |error| Failure::new(format!("the audit log `{}` cannot be opened: {error}", path.display()));
+    AuditFile::open(path).map(Some).map_err(refused)
 }

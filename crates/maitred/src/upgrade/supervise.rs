@@ -68,7 +68,7 @@ fn reap(main: u32) -> io::Result<Option<i32>> {
 
 fn hand_on(signal: Signal, main: u32) {
     let signal = match signal {
-        Signal::Terminate => Send::TERM,
+        Signal::Terminate(_) => Send::TERM,
         Signal::Reload => Send::HUP,
         Signal::HandOver => Send::QUIT,
         Signal::Reopen => Send::USR1,
