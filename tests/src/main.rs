@@ -24,6 +24,7 @@ mod forwarding;
 mod framing;
 mod grpc;
 mod headers;
+mod history;
 mod hop_by_hop;
 mod large;
 mod lifecycle;

@@ -26,6 +26,43 @@ pub(crate) fn expand(folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// Those of `files` that a pattern stands for below `folder`, sorted: what [`expand`] would find if these were the files
+/// that there are.
+pub(crate) fn among<'p>(files: impl Iterator<Item = &'p PathBuf>, folder: &Path, pattern: &str) -> Vec<PathBuf> {
+    let wanted = plain(&folder.join(pattern));
+    let fits = |file: &&PathBuf| {
+        let file = plain(file);
+        let names = || file.components().zip(wanted.components());
+        file.components().count() == wanted.components().count()
+            && names().all(|(name, pattern)| {
+                fits(&pattern.as_os_str().to_string_lossy(), &name.as_os_str().to_string_lossy())
+            })
+    };
+    let mut found: Vec<PathBuf> = files.filter(fits).cloned().collect();
+    found.sort();
+    found
+}
+
+/// A path without `.`, and without `..` where something stands before it.
+pub(crate) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if plain.file_name().is_some() => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+/// Whether a name fits a pattern. Hidden files only fit one that begins with a dot.
+fn fits(pattern: &str, name: &str) -> bool {
+    matches(pattern, name) && (!name.starts_with('.') || pattern.starts_with('.'))
+}
+
 fn step(path: &Path, component: &Component<'_>, next: &mut Vec<PathBuf>) -> io::Result<()> {
     let name = match component {
         Component::Normal(name) => name.to_string_lossy(),
@@ -52,7 +89,7 @@ fn step(path: &Path, component: &Component<'_>, next: &mut Vec<PathBuf>) -> io::
     for entry in entries {
         let file = entry?.file_name();
         let text = file.to_string_lossy();
-        if matches(&name, &text) && (!text.starts_with('.') || name.starts_with('.')) {
+        if fits(&name, &text) {
             next.push(path.join(&file));
         }
     }
@@ -96,6 +133,21 @@ mod tests {
         assert!(!matches("a?c", "ac"));
         assert!(!matches("*.toml", "a.toml~"));
         assert!(!matches("a*b", "ba"));
+    }
+
+    #[test]
+    fn what_was_kept_is_found_as_on_disk() {
+        let files = ["/etc/m/maitred.toml", "/etc/m/conf.d/b.toml", "/etc/m/conf.d/a.toml", "/etc/m/conf.d/.c.toml"];
+        let files = files.map(PathBuf::from);
+        let found = |folder: &str, pattern: &str| {
+            let found = among(files.iter(), Path::new(folder), pattern);
+            found.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found("/etc/m", "conf.d/*.toml"), ["a.toml", "b.toml"]);
+        assert_eq!(found("/etc/m", "./conf.d/../conf.d/b.toml"), ["b.toml"]);
+        assert_eq!(found("/etc/m/conf.d", "../maitred.toml"), ["maitred.toml"]);
+        assert_eq!(found("/etc/m", "*.toml"), ["maitred.toml"]);
+        assert!(found("/etc", "conf.d/*.toml").is_empty());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use difference::{Change, Named, difference};
 pub use effective::{REDACTED, effective, sources};
 pub use find::{VARIABLE, find};
 pub use fmt::fmt;
-pub use load::{Loaded, load, load_text, load_text_with};
+pub use load::{Loaded, load, load_kept, load_text, load_text_with};
 pub use manual::{error_pages, reference, sample, schema};
 pub use print::{to_toml, to_toml_value};
 pub use route::{Policies, Request, Route, UpstreamName, WebSocket};

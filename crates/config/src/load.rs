@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -37,8 +37,19 @@ impl Loaded {
 
 /// Loads a file and what it includes.
 pub fn load(path: &Path) -> Loaded {
+    load_from(path, Source::Disk)
+}
+
+/// Loads a file and what it includes from texts that were kept, each with its path, as if the files still said that.
+/// Variables, and files that a value is taken from (`${file:…}`), are those of now.
+pub fn load_kept(path: &Path, kept: &[(PathBuf, String)]) -> Loaded {
+    load_from(path, Source::Kept(kept))
+}
+
+fn load_from(path: &Path, source: Source<'_>) -> Loaded {
     let mut loading = Loading::new(&|name| std::env::var(name).ok());
-    match read(path) {
+    loading.source = source;
+    match source.read(path) {
         Ok(text) => loading.file(path, &text),
         Err(diagnostic) => loading.refuse(diagnostic),
     }
@@ -57,7 +68,35 @@ pub fn load_text_with(name: &str, text: &str, folder: &Path, variable: &dyn Fn(&
     loading.finish()
 }
 
+/// Where the texts of files come from.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Disk,
+    Kept(&'a [(PathBuf, String)]),
+}
+
+impl Source<'_> {
+    fn read(self, path: &Path) -> Result<String, Diagnostic> {
+        match self {
+            Self::Disk => read(path),
+            Self::Kept(files) => {
+                let found = files.iter().find(|(kept, _)| include::plain(kept) == include::plain(path));
+                found.map(|(_, text)| text.clone()).ok_or_else(|| unreadable(path, "it was not kept".into()))
+            }
+        }
+    }
+
+    /// The files that a pattern of `include` stands for.
+    fn expand(self, folder: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+        match self {
+            Self::Disk => include::expand(folder, pattern),
+            Self::Kept(files) => Ok(include::among(files.iter().map(|(path, _)| path), folder, pattern)),
+        }
+    }
+}
+
 struct Loading<'a> {
+    source: Source<'a>,
     document: Document,
     report: Report,
     files: Vec<PathBuf>,
@@ -70,6 +109,7 @@ struct Loading<'a> {
 impl<'a> Loading<'a> {
     fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
+            source: Source::Disk,
             document: Document::new(),
             report: Report::new(),
             files: Vec::new(),
@@ -86,7 +126,7 @@ impl<'a> Loading<'a> {
 
     fn file(&mut self, path: &Path, text: &str) {
         let path = path.strip_prefix(".").unwrap_or(path);
-        self.seen.insert(path.canonicalize().unwrap_or_else(|_| path.to_path_buf()));
+        self.seen.insert(identity(path));
         self.files.push(path.to_path_buf());
         self.text(&path.to_string_lossy(), text, path.parent().unwrap_or(Path::new("")));
     }
@@ -123,7 +163,7 @@ impl<'a> Loading<'a> {
     }
 
     fn include(&mut self, folder: &Path, pattern: &str, span: &Range<usize>) {
-        let paths = match include::expand(folder, pattern) {
+        let paths = match self.source.expand(folder, pattern) {
             Ok(paths) if paths.is_empty() && !include::is_pattern(pattern) => vec![folder.join(pattern)],
             Ok(paths) => paths,
             Err(error) => {
@@ -132,10 +172,10 @@ impl<'a> Loading<'a> {
             }
         };
         for path in paths {
-            if self.seen.contains(&path.canonicalize().unwrap_or_else(|_| path.clone())) {
+            if self.seen.contains(&identity(&path)) {
                 continue;
             }
-            match read(&path) {
+            match self.source.read(&path) {
                 Ok(text) => self.file(&path, &text),
                 Err(mut diagnostic) => {
                     let reason = diagnostic.notes.pop().unwrap_or_default();
@@ -155,9 +195,17 @@ impl<'a> Loading<'a> {
     }
 }
 
+/// What a file is told apart by, however its path is spelt.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| include::plain(path))
+}
+
+fn unreadable(path: &Path, reason: String) -> Diagnostic {
+    Diagnostic::new(Code::E0601, format!("cannot read `{}`", path.display())).note(reason)
+}
+
 fn read(path: &Path) -> Result<String, Diagnostic> {
-    let refused =
-        |reason: String| Diagnostic::new(Code::E0601, format!("cannot read `{}`", path.display())).note(reason);
+    let refused = |reason| unreadable(path, reason);
     let bytes = fs::read(path).map_err(|error| refused(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| {
         let line =

@@ -133,3 +133,29 @@ fn ten_thousand_routes_load_in_a_moment() {
     // Quadratic work anywhere would take minutes; a slow machine with a debug build takes a second.
     assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
+
+#[test]
+fn what_was_kept_loads_when_the_files_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("conf.d")).unwrap();
+    std::fs::write(path("conf.d/users.toml"), "[routes]\n'/users/*' = 'http://${file:host}'\n").unwrap();
+    std::fs::write(path("host"), "a:80\n").unwrap();
+    std::fs::write(path("conf.d/host"), "b:80\n").unwrap();
+    std::fs::write(path("maitred.toml"), "listen = ':80'\ninclude = ['conf.d/*.toml', './maitred.toml']\n").unwrap();
+    let loaded = config::load(&path("maitred.toml"));
+    assert!(!loaded.report.has_errors(), "{}", loaded.render(false));
+    let texts = loaded.document.texts().map(|(name, text)| (name.into(), text.to_owned()));
+    let kept: Vec<(std::path::PathBuf, String)> = texts.collect();
+    std::fs::remove_file(path("maitred.toml")).unwrap();
+    std::fs::remove_file(path("conf.d/users.toml")).unwrap();
+    std::fs::write(path("conf.d/other.toml"), "nonsense = 1\n").unwrap();
+    let again = config::load_kept(&path("maitred.toml"), &kept);
+    assert!(!again.report.has_errors(), "{}", again.render(false));
+    assert_eq!(again.files, loaded.files);
+    assert_eq!(config::effective(&again), config::effective(&loaded));
+    // Files that values are taken from are those of now.
+    std::fs::remove_file(path("conf.d/host")).unwrap();
+    assert!(config::load_kept(&path("maitred.toml"), &kept).report.has_errors());
+    assert!(config::load_kept(&path("maitred.toml"), &[]).config.is_none());
+}

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod explained;
 mod files;
+mod history;
 mod lifecycle;
 mod limits;
 mod logging;

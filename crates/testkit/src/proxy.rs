@@ -33,10 +33,14 @@ pub fn binary() -> PathBuf {
 /// The folder for sockets below the folder of the configuration, so that no two proxies of parallel tests meet.
 const RUN_FOLDER: &str = "run";
 
+/// The folder for what outlives the process, likewise.
+const STATE_FOLDER: &str = "state";
+
 /// The binary about to run in `folder`, with nothing of the environment that would lead it elsewhere.
 fn command(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder).env_remove("MAITRED_CONFIG").env("RUNTIME_DIRECTORY", folder.join(RUN_FOLDER));
+    command.env("STATE_DIRECTORY", folder.join(STATE_FOLDER));
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }
@@ -375,6 +379,14 @@ impl Proxy {
         self.signal("HUP").await;
         self.output.until("the reload to be told of", |lines| said(lines) > before).await;
         self.output.lines().into_iter().filter(|line| line.contains(" HUP: ")).nth(before).unwrap_or_default()
+    }
+
+    /// Ends it, and gives what starts it again in the same folder.
+    pub async fn stop(self) -> Starter {
+        let folder = Arc::clone(&self.folder);
+        self.signal("TERM").await;
+        self.wait().await.expect(0);
+        Starter { folder, arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Waits for the process to end.

@@ -148,7 +148,7 @@ impl Running {
 
     /// Goes back to a generation that is kept; the one before where none is named.
     pub(super) async fn rollback(&mut self, to: Option<u64>) -> Reloaded {
-        match self.generations.find(to).map(|(_, loaded)| Arc::clone(loaded)) {
+        match self.generations.find(to) {
             Some(loaded) => {
                 self.probation = None;
                 self.go_back(&loaded, "rollback").await

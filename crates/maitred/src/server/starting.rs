@@ -64,6 +64,7 @@ impl Starting {
             running.supervisor.as_ref().inspect(|supervisor| report_to(supervisor));
         }
         running.waiting = Waiting::open();
+        running.generations.keep_first();
         notify::ready();
         tokio::spawn(notify::keep_watchdog_quiet());
         banner.tell(&told, &unresolved);
