@@ -54,9 +54,8 @@ mount -o remount,ro "$root"
 
 # What `docker exec` does, with the image's environment.
 container() {
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin MAITRED_CONFIG=/etc/maitred/maitred.toml \
-        setpriv --no-new-privs --inh-caps=-all --ambient-caps=-all \
-        chroot --userspec=65532:65532 --groups= "$root" "$@"
+    nsenter --target "$first" --pid env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin MAITRED_CONFIG=/etc/maitred/maitred.toml \
+        setpriv --no-new-privs --inh-caps=-all --ambient-caps=-all chroot --userspec=65532:65532 --groups= "$root" "$@"
 }
 
 answers() {

@@ -42,6 +42,10 @@ write_page() {
     printf '[routes.page]\npath = "%s"\nrespond = { status = 200, body = "%s" }\n' "$1" "$2" >/etc/maitred/conf.d/page.toml
 }
 
+# A watchdog that bites early, through everything that follows.
+mkdir -p /etc/systemd/system/maitred.service.d
+printf '[Service]\nWatchdogSec=2s\n' >/etc/systemd/system/maitred.service.d/watchdog.conf
+
 step "a first installation makes a user, enables the service and starts it"
 install 1
 systemctl is-enabled --quiet maitred.service || fail "not enabled"
@@ -106,7 +110,8 @@ if grep -hE 'Socket errors|Non-2xx' /tmp/kept /tmp/closed; then
 fi
 upgraded=$(property MainPID)
 [ "$upgraded" != "$pid" ] || fail "the old process still is the main one"
-[ "$(readlink "/proc/$upgraded/exe")" = /usr/bin/maitred ] || fail "the main process runs $(readlink "/proc/$upgraded/exe")"
+running=$(stat -L -c %i "/proc/$upgraded/exe")
+[ "$running" = "$(stat -c %i /usr/bin/maitred)" ] || fail "the main process runs another binary than the installed one"
 ended() { [ ! -e "/proc/$pid" ]; }
 await ended
 systemctl is-active --quiet maitred.service || fail "not active after the upgrade"
@@ -132,12 +137,24 @@ maitred upgrade || fail "\`maitred upgrade\` failed"
 [ "$(property MainPID)" != "$upgraded" ] || fail "the old process still is the main one"
 [ "$(curl --silent http://127.0.0.1:8080/page)" = newest ] || fail "the new process has the old configuration"
 
-step "a process that dies is started again"
+step "a binary that fails to take over leaves the old process alone"
 pid=$(property MainPID)
-kill -KILL "$pid"
+if maitred upgrade --binary /bin/false; then
+    fail "upgraded to a program that does nothing"
+fi
+[ "$(property MainPID)" = "$pid" ] || fail "the process changed"
+systemctl is-active --quiet maitred.service || fail "the service ended"
+answers "maitred is up" || fail "the old process does not serve any more"
+
+step "a process that dies, and one that hangs, is started again"
 restarted() { [ "$(property MainPID)" != "$pid" ] && systemctl is-active --quiet maitred.service; }
-await restarted
-await answers "maitred is up"
+for signal in KILL STOP; do
+    pid=$(property MainPID)
+    kill "-$signal" "$pid"
+    await restarted
+    await answers "maitred is up"
+done
+[ "$(property NRestarts)" = 2 ] || fail "systemd restarted the service $(property NRestarts) times"
 
 step "a configuration that is wrong is not tried again and again"
 echo 'mistake = 1' >>/etc/maitred/conf.d/page.toml
@@ -146,7 +163,7 @@ if systemctl restart maitred.service; then
 fi
 systemctl is-failed --quiet maitred.service || fail "systemd tries again"
 [ "$(property ExecMainStatus)" = 3 ] || fail "ended with $(property ExecMainStatus)"
-rm /etc/maitred/conf.d/page.toml
+rm /etc/maitred/conf.d/*.toml
 systemctl restart maitred.service || fail "does not start with a right one"
 
 step "a stop drains and succeeds"
