@@ -18,6 +18,9 @@ use crate::{
 /// How much longer than the new process the answer may take.
 const SLACK: Duration = Duration::from_secs(30);
 
+/// The first process of a container. It cannot end before the others do, and stays when it has drained.
+const INIT: u32 = 1;
+
 /// Hands the sockets over, and waits until the old process has ended.
 pub fn run(global: &Global, upgrade: &cli::Upgrade) -> Outcome {
     let client = Client::find(global)?;
@@ -37,11 +40,19 @@ pub fn run(global: &Global, upgrade: &cli::Upgrade) -> Outcome {
         line(text, Duration::from_millis(*took_ms))?;
     }
     // The new process answers at the same addresses; the old one is known by its id alone.
-    until_gone(&client, upgraded.old_pid, || false)?;
     let Upgraded { old_version, old_pid, draining, .. } = &upgraded;
+    let stays = *old_pid == INIT;
+    if !stays {
+        until_gone(&client, *old_pid, || false)?;
+    }
     if talks {
-        let text = format!("old {old_version} (pid {old_pid}) drained {}, exited", count(*draining, "connection"));
-        line(text, began.elapsed())?;
+        let draining = count(*draining, "connection");
+        let end = if stays {
+            format!("drains {draining}, stays as process 1")
+        } else {
+            format!("drained {draining}, exited")
+        };
+        line(format!("old {old_version} (pid {old_pid}) {end}"), began.elapsed())?;
     }
     if global.json {
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
