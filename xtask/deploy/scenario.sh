@@ -44,7 +44,7 @@ write_page() {
 
 # A watchdog that bites early, through everything that follows.
 mkdir -p /etc/systemd/system/maitred.service.d
-printf '[Service]\nWatchdogSec=2s\n' >/etc/systemd/system/maitred.service.d/watchdog.conf
+printf '[Service]\nWatchdogSec=4s\n' >/etc/systemd/system/maitred.service.d/watchdog.conf
 
 step "a first installation makes a user, enables the service and starts it"
 install 1
@@ -96,9 +96,9 @@ opened() { answers "maitred is up" && logged; }
 await opened
 
 step "an upgrade of the package drops no request"
-wrk -t1 -c16 -d8s http://127.0.0.1:8080/ >/tmp/kept &
+wrk -t1 -c16 -d8s --timeout 10s http://127.0.0.1:8080/ >/tmp/kept &
 kept=$!
-wrk -t1 -c16 -d8s -H 'Connection: close' http://127.0.0.1:8080/ >/tmp/closed &
+wrk -t1 -c16 -d8s --timeout 10s -H 'Connection: close' http://127.0.0.1:8080/ >/tmp/closed &
 closed=$!
 sleep 1
 install 2
