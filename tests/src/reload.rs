@@ -171,3 +171,81 @@ async fn watched_files_are_applied_when_they_change() {
     proxy.printed("watch: the configuration was refused").await;
     assert_eq!(proxy.get("/").await.text(), "two");
 }
+
+#[tokio::test]
+async fn the_admin_plane_moves() {
+    let address = Address::Tcp(Address::refusing());
+    let with = |address: &str| format!("{}[admin]\naddress = {address}\n", answers("x"));
+    let proxy = Proxy::start(with("\"127.0.0.1:0\"")).await;
+    let before = proxy.listener("admin").clone();
+    let moved = with(&format!("[\"127.0.0.1:0\", \"{address}\"]"));
+    // What only would change leaves everything where it is, the file of the unix socket too.
+    proxy.configure(&moved);
+    proxy.command(["reload", "--dry-run"]).await.expect(0);
+    assert!(address.try_connect().await.is_err());
+    for (configuration, kept) in [(moved, true), (with(&format!("\"{address}\"")), false)] {
+        proxy.configure(&configuration);
+        let exit = proxy.command(["reload"]).await.expect(0);
+        assert!(exit.stdout.contains("~admin"), "{}", exit.stdout);
+        Connection::to(&address).await.fetch(Request::get("/health")).await.expect(200);
+        Connection::to(&proxy.admin_socket()).await.fetch(Request::get("/health")).await.expect(200);
+        assert_eq!(before.try_connect().await.is_ok(), kept);
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.configure(with(&format!("\"{}\"", taken.local_addr().unwrap())));
+    let exit = proxy.command(["reload"]).await.expect(1);
+    assert!(exit.stderr.contains("E0604") || exit.stdout.contains("E0604"), "{exit:?}");
+    Connection::to(&address).await.fetch(Request::get("/health")).await.expect(200);
+}
+
+#[tokio::test]
+async fn clients_are_told_the_generation_when_that_is_asked_for() {
+    let with = |body: &str| {
+        format!(
+            "[routes.\"/*\"]\nrespond = {{ body = \"{body}\" }}\nresponse = {{ set = {{ X-Generation = \"{{generation}}\" }} }}\n"
+        )
+    };
+    let proxy = Proxy::start(with("one")).await;
+    assert_eq!(proxy.get("/").await.header("x-generation"), Some("1"));
+    proxy.hang_up(with("two")).await;
+    assert_eq!(proxy.get("/").await.header("x-generation"), Some("2"));
+    assert_eq!(proxy.metric("config_generation", &[]).await, 2.0);
+}
+
+#[tokio::test]
+async fn what_nobody_confirms_goes_by_itself() {
+    let proxy = Proxy::start(answers("old")).await;
+    proxy.configure(answers("tried"));
+    proxy.command(["reload", "--confirm", "1s"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "tried");
+    proxy.printed("generation 2 is given up: nobody confirmed it within 1s").await;
+    proxy.printed("abort: generation 3 applied").await;
+    assert_eq!(proxy.get("/").await.text(), "old");
+
+    proxy.command(["reload", "--confirm", "60s"]).await.expect(0);
+    let exit = proxy.command(["confirm"]).await.expect(0);
+    assert!(exit.stdout.contains("generation 4"), "{}", exit.stdout);
+    proxy.command(["confirm"]).await.expect(1);
+    assert_eq!(proxy.get("/").await.text(), "tried");
+    proxy.command(["rollback"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "old");
+    proxy.command(["rollback", "99"]).await.expect(1);
+}
+
+#[tokio::test]
+async fn a_guard_gives_up_what_answers_with_errors() {
+    let (_origin, proxy) = before(|_| Answer::text("x")).await;
+    let nobody = Address::refusing();
+    proxy.configure(format!("[routes]\n\"/*\" = \"http://{nobody}\"\n"));
+    proxy.command(["reload", "--confirm", "60s", "--abort-if", "5xx>1%"]).await.expect(0);
+    for _ in 0..25 {
+        proxy.get("/").await.expect(502);
+    }
+    proxy.printed("5xx>1%: 25 of 25 answers since (100.0 %)").await;
+    proxy.printed("abort: generation 3 applied").await;
+    proxy.get("/").await.expect(200);
+    let exit = proxy.command(["reload", "--confirm", "1s", "--abort-if", "often"]).await.expect(1);
+    assert!(exit.stderr.contains("`often` is no condition"), "{}", exit.stderr);
+    let exit = proxy.command(["reload", "--abort-if", "5xx>1%"]).await;
+    assert_ne!(exit.code, Some(0), "{}", exit.stderr);
+}

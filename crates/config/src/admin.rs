@@ -19,15 +19,14 @@ use serde::Deserialize;
 pub struct Config {
     /// One address or several: `127.0.0.1:9911`, `[::1]:9911`, `localhost:9911`, `:9911` for every address of the
     /// machine, or `unix:/path/of/a/socket`. An empty list leaves only the socket of the run folder. An address that
-    /// other machines can reach needs a `token`. Default `"127.0.0.1:9911"`, unless another process has it. Takes effect
-    /// at the next start.
+    /// other machines can reach needs a `token`. Default `"127.0.0.1:9911"`, unless another process has it.
     ///
     /// Example: `address = ["127.0.0.1:9911", "unix:/run/maitred/metrics.sock"]`
     pub address: Option<OneOrMany<String>>,
     /// What a request must carry as `Authorization: Bearer …` on addresses that other machines can reach, and to change
     /// something on loopback addresses, where nothing can be changed without a token; at least 16 characters. `/health`
     /// and `/ready` are answered without it, and so is everything on unix sockets and what only looks on loopback
-    /// addresses. Default: none. Takes effect at the next start.
+    /// addresses. Default: none.
     ///
     /// Example: `token = "${file:/etc/maitred/admin.token}"`
     pub token: Option<Secret>,

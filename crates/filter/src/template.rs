@@ -16,7 +16,7 @@ use escape::Source;
 /// A text whose placeholders were resolved when the configuration was loaded.
 ///
 /// `{id}`, `{rest}` and `{1}` are what the route's path captured, as they stand in the normalised path; `{scheme}`,
-/// `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.X}`, `{cookie.X}` and
+/// `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{generation}`, `{header.X}`, `{cookie.X}` and
 /// `{query.q}` are of the request. What is absent is the empty string. `{{` and `}}` are literal braces.
 ///
 /// ```
@@ -48,6 +48,7 @@ enum Piece {
     Query,
     ClientIp,
     RequestId,
+    Generation,
     Header(HeaderName),
     Cookie(Box<str>),
     QueryParameter(Box<str>),
@@ -129,6 +130,7 @@ impl Piece {
         let (source, value) = match self {
             Piece::Text(text) => return out.push_str(text),
             Piece::Port => return append(out, view.client.port),
+            Piece::Generation => return append(out, view.generation),
             Piece::ClientIp => {
                 if let Some(address) = view.client.address {
                     append(out, address);

@@ -7,6 +7,8 @@ use crate::{Captures, Client};
 /// A request as a concern sees it: borrowed, read-only, small.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
+    /// Which configuration it runs on.
+    pub generation: u64,
     /// The head as the client sent it. Its target is the raw one: match on [`path`](View::path) instead.
     pub head: &'a RequestHeader,
     /// Who sent it.

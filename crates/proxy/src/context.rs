@@ -107,6 +107,7 @@ impl Arrival {
     /// The request as a concern sees it.
     pub fn view<'a>(&'a self, head: &'a RequestHeader) -> View<'a> {
         View {
+            generation: self.snapshot.generation,
             head,
             client: &self.client,
             host: self.host.as_deref().unwrap_or_else(|| host_of(head)),

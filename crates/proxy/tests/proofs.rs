@@ -53,7 +53,15 @@ impl ProxyHttp for Proof {
     async fn request_filter(&self, session: &mut Session, _attempts: &mut usize) -> Result<bool> {
         let (client, captures) = (client(), Captures::new());
         let head = session.req_header();
-        let view = View { head, client: &client, host: "a", path: head.uri.path(), query: None, captures: &captures };
+        let view = View {
+            generation: 1,
+            head,
+            client: &client,
+            host: "a",
+            path: head.uri.path(),
+            query: None,
+            captures: &captures,
+        };
         let admitted = ask_elsewhere(&view).await;
         if !admitted {
             session.respond_error(401).await?;

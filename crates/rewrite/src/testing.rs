@@ -16,7 +16,15 @@ pub(crate) fn view<T>(target: &str, captured: &[&str], use_it: impl FnOnce(&View
         let start = path.rfind(text).expect("a capture is part of the path");
         captures.push(start, start + text.len());
     }
-    use_it(&View { head: &head, client: &client, host: "api.example.com", path, query, captures: &captures })
+    use_it(&View {
+        generation: 1,
+        head: &head,
+        client: &client,
+        host: "api.example.com",
+        path,
+        query,
+        captures: &captures,
+    })
 }
 
 pub(crate) fn names(list: &[&str]) -> Vec<Box<str>> {

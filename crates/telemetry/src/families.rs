@@ -163,6 +163,8 @@ families! {
         "Whether the last configuration given to the server was applied.";
     config_last_reload_success_timestamp_seconds: IntGaugeVec []
         "When a configuration was last applied, in seconds since 1970.";
+    config_generation: IntGaugeVec []
+        "The number of the configuration in force, as `maitred history` has it.";
     access_log_dropped_total: IntCounterVec []
         "Access log records dropped because the log could not be written as fast as they came.";
     build_info: IntGaugeVec [version, revision, rustc, tls]

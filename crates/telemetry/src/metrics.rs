@@ -161,6 +161,12 @@ impl Metrics {
         self.families.tls_certificate_reloads_total.with_label_values(&[listener, result]).inc();
     }
 
+    /// Says which configuration is in force.
+    pub fn generation(&self, id: u64) {
+        let gauge = self.families.config_generation.with_label_values::<&str>(&[]);
+        gauge.set(i64::try_from(id).unwrap_or(i64::MAX));
+    }
+
     /// Says that the process started with a configuration.
     pub fn config_loaded(&self) {
         self.config_outcome(true);

@@ -373,12 +373,13 @@ impl Proxy {
 
     /// Writes another configuration and has it applied by signal; gives the line of the log that says what came of it.
     pub async fn hang_up(&self, configuration: impl AsRef<str>) -> String {
-        let said = |lines: &[String]| lines.iter().filter(|line| line.contains(" HUP: ")).count();
+        let about = |line: &&String| line.contains(" HUP: ") && !line.contains(" audit] ");
+        let said = |lines: &[String]| lines.iter().filter(about).count();
         let before = said(&self.output.lines());
         self.configure(configuration);
         self.signal("HUP").await;
         self.output.until("the reload to be told of", |lines| said(lines) > before).await;
-        self.output.lines().into_iter().filter(|line| line.contains(" HUP: ")).nth(before).unwrap_or_default()
+        self.output.lines().iter().filter(about).nth(before).cloned().unwrap_or_default()
     }
 
     /// Ends it, and gives what starts it again in the same folder.

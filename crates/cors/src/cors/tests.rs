@@ -21,7 +21,7 @@ fn request(method: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
 
 fn with_view<T>(head: &RequestHeader, then: impl FnOnce(&View<'_>) -> T) -> T {
     let (client, captures) = (Client::local("public".into()), Captures::new());
-    then(&View { head, client: &client, host: "", path: "/", query: None, captures: &captures })
+    then(&View { generation: 1, head, client: &client, host: "", path: "/", query: None, captures: &captures })
 }
 
 /// The fields of the answer to a preflight from `origin`, sorted.

@@ -35,6 +35,8 @@ pub enum Place {
     ClientIp,
     /// `{request_id}`.
     RequestId,
+    /// `{generation}`: the number of the configuration that the request runs on.
+    Generation,
     /// `{header.NAME}`: a request header.
     Header,
     /// `{cookie.NAME}`: a cookie.
@@ -72,6 +74,7 @@ impl Place {
         Place::Query,
         Place::ClientIp,
         Place::RequestId,
+        Place::Generation,
         Place::Header,
         Place::Cookie,
         Place::QueryParameter,
@@ -88,6 +91,7 @@ impl Place {
             Place::Query => "{query}",
             Place::ClientIp => "{client_ip}",
             Place::RequestId => "{request_id}",
+            Place::Generation => "{generation}",
             Place::Header => "{header.NAME}",
             Place::Cookie => "{cookie.NAME}",
             Place::QueryParameter => "{query.NAME}",
@@ -181,6 +185,7 @@ fn fact(name: &str) -> Result<Option<(Place, Piece)>, (String, String)> {
         "query" => (Place::Query, Piece::Query),
         "client_ip" => (Place::ClientIp, Piece::ClientIp),
         "request_id" => (Place::RequestId, Piece::RequestId),
+        "generation" => (Place::Generation, Piece::Generation),
         _ => return Ok(None),
     }))
 }

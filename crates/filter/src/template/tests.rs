@@ -41,7 +41,15 @@ fn with_view<T>(use_it: impl FnOnce(&View<'_>) -> T) -> T {
     captures.push(14, 16);
     let path = "/users/a%2Bb&c/x";
     let query = Some("q=1%202&next=%2F");
-    use_it(&View { head: &head, client: &client, host: "api.example.com", path, query, captures: &captures })
+    use_it(&View {
+        generation: 1,
+        head: &head,
+        client: &client,
+        host: "api.example.com",
+        path,
+        query,
+        captures: &captures,
+    })
 }
 
 #[test]
@@ -51,7 +59,7 @@ fn placeholders_are_filled_in() {
         render("{scheme}://{host}:{port}{path}?{query}"),
         "https://api.example.com:443/users/a%2Bb&c/x?q=1%202&next=%2F"
     );
-    assert_eq!(render("{method} {client_ip} {request_id}"), "GET 203.0.113.7 r-1");
+    assert_eq!(render("{method} {client_ip} {request_id} {generation}"), "GET 203.0.113.7 r-1 1");
     assert_eq!(render("{header.x-tenant}|{cookie.visitor}|{query.q}"), "a/b <\"&c|7|1%202");
     assert_eq!(render("{1}{2}"), "a%2Bb&c/x");
     assert_eq!(render("{header.absent}{cookie.absent}{query.absent}"), "");

@@ -129,7 +129,7 @@ impl Running {
         let listeners = self.listeners.copies()?.into_iter();
         let mut sockets: Vec<_> =
             listeners.map(|(place, fd)| (Handed::Listener(place.as_str().to_owned()), fd)).collect();
-        for shared in &self.admin_sockets {
+        for shared in self.plane.shared() {
             let fd = std::os::fd::AsFd::as_fd(shared).try_clone_to_owned()?;
             sockets.push((Handed::Admin(shared.written().to_string()), fd));
         }
@@ -147,7 +147,7 @@ impl Running {
     /// Leaves the sockets to the successor and asks every connection to end. Returns how many there are.
     async fn leave(&mut self, taken: &[Handed]) -> usize {
         self.front.stop().await;
-        for shared in &self.admin_sockets {
+        for shared in self.plane.shared() {
             shared.keep_file(taken.contains(&Handed::Admin(shared.written().to_string())));
         }
         let places: HashSet<_> = taken.iter().filter_map(Handed::place).collect();

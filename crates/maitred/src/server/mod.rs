@@ -5,6 +5,7 @@ mod desk;
 mod generation;
 mod hand_over;
 mod origin;
+mod plane;
 mod probation;
 mod reload;
 mod running;

@@ -140,6 +140,7 @@ impl Running {
         let Some(probation) = self.probation.take() else { return };
         let failed = self.generations.current().0.id;
         log::error!("generation {failed} is given up: {why}");
+        self.admin.events().tell("config", format!("generation {failed} is given up: {why}"));
         let reloaded = self.go_back(&probation.previous, "abort").await;
         if reloaded.outcome == Outcome::Refused {
             log::error!("the configuration of before cannot be had back, {failed} stays\n{}", reloaded.report);

@@ -33,6 +33,7 @@ pub(super) struct Refusal {
 /// What a configuration needs of the system, taken and not yet in use.
 struct Taken {
     sockets: listen::Change,
+    plane: Option<Vec<admin::Socket>>,
     log: Option<Arc<AccessLog>>,
 }
 
@@ -111,13 +112,15 @@ impl Running {
             let mut report = Report::new();
             open_log(logging, &self.state, &mut report).ok_or_else(|| Refusal::of(loaded, &report))?
         };
-        Ok(Taken { sockets, log })
+        let plane = self.plane.prepare(&ready.admin).map_err(|error| Refusal::admin(loaded, &error))?;
+        Ok(Taken { sockets, plane, log })
     }
 
     /// From here on nothing fails: what was judged is compiled once more, now for good.
     async fn put_in_force(&mut self, loaded: Loaded, ready: Ready, taken: Taken, by: &str) -> Result<(), Refusal> {
         // The judge's copy counted on meters of its own, so that a configuration that is refused leaves no trace.
-        drop(ready);
+        let admin = ready.admin;
+        drop(ready.compiled);
         let state = self.state.clone();
         let compiled = spawn_blocking(move || {
             let mut report = Report::new();
@@ -134,6 +137,11 @@ impl Running {
         }
         self.publish(compiled, taken.log);
         self.listeners.apply(taken.sockets, self.staff()).await;
+        if let Some(sockets) = taken.plane
+            && let Err(error) = self.plane.exchange(admin, sockets, self.admin.clone())
+        {
+            log::error!("the admin plane stays where it is: {error}");
+        }
         self.tell();
         Ok(())
     }
@@ -142,6 +150,7 @@ impl Running {
         let Compiled { mut snapshot, settings, .. } = compiled;
         snapshot.access_log.clone_from(&log);
         snapshot.generation = self.generations.current().0.id;
+        self.state.metrics.generation(snapshot.generation);
         self.live.publish(snapshot);
         let snapshot = self.live.load();
         snapshot.upstreams.values().for_each(|upstream| upstream.goes_live());
@@ -161,6 +170,7 @@ impl Running {
         let Reloaded { generation, took_ms, changes, waiting, .. } = reloaded;
         let changes = if changes.is_empty() { "nothing changed".to_owned() } else { changes.join("   ") };
         log::info!("{by}: generation {} applied in {took_ms} ms: {changes}", generation.id);
+        self.admin.events().tell("config", format!("generation {} is in force: {changes}", generation.id));
         if !waiting.is_empty() {
             log::warn!("{by}: {} waits for an upgrade", waiting.join(", "));
         }
@@ -173,6 +183,7 @@ impl Running {
 
     pub(super) fn refuse(&self, refusal: Refusal, began: Instant) -> Reloaded {
         self.came(false);
+        self.admin.events().tell("config", format!("refused: {}", refusal.report.lines().next().unwrap_or_default()));
         Reloaded {
             outcome: Outcome::Refused,
             generation: self.generations.current().0,
@@ -192,6 +203,14 @@ impl Refusal {
 
     fn of(loaded: &Loaded, report: &Report) -> Self {
         Self { report: loaded.document.render(report, false), diagnostics: json_of(&loaded.document, report) }
+    }
+
+    /// An address of the admin plane that cannot be had.
+    fn admin(loaded: &Loaded, error: &admin::BindError) -> Self {
+        let mut report = Report::new();
+        let at = At::root().key("admin").key("address");
+        report.push(Diagnostic::new(Code::E0604, error.to_string()).label(at, "this address"));
+        Self::of(loaded, &report)
     }
 
     /// An address that cannot be had, at its place in the file.

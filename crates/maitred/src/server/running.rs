@@ -1,7 +1,6 @@
 //! The server's one task: it takes orders and signals, one after the other, until it is told to end.
 
 use std::{
-    io,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -14,7 +13,6 @@ use snapshot::{Live, State};
 use telemetry::AccessLog;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::timeout,
 };
 
@@ -23,6 +21,7 @@ use super::{
     desk::{Desk, Order, Told},
     generation::Generations,
     hand_over::After,
+    plane::Plane,
     probation::Probation,
     watch::Watch,
 };
@@ -37,9 +36,6 @@ use crate::{
 /// How long lines of the access log may take to be written at the end.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// How long answers of the admin plane may take to be written at the end.
-const FAREWELL: Duration = Duration::from_secs(2);
-
 /// Everything that a running server is made of.
 pub struct Running {
     pub origin: Origin,
@@ -51,9 +47,9 @@ pub struct Running {
     pub logging: telemetry::Settings,
     pub latest: Arc<Mutex<Latest>>,
     pub admin: Arc<Admin>,
-    pub stop_admin: watch::Sender<bool>,
-    /// Ends when the last answer of the admin plane is written.
-    pub admin_task: JoinHandle<io::Result<()>>,
+    pub plane: Plane,
+    /// Becomes true when the process ends.
+    pub ended: watch::Sender<bool>,
     pub desk: Arc<Desk>,
     pub orders: mpsc::Receiver<Order>,
     pub signals: Signals,
@@ -62,8 +58,6 @@ pub struct Running {
     pub watch: Watch,
     /// The program that this process was started from.
     pub program: PathBuf,
-    /// The admin sockets once more, to be handed over.
-    pub admin_sockets: Vec<admin::Shared>,
     /// Who waits to take over.
     pub waiting: Waiting,
     /// The way to the first process of the container, where that is another one.
@@ -107,8 +101,7 @@ impl Running {
                 Some(End::Drain) => return self.end().await,
                 Some(End::HandedOver(after)) => return self.follow(after).await,
                 Some(End::Now) => {
-                    let _ = self.stop_admin.send(true);
-                    let _ = timeout(FAREWELL, &mut self.admin_task).await;
+                    self.plane.close().await;
                     self.flush();
                     return Ok(());
                 }
@@ -217,7 +210,7 @@ impl Running {
     /// Ends as soon as it has drained, or stays for those who look to the first process of the container.
     async fn follow(self, after: After) -> Outcome {
         // The successor answers to operators from here on; whoever waits for an answer still gets it.
-        let _ = self.stop_admin.send(true);
+        self.plane.leave();
         let mut signals = self.drain().await?;
         match after.channel {
             Some(channel) => supervise(after.pid, channel, &mut signals).await,
@@ -243,9 +236,8 @@ impl Running {
             () = self.signals.interrupted() => Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() }),
             () = stopped_now(&mut self.orders) => Ok(()),
         };
-        let _ = self.stop_admin.send(true);
-        // Whoever gave the order that brought the end here waits for its answer.
-        let _ = timeout(FAREWELL, &mut self.admin_task).await;
+        let _ = self.ended.send(true);
+        self.plane.close().await;
         self.flush();
         outcome.map(|()| self.signals)
     }

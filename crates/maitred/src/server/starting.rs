@@ -11,14 +11,16 @@ use admin::{Admin, AuditFile, Phase};
 use listen::Listeners;
 use proxy::{Front, Options};
 use snapshot::{Live, State};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
 use super::{
     Origin,
     desk::{Desk, Told},
     generation::Generations,
     hand_over::{program, report_to},
-    open_first_log, refused,
+    open_first_log,
+    plane::Plane,
+    refused,
     running::Running,
     watch::Watch,
 };
@@ -100,8 +102,9 @@ impl Starting {
             threads,
             latest: Arc::new(Mutex::new(latest)),
         };
-        let admin_sockets = sockets.iter().map(admin::Socket::share).collect::<io::Result<_>>()?;
-        let (admin, stop_admin, admin_task) = serve_admin(sockets, &told, &state, open_audit(&admin)?);
+        let settings = admin;
+        let admin = Arc::new(staff(&settings, &told, &state)?);
+        let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
         admin.attach(desk.clone());
@@ -110,7 +113,6 @@ impl Starting {
         let running = Running {
             watch: Watch::new(&origin, watch),
             program: program(),
-            admin_sockets,
             waiting: Waiting::none(),
             supervisor: taken.supervisor,
             told_to_end: false,
@@ -123,8 +125,8 @@ impl Starting {
             log,
             logging,
             admin,
-            stop_admin,
-            admin_task,
+            plane,
+            ended: watch::channel(false).0,
             desk,
             orders,
             signals,
@@ -140,36 +142,29 @@ impl Starting {
 impl Running {
     fn goes_live(&self) {
         let listeners = Arc::clone(&self.listeners);
-        let ended = self.stop_admin.subscribe();
+        let ended = self.ended.subscribe();
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
         self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
         self.state.metrics.config_loaded();
+        self.state.metrics.generation(self.generations.current().0.id);
         self.admin.set_phase(Phase::Ready);
     }
 
     /// Every socket that it has, as a successor says what it has taken.
     fn handed(&self) -> io::Result<Vec<Handed>> {
         let places = self.listeners.copies()?.into_iter().map(|(place, _)| Handed::Listener(place.as_str().into()));
-        let admin = self.admin_sockets.iter().map(|shared| Handed::Admin(shared.written().to_string()));
+        let admin = self.plane.shared().iter().map(|shared| Handed::Admin(shared.written().to_string()));
         Ok(places.chain(admin).collect())
     }
 }
 
-/// Begins to answer on the admin sockets.
-fn serve_admin(
-    sockets: Vec<admin::Socket>,
-    told: &banner::Told,
-    state: &State,
-    audit: Option<AuditFile>,
-) -> (Arc<Admin>, watch::Sender<bool>, JoinHandle<io::Result<()>>) {
-    let (stop, stopped) = watch::channel(false);
+/// What answers on the admin sockets.
+fn staff(settings: &admin::Settings, told: &banner::Told, state: &State) -> Result<Admin, Failure> {
     let admin = Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level);
-    let admin = Arc::new(match audit {
+    Ok(match open_audit(settings)? {
         Some(audit) => admin.with_audit(audit),
         None => admin,
-    });
-    let task = tokio::spawn(admin::serve(sockets, admin.clone(), stopped));
-    (admin, stop, task)
+    })
 }
 
 /// Opens the file of the audit log, where there is to be one. Without it nothing starts: what is not written down is

@@ -55,7 +55,15 @@ impl Request {
         }
         let client = Client { scheme: self.scheme, ..Client::local(self.listener.into()) };
         let (path, query) = (self.path.as_str(), self.query.as_deref());
-        use_it(&View { head: &head, client: &client, host: &self.host, path, query, captures: &Captures::new() })
+        use_it(&View {
+            generation: 1,
+            head: &head,
+            client: &client,
+            host: &self.host,
+            path,
+            query,
+            captures: &Captures::new(),
+        })
     }
 }
 

@@ -9,7 +9,8 @@ use serde::Deserialize;
 /// Header names with the values to set or add: one value, or a list for a field that is sent several times.
 ///
 /// Values are templates: `{id}`, `{rest}` and `{1}` are what the route's path captured; `{scheme}`, `{host}`, `{port}`,
-/// `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
+/// `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{generation}` (the number of the
+/// configuration in force), `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
 /// are of the request as the client sent it. `{{` and `}}` are literal braces.
 pub type Fields = BTreeMap<String, OneOrMany<String>>;
 

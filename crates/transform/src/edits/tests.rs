@@ -35,8 +35,15 @@ fn edited(json: &str, fields: &[(&'static str, &str)]) -> Vec<(String, String)> 
     let mut captures = Captures::new();
     captures.push(7, 8);
     let client = Client::local("public".into());
-    let view =
-        View { head: &asked, client: &client, host: "a.test", path: "/users/7", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        head: &asked,
+        client: &client,
+        host: "a.test",
+        path: "/users/7",
+        query: None,
+        captures: &captures,
+    };
     compiled(json).amend(&mut head, &view);
     let written = |name: &str| name.to_owned();
     let mut all: Vec<_> =
@@ -87,7 +94,8 @@ fn http_1_sends_names_as_they_are_written() {
     let mut head = ResponseHeader::build(200, None).unwrap();
     let (asked, client, captures) =
         (RequestHeader::build("GET", b"/", None).unwrap(), Client::local("public".into()), Captures::new());
-    let view = View { head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view =
+        View { generation: 1, head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
     edits.amend(&mut head, &view);
     let mut wire = Vec::new();
     head.header_to_h1_wire(&mut wire);
@@ -141,7 +149,8 @@ fn a_request_is_edited_alike() {
     assert!(!edits.is_empty());
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     let (asked, client, captures) = (head.clone(), Client::local("public".into()), Captures::new());
-    let view = View { head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view =
+        View { generation: 1, head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
     edits.amend(&mut head, &view);
     assert_eq!(head.headers["x-user"], "127.0.0.1");
 }

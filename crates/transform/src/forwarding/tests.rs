@@ -26,7 +26,15 @@ fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) ->
     client.trace = Trace::of_request(&head.headers, 0xA, 0xB);
     let captures = Captures::new();
     let original = head.clone();
-    let view = View { head: &original, client: &client, host: "a.test", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        head: &original,
+        client: &client,
+        host: "a.test",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     Forwarding { forwarded }.amend(&mut head, &view);
     head
 }
@@ -98,7 +106,15 @@ fn http_2_names_its_host_in_the_target() {
     let mut head = RequestHeader::build_no_case("GET", b"/", None).unwrap();
     head.set_uri("https://b.test/".parse().unwrap());
     let (client, captures, original) = (client("203.0.113.7:1", false), Captures::new(), head.clone());
-    let view = View { head: &original, client: &client, host: "b.test", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        head: &original,
+        client: &client,
+        host: "b.test",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     Forwarding::default().amend(&mut head, &view);
     assert_eq!(all(&head, "x-forwarded-host"), ["b.test"]);
 }
