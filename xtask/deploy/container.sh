@@ -71,7 +71,9 @@ step "it serves as process 1"
 unshare --pid --fork --kill-child env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin MAITRED_CONFIG=/etc/maitred/maitred.toml \
     sh -c 'mount -t proc proc "$1/proc" && exec setpriv --no-new-privs --inh-caps=-all --ambient-caps=-all \
         chroot --userspec=65532:65532 --groups= "$1" /usr/bin/maitred run' sh "$root" >"$folder/said" 2>&1 &
-engine=$!
+engine=$! first=
+# Whatever is inside ends with its process 1.
+trap 'kill -KILL ${first:-} "$engine" 2>/dev/null || true' EXIT
 serves() { curl --silent --fail --max-time 2 --output /dev/null http://127.0.0.1:8080/; }
 await serves
 first=$(pgrep --parent "$engine")
