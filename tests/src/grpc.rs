@@ -1,8 +1,15 @@
 //! gRPC: the four kinds of call, trailers, deadlines and cancellation.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, message, within_limit};
+use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, message, within, within_limit};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
 
 use crate::setting::{BOTH, route};
 
@@ -161,4 +168,85 @@ async fn a_message_of_megabytes_comes_through_whole() {
     let answer = client.fetch(call("Unary").body(message(&large))).await.expect(200);
     assert_eq!(answer.body.length, 5 + large.len() as u64);
     assert_eq!(answer.body.trailers.get("grpc-status"), Some("0"));
+}
+
+/// A service and its client, both of gRPC's own library, which speak bytes and need no generated code.
+const SERVE: &str = r#"
+import grpc, sys, time
+from concurrent import futures
+class Calls(grpc.GenericRpcHandler):
+    def service(self, details):
+        def unary(request, context):
+            if request == b"fail":
+                context.abort_with_status(grpc_status(grpc.StatusCode.NOT_FOUND, "no such thing"))
+            if request == b"slow":
+                time.sleep(30)
+            context.set_trailing_metadata((("x-trailer", "told"),))
+            return b"got " + request
+        def download(request, context):
+            for n in range(200):
+                yield b"%d" % n
+        def upload(requests, context):
+            return b"%d" % sum(len(one) for one in requests)
+        def talk(requests, context):
+            for one in requests:
+                yield b"echo " + one
+        kinds = {
+            "/a.B/Unary": grpc.unary_unary_rpc_method_handler(unary),
+            "/a.B/Download": grpc.unary_stream_rpc_method_handler(download),
+            "/a.B/Upload": grpc.stream_unary_rpc_method_handler(upload),
+            "/a.B/Talk": grpc.stream_stream_rpc_method_handler(talk),
+        }
+        return kinds.get(details.method)
+class grpc_status(grpc.Status):
+    def __init__(self, code, details):
+        self.code, self.details, self.trailing_metadata = code, details, ()
+server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
+server.add_generic_rpc_handlers((Calls(),))
+print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+server.start()
+server.wait_for_termination()
+"#;
+
+const CALL: &str = r#"
+import grpc, sys
+channel = grpc.insecure_channel(sys.argv[1])
+reply, call = channel.unary_unary("/a.B/Unary").with_call(b"hello", timeout=20)
+assert reply == b"got hello" and ("x-trailer", "told") in call.trailing_metadata(), call.trailing_metadata()
+assert list(channel.unary_stream("/a.B/Download")(b"", timeout=20)) == [b"%d" % n for n in range(200)]
+assert channel.stream_unary("/a.B/Upload")(iter([b"x" * 100000] * 20), timeout=20) == b"2000000"
+assert list(channel.stream_stream("/a.B/Talk")(iter([b"a", b"b", b"c"]), timeout=20)) == [b"echo a", b"echo b", b"echo c"]
+def refused(request, timeout, path="/a.B/Unary"):
+    try:
+        channel.unary_unary(path)(request, timeout=timeout)
+    except grpc.RpcError as error:
+        return error.code().name, error.details()
+assert refused(b"fail", 20) == ("NOT_FOUND", "no such thing"), refused(b"fail", 20)
+assert refused(b"slow", 1)[0] == "DEADLINE_EXCEEDED"
+assert refused(b"x", 20, "/a.B/Nothing")[0] == "UNIMPLEMENTED"
+print("well")
+"#;
+
+#[tokio::test]
+async fn grpcs_own_library_is_understood_on_both_sides() {
+    let python = |program: &str| {
+        let mut python = Command::new("/usr/bin/python3");
+        python.args(["-c", program]).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+        python
+    };
+    let mut service = python(SERVE).spawn().expect("`/usr/bin/python3` is missing: install the package `python3`");
+    let mut lines = BufReader::new(service.stdout.take().unwrap()).lines();
+    let port = within("the service to listen", lines.next_line()).await.unwrap();
+    let port = port.expect("no port was told: install the package `python3-grpcio`");
+    let proxy = Proxy::start(format!(
+        "[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = \"h2c\"\n[routes]\n\"/*\" = \"h2c://127.0.0.1:{port}\"\n"
+    ))
+    .await;
+    let output = within_limit(
+        Duration::from_secs(90),
+        "the client to end",
+        python(CALL).arg(proxy.address().to_string()).output(),
+    );
+    let output = output.await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "well\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
