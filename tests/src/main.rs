@@ -37,6 +37,7 @@ mod proxy_protocol;
 mod reload;
 mod rewriting;
 mod routing;
+mod selftest;
 mod show;
 mod slow_clients;
 mod tls;

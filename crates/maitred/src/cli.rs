@@ -101,6 +101,9 @@ pub enum Command {
     /// Change how much the server says of itself, or follow its access log
     #[command(subcommand)]
     Log(Log),
+    /// Put a server of its own through what must lose nothing, and count what was lost
+    #[command(subcommand)]
+    Selftest(Selftest),
     /// Print the JSON schema of the configuration, for editors
     Schema,
     /// Print a completion script for a shell
@@ -226,6 +229,30 @@ pub struct Upgrade {
     /// How long the new process may take to become ready
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub timeout: document::Duration,
+}
+
+/// What a server of its own is put through.
+#[derive(Debug, Subcommand)]
+pub enum Selftest {
+    /// Reloads and upgrades under load of every kind; exit 1 when a request failed or was slow
+    Reload(SelftestReload),
+}
+
+/// Options of `selftest reload`.
+#[derive(Debug, Args)]
+pub struct SelftestReload {
+    /// How many reloads
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub reloads: usize,
+    /// How many upgrades
+    #[arg(long, value_name = "COUNT", default_value_t = 5)]
+    pub upgrades: usize,
+    /// How long the load runs, in seconds: once before the changes, once during them
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub seconds: u64,
+    /// How many times as long as before the 99th percentile may take during the changes
+    #[arg(long, value_name = "RATIO", default_value_t = 2.0)]
+    pub p99_ratio: f64,
 }
 
 /// Options of `show`.

@@ -15,6 +15,7 @@ mod logging;
 mod notify;
 mod out;
 mod prepare;
+mod selftest;
 mod server;
 mod style;
 mod trials;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Show(show) => commands::show::run(&global, show),
         Command::Log(cli::Log::Level(level)) => commands::log::level(&global, level),
         Command::Log(cli::Log::Follow(follow)) => commands::log::follow(&global, follow),
+        Command::Selftest(cli::Selftest::Reload(options)) => selftest::reload(&global, options),
         Command::Schema => out::text(&commands::docs::schema()),
         Command::Completions { shell } => commands::about::completions(*shell),
         Command::Man { dir } => commands::about::man(dir.as_deref()),

@@ -51,12 +51,19 @@ fn cli() -> String {
     top.build();
     text.push_str(&format!("```text\n{}\n```\n", top.render_long_help().to_string().trim_end()));
     for command in top.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
-        let help = command.clone().term_width(100).render_long_help().to_string();
-        text.push_str(&format!("\n## maitred {}\n\n```text\n{}\n```\n", command.get_name(), help.trim_end()));
+        section(&mut text, "maitred", command);
+        let name = format!("maitred {}", command.get_name());
+        let is_own = |command: &&mut clap::Command| command.get_name() != "help";
+        command.get_subcommands_mut().filter(is_own).for_each(|command| section(&mut text, &name, command));
     }
     text.push_str(
         "\n## Exit codes\n\n| Code | Meaning |\n|---|---|\n| 0 | done |\n| 1 | the operation failed |\n\
          | 2 | wrong command line |\n| 3 | the configuration is invalid: do not restart |\n| 4 | no running maitred answers |\n| 130 | interrupted |\n",
     );
     text
+}
+
+fn section(text: &mut String, above: &str, command: &clap::Command) {
+    let help = command.clone().term_width(100).render_long_help().to_string();
+    text.push_str(&format!("\n## {above} {}\n\n```text\n{}\n```\n", command.get_name(), help.trim_end()));
 }

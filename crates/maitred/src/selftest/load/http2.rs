@@ -1,0 +1,81 @@
+//! Clients of HTTP/2: several requests at a time on one connection, until it says that it ends.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use h2::{Reason, client::SendRequest};
+use tokio::{net::TcpStream, time::sleep};
+
+use super::{House, PAUSE, in_time};
+use crate::selftest::{
+    service::HELLO,
+    tally::{Fault, Tally, Trouble},
+};
+
+type Connection = SendRequest<Bytes>;
+
+/// Three requests at a time on one connection after the other.
+pub async fn requests(house: House, tally: Arc<Tally>) {
+    let mut kept = None;
+    while tally.course.goes_on() {
+        let open = match kept.take() {
+            Some(open) => Ok(open),
+            None => connect(&house).await,
+        };
+        match open {
+            Ok(open) => {
+                let goes_on = tokio::join!(hello(&open, &tally), hello(&open, &tally), hello(&open, &tally));
+                kept = (goes_on == (true, true, true)).then_some(open);
+            }
+            Err(trouble) => tally.fault(trouble),
+        }
+        sleep(PAUSE * 2).await;
+    }
+}
+
+async fn connect(house: &House) -> Result<Connection, Trouble> {
+    let stream = in_time(TcpStream::connect(house.plain)).await?.map_err(|error| Trouble::connecting(&error))?;
+    stream.set_nodelay(true).map_err(|error| Trouble::connecting(&error))?;
+    let (sender, connection) = in_time(h2::client::handshake(stream)).await?.map_err(|error| trouble(error, false))?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// Counts one request. Says whether the connection goes on: one that has said that it ends takes no request, and so
+/// loses none.
+async fn hello(connection: &Connection, tally: &Tally) -> bool {
+    let Ok(Ok(ready)) = in_time(connection.clone().ready()).await else { return false };
+    let began = Instant::now();
+    let outcome = ask(ready).await;
+    let goes_on = outcome.is_ok();
+    tally.note(began, outcome);
+    goes_on
+}
+
+async fn ask(mut ready: Connection) -> Result<(), Trouble> {
+    let request = http::Request::builder().uri("http://localhost/hello").body(());
+    let request = request.map_err(|error| Trouble::failed(error.to_string()))?;
+    let (answer, _) = ready.send_request(request, true).map_err(|error| trouble(error, false))?;
+    let answer = in_time(answer).await?.map_err(|error| trouble(error, false))?;
+    if answer.status() != http::StatusCode::OK {
+        return Err(Trouble::failed(format!("answered with {}", answer.status())));
+    }
+    let (mut body, mut whole) = (answer.into_body(), Vec::new());
+    while let Some(piece) = in_time(body.data()).await? {
+        let piece = piece.map_err(|error| trouble(error, true))?;
+        let _ = body.flow_control().release_capacity(piece.len());
+        whole.extend_from_slice(&piece);
+    }
+    if whole == HELLO { Ok(()) } else { Err(Trouble::failed("a wrong answer")) }
+}
+
+fn trouble(error: h2::Error, answered: bool) -> Trouble {
+    let ended =
+        error.is_io() || error.is_reset() || error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+    let fault = match (ended, answered) {
+        (false, _) => Fault::Failed,
+        (true, false) => Fault::Reset,
+        (true, true) => Fault::Truncated,
+    };
+    Trouble::new(fault, format!("HTTP/2: {error}"))
+}
