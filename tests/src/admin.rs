@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
-use testkit::{Answer, Proxy, binary, maitred, within};
+use testkit::{Answer, Authority, Proxy, Request, binary, maitred, within};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -315,5 +315,86 @@ async fn the_token_is_never_shown() {
         let shown = proxy.admin(path).await.expect(200).text();
         assert!(!shown.contains(token), "{path}: {shown}");
         assert!(!path.contains("config") || shown.contains("<redacted>"), "{path}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn routes_upstreams_and_certificates_are_told_of() {
+    let (origin, proxy) = before(|seen| Answer::status(if seen.target == "/bad" { 503 } else { 200 })).await;
+    for path in ["/good", "/good", "/bad"] {
+        proxy.get(path).await;
+    }
+    proxy.fetch(Request::get("/good").host("x y")).await;
+    proxy.access_log(4).await;
+    let json = async |path: &str| proxy.admin(path).await.expect(200).json();
+    let app = json("/api/v1/routes/app").await;
+    assert_eq!((&app["classes"]["2xx"], &app["classes"]["5xx"], &app["in_flight"]), (&2.into(), &1.into(), &0.into()));
+    assert!(app["latency"]["p99"].as_f64().is_some_and(|seconds| seconds > 0.0), "{app}");
+    assert_eq!(app["config"]["path"], "/*");
+    let routes = json("/api/v1/routes").await;
+    let unmatched = routes.as_array().unwrap().iter().find(|route| route["name"] == "-").unwrap();
+    assert_eq!(unmatched["classes"]["4xx"], 1);
+    let upstreams = json("/api/v1/upstreams").await;
+    let backend = &upstreams[0]["backends"][0];
+    assert_eq!(backend["address"], origin.socket().to_string());
+    assert_eq!((&backend["answers"]["200"], &backend["answers"]["503"]), (&2.into(), &1.into()));
+    assert_eq!(json("/api/v1/certificates").await, Value::Array(Vec::new()));
+    proxy.admin("/api/v1/routes/nobody").await.expect(404);
+
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let (cert, key) = authority.issue(&["www.example.com"]).pem();
+    std::fs::write(folder.path().join("a.pem"), cert).unwrap();
+    std::fs::write(folder.path().join("a.key"), key).unwrap();
+    let files = format!("cert = {:?}, key = {:?}", folder.path().join("a.pem"), folder.path().join("a.key"));
+    let secure =
+        Proxy::start(format!("[listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {{ {files} }}\n{APP}")).await;
+    let certificates = secure.admin("/api/v1/certificates").await.expect(200).json();
+    assert_eq!(
+        (&certificates[0]["listener"], &certificates[0]["names"][0]),
+        (&"https".into(), &"www.example.com".into())
+    );
+    assert!(certificates[0]["days_left"].as_i64().is_some_and(|days| days > 0), "{certificates}");
+}
+
+#[tokio::test]
+async fn top_without_a_terminal_is_one_frame() {
+    let (_origin, proxy) = before(|_| Answer::text("x")).await;
+    let frame = async {
+        loop {
+            let (top, ()) = tokio::join!(proxy.command(["top"]), async {
+                for _ in 0..20 {
+                    proxy.get("/").await.expect(200);
+                }
+            });
+            let top = top.expect(0).stdout;
+            let app = top.lines().find(|line| line.starts_with("app ")).map(str::to_owned);
+            // How many of them fell into the second that was looked at is not ours to say.
+            if app.is_some_and(|line| !line.contains(" 0.0        -")) {
+                return top;
+            }
+        }
+    };
+    let frame = within("a frame with requests in it", frame).await;
+    for told in ["maitred ", "ready", "ROUTE", "UPSTREAM", " in flight", "p99"] {
+        assert!(frame.contains(told), "{told} is missing in:\n{frame}");
+    }
+    assert!(!frame.contains('\x1b'), "{frame}");
+    let json: Value = serde_json::from_str(&proxy.command(["top", "--json"]).await.expect(0).stdout).unwrap();
+    assert!(json["total"]["requests_per_second"].is_number(), "{json}");
+}
+
+#[tokio::test]
+async fn the_interface_is_described_as_it_is() {
+    let proxy = Proxy::start(APP).await;
+    let document = proxy.admin("/api/v1/openapi.json").await.expect(200).json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let path = path.replace("{id}", "999").replace("{name}", "nobody");
+        let mut connection = testkit::Connection::to(&proxy.admin_socket()).await;
+        // What is not described there is not there either.
+        let answer = connection.fetch(Request::new("DELETE", &path)).await.expect(405);
+        let allowed = answer.header("allow").unwrap().to_ascii_lowercase();
+        for method in methods.as_object().unwrap().keys() {
+            assert!(allowed.contains(method.as_str()), "{method} {path}: {allowed}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Admin, Generation, rates::Rates};
 
@@ -43,10 +43,36 @@ pub struct Listener {
     pub name: String,
     /// The addresses that it accepts on.
     pub addresses: Vec<String>,
+    /// The certificates that it shows; none in plaintext.
+    pub certificates: Vec<Certificate>,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "certificate")]
+pub struct Certificate {
+    /// The names that it is valid for.
+    pub names: Vec<String>,
+    /// The file that it was read from.
+    pub file: String,
+    /// When it ends, RFC 3339.
+    pub not_after: String,
+    /// How many days are left; negative when it has ended.
+    pub days_left: i64,
+}
+
+impl Certificate {
+    /// A certificate that ends so many seconds after 1970 began.
+    pub fn new(names: Vec<String>, file: String, not_after: i64) -> Self {
+        let ends = Timestamp::from_second(not_after).unwrap_or(Timestamp::MAX);
+        let days_left = (ends.as_second() - Timestamp::now().as_second()).div_euclid(86_400);
+        Self { names, file, not_after: ends.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), days_left }
+    }
 }
 
 /// One upstream.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "StatusUpstream")]
 pub struct Upstream {
     /// Its name.
     pub name: String,
@@ -55,7 +81,7 @@ pub struct Upstream {
 }
 
 /// One backend.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Backend {
     /// Its address as written in the configuration.
     pub address: String,

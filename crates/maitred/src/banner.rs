@@ -7,7 +7,7 @@ use std::{
 };
 
 use admin::Status;
-use listen::{Address, Listeners};
+use listen::{Address, Listener, Listeners};
 use snapshot::{Live, Snapshot};
 
 use crate::{cli::Global, server::Guide, style::Style};
@@ -67,7 +67,7 @@ impl Told {
                 grace_seconds,
                 threads,
                 last_reload,
-                listeners: urls(&listeners).map(|(name, addresses)| admin::Listener { name, addresses }).collect(),
+                listeners: listeners.all().iter().map(|listener| self::listener(&listeners, listener)).collect(),
                 upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
             }
         }
@@ -79,19 +79,31 @@ pub fn lock(latest: &Mutex<Latest>) -> std::sync::MutexGuard<'_, Latest> {
     latest.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every listener with its addresses as URLs, as the system has them.
-fn urls(listeners: &Listeners) -> impl Iterator<Item = (String, Vec<String>)> {
-    listeners.all().into_iter().map(|listener| {
-        let scheme = listener.scheme().as_str();
-        let addresses = listeners.addresses(&listener).into_iter();
-        let urls = addresses.map(|(written, local)| match (written, local) {
-            (Address::Unix(path), _) => format!("unix:{}", path.display()),
-            (_, Some(local)) if local.ip().is_unspecified() => format!("{scheme}://localhost:{}", local.port()),
-            (_, Some(local)) => format!("{scheme}://{local}"),
-            (written, None) => written.to_string(),
-        });
-        (listener.name.to_string(), urls.collect())
-    })
+/// The addresses of a listener as URLs, as the system has them.
+fn urls(listeners: &Listeners, listener: &Arc<Listener>) -> Vec<String> {
+    let scheme = listener.scheme().as_str();
+    let addresses = listeners.addresses(listener).into_iter();
+    let urls = addresses.map(|(written, local)| match (written, local) {
+        (Address::Unix(path), _) => format!("unix:{}", path.display()),
+        (_, Some(local)) if local.ip().is_unspecified() => format!("{scheme}://localhost:{}", local.port()),
+        (_, Some(local)) => format!("{scheme}://{local}"),
+        (written, None) => written.to_string(),
+    });
+    urls.collect()
+}
+
+/// A listener with its addresses, and the certificates that it shows now.
+fn listener(listeners: &Listeners, listener: &Arc<Listener>) -> admin::Listener {
+    let certificates = listener.certificates().map(|store| store.certificates());
+    let shown = certificates.iter().flat_map(|certificates| certificates.iter()).map(|one| {
+        let names = one.names().map(str::to_owned).collect();
+        admin::Certificate::new(names, one.file().to_owned(), one.not_after())
+    });
+    admin::Listener {
+        name: listener.name.to_string(),
+        addresses: urls(listeners, listener),
+        certificates: shown.collect(),
+    }
 }
 
 /// The addresses of admin sockets as URLs.
@@ -126,7 +138,8 @@ impl Start<'_> {
             let plural = if threads == 1 { "" } else { "s" };
             let head = style.bold(concat!("maitred ", env!("CARGO_PKG_VERSION")));
             text.push_str(&format!("{head}   {}   {threads} thread{plural}\n", self.file));
-            let listeners: Vec<(String, Vec<String>)> = urls(&told.listeners).collect();
+            let addressed = |listener: &Arc<Listener>| (listener.name.to_string(), urls(&told.listeners, listener));
+            let listeners: Vec<(String, Vec<String>)> = told.listeners.all().iter().map(addressed).collect();
             let routes = match told.live.load().routes.len() {
                 1 => "1 route".to_owned(),
                 more => format!("{more} routes"),

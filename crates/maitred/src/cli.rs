@@ -98,6 +98,8 @@ pub enum Command {
     Status,
     /// Print the effective configuration: short forms spelt out, defaults applied, secrets left out
     Show(Show),
+    /// Live view in the terminal: load, latency and errors of routes and upstreams; one frame where there is no terminal
+    Top,
     /// Change how much the server says of itself, or follow its access log
     #[command(subcommand)]
     Log(Log),

@@ -70,6 +70,11 @@ impl Client {
         matches!(self.place, Place::Unix(_))
     }
 
+    /// Where it answers.
+    pub fn place(&self) -> String {
+        self.place.to_string()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.status["pid"].as_u64().and_then(|pid| pid.try_into().ok()).unwrap_or(0)

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         Command::Stop { now } => commands::stop::stop(&global, *now),
         Command::Status => commands::status::run(&global),
         Command::Show(show) => commands::show::run(&global, show),
+        Command::Top => commands::top::run(&global),
         Command::Log(cli::Log::Level(level)) => commands::log::level(&global, level),
         Command::Log(cli::Log::Follow(follow)) => commands::log::follow(&global, follow),
         Command::Selftest(cli::Selftest::Reload(options)) => selftest::reload(&global, options),

@@ -9,7 +9,7 @@ use std::{
 use prometheus::{IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 use crate::{
-    Followers,
+    Followers, RouteReading, UpstreamReading,
     families::Families,
     listener::ListenerMeters,
     route::{RouteMeters, UNMATCHED},
@@ -99,6 +99,30 @@ impl Metrics {
                 count(code.map_or("", |code| code.value()), metric.get_counter().get_value() as u64);
             }
         }
+    }
+
+    /// What the meters of every route say, by name; those of requests that no route took are among them.
+    pub fn route_readings(&self) -> Vec<RouteReading> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.values().map(|route| route.reading()).collect()
+    }
+
+    /// What the meters of every upstream say, by name.
+    pub fn upstream_readings(&self) -> Vec<UpstreamReading> {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readings: BTreeMap<&str, UpstreamReading> =
+            upstreams.iter().map(|(name, upstream)| (&**name, upstream.reading())).collect();
+        for family in self.families.upstream_requests_total.collect() {
+            for metric in family.get_metric() {
+                let label = |name: &str| metric.get_label().iter().find(|label| label.name() == name);
+                let value = |name: &str| label(name).map(|label| label.value()).unwrap_or_default();
+                if let Some(reading) = readings.get_mut(value("upstream")) {
+                    let count = metric.get_counter().get_value() as u64;
+                    reading.answers.push((value("backend").to_owned(), value("code").to_owned(), count));
+                }
+            }
+        }
+        readings.into_values().collect()
     }
 
     /// The meters of the listener `name`; the same ones every time.

@@ -6,7 +6,7 @@ use filter::Reason;
 use http::Method;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::{ListenerMeters, Record, families::Families, slots::Slots};
+use crate::{Latency, ListenerMeters, Record, RouteReading, families::Families, slots::Slots};
 
 /// The name under which requests without a route are counted.
 pub const UNMATCHED: &str = "-";
@@ -108,6 +108,26 @@ impl RouteMeters {
     pub(crate) fn finished(&self) -> (u64, u64) {
         let of = |class: &OnceLock<Histogram>| class.get().map_or(0, Histogram::get_sample_count);
         (self.durations.iter().map(of).sum(), of(&self.durations[SERVER_ERRORS]))
+    }
+
+    /// What the meters say now.
+    pub fn reading(&self) -> RouteReading {
+        let mut latency = Latency::default();
+        let mut classes = [0; CLASSES.len()];
+        for (class, duration) in classes.iter_mut().zip(&self.durations) {
+            if let Some(duration) = duration.get() {
+                *class = duration.get_sample_count();
+                latency.add(duration);
+            }
+        }
+        RouteReading {
+            name: self.name.to_string(),
+            classes,
+            in_flight: u64::try_from(self.in_flight.get()).unwrap_or(0),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            latency,
+        }
     }
 
     fn count(&self, listener: &ListenerMeters, method: usize, status: u16) {

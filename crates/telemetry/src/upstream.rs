@@ -9,7 +9,7 @@ use std::{
 use filter::Reason;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::{families::Families, slots::Slots};
+use crate::{Latency, UpstreamReading, families::Families, slots::Slots};
 
 /// Room for codes, per backend.
 const CODES: usize = 16;
@@ -76,6 +76,19 @@ impl UpstreamMeters {
             }
             kept
         });
+    }
+
+    /// What the meters say now, but for the answers of backends.
+    pub(crate) fn reading(&self) -> UpstreamReading {
+        let mut reading = UpstreamReading {
+            name: self.name.to_string(),
+            first_byte: Latency::default(),
+            connect: Latency::default(),
+            answers: Vec::new(),
+        };
+        reading.first_byte.add(&self.first_byte);
+        reading.connect.add(&self.connect);
+        reading
     }
 
     /// Observes how long the head of an answer took from the start of its attempt.

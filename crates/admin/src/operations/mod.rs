@@ -5,11 +5,14 @@ mod config;
 mod log;
 mod look;
 mod probe;
+mod traffic;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};
 
 use crate::{
     Admin, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded, answer::Answer,
@@ -218,6 +221,56 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         body: None,
         answer: reply::<Reloaded>("What changed."),
         run: Run::Change(change::rollback),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/routes",
+        name: "routes",
+        summary: "Every route with what went through it; requests that none took are the route `-`.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<Route>>("The routes, by name."),
+        run: Run::Look(traffic::routes),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/routes/{name}",
+        name: "route",
+        summary: "One route, with what it matches and does.",
+        query: &[],
+        body: None,
+        answer: reply::<Route>("The route."),
+        run: Run::Look(traffic::route),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/upstreams",
+        name: "upstreams",
+        summary: "Every upstream with its backends and what they answered.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<Upstream>>("The upstreams, by name."),
+        run: Run::Look(traffic::upstreams),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/upstreams/{name}",
+        name: "upstream",
+        summary: "One upstream, with what it is made of.",
+        query: &[],
+        body: None,
+        answer: reply::<Upstream>("The upstream."),
+        run: Run::Look(traffic::one_upstream),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/certificates",
+        name: "certificates",
+        summary: "The certificates that listeners show, and when each ends.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<traffic::Shown>>("The certificates."),
+        run: Run::Look(traffic::certificates),
     },
     Operation {
         verb: Verb::Post,

@@ -300,6 +300,52 @@ fn a_follower_that_does_not_read_loses_lines_and_is_told_how_many() {
 }
 
 #[test]
+fn routes_and_upstreams_say_what_went_through_them() {
+    let running = Running::start();
+    let (metrics, http) = (running.metrics(), running.metrics().listener("http"));
+    let get = http::Method::GET;
+    let request = |route: &str, status: u16| {
+        let mut record = telemetry::Record::new(Instant::now());
+        record.status = status;
+        record.bytes_out = 10;
+        record.close(Instant::now());
+        metrics.route(route).finish(&http, Some(&get), &record);
+    };
+    request("users", 200);
+    request("users", 503);
+    request("a.b/*", 200);
+    metrics.upstream("users").backend("u:80").answered(503);
+    metrics.upstream("users").backend("gone:80").answered(200);
+    let (_, routes) = running.json("/api/v1/routes");
+    let names: Vec<&str> = routes.as_array().unwrap().iter().map(|route| route["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a.b/*", "users"]);
+    let (_, users) = running.json("/api/v1/routes/users");
+    assert_eq!((&users["requests_total"], &users["classes"]), (&2.into(), &json!({ "2xx": 1, "5xx": 1 })));
+    assert_eq!((&users["bytes_out"], &users["latency"]["count"]), (&20.into(), &2.into()));
+    assert!(users["latency"]["p99"].as_f64().unwrap() <= 0.005, "{users}");
+    assert_eq!(users["config"]["path"], "/users/*");
+    assert_eq!(running.json("/api/v1/routes/a.b%2F*").1["requests_total"], 1);
+    assert_eq!(running.json("/api/v1/routes/nobody").0, 404);
+
+    let (_, upstreams) = running.json("/api/v1/upstreams");
+    let backend = &upstreams[0]["backends"][0];
+    assert_eq!((&backend["address"], &backend["attempts_total"]), (&"u:80".into(), &1.into()));
+    assert_eq!((&backend["answers"], &backend["weight"]), (&json!({ "503": 1 }), &3.into()));
+    assert_eq!(upstreams[0]["backends"].as_array().unwrap().len(), 1, "what is no backend any more is not shown");
+    assert_eq!(running.json("/api/v1/upstreams/users").0, 200);
+    assert_eq!(running.json("/api/v1/upstreams/nobody").0, 404);
+}
+
+#[test]
+fn certificates_say_when_they_end() {
+    let (_, certificates) = Running::start().json("/api/v1/certificates");
+    let first = &certificates[0];
+    assert_eq!((&first["listener"], &first["names"][0]), (&"http".into(), &"example.com".into()));
+    assert_eq!(first["not_after"], "2100-01-01T00:00:00Z");
+    assert!(first["days_left"].as_i64().unwrap() > 20_000);
+}
+
+#[test]
 fn the_log_level_changes_and_comes_back_by_itself() {
     let running = Running::start();
     let put = |order: &Value| running.over_unix("PUT /api/v1/log-level", &[JSON], &order.to_string());

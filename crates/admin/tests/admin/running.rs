@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use document::Secret;
 use maitred_admin::{
-    Address, Admin, AuditFile, Backend, Checked, Control, Explain, Generation, Levels, Listener, Outcome, Reload,
-    ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
+    Address, Admin, AuditFile, Backend, Certificate, Checked, Control, Explain, Generation, Levels, Listener, Outcome,
+    Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
 };
 use serde_json::{Value, json};
 use telemetry::{Build, Metrics};
@@ -150,7 +150,11 @@ fn status() -> Status {
         grace_seconds: 30,
         threads: 2,
         last_reload: Some(Reload { time: SystemTime::UNIX_EPOCH, applied: true }),
-        listeners: vec![Listener { name: "http".into(), addresses: vec!["127.0.0.1:8080".into()] }],
+        listeners: vec![Listener {
+            name: "http".into(),
+            addresses: vec!["127.0.0.1:8080".into()],
+            certificates: vec![Certificate::new(vec!["example.com".into()], "/etc/site.pem".into(), 4_102_444_800)],
+        }],
         upstreams: vec![Upstream {
             name: "users".into(),
             backends: vec![Backend { address: "u:80".into(), resolved: vec!["10.0.0.1:80".into()], weight: 3 }],

@@ -28,6 +28,7 @@ fn pages() -> Vec<(String, String)> {
     let mut pages = vec![
         page("configuration.md", config::reference()),
         page("cli.md", cli()),
+        page("admin-api.md", admin::admin_api_page()),
         page("metrics.md", telemetry::metrics_page()),
         page("reasons.md", telemetry::reasons_page()),
         page("access-log.md", telemetry::access_log_page()),

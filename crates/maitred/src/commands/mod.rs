@@ -14,4 +14,5 @@ pub mod run;
 pub mod show;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod upgrade;
