@@ -78,6 +78,19 @@ async fn secrets_are_never_shown() {
 }
 
 #[tokio::test]
+async fn what_only_the_service_can_fill_in_is_shown_as_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "listen = \":80\"\n[admin]\ntoken = \"${file:/nowhere/token}\"\n\
+                [routes.a]\npath = \"/${NOBODY_SET_THIS}\"\nupstream = \"${NOBODY_SET_THIS}\"\n";
+    std::fs::write(folder.path().join("maitred.toml"), text).unwrap();
+    let shown = maitred(folder.path(), ["show"]).await.expect(0);
+    for part in ["token = \"${file:/nowhere/token}\"", "upstream = \"${NOBODY_SET_THIS}\"", "\"/${NOBODY_SET_THIS}\""] {
+        assert!(shown.stdout.contains(part), "{}", shown.stdout);
+    }
+    assert!(shown.stderr.contains("`NOBODY_SET_THIS` is not set"), "{}", shown.stderr);
+}
+
+#[tokio::test]
 async fn what_is_no_configuration_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("maitred.toml"), "listen = \":80\"\nnonsense = 1\n").unwrap();

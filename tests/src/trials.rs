@@ -2,7 +2,7 @@
 //! they expect is what really happens.
 
 use serde_json::Value;
-use testkit::{Exit, Origin, Proxy, Request, maitred};
+use testkit::{Authority, Exit, Origin, Proxy, Request, maitred};
 
 /// Runs `check --offline` with `arguments` on this configuration.
 async fn check(text: &str, arguments: &[&str]) -> Exit {
@@ -232,6 +232,74 @@ async fn what_they_name_must_exist() {
     ] {
         assert!(exit.stdout.contains(part), "{part} is missing in\n{}", exit.stdout);
     }
+}
+
+/// Three listeners: the plain one sends to https, the secure one asks for certificates, the inner one trusts a balancer.
+const DOORS: &str = r#"
+[listeners.a-plain]
+address  = ":8080"
+redirect = "https"
+
+[listeners.b-secure]
+address     = ":8443"
+tls         = { cert = "CERT", key = "KEY" }
+client_ca   = "CA"
+client_auth = "optional"
+
+[listeners.c-inner]
+address         = ":9000"
+trusted_proxies = "10.0.0.0/8"
+
+[routes.public]
+path     = "/*"
+upstream = "http://10.0.0.1:8080"
+
+[routes.staff]
+path     = "/staff"
+listener = "c-inner"
+upstream = "http://10.0.0.1:8080"
+
+[tests]
+"GET http://a.test/x"                            = 308
+"GET https://a.test/x"                           = "public"
+"GET http://a.test:9000/x"                       = "public"
+"GET /staff"                                     = "staff"
+"GET https://a.test./staff"                      = "public"
+"GET https://127.0.0.1/x"                        = "public"
+
+[tests.named]
+request  = "GET /x"
+listener = "b-secure"
+expect   = { route = "public", request = { X-Forwarded-Proto = "https", X-Forwarded-Port = "8443" } }
+
+[tests.misdirected]
+request = "GET https://a.test/x"
+headers = { Host = "b.test" }
+expect  = { status = 421, reason = "misdirected" }
+
+[tests.behind]
+request = "GET http://a.test:9000/x"
+from    = "10.0.0.2"
+headers = { X-Forwarded-For = "203.0.113.7", X-Forwarded-Proto = "https" }
+expect  = { route = "public", request = { X-Forwarded-For = "203.0.113.7, 10.0.0.2", X-Forwarded-Proto = "https" } }
+"#;
+
+#[tokio::test]
+async fn a_request_comes_in_where_it_would() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["a.test"]);
+    let path = |file: &std::path::Path| file.display().to_string();
+    let doors = DOORS
+        .replace("CERT", &path(&certificate.cert_file))
+        .replace("KEY", &path(&certificate.key_file))
+        .replace("CA\"", &format!("{}\"", path(&authority.file())));
+    let exit = check(&doors, &[]).await.expect(0);
+    assert!(exit.stdout.contains("tests: 9 passed"), "{}", exit.stdout);
+    let wrong = "[tests.none]\nrequest = \"http://a.test/x\"\nlistener = \"b-secure\"\nexpect = \"public\"\n";
+    let exit = check(&format!("{doors}{wrong}"), &[]).await.expect(3);
+    assert!(exit.stdout.contains("test `none` comes by a listener that speaks https"), "{}", exit.stdout);
+    let exit = check("listen = \":80\"\n[tests]\n\"https://a.test/\" = 404\n", &[]).await.expect(3);
+    assert!(exit.stdout.contains("comes by https, which no listener speaks"), "{}", exit.stdout);
 }
 
 /// The judge walks the steps of a real request: here it is held against real requests.

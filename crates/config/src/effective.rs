@@ -112,7 +112,9 @@ impl Shown<'_> {
         }
         match node.origin {
             // The name of an upstream that was written in place: logs and metrics have it too.
-            _ if matches!(at.keys(), [section, _, key] if section == "routes" && key == "upstream") => text.to_owned(),
+            Origin::FilledIn if matches!(at.keys(), [section, _, key] if section == "routes" && key == "upstream") => {
+                text.to_owned()
+            }
             Origin::Written => text.to_owned(),
             _ => written(self.loaded, node).unwrap_or_else(|| REDACTED.into()),
         }

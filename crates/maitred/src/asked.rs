@@ -68,7 +68,8 @@ pub fn asked(
 ) -> Option<Asked> {
     let head = request.head(host, fields)?;
     let port = port_of(listener).or(request.port()).unwrap_or(listener.scheme().default_port());
-    Some(Asked { listener: listener.clone(), from, port, head })
+    let host = request.host().unwrap_or(host).to_owned();
+    Some(Asked { listener: listener.clone(), from, host, port, head })
 }
 
 /// The port that a listener says it has.

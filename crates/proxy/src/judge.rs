@@ -19,7 +19,7 @@ use upstream::{Backend, Upstream};
 
 use crate::{
     admit, arrive,
-    context::{Arrival, Context, host_of},
+    context::{Arrival, Context},
     front, refuse, relay,
 };
 
@@ -35,6 +35,8 @@ pub struct Asked {
     pub listener: Arc<Listener>,
     /// Who would connect: the client, or the proxy before us.
     pub from: IpAddr,
+    /// The host that the client means: what a TLS handshake would name (SNI), whatever the head says.
+    pub host: String,
     /// The port that it would come to; a listener's own where it has one.
     pub port: u16,
     /// Its head, as HTTP/1.1 would bring it.
@@ -120,7 +122,7 @@ impl Judge {
             Ok(head) => head,
             Err(reason) => return Verdict::refused_unread(asked.head, reason),
         };
-        let connection = self.connection(&asked, &head);
+        let connection = self.connection(&asked);
         let switching = front::switch(snapshot.clone(), connection.clone(), &mut head);
         let (ctx, arrived) = match switching {
             Some(ctx) => (ctx, Ok(())),
@@ -136,11 +138,12 @@ impl Judge {
         Verdict { ctx, head, outcome }
     }
 
-    fn connection(&self, asked: &Asked, head: &RequestHeader) -> Arc<Connection> {
+    fn connection(&self, asked: &Asked) -> Arc<Connection> {
         let secure = asked.listener.certificates().is_some();
-        let name = host_of(head);
+        let name = asked.host.strip_suffix('.').unwrap_or(&asked.host).to_ascii_lowercase();
         // RFC 6066 section 3: an address is no server name.
-        let server_name = name.parse::<IpAddr>().is_err().then(|| name.to_ascii_lowercase().into());
+        let is_name = !name.starts_with('[') && name.parse::<IpAddr>().is_err();
+        let server_name = is_name.then(|| name.into());
         Arc::new(Connection {
             closing: watch::channel(false).1,
             listener: asked.listener.clone(),

@@ -63,6 +63,15 @@ impl Request {
         Ok(request)
     }
 
+    /// The host that the URL names, without its port.
+    pub fn host(&self) -> Option<&str> {
+        let authority = self.authority.as_deref()?;
+        match authority.rfind(':') {
+            Some(colon) if !authority[colon..].contains(']') => Some(&authority[..colon]),
+            _ => Some(authority),
+        }
+    }
+
     /// The port that the URL names.
     pub fn port(&self) -> Option<u16> {
         self.authority.as_ref()?.parse::<Authority>().ok()?.port_u16()

@@ -1,7 +1,7 @@
 //! `maitred show`: the effective configuration, where each value of it stands, and what differs from what runs.
 
 use config::{Change, Loaded};
-use document::{At, nearest};
+use document::{At, Code, Diagnostic, Level, nearest};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -40,11 +40,13 @@ pub fn run(global: &Global, show: &cli::Show) -> Outcome {
 
 fn load(global: &Global) -> Result<Loaded, Failure> {
     let loaded = config::load(&files::find(global)?);
-    if loaded.report.has_errors() || loaded.config.is_none() {
+    // What is filled in is not shown, so it does not matter that it is there for the service alone.
+    let matters = |one: &Diagnostic| one.level() == Level::Error && !matches!(one.code, Code::E0601 | Code::E0602);
+    let valid = loaded.config.is_some() && !loaded.report.diagnostics().iter().any(matters);
+    if loaded.report.has_errors() {
         eprint!("{}", loaded.render(Style::of(global.color, &std::io::stderr()).is_on()));
-        return Err(Failure::invalid("the configuration is not valid"));
     }
-    Ok(loaded)
+    if valid { Ok(loaded) } else { Err(Failure::invalid("the configuration is not valid")) }
 }
 
 /// What the running maitred says that it runs.

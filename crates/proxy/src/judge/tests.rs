@@ -30,7 +30,8 @@ impl Court {
             head.append_header(*name, *value).unwrap();
         }
         let from = "203.0.113.7".parse().unwrap();
-        Judge::new().judge(&self.snapshot, Asked { listener: self.listeners[0].clone(), from, port: 80, head })
+        let host = "api.example.com".to_owned();
+        Judge::new().judge(&self.snapshot, Asked { listener: self.listeners[0].clone(), from, host, port: 80, head })
     }
 }
 

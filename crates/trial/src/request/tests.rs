@@ -18,7 +18,14 @@ fn urls_paths_and_hosts_with_paths_are_requests() {
     assert_eq!(read("http://a.test?x"), get(Some(Scheme::Http), Some("a.test"), "/?x"));
     assert_eq!(read("HTTP://[::1]:80/"), get(Some(Scheme::Http), Some("[::1]:80"), "/"));
     assert_eq!(read("DELETE /a//b/%2e").0, "DELETE");
-    assert_eq!(Request::parse("https://a.test:8443/x").unwrap().port(), Some(8443));
+    let host_and_port = |text: &str| {
+        let request = Request::parse(text).unwrap();
+        (request.host().map(str::to_owned), request.port())
+    };
+    assert_eq!(host_and_port("https://a.test:8443/x"), (Some("a.test".into()), Some(8443)));
+    assert_eq!(host_and_port("http://[::1]/x"), (Some("[::1]".into()), None));
+    assert_eq!(host_and_port("http://[::1]:81/x"), (Some("[::1]".into()), Some(81)));
+    assert_eq!(host_and_port("/x"), (None, None));
 }
 
 #[test]
