@@ -84,7 +84,7 @@ fn table<'d>(document: &'d Document, section: &str) -> Option<&'d Table> {
     document.root().as_table()?.get(section)?.as_table()
 }
 
-fn names<'t>(table: Option<&'t Table>) -> impl Iterator<Item = (&'t str, &'t Node)> {
+fn names(table: Option<&Table>) -> impl Iterator<Item = (&str, &Node)> {
     table.into_iter().flat_map(|table| &table.entries).map(|entry| (entry.key.as_str(), &entry.node))
 }
 

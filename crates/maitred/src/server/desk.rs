@@ -65,7 +65,7 @@ impl Desk {
     }
 
     fn current(&self) -> Generation {
-        self.told().history.first().cloned().unwrap_or_else(|| super::generation::none())
+        self.told().history.first().cloned().unwrap_or_else(super::generation::none)
     }
 
     /// Hands an order in and waits for what comes of it; `None` when the server ends instead.
