@@ -40,6 +40,7 @@ mod routing;
 mod selftest;
 mod show;
 mod slow_clients;
+mod streams;
 mod tls;
 mod tools;
 mod trials;

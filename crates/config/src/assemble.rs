@@ -117,30 +117,49 @@ fn not_a_route(at: &At, node: &Node) -> Diagnostic {
     }
 }
 
-/// Reports routes whose upstream no file defines.
+/// Reports routes and listeners whose upstream no file defines.
 fn references(config: &Config, document: &Document, report: &mut Report) {
     for (name, route) in &config.routes {
-        let Some(upstream) = route.policies.upstream.as_ref().map(|upstream| upstream.0.as_str()) else { continue };
-        if config.upstreams.contains_key(upstream) {
-            continue;
+        if let Some(upstream) = &route.policies.upstream {
+            reference(
+                &format!("route `{name}`"),
+                &upstream.0,
+                at("routes", name).key("upstream"),
+                config,
+                document,
+                report,
+            );
         }
-        let place = at("routes", name).key("upstream");
-        let diagnostic =
-            Diagnostic::new(Code::E0201, format!("route `{name}` sends traffic to an upstream that does not exist"))
-                .label(&place, format!("no upstream is named `{upstream}`"));
-        let near = nearest(upstream, config.upstreams.keys().map(String::as_str));
-        report.push(match near {
-            // A URL written in place has no name in any file to point to.
-            Some(near) if document.written(&document.span(&at("upstreams", near).name())).contains(near) => diagnostic
-                .label(at("upstreams", near).name(), "a similar name is defined here")
-                .help(format!("did you mean `{near}`?"))
-                .patch(&place, format!("{near:?}")),
-            _ if names::is_name(upstream) => {
-                diagnostic.help(format!("define it as `[upstreams.{upstream}]`, or write a URL in its place"))
-            }
-            _ => diagnostic.help("a URL begins with its scheme").patch(&place, format!("\"http://{upstream}\"")),
-        });
     }
+    for (name, listener) in &config.listeners {
+        let (owner, at) = (format!("listener `{name}`"), at("listeners", name));
+        if let Some(upstream) = &listener.upstream {
+            reference(&owner, upstream, at.key("upstream"), config, document, report);
+        }
+        for (asked, upstream) in listener.sni.iter().flatten() {
+            reference(&owner, upstream, at.key("sni").key(asked), config, document, report);
+        }
+    }
+}
+
+fn reference(owner: &str, upstream: &str, place: At, config: &Config, document: &Document, report: &mut Report) {
+    if config.upstreams.contains_key(upstream) {
+        return;
+    }
+    let diagnostic = Diagnostic::new(Code::E0201, format!("{owner} sends traffic to an upstream that does not exist"))
+        .label(&place, format!("no upstream is named `{upstream}`"));
+    let near = nearest(upstream, config.upstreams.keys().map(String::as_str));
+    report.push(match near {
+        // A URL written in place has no name in any file to point to.
+        Some(near) if document.written(&document.span(&at("upstreams", near).name())).contains(near) => diagnostic
+            .label(at("upstreams", near).name(), "a similar name is defined here")
+            .help(format!("did you mean `{near}`?"))
+            .patch(&place, format!("{near:?}")),
+        _ if names::is_name(upstream) => {
+            diagnostic.help(format!("define it as `[upstreams.{upstream}]`, or write a URL in its place"))
+        }
+        _ => diagnostic.help("a URL begins with its scheme").patch(&place, format!("\"http://{upstream}\"")),
+    });
 }
 
 /// A configuration that accepts no connection is not one.

@@ -141,20 +141,29 @@ fn upstreams(document: &mut Document) {
     }
 }
 
-/// Shows `visit` every upstream that is written in place, with the name of the route that it stands in.
+/// Shows `visit` every upstream that is written in place, with a name for the route or listener that it stands in.
 fn each_in_place(document: &mut Document, mut visit: impl FnMut(&str, &mut Node)) {
+    let is_in_place = |node: &Node| node.as_table().is_some() || node.as_str().is_some_and(is_url);
     let mut show = |owner: &str, table: &mut Table| {
-        let node = table.entry_mut("upstream").map(|entry| &mut entry.node);
-        if let Some(node) = node.filter(|node| node.as_table().is_some() || node.as_str().is_some_and(is_url)) {
+        if let Some(node) = table.entry_mut("upstream").map(|entry| &mut entry.node).filter(|node| is_in_place(node)) {
             visit(owner, node);
+        }
+        for entry in
+            table.entry_mut("sni").and_then(|sni| sni.node.as_table_mut()).into_iter().flat_map(|sni| &mut sni.entries)
+        {
+            if is_in_place(&entry.node) {
+                visit(&format!("{owner}-{}", entry.key), &mut entry.node);
+            }
         }
     };
     if let Some(defaults) = section(document, "defaults") {
-        show("defaults", defaults);
+        show("route-defaults", defaults);
     }
-    for route in section(document, "routes").map(|routes| &mut routes.entries[..]).unwrap_or_default() {
-        if let Some(table) = route.node.as_table_mut() {
-            show(&route.key, table);
+    for (name, noun) in [("routes", "route"), ("listeners", "listener")] {
+        for written in section(document, name).map(|section| &mut section.entries[..]).unwrap_or_default() {
+            if let Some(table) = written.node.as_table_mut() {
+                show(&format!("{noun}-{}", written.key), table);
+            }
         }
     }
 }
@@ -164,9 +173,9 @@ fn is_url(text: &str) -> bool {
     text.contains("://") || text.starts_with("unix:")
 }
 
-/// What an upstream without a name is told apart by: its URL, or the route that it stands in.
+/// What an upstream without a name is told apart by: its URL, or where it stands.
 fn identity(owner: &str, node: &Node) -> String {
-    node.as_str().map_or_else(|| format!("route-{owner}"), str::to_owned)
+    node.as_str().map_or_else(|| owner.to_owned(), str::to_owned)
 }
 
 /// The names of upstreams that have none: the same for the same URL as long as no other takes it, so that metrics go on

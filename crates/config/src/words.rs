@@ -196,7 +196,7 @@ const UPSTREAM: &[&str] = &[
 ];
 
 /// Keys of listeners of later releases.
-const LISTENER: &[&str] = &["allow", "auth", "client_auth", "client_ca", "deny", "mode", "upstream"];
+const LISTENER: &[&str] = &["allow", "auth", "client_auth", "client_ca", "deny"];
 
 fn remark(at: &At) -> Option<String> {
     let keys: Vec<&str> = at.keys().iter().map(String::as_str).collect();

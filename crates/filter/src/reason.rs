@@ -73,6 +73,10 @@ reasons! {
     BadExpectation "bad_expectation" 417 "Expectation failed";
     /// The connection does not begin with the PROXY header that the listener requires, or is not from a trusted proxy.
     BadProxyHeader "bad_proxy_header" 400 "Bad PROXY header";
+    /// The connection does not begin as TLS does, though its listener passes TLS through.
+    NotTls "not_tls" 400 "Not TLS";
+    /// The TLS client asks for a name that the listener passes to no upstream, or for none.
+    UnknownServerName "unknown_server_name" 421 "Misdirected request";
     /// The client went away before the answer was complete.
     ClientClosed "client_closed" 499 "Client closed request";
     // What the configuration says.
@@ -99,6 +103,8 @@ reasons! {
     UpstreamReset "upstream_reset" 502 "Bad gateway";
     /// The backend's answer is not well-formed HTTP.
     UpstreamProtocol "upstream_protocol" 502 "Bad gateway";
+    /// Nothing passed either way for as long as the listener or the route allows.
+    Idle "idle" 408 "Idle";
     // What we did.
     /// maitred ran out of a resource of its own: file descriptors, ports or memory.
     LocalResource "local_resource" 503 "Service unavailable";

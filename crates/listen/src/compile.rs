@@ -6,9 +6,10 @@ use document::{At, ByteRate, Code, Diagnostic, OneOrMany, Report, Toggle};
 use tls::{Alpn, ClientAuth, Clients, TicketKeys, Written};
 
 use crate::{
-    Address, Config, Listener, Networks, NotAnAddress, Protocol, ProxyProtocol, Redirect, Timeouts, TimeoutsConfig,
+    Address, Config, Listener, ModeName, Networks, NotAnAddress, Protocol, ProxyProtocol, Redirect, Timeouts,
+    TimeoutsConfig,
     listener::{MinRate, Trusted},
-    networks,
+    mode, networks,
 };
 
 /// How many connections a listener may have when its configuration does not say.
@@ -21,18 +22,20 @@ const MIN_RATE: u64 = 100;
 /// `None` when it cannot be run.
 pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: &mut Report) -> Option<Listener> {
     let secure = config.tls.is_some();
+    let mode = mode::compile(config, at, report);
+    let is_stream = config.mode.unwrap_or_default() != ModeName::Http;
     let addresses = addresses(config.address.as_ref(), at, report);
     let protocols = protocols(config.protocols.as_ref(), secure, at, report);
     let trusted = trusted(config.trusted_proxies.as_ref(), &at.key("trusted_proxies"), report);
     let max_connections = connections(config.max_connections, "max_connections", at, report);
     let max_connections_per_ip = connections(config.max_connections_per_ip, "max_connections_per_ip", at, report);
     let proxy_protocol = proxy_protocol(config, at, report);
-    let timeouts = timeouts(config.timeouts.as_ref(), &at.key("timeouts"), report);
+    let timeouts = timeouts(config.timeouts.as_ref(), is_stream, &at.key("timeouts"), report);
     let redirect = redirect(config.redirect, secure, at, report);
     let clients = clients(config, at, report);
     let tls = match &config.tls {
         Some(certificates) => {
-            let (certificates, alpn) = (certificates.to_vec(), alpn(protocols.as_deref()));
+            let (certificates, alpn) = (certificates.to_vec(), alpn(protocols.as_deref(), is_stream));
             let clients = clients.clone().flatten();
             Some(tls::compile(Written { certificates, clients, alpn }, at, keys, report)?)
         }
@@ -42,6 +45,7 @@ pub fn compile(name: &str, config: &Config, at: &At, keys: &TicketKeys, report: 
     Some(Listener {
         name: name.into(),
         addresses: addresses?,
+        mode: mode?,
         h1: protocols.contains(&Protocol::H1),
         h2: protocols.contains(&Protocol::H2),
         h2c: protocols.contains(&Protocol::H2c),
@@ -190,7 +194,7 @@ fn proxy_protocol(config: &Config, at: &At, report: &mut Report) -> Option<Proxy
     Some(written)
 }
 
-fn timeouts(written: Option<&TimeoutsConfig>, at: &At, report: &mut Report) -> Option<Timeouts> {
+fn timeouts(written: Option<&TimeoutsConfig>, is_stream: bool, at: &At, report: &mut Report) -> Option<Timeouts> {
     let unwritten = TimeoutsConfig::default();
     let written = written.unwrap_or(&unwritten);
     let mut read = |key: &str, value: Option<document::Duration>, seconds: u64| {
@@ -201,8 +205,11 @@ fn timeouts(written: Option<&TimeoutsConfig>, at: &At, report: &mut Report) -> O
         }
         (!value.is_zero()).then_some(value)
     };
-    let (header, body, idle) =
-        (read("header", written.header, 10), read("body", written.body, 30), read("idle", written.idle, 60));
+    let (header, body, idle) = (
+        read("header", written.header, 10),
+        read("body", written.body, 30),
+        read("idle", written.idle, if is_stream { 3600 } else { 60 }),
+    );
     let min_rate = match &written.min_rate {
         None => Some(Some(MIN_RATE)),
         Some(Toggle::Off) => Some(None),
@@ -263,7 +270,10 @@ fn clients(config: &Config, at: &At, report: &mut Report) -> Option<Option<Clien
     lacking.is_empty().then_some(clients)
 }
 
-fn alpn(protocols: Option<&[Protocol]>) -> Alpn {
+fn alpn(protocols: Option<&[Protocol]>, is_stream: bool) -> Alpn {
+    if is_stream {
+        return Alpn::None;
+    }
     let Some(protocols) = protocols else { return Alpn::default() };
     match (protocols.contains(&Protocol::H2), protocols.contains(&Protocol::H1)) {
         (true, true) => Alpn::Both,

@@ -1,5 +1,7 @@
 //! A listener as written in the configuration.
 
+use std::collections::BTreeMap;
+
 use document::{ByteRate, Duration, OneOrMany, Toggle};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,6 +20,33 @@ pub struct Config {
     ///
     /// Example: `":8080"`
     pub address: Option<OneOrMany<String>>,
+
+    /// What becomes of the connections:
+    ///
+    /// - `"http"`: their requests take the routes.
+    /// - `"tcp"`: the bytes are passed on to a backend of `upstream` and back, whatever they mean. With `tls` they are
+    ///   decrypted first.
+    /// - `"tls-passthrough"`: the same for TLS, without decrypting it: the name that the client asks for (SNI) says to
+    ///   which upstream.
+    ///
+    /// Default: `"http"`.
+    ///
+    /// Example: `"tcp"`
+    pub mode: Option<ModeName>,
+
+    /// The upstream of a listener of `mode = "tcp"` or `"tls-passthrough"`: its name, or a URL such as
+    /// `"tcp://10.0.1.11:5432"`. A backend is chosen for each connection as it is for requests, and another one is tried
+    /// when it cannot be connected to.
+    ///
+    /// Example: `"postgres"`
+    pub upstream: Option<String>,
+
+    /// With `mode = "tls-passthrough"`, the upstream for each name that clients may ask for: an exact name, or a
+    /// wildcard for any number of first labels, of which the longest counts. What no name fits goes to `upstream`; where
+    /// there is none, it is closed.
+    ///
+    /// Example: `{ "db.example.com" = "postgres", "*.example.org" = "tcp://10.0.1.12:443" }`
+    pub sni: Option<BTreeMap<String, String>>,
 
     /// The protocols spoken: `"h1"` (HTTP/1.1 and 1.0), `"h2"` (HTTP/2, on a listener with `tls`), `"h2c"` (HTTP/2 in
     /// plaintext by prior knowledge, on a listener without).
@@ -111,6 +140,19 @@ pub struct Config {
     pub timeouts: Option<TimeoutsConfig>,
 }
 
+/// What becomes of a listener's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeName {
+    /// Their requests take the routes.
+    #[default]
+    Http,
+    /// Their bytes go to an upstream.
+    Tcp,
+    /// Their TLS goes to an upstream as it is.
+    TlsPassthrough,
+}
+
 /// A protocol of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -169,8 +211,9 @@ pub struct TimeoutsConfig {
     /// Example: `min_rate = "1KiB/s"`
     pub min_rate: Option<Toggle<ByteRate>>,
 
-    /// Between two requests on a connection, after which the connection is closed.
+    /// Between two requests on a connection, after which the connection is closed. With `mode = "tcp"` or
+    /// `"tls-passthrough"`: how long nothing may pass, either way.
     ///
-    /// Default: `"60s"`.
+    /// Default: `"60s"`; `"1h"` for these two.
     pub idle: Option<Duration>,
 }

@@ -7,7 +7,7 @@ use filter::{Reason, TlsFacts};
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use telemetry::ListenerMeters;
 
-use crate::Listener;
+use crate::{Listener, secure::Secure, wire::Wire};
 
 /// What is known of a connection once it is made; shared by all its requests.
 #[derive(Debug)]
@@ -62,6 +62,18 @@ impl Connection {
         match self.peer {
             Some(peer) => self.listener.trusts(peer.ip()),
             None => self.listener.trusts_unix(),
+        }
+    }
+}
+
+/// Closes an accepted stream with a reset, so that what was cut off does not look as if it had ended.
+pub fn reset(stream: Stream) {
+    match stream.into_any().downcast::<Wire>() {
+        Ok(mut wire) => wire.break_off(),
+        Err(other) => {
+            if let Ok(mut secure) = other.downcast::<Secure>() {
+                secure.break_off();
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use filter::{Scheme, TlsFacts};
 use tls::{ClientAuth, Store};
 
-use crate::{Address, Config, Networks, ProxyProtocol, Redirect};
+use crate::{Address, Config, Mode, Networks, ProxyProtocol, Redirect};
 
 /// What holds for every connection of a listener; immutable.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Where it listens, at least one address.
     pub addresses: Vec<Address>,
+    /// What becomes of its connections. The rest of what concerns HTTP counts only where that is HTTP.
+    pub mode: Mode,
     /// Whether HTTP/1 is spoken. With TLS this is seen to before a connection is served; in plaintext whoever serves it
     /// must.
     pub h1: bool,
@@ -98,6 +100,15 @@ impl Listener {
     /// `https` with TLS, `http` without.
     pub fn scheme(&self) -> Scheme {
         if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
+
+    /// How its URL begins: `http`, `https`, `tcp`, or `tls` where that is passed on as bytes.
+    pub fn url_scheme(&self) -> &'static str {
+        match &self.mode {
+            Mode::Http => self.scheme().as_str(),
+            Mode::Stream(streams) if streams.is_tls || self.tls.is_some() => "tls",
+            Mode::Stream(_) => "tcp",
+        }
     }
 
     /// Whether the forwarding headers of `address` are believed.

@@ -67,6 +67,16 @@ impl Wire {
         while self.read(&mut unread).await.is_ok_and(|read| read > 0) {}
     }
 
+    /// Makes the closing of the connection a reset.
+    pub(crate) fn break_off(&mut self) {
+        self.gathered = Vec::new();
+        self.sent = 0;
+        if let Socket::Tcp(socket) = &self.socket {
+            // Closed it is in any case.
+            let _ = socket.set_zero_linger();
+        }
+    }
+
     fn held(&self) -> usize {
         self.gathered.len() - self.sent
     }

@@ -316,3 +316,143 @@ error[E0106]: listener `other` takes PROXY headers from nobody
   = help: name the proxies that send it, for example `trusted_proxies = "10.0.0.0/8"`
 "##);
 }
+
+#[test]
+fn keys_that_are_not_for_http() {
+    assert_snapshot!(report(
+        r#"
+[listeners.http]
+address = ":1"
+upstream = "app"
+sni = { "a.example" = "app" }
+
+[listeners.nowhere]
+address = ":4"
+mode = "tls-passthrough"
+sni = {}
+"#
+    ), @r##"
+error[E0107]: `upstream` does not go with `mode = "http"`
+ --> maitred.toml:4:1
+  |
+4 | upstream = "app"
+  | ^^^^^^^^ a listener for HTTP has routes, which say where its requests go
+
+error[E0107]: `sni` does not go with `mode = "http"`
+ --> maitred.toml:5:1
+  |
+5 | sni = { "a.example" = "app" }
+  | ^^^ only `mode = "tls-passthrough"` looks at the name asked for
+
+error[E0106]: listener `nowhere` leads nowhere
+ --> maitred.toml:7:12
+  |
+7 | [listeners.nowhere]
+  |            ^^^^^^^ no `upstream`
+  |
+  = help: add `upstream = "NAME"`, or `sni = { "db.example.com" = "NAME" }`
+"##);
+}
+
+#[test]
+fn keys_that_are_not_for_bytes() {
+    assert_snapshot!(report(
+        r#"
+[listeners.tcp]
+address = ":2"
+mode = "tcp"
+protocols = "h1"
+redirect = "https"
+sni = { "a.example" = "app" }
+trusted_proxies = "10.0.0.0/8"
+proxy_protocol = "optional"
+timeouts = { header = "1s", body = "1s" }
+"#
+    ), @r##"
+error[E0106]: listener `tcp` leads nowhere
+ --> maitred.toml:2:12
+  |
+2 | [listeners.tcp]
+  |            ^^^ no `upstream`
+  |
+  = help: add `upstream = "NAME"`, or a URL such as `"tcp://10.0.1.11:5432"`
+
+error[E0107]: `protocols` does not go with `mode = "tcp"`
+ --> maitred.toml:5:1
+  |
+5 | protocols = "h1"
+  | ^^^^^^^^^ is for HTTP, and this listener passes bytes on, whatever they mean
+
+error[E0107]: `redirect` does not go with `mode = "tcp"`
+ --> maitred.toml:6:1
+  |
+6 | redirect = "https"
+  | ^^^^^^^^ is for HTTP, and this listener passes bytes on, whatever they mean
+
+error[E0107]: `sni` does not go with `mode = "tcp"`
+ --> maitred.toml:7:1
+  |
+7 | sni = { "a.example" = "app" }
+  | ^^^ only `mode = "tls-passthrough"` looks at the name asked for
+
+error[E0107]: `proxy_protocol = "optional"` does not go with `mode = "tcp"`
+ --> maitred.toml:9:18
+  |
+9 | proxy_protocol = "optional"
+  |                  ^^^^^^^^^^ the client may wait for the backend to speak first: say `"required"` or `"off"`
+
+error[E0107]: `timeouts.body` does not go with `mode = "tcp"`
+  --> maitred.toml:10:29
+   |
+10 | timeouts = { header = "1s", body = "1s" }
+   |                             ^^^^ is for HTTP, and this listener passes bytes on, whatever they mean
+"##);
+}
+
+#[test]
+fn keys_that_are_not_for_closed_tls() {
+    assert_snapshot!(report(
+        r#"
+[listeners.tls]
+address = ":3"
+mode = "tls-passthrough"
+upstream = "app"
+tls = { cert = "a.pem", key = "a.key" }
+sni = { "*" = "app", "a b" = "app" }
+"#
+    ), @r##"
+error[E0107]: `tls` does not go with `mode = "tls-passthrough"`
+ --> maitred.toml:6:1
+  |
+6 | tls = { cert = "a.pem", key = "a.key" }
+  | ^^^ TLS is passed through here, and only the backend has certificates
+
+error[E0601]: `a.pem` cannot be read
+ --> maitred.toml:6:16
+  |
+6 | tls = { cert = "a.pem", key = "a.key" }
+  |                ^^^^^^^ no such file
+
+error[E0601]: `a.key` cannot be read
+ --> maitred.toml:6:31
+  |
+6 | tls = { cert = "a.pem", key = "a.key" }
+  |                               ^^^^^^^ no such file
+
+error[E0108]: `*` is not a name that clients ask for in TLS
+ --> maitred.toml:7:9
+  |
+7 | sni = { "*" = "app", "a b" = "app" }
+  |         ^^^ expected a host name, or a wildcard for its first labels
+  |
+  = help: write `db.example.com` or `*.example.com`; what no name fits goes to `upstream`
+
+error[E0108]: `a b` is not a name that clients ask for in TLS
+ --> maitred.toml:7:22
+  |
+7 | sni = { "*" = "app", "a b" = "app" }
+  |                      ^^^^^ expected a host name, or a wildcard for its first labels
+  |
+  = help: write `db.example.com` or `*.example.com`; what no name fits goes to `upstream`
+"##);
+}

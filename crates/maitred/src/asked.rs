@@ -31,7 +31,9 @@ pub enum Unfit<'a> {
 impl<'a> Circumstances<'a> {
     /// The listener that the request comes in by.
     pub fn listener(&self, request: &Request) -> Result<&'a Arc<Listener>, Unfit<'a>> {
-        let speaks = |listener: &&Arc<Listener>| request.scheme.is_none_or(|scheme| scheme == listener.scheme());
+        let speaks = |listener: &&Arc<Listener>| {
+            listener.mode.is_http() && request.scheme.is_none_or(|scheme| scheme == listener.scheme())
+        };
         if let Some(listener) = self.named.and_then(|name| self.listeners.iter().find(|one| *one.name == *name)) {
             return if speaks(&listener) { Ok(listener) } else { Err(Unfit::Named(listener)) };
         }

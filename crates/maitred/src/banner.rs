@@ -7,7 +7,7 @@ use std::{
 };
 
 use admin::Status;
-use listen::{Address, Listener, Listeners};
+use listen::{Address, Listener, Listeners, Mode};
 use snapshot::{Live, Snapshot};
 
 use crate::{cli::Global, server::Guide, style::Style};
@@ -81,7 +81,7 @@ pub fn lock(latest: &Mutex<Latest>) -> std::sync::MutexGuard<'_, Latest> {
 
 /// The addresses of a listener as URLs, as the system has them.
 fn urls(listeners: &Listeners, listener: &Arc<Listener>) -> Vec<String> {
-    let scheme = listener.scheme().as_str();
+    let scheme = listener.url_scheme();
     let addresses = listeners.addresses(listener).into_iter();
     let urls = addresses.map(|(written, local)| match (written, local) {
         (Address::Unix(path), _) => format!("unix:{}", path.display()),
@@ -115,6 +115,15 @@ pub fn admin(sockets: &[admin::Socket]) -> Vec<String> {
     sockets.iter().map(url).collect()
 }
 
+/// Where a listener's connections go, where that is not for the routes to say.
+fn leads(listener: &Listener) -> Option<String> {
+    let Mode::Stream(streams) = &listener.mode else { return None };
+    let mut upstreams: Vec<&str> = streams.upstreams().map(|name| &**name).collect();
+    upstreams.sort_unstable();
+    upstreams.dedup();
+    Some(format!("→ {}", upstreams.join(", ")))
+}
+
 fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
     let backend = |backend: &upstream::Backend| admin::Backend {
         address: backend.label().to_string(),
@@ -138,14 +147,15 @@ impl Start<'_> {
             let plural = if threads == 1 { "" } else { "s" };
             let head = style.bold(concat!("maitred ", env!("CARGO_PKG_VERSION")));
             text.push_str(&format!("{head}   {}   {threads} thread{plural}\n", self.file));
-            let addressed = |listener: &Arc<Listener>| (listener.name.to_string(), urls(&told.listeners, listener));
-            let listeners: Vec<(String, Vec<String>)> = told.listeners.all().iter().map(addressed).collect();
+            let addressed = |listener: &Arc<Listener>| (listener.clone(), urls(&told.listeners, listener));
+            let listeners: Vec<_> = told.listeners.all().iter().map(addressed).collect();
             let routes = match told.live.load().routes.len() {
                 1 => "1 route".to_owned(),
                 more => format!("{more} routes"),
             };
-            for (name, urls) in &listeners {
-                text.push_str(&format!("  {name:<9} {:<28}  {routes}\n", urls.join("  ")));
+            for (listener, urls) in &listeners {
+                let (name, leads) = (&listener.name, leads(listener).unwrap_or_else(|| routes.clone()));
+                text.push_str(&format!("  {name:<9} {:<28}  {leads}\n", urls.join("  ")));
             }
             for url in told.admin.iter().filter(|url| url.starts_with("http")) {
                 text.push_str(&format!("  {:<9} {url:<28}  /health /ready /metrics\n", "admin"));

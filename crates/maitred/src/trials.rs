@@ -128,12 +128,17 @@ fn no_way_in(trial: &Trial, place: &At, unfit: &Unfit<'_>) -> Diagnostic {
             )
         }
         Unfit::Named(listener) => {
-            let (name, scheme) = (&listener.name, listener.scheme());
+            let (name, scheme) = (&listener.name, listener.url_scheme());
+            let help = if listener.mode.is_http() {
+                format!("write `{scheme}://`, or name another listener")
+            } else {
+                "name a listener that takes requests".into()
+            };
             let message = format!("test `{}` comes by a listener that speaks {scheme}", trial.name);
             Diagnostic::new(Code::E0801, message)
                 .label(place, format!("no connection to `{name}` could bring this"))
                 .label(trial.at().key("listener"), "the listener")
-                .help(format!("write `{scheme}://`, or name another listener"))
+                .help(help)
         }
     }
 }

@@ -7,7 +7,7 @@ use document::{At, Code, Diagnostic, Report, Toggle};
 use listen::Listener;
 use upstream::Upstream;
 
-use crate::{Destination, Route, Snapshot, State, warnings};
+use crate::{Destination, Route, Snapshot, State, fit, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,6 +61,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             Site { name, written, at, captures: &captures, upstreams: &upstreams, state }.compile(report)
         })
         .collect();
+    fit::check(config, &listeners, &upstreams, report);
     warnings::check(config, &listeners, report);
     if report.has_errors() {
         return None;
@@ -100,7 +101,7 @@ fn listeners(config: &Config, state: &State, report: &mut Report) -> Vec<Arc<Lis
 
 /// 443 where anybody listens there, else the first port that speaks TLS.
 fn https_port(listeners: &[Arc<Listener>]) -> Option<u16> {
-    let secure = listeners.iter().filter(|listener| listener.certificates().is_some());
+    let secure = listeners.iter().filter(|listener| listener.mode.is_http() && listener.certificates().is_some());
     let ports: Vec<u16> = secure.flat_map(|listener| &listener.addresses).filter_map(listen::Address::port).collect();
     ports.iter().find(|port| **port == 443).or(ports.first()).copied()
 }

@@ -4,6 +4,7 @@
 //! pointer. A request pins one snapshot and never sees two.
 
 mod compile;
+mod fit;
 mod live;
 mod route;
 mod state;

@@ -38,7 +38,9 @@ fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
 /// W0302: no connection can bring a request that the route takes, because of its listeners or its scheme.
 fn unreachable(name: &str, route: &Route, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {
     let only = route.matches.listener.as_ref();
-    let taken = |listener: &&Arc<Listener>| only.is_none_or(|only| only.iter().any(|name| **name == *listener.name));
+    let taken = |listener: &&Arc<Listener>| {
+        listener.mode.is_http() && only.is_none_or(|only| only.iter().any(|name| **name == *listener.name))
+    };
     let ways: Vec<&Arc<Listener>> = listeners.iter().filter(taken).collect();
     if ways.is_empty() {
         return; // a listener that does not exist is an error of its own
@@ -63,7 +65,9 @@ fn uncovered_hosts(route: &Route, listeners: &[Arc<Listener>], at: &At, report: 
     let only = route.matches.listener.as_ref();
     let stores: Vec<_> = listeners
         .iter()
-        .filter(|listener| only.is_none_or(|only| only.iter().any(|name| **name == *listener.name)))
+        .filter(|listener| {
+            listener.mode.is_http() && only.is_none_or(|only| only.iter().any(|name| **name == *listener.name))
+        })
         .filter_map(|listener| listener.certificates())
         .collect();
     if stores.is_empty() {

@@ -117,3 +117,84 @@ security_headers = false
     assert!(a.security.is_some());
     assert_eq!((b.timeout, b.security.is_some()), (None, false));
 }
+
+#[test]
+fn upstreams_that_do_not_fit_a_stream() {
+    insta::assert_snapshot!(refused(
+        r#"
+[listeners.stream]
+address = ":2"
+mode = "tcp"
+upstream = "secure"
+[listeners.tls]
+address = ":3"
+mode = "tls-passthrough"
+upstream = "plain"
+sni = { "a.example" = "secure", "b.example" = "any", "c.example" = "missing" }
+[upstreams]
+any = { backends = ["tcp://10.0.0.1:5432", "unix:/run/db.sock"] }
+plain = { backends = ["tcp://10.0.0.2:80", "http://10.0.0.2"] }
+secure = { backends = "https://10.0.0.3" }
+"#
+    ), @r##"
+error[E0306]: listener `stream` passes on bytes as they come to an upstream that expects something else
+ --> maitred.toml:5:12
+  |
+5 | upstream = "secure"
+  |            ^^^^^^^^ `secure` has the backend `https://10.0.0.3:443`
+  |
+  = help: write `tcp://` in its backends' URLs; a stream is not encrypted on its way to them
+
+error[E0306]: listener `tls` passes on TLS to an upstream that expects something else
+ --> maitred.toml:9:12
+  |
+9 | upstream = "plain"
+  |            ^^^^^^^ `plain` has the backend `http://10.0.0.2:80`
+  |
+  = help: write `tcp://` or `https://` in its backends' URLs if they speak TLS
+
+error[E0201]: listener `tls` sends traffic to an upstream that does not exist
+  --> maitred.toml:10:68
+   |
+10 | sni = { "a.example" = "secure", "b.example" = "any", "c.example" = "missing" }
+   |                                                                    ^^^^^^^^^ no upstream is named `missing`
+   |
+   = help: define it as `[upstreams.missing]`, or write a URL in its place
+"##);
+}
+
+#[test]
+fn upstreams_and_listeners_that_do_not_fit_a_route() {
+    insta::assert_snapshot!(refused(
+        r#"
+[listeners.http]
+address = ":1"
+[listeners.stream]
+address = ":2"
+mode = "tcp"
+upstream = "any"
+[upstreams]
+any = { backends = ["tcp://10.0.0.1:5432", "http://10.0.0.1"] }
+[routes]
+"/any" = "any"
+"/other" = { upstream = "http://10.0.0.2", listener = ["http", "stream"] }
+"#
+    ), @r##"
+error[E0306]: route `/any` sends requests to an upstream that expects something else
+  --> maitred.toml:11:10
+   |
+11 | "/any" = "any"
+   |          ^^^^^ `any` has the backend `tcp://10.0.0.1:5432`
+   |
+   = help: write `http://` in its backends' URLs if they speak HTTP
+
+error[E0306]: route `/other` is for a listener without requests
+  --> maitred.toml:12:64
+   |
+ 6 | mode = "tcp"
+   |        ----- as this says
+...
+12 | "/other" = { upstream = "http://10.0.0.2", listener = ["http", "stream"] }
+   |                                                                ^^^^^^^^ `stream` passes bytes on, whatever they mean
+"##);
+}

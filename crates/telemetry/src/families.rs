@@ -141,6 +141,10 @@ families! {
         "Client connections that are open.";
     connections_total: IntCounterVec [listener, protocol]
         "Client connections accepted.";
+    stream_bytes_total: IntCounterVec [listener, direction]
+        "Bytes that listeners of mode tcp and tls-passthrough passed on: in from clients, out to them.";
+    stream_errors_total: IntCounterVec [listener, reason]
+        "Connections of such listeners that were refused or did not end well; the reason is the word in the access log's error.";
     tls_handshakes_total: IntCounterVec [listener, version, result]
         "TLS handshakes with clients; the version is - when none was agreed on.";
     tls_certificate_expiry_timestamp_seconds: IntGaugeVec [name]
@@ -148,7 +152,7 @@ families! {
     tls_certificate_reloads_total: IntCounterVec [listener, result]
         "Changes of a listener's certificate files: applied, or refused because they cannot be used.";
     upstream_requests_total: IntCounterVec [upstream, backend, code]
-        "Attempts sent to backends; where no answer came the code is the reason's word.";
+        "Attempts sent to backends; where no answer came the code is the reason's word, and for a stream tcp.";
     upstream_request_duration_seconds: HistogramVec [upstream]
         "From the start of an attempt until the head of its answer was there.";
     upstream_connect_duration_seconds: HistogramVec [upstream]

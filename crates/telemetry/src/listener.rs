@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use filter::Reason;
 use prometheus::{IntCounter, IntGauge};
 
 use crate::families::Families;
@@ -11,7 +12,8 @@ use crate::families::Families;
 pub struct ListenerMeters {
     name: Box<str>,
     index: usize,
-    connections: [(IntGauge, IntCounter); Protocol::ALL.len()],
+    connections: [OnceLock<(IntGauge, IntCounter)>; Protocol::ALL.len()],
+    bytes: OnceLock<[IntCounter; 2]>,
     families: Arc<Families>,
     handshakes: [[OnceLock<IntCounter>; Handshake::ALL.len()]; VERSIONS.len()],
 }
@@ -25,6 +27,10 @@ pub enum Protocol {
     H2,
     /// HTTP/2 in plaintext, by prior knowledge.
     H2c,
+    /// Bytes, whatever they mean.
+    Tcp,
+    /// TLS that is passed on as it is.
+    TlsPassthrough,
 }
 
 /// How a TLS handshake with a client ended.
@@ -44,7 +50,7 @@ pub enum Handshake {
 const VERSIONS: [&str; 3] = ["-", "TLSv1.2", "TLSv1.3"];
 
 impl Protocol {
-    const ALL: [Protocol; 3] = [Protocol::H1, Protocol::H2, Protocol::H2c];
+    const ALL: [Protocol; 5] = [Protocol::H1, Protocol::H2, Protocol::H2c, Protocol::Tcp, Protocol::TlsPassthrough];
 
     /// The protocol's name, as the configuration has it.
     pub const fn as_str(self) -> &'static str {
@@ -52,6 +58,8 @@ impl Protocol {
             Protocol::H1 => "h1",
             Protocol::H2 => "h2",
             Protocol::H2c => "h2c",
+            Protocol::Tcp => "tcp",
+            Protocol::TlsPassthrough => "tls-passthrough",
         }
     }
 }
@@ -83,16 +91,13 @@ impl Drop for OpenConnection {
 
 impl ListenerMeters {
     pub(crate) fn new(name: &str, index: usize, families: &Arc<Families>) -> Self {
-        let connection = |protocol: Protocol| {
-            let labels = [name, protocol.as_str()];
-            (families.connections.with_label_values(&labels), families.connections_total.with_label_values(&labels))
-        };
         Self {
             name: name.into(),
             index,
-            connections: Protocol::ALL.map(connection),
+            // Like those below found when they are first needed: most listeners have one or two protocols.
+            connections: Default::default(),
+            bytes: OnceLock::new(),
             families: Arc::clone(families),
-            // Found when they are first needed: a plaintext listener has none.
             handshakes: Default::default(),
         }
     }
@@ -109,10 +114,28 @@ impl ListenerMeters {
 
     /// Counts a connection, open until the guard is dropped.
     pub fn open(&self, protocol: Protocol) -> OpenConnection {
-        let (open, total) = &self.connections[protocol as usize];
+        let (open, total) = self.connections[protocol as usize].get_or_init(|| {
+            let labels = [self.name(), protocol.as_str()];
+            let families = &self.families;
+            (families.connections.with_label_values(&labels), families.connections_total.with_label_values(&labels))
+        });
         open.inc();
         total.inc();
         OpenConnection(open.clone())
+    }
+
+    /// Counts what a stream has passed on: from its client, and to it.
+    pub fn passed(&self, bytes_in: u64, bytes_out: u64) {
+        let family = &self.families.stream_bytes_total;
+        let counters =
+            self.bytes.get_or_init(|| ["in", "out"].map(|way| family.with_label_values(&[self.name(), way])));
+        counters[0].inc_by(bytes_in);
+        counters[1].inc_by(bytes_out);
+    }
+
+    /// Counts a stream that ended for a reason of ours. Looks the counter up: to be called once for each, at most.
+    pub fn stream_error(&self, reason: Reason) {
+        self.families.stream_errors_total.with_label_values(&[self.name(), reason.word()]).inc();
     }
 
     /// Counts a TLS handshake; `version` is `TLSv1.2` or `TLSv1.3`, or `None` when none was agreed on.

@@ -37,6 +37,7 @@ pub fn metrics_page() -> String {
 /// What the labels mean, once for all metrics.
 const LABELS: &[(&str, &str)] = &[
     ("listener", "the listener's name"),
+    ("direction", "`in`: from clients; `out`: to them"),
     ("route", "the route's name; `-` for requests that no route took or that could not be read"),
     ("method", "GET, POST, HEAD, PUT, DELETE, PATCH, OPTIONS, CONNECT, TRACE, or `_OTHER`"),
     ("code", "the status as a number, `-` without an answer; for attempts without one, the reason's word"),

@@ -141,6 +141,11 @@ impl BackendMeters {
         self.count(u32::from(status), || if status == 0 { "-".to_owned() } else { status.to_string() });
     }
 
+    /// Counts a stream that was connected.
+    pub fn connected(&self) {
+        self.count(1 << 17, || "tcp".to_owned());
+    }
+
     /// Counts an attempt that got no answer.
     pub fn failed(&self, reason: Reason) {
         self.count(1 << 16 | reason as u32, || reason.word().to_owned());

@@ -21,6 +21,8 @@ pub enum Alpn {
     /// Both; `h2` is chosen when the client offers both.
     #[default]
     Both,
+    /// None: what the client offers goes unanswered.
+    None,
 }
 
 /// TLS could not be set up: the cryptographic library has no random numbers, or cannot speak TLS 1.2 and 1.3.
@@ -71,6 +73,7 @@ impl Alpn {
             Self::Http1 => &[b"http/1.1"],
             Self::Http2 => &[b"h2"],
             Self::Both => &[b"h2", b"http/1.1"],
+            Self::None => &[],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One backend of an upstream, and the address that a request of it goes to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -96,6 +96,11 @@ impl Backend {
         self.protocol
     }
 
+    /// Whether it is reached by a unix socket.
+    pub fn is_unix(&self) -> bool {
+        self.template._address.as_unix().is_some()
+    }
+
     /// Its share of the requests in proportion to the other backends'.
     pub fn weight(&self) -> u32 {
         self.weight
@@ -185,6 +190,11 @@ impl Pick {
     /// The address to connect to; `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address.or_else(|| self.backend.template._address.as_inet().copied())
+    }
+
+    /// The unix socket to connect to; `None` for an address.
+    pub fn socket(&self) -> Option<&Path> {
+        self.backend.template._address.as_unix().and_then(|address| address.as_pathname())
     }
 
     /// What Pingora connects to.

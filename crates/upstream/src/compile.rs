@@ -13,7 +13,7 @@ use crate::{
     config::{self, Balance, Config, ProxyProtocol},
     peer::{self, Times},
     state::State,
-    target::{Place, Target},
+    target::{Place, Protocol, Target},
     trust::{self, Trust},
     upstream::Upstream,
 };
@@ -83,7 +83,16 @@ pub fn compile(
         ProxyProtocol::V1 => Version::V1,
         ProxyProtocol::V2 => Version::V2,
     });
-    Some(Upstream { name: name.into(), backends, policy, timeout: times.first_byte, retries, proxy_protocol, meters })
+    Some(Upstream {
+        name: name.into(),
+        backends,
+        policy,
+        timeout: times.first_byte,
+        connect: times.connect,
+        retries,
+        proxy_protocol,
+        meters,
+    })
 }
 
 fn entries(config: &Config, name: &str, at: &At, report: &mut Report) -> Vec<Entry> {
@@ -174,6 +183,8 @@ fn refuse_twins(entries: &[Entry], name: &str, report: &mut Report) {
 fn warn_plaintext(target: &Target, at: &At, report: &mut Report) {
     if let Place::Address(ip, _) = target.place
         && !target.protocol.is_tls()
+        // What a stream carries may well be encrypted from end to end.
+        && target.protocol != Protocol::Tcp
         && is_public(ip)
     {
         let tls = if target.protocol.is_h2() { "h2" } else { "https" };

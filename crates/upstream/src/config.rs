@@ -26,6 +26,8 @@ pub struct Config {
     /// - `h2c://10.0.1.11:50051`: HTTP/2 in the clear, with prior knowledge (RFC 9113 section 3.3). The port may be left
     ///   out: 80.
     /// - `unix:/run/app.sock`: HTTP/1.1 over a unix socket.
+    /// - `tcp://10.0.1.11:5432`: bytes as they come, for listeners of `mode = "tcp"` or `"tls-passthrough"`. They also
+    ///   take `unix:`, the first `http://` and `h2c://`, the second `https://` and `h2://`.
     ///
     /// A host name is resolved in the background, never while a request waits: through `/etc/hosts` and then the name
     /// servers of `/etc/resolv.conf`, again when the answer's TTL is over (at least 1s, at most 5m). All its addresses

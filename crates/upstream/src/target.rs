@@ -20,6 +20,8 @@ pub enum Protocol {
     H2c,
     /// HTTP/2 over TLS.
     H2,
+    /// Bytes, whatever they mean.
+    Tcp,
 }
 
 /// Where a backend is.
@@ -41,7 +43,7 @@ pub(crate) struct Mistake {
 }
 
 impl Protocol {
-    const ALL: [Self; 4] = [Self::Http, Self::Https, Self::H2c, Self::H2];
+    const ALL: [Self; 5] = [Self::Http, Self::Https, Self::H2c, Self::H2, Self::Tcp];
 
     /// The URL's scheme.
     pub const fn scheme(self) -> &'static str {
@@ -50,6 +52,7 @@ impl Protocol {
             Self::Https => "https",
             Self::H2c => "h2c",
             Self::H2 => "h2",
+            Self::Tcp => "tcp",
         }
     }
 
@@ -63,8 +66,13 @@ impl Protocol {
         matches!(self, Self::H2c | Self::H2)
     }
 
-    const fn default_port(self) -> u16 {
-        if self.is_tls() { 443 } else { 80 }
+    /// The port that a URL may leave out.
+    const fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Http | Self::H2c => Some(80),
+            Self::Https | Self::H2 => Some(443),
+            Self::Tcp => None,
+        }
     }
 }
 
@@ -111,9 +119,9 @@ impl Target {
         let default = self.protocol.default_port();
         match &self.place {
             Place::Unix(_) => "localhost".into(),
-            Place::Address(IpAddr::V6(ip), port) if *port == default => format!("[{ip}]"),
-            Place::Address(ip, port) if *port == default => ip.to_string(),
-            Place::Name(host, port) if *port == default => host.to_string(),
+            Place::Address(IpAddr::V6(ip), port) if Some(*port) == default => format!("[{ip}]"),
+            Place::Address(ip, port) if Some(*port) == default => ip.to_string(),
+            Place::Name(host, port) if Some(*port) == default => host.to_string(),
             Place::Address(..) | Place::Name(..) => self.label(),
         }
     }
@@ -163,7 +171,7 @@ fn unix(path: &str) -> Result<Target, Mistake> {
 }
 
 fn no_scheme(url: &str) -> Mistake {
-    let mistake = Mistake::new("expected a scheme: http, https, h2c, h2 or unix");
+    let mistake = Mistake::new("expected a scheme: http, https, h2c, h2, tcp or unix");
     match url {
         _ if url.starts_with('/') => mistake.instead(format!("unix:{url}")),
         _ if !url.is_empty() && Target::parse(&format!("http://{url}")).is_ok() => {
@@ -174,17 +182,23 @@ fn no_scheme(url: &str) -> Mistake {
 }
 
 fn other_scheme(scheme: &str, rest: &str) -> Mistake {
-    let mistake = Mistake::new(format!("`{scheme}` is not one of http, https, h2c, h2 and unix"));
+    let mistake = Mistake::new(format!("`{scheme}` is not one of http, https, h2c, h2, tcp and unix"));
+    let as_tcp = format!("tcp://{rest}");
     match scheme {
         "ws" => mistake.help("a WebSocket begins as an HTTP request").instead(format!("http://{rest}")),
         "wss" => mistake.help("a WebSocket begins as an HTTP request").instead(format!("https://{rest}")),
         "grpc" => mistake.help("gRPC is HTTP/2").instead(format!("h2c://{rest}")),
         "grpcs" => mistake.help("gRPC is HTTP/2").instead(format!("h2://{rest}")),
+        "amqp" | "mongodb" | "mqtt" | "mysql" | "postgres" | "postgresql" | "redis"
+            if Target::parse(&as_tcp).is_ok() =>
+        {
+            mistake.help("a protocol other than HTTP is passed on as it is").instead(as_tcp)
+        }
         _ => mistake,
     }
 }
 
-fn place(authority: &str, default_port: u16) -> Result<Place, Mistake> {
+fn place(authority: &str, default_port: Option<u16>) -> Result<Place, Mistake> {
     let (host, port) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((host, ""))) => (host, None),
         Some(Some((host, rest))) => (host, Some(rest.strip_prefix(':').ok_or_else(|| bad_host(authority))?)),
@@ -200,7 +214,9 @@ fn place(authority: &str, default_port: u16) -> Result<Place, Mistake> {
         },
     };
     let port = match port {
-        None => default_port,
+        None => default_port.ok_or_else(|| {
+            Mistake::new("the port is missing").help("write it after the host: `tcp://10.0.1.11:5432`")
+        })?,
         Some(text) => text
             .parse()
             .ok()
@@ -257,6 +273,7 @@ mod tests {
         assert_eq!(label("h2://[2001:db8::1]"), "h2 [2001:db8::1]:443");
         assert_eq!(label("h2c://[::1]:50051"), "h2c [::1]:50051");
         assert_eq!(label("http://user_service.:81"), "http user_service.:81");
+        assert_eq!(label("tcp://db.internal:5432"), "tcp db.internal:5432");
         assert_eq!(label("unix:/run/app.sock"), "http /run/app.sock");
         assert_eq!(label("unix:///run/app.sock"), "http /run/app.sock");
     }
@@ -272,6 +289,9 @@ mod tests {
             ("ws://a:80", Some("http://a:80")),
             ("grpc://a", Some("h2c://a")),
             ("ftp://a", None),
+            ("tcp://a", None),
+            ("redis://a:6379", Some("tcp://a:6379")),
+            ("postgres://u:p@a:5432/db", None),
             ("", None),
             ("http://", None),
             ("http://:80", None),

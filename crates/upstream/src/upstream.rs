@@ -19,6 +19,7 @@ pub struct Upstream {
     pub(crate) backends: Box<[Arc<Backend>]>,
     pub(crate) policy: Policy,
     pub(crate) timeout: Duration,
+    pub(crate) connect: Duration,
     pub(crate) retries: u32,
     pub(crate) proxy_protocol: Option<Version>,
     pub(crate) meters: Arc<UpstreamMeters>,
@@ -40,6 +41,11 @@ impl Upstream {
         self.timeout
     }
 
+    /// How long connecting may take.
+    pub fn connect_timeout(&self) -> Duration {
+        self.connect
+    }
+
     /// How many more tries a request has after the first.
     pub fn retries(&self) -> u32 {
         self.retries
@@ -55,6 +61,11 @@ impl Upstream {
         if let Some(version) = self.proxy_protocol {
             announce::announce(peer, version, &client());
         }
+    }
+
+    /// The header that a connection begins with to tell `client`, where the configuration asks for one.
+    pub fn header(&self, client: &Ends) -> Option<Vec<u8>> {
+        self.proxy_protocol.map(|version| proxy_protocol::encode(version, client))
     }
 
     /// The endpoint for the next attempt: one that is not among those `tried`, as long as there is one. `None` where no

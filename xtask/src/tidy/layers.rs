@@ -20,8 +20,9 @@ const ABOVE: &[(&str, &[&str])] = &[
     ("config", &[CONCERN, "listen", "upstream"]),
     ("snapshot", &[CONCERN, "listen", "upstream", "config"]),
     ("proxy", &[CONCERN, "listen", "upstream", "snapshot"]),
+    ("stream", &["telemetry", "proxy-protocol", "listen", "upstream", "snapshot"]),
     ("admin", &["telemetry", "upstream", "snapshot", "config"]),
-    ("maitred", &[CONCERN, "listen", "upstream", "config", "snapshot", "proxy", "admin"]),
+    ("maitred", &[CONCERN, "listen", "upstream", "config", "snapshot", "proxy", "stream", "admin"]),
     ("testkit", &[]),
 ];
 /// Stands for every concern in a list above.

@@ -7,9 +7,10 @@ use std::{
 };
 
 use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder, Who};
-use listen::{Listener, Listeners, Staff};
+use listen::{Listener, Listeners, Mode, Staff};
 use proxy::Front;
 use snapshot::{Live, State};
+use stream::Relay;
 use telemetry::AccessLog;
 use tokio::{
     sync::{mpsc, watch},
@@ -193,7 +194,14 @@ impl Running {
     /// Who serves the connections of a listener.
     pub(super) fn staff(&self) -> impl Fn(&Arc<Listener>) -> Staff + use<> {
         let (front, metrics) = (Arc::clone(&self.front), Arc::clone(&self.state.metrics));
-        move |listener| Staff { serve: front.serving(listener), meters: metrics.listener(&listener.name) }
+        let relay = Arc::new(Relay::new(Arc::clone(&self.live)));
+        move |listener| Staff {
+            serve: match &listener.mode {
+                Mode::Http => front.serving(listener),
+                Mode::Stream(_) => relay.clone(),
+            },
+            meters: metrics.listener(&listener.name),
+        }
     }
 
     /// Stops accepting and ends as soon as it has drained.

@@ -32,6 +32,8 @@ fn busy() -> Metrics {
     let listener = metrics.listener("https");
     listener.handshake(Some("TLSv1.3"), Handshake::Ok);
     std::mem::forget(listener.open(Protocol::H2));
+    listener.passed(3, 5);
+    listener.stream_error(Reason::UpstreamRefused);
     let route = metrics.route("products");
     let mut told = record(502);
     told.reason = Reason::UpstreamRefused;

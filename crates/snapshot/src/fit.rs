@@ -1,0 +1,79 @@
+//! Which upstreams, routes and listeners go together.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use config::Config;
+use document::{At, Code, Diagnostic, OneOrMany, Report};
+use listen::{Listener, Mode};
+use upstream::{Backend, Protocol, Upstream};
+
+/// Reports what cannot go together: requests to backends that do not speak HTTP, streams to backends that expect
+/// something else than what comes, and routes for listeners that have no requests.
+pub(crate) fn check(
+    config: &Config,
+    listeners: &[Arc<Listener>],
+    upstreams: &BTreeMap<String, Option<Arc<Upstream>>>,
+    report: &mut Report,
+) {
+    let upstream = |name: &str| upstreams.get(name).and_then(Option::as_ref);
+    for (name, route) in &config.routes {
+        let at = At::root().key("routes").key(name);
+        if let Some(upstream) = route.policies.upstream.as_ref().and_then(|written| upstream(&written.0)) {
+            let speaks = |backend: &Backend| backend.protocol() != Protocol::Tcp;
+            let help = "write `http://` in its backends' URLs if they speak HTTP";
+            fits(upstream, speaks, &format!("route `{name}` sends requests"), &at.key("upstream"), help, report);
+        }
+        listener(name, route.matches.listener.as_ref(), listeners, &at.key("listener"), report);
+    }
+    for one in listeners {
+        let Mode::Stream(streams) = &one.mode else { continue };
+        let at = At::root().key("listeners").key(&*one.name);
+        let (speaks, what, help): (fn(&Backend) -> bool, _, _) = if streams.is_tls {
+            let speaks = |backend: &Backend| {
+                backend.is_unix() || backend.protocol().is_tls() || backend.protocol() == Protocol::Tcp
+            };
+            (speaks, "TLS", "write `tcp://` or `https://` in its backends' URLs if they speak TLS")
+        } else {
+            let speaks = |backend: &Backend| !backend.protocol().is_tls();
+            (
+                speaks,
+                "bytes as they come",
+                "write `tcp://` in its backends' URLs; a stream is not encrypted on its way to them",
+            )
+        };
+        let told = format!("listener `{}` passes on {what}", one.name);
+        let written = config.listeners.get(&*one.name);
+        let named = written.and_then(|written| written.upstream.as_ref()).map(|name| (name, at.key("upstream")));
+        let by_name = written.and_then(|written| written.sni.as_ref()).into_iter().flatten();
+        let by_name = by_name.map(|(asked, name)| (name, at.key("sni").key(asked)));
+        for (name, place) in named.into_iter().chain(by_name) {
+            if let Some(upstream) = upstream(name) {
+                fits(upstream, speaks, &told, &place, help, report);
+            }
+        }
+    }
+}
+
+fn fits(upstream: &Upstream, speaks: impl Fn(&Backend) -> bool, what: &str, at: &At, help: &str, report: &mut Report) {
+    let Some(odd) = upstream.backends().find(|backend| !speaks(backend)) else { return };
+    let url = format!("{}://{}", odd.protocol().scheme(), odd.label());
+    let message = format!("{what} to an upstream that expects something else");
+    report.push(
+        Diagnostic::new(Code::E0306, message)
+            .label(at, format!("`{}` has the backend `{url}`", upstream.name()))
+            .help(help),
+    );
+}
+
+fn listener(route: &str, only: Option<&OneOrMany<String>>, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {
+    for (index, name) in only.into_iter().flat_map(|only| only.iter().enumerate()) {
+        let found = listeners.iter().find(|listener| *listener.name == **name);
+        if let Some(listener) = found.filter(|listener| !listener.mode.is_http()) {
+            report.push(
+                Diagnostic::new(Code::E0306, format!("route `{route}` is for a listener without requests"))
+                    .label(at.index(index), format!("`{name}` passes bytes on, whatever they mean"))
+                    .label(At::root().key("listeners").key(&*listener.name).key("mode"), "as this says"),
+            );
+        }
+    }
+}
