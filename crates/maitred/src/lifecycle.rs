@@ -56,9 +56,4 @@ impl Signals {
             _ = self.upgrade.recv() => Signal::Upgrade,
         }
     }
-
-    /// Waits for INT, whatever else comes.
-    pub async fn interrupted(&mut self) {
-        self.interrupt.recv().await;
-    }
 }

@@ -31,7 +31,7 @@ use crate::{
     exit::{Failure, Outcome},
     lifecycle::{self, Signal, Signals},
     notify,
-    upgrade::{Channel, Waiting, supervise},
+    upgrade::{Channel, Waiting, hand_on, supervise},
 };
 
 /// How long lines of the access log may take to be written at the end.
@@ -212,22 +212,23 @@ impl Running {
         self.front.stop().await;
         self.listeners.close_all().await;
         self.listeners.retire_all();
-        self.drain().await.map(|_| ())
+        self.drain(None).await.map(|_| ())
     }
 
     /// Ends as soon as it has drained, or stays for those who look to the first process of the container.
     async fn follow(self, after: After) -> Outcome {
         // The successor answers to operators from here on; whoever waits for an answer still gets it.
         self.plane.leave();
-        let mut signals = self.drain().await?;
+        let mut signals = self.drain(after.channel.as_ref().map(|_| after.pid)).await?;
         match after.channel {
             Some(channel) => supervise(after.pid, channel, &mut signals).await,
             None => Ok(()),
         }
     }
 
-    /// Lets requests under way end, and returns as soon as the last one has, or after the grace period.
-    async fn drain(mut self) -> Result<Signals, Failure> {
+    /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Signals that come
+    /// meanwhile are meant for `successor`, if this process is the one that its container is told by.
+    async fn drain(mut self, successor: Option<u32>) -> Result<Signals, Failure> {
         let grace = lock(&self.latest).grace_period;
         let open = self.listeners.live();
         if open > 0 {
@@ -241,7 +242,9 @@ impl Running {
                 }
                 Ok(())
             }
-            () = self.signals.interrupted() => Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() }),
+            () = interrupted(&mut self.signals, successor) => {
+                Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() })
+            }
             () = stopped_now(&mut self.orders) => Ok(()),
         };
         let _ = self.ended.send(true);
@@ -253,6 +256,17 @@ impl Running {
     fn flush(&self) {
         if let Some(log) = &self.log {
             log.flush(FLUSH);
+        }
+    }
+}
+
+/// Waits for INT, or hands whatever comes on to `successor`, where there is one, for ever.
+async fn interrupted(signals: &mut Signals, successor: Option<u32>) {
+    loop {
+        match (signals.next().await, successor) {
+            (signal, Some(pid)) => hand_on(signal, pid),
+            (Signal::Terminate("INT"), None) => return,
+            (other, None) => log::warn!("{other:?} comes too late: the process drains"),
         }
     }
 }

@@ -113,9 +113,9 @@ mod tests {
         let (message, fds) = two.receive(None).unwrap();
         assert!(matches!(message, Message::Sockets { sockets: found } if found == sockets));
         assert_eq!(fds.len(), 2);
-        let late = two.receive(Some(Instant::now())).unwrap_err();
+        let late = two.receive(Some(Instant::now())).err().unwrap();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
         drop((one, fds));
-        assert_eq!(two.receive(None).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(two.receive(None).err().unwrap().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -20,13 +20,13 @@ pub use self::{
     channel::Channel,
     give::{Gift, give},
     spawn::{Successor, spawn},
-    supervise::supervise,
+    supervise::{hand_on, supervise},
     take::{Taken, take},
     waiting::Waiting,
 };
 
 /// What the two processes say to each other.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Message {
     /// The new process is there.
@@ -72,8 +72,8 @@ pub enum Handed {
     Supervisor,
 }
 
-/// What a process has learnt that its successor should know.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What a process has learnt that its successor should know. It holds keys, so it cannot be printed.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Facts {
     /// The number of the configuration in force.
     pub generation: u64,

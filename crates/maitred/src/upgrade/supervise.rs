@@ -66,7 +66,8 @@ fn reap(main: u32) -> io::Result<Option<i32>> {
     }
 }
 
-fn hand_on(signal: Signal, main: u32) {
+/// Sends a signal that came here to the process that serves.
+pub fn hand_on(signal: Signal, main: u32) {
     let signal = match signal {
         Signal::Terminate(_) => Send::TERM,
         Signal::Reload => Send::HUP,
