@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_of_both_framings_are_read_to_their_ends() {
-        let (one, two) = tokio::io::duplex(64);
+        let (one, two) = tokio::io::duplex(256);
         let (mut client, mut server) = (Wire::new(one), Wire::new(two));
         client.send("POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
         for piece in ["one", "two", ""] {
