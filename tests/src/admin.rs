@@ -148,6 +148,17 @@ async fn what_waits_for_an_upgrade_is_said() {
     assert!(applied.stdout.starts_with("applied in "), "{}", applied.stdout);
     assert!(applied.stderr.contains("1 change waits for an upgrade: `server.threads`"), "{}", applied.stderr);
     assert!(applied.stderr.contains("hint: run `maitred upgrade`"), "{}", applied.stderr);
+    let old = proxy.pid();
+    let upgraded = proxy.command(["reload", "--upgrade-if-needed"]).await.expect(0);
+    assert!(
+        upgraded.stdout.contains("new ") && upgraded.stdout.contains(&format!("(pid {old})")),
+        "{}",
+        upgraded.stdout
+    );
+    let status: Value = serde_json::from_str(&proxy.command(["status", "--json"]).await.expect(0).stdout).unwrap();
+    assert_eq!(status["threads"], 3);
+    assert_ne!(status["pid"], old);
+    proxy.command(["stop"]).await.expect(0);
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ pub struct Explain {
 /// How a configuration is to be applied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ReloadOrder")]
 pub struct Reload {
     /// Say what would change, and change nothing.
     pub dry_run: bool,
@@ -66,8 +67,6 @@ pub struct Reload {
     pub confirm: Option<Seconds>,
     /// Go back as soon as this holds, such as `5xx>1%`.
     pub abort_if: Option<String>,
-    /// Upgrade the binary where a change needs that.
-    pub upgrade_if_needed: bool,
 }
 
 /// A time in whole seconds.
@@ -154,6 +153,7 @@ pub struct Source {
 /// How the binary is to be upgraded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "UpgradeOrder")]
 pub struct Upgrade {
     /// The new binary; the one that this process was started from where none is named.
     pub binary: Option<PathBuf>,

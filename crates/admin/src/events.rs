@@ -20,7 +20,6 @@ const BEHIND: usize = 256;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "event")]
 pub struct Event {
     /// Counts from 1 since the process started.
     pub id: u64,

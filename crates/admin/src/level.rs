@@ -28,7 +28,7 @@ pub trait Levels: Send + Sync + 'static {
 /// How to change the level.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(title = "log level order")]
+#[schemars(rename = "LogLevelOrder")]
 pub(crate) struct Order {
     /// The level, as in `logging.level`; null for the configured one.
     pub(crate) level: Option<String>,
@@ -39,7 +39,7 @@ pub(crate) struct Order {
 
 /// The level that holds.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "log level")]
+#[schemars(rename = "LogLevel")]
 pub(crate) struct Told {
     /// The level.
     level: String,

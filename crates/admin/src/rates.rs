@@ -18,7 +18,6 @@ const TICKS: usize = 10;
 
 /// How much is going on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "rates")]
 pub struct Rates {
     /// Requests answered a second.
     pub requests_per_second: f64,

@@ -17,7 +17,7 @@ pub struct Status {
     pub grace_seconds: u64,
     /// How many threads serve requests.
     pub threads: usize,
-    /// The last reload; `None` while the server runs what it was started with.
+    /// The last reload; null while the server runs what it was started with.
     pub last_reload: Option<Reload>,
     /// The listeners.
     pub listeners: Vec<Listener>,
@@ -27,6 +27,7 @@ pub struct Status {
 
 /// A reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "LastReload")]
 pub struct Reload {
     /// When.
     #[serde(serialize_with = "rfc3339")]
@@ -49,7 +50,6 @@ pub struct Listener {
 
 /// One certificate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "certificate")]
 pub struct Certificate {
     /// The names that it is valid for.
     pub names: Vec<String>,
@@ -100,9 +100,9 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
     Timestamp::try_from(time).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
-/// The whole answer.
+/// The server at a glance.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "status")]
+#[schemars(rename = "Status")]
 pub(crate) struct Report {
     /// The version of maitred.
     version: &'static str,

@@ -27,7 +27,6 @@ pub enum Who {
 
 /// Something that was done to the server, or was meant to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "act")]
 pub struct Act {
     /// Who did it.
     pub who: Who,

@@ -217,8 +217,8 @@ pub struct Reload {
     /// Go back as soon as this holds, such as "5xx>1%"
     #[arg(long, value_name = "CONDITION", conflicts_with = "dry_run")]
     pub abort_if: Option<String>,
-    /// Upgrade the binary where a change needs that
-    #[arg(long)]
+    /// Go on with an upgrade where a change needs a new process
+    #[arg(long, conflicts_with_all = ["dry_run", "confirm"])]
     pub upgrade_if_needed: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::{Admin, Outcome, Reloaded, answer::Answer, call::Call};
 /// Whether load balancers are to look elsewhere.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "drain")]
+#[schemars(rename = "DrainOrder")]
 pub(crate) struct Drain {
     /// Take it back: `/ready` tells the truth again.
     pub(crate) undo: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 /// How to stop.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "stop")]
+#[schemars(rename = "StopOrder")]
 pub(crate) struct Stop {
     /// Without waiting for the requests under way.
     pub(crate) now: bool,
@@ -29,7 +29,6 @@ pub(crate) struct Stop {
 
 /// The process will end.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "stopping")]
 pub(crate) struct Stopping {
     /// Its id.
     pid: u32,

@@ -10,7 +10,6 @@ use crate::{Admin, Phase, answer::Answer, call::Call, status::timestamp};
 
 /// What `/health` says.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "health")]
 pub(crate) struct Health {
     /// Always `healthy`.
     status: &'static str,
@@ -22,7 +21,6 @@ pub(crate) struct Health {
 
 /// What `/ready` says.
 #[derive(Debug, Serialize, JsonSchema)]
-#[schemars(title = "readiness")]
 pub(crate) struct Readiness {
     /// `starting`, `ready` or `draining`.
     status: &'static str,

@@ -12,7 +12,6 @@ use crate::{Admin, Backend, Certificate, answer::Answer, call::Call};
 
 /// How long things took, as far as buckets know; the rest is estimated.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "latency")]
 pub struct Latency {
     /// How many there were.
     pub count: u64,
@@ -30,7 +29,6 @@ pub struct Latency {
 
 /// How many took at most so long.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "bucket")]
 pub struct Bucket {
     /// The bound, in seconds.
     pub le: f64,
@@ -40,7 +38,6 @@ pub struct Bucket {
 
 /// What goes through a route, since the process started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "route")]
 pub struct Route {
     /// Its name; `-` for requests that no route took.
     pub name: String,
@@ -63,7 +60,6 @@ pub struct Route {
 
 /// What goes to an upstream, since the process started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "upstream")]
 pub struct Upstream {
     /// Its name.
     pub name: String,
@@ -80,7 +76,6 @@ pub struct Upstream {
 
 /// One backend and what came of the attempts sent to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(title = "backend with its answers")]
 pub struct UpstreamBackend {
     /// Its address, weight, and the addresses that its name resolves to.
     #[serde(flatten)]
@@ -93,7 +88,7 @@ pub struct UpstreamBackend {
 
 /// A certificate and where it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-#[schemars(title = "certificate of a listener")]
+#[schemars(rename = "ListenerCertificate")]
 pub(crate) struct Shown {
     /// The listener that shows it.
     listener: String,

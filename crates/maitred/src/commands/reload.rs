@@ -9,6 +9,7 @@ use crate::{
     cli,
     cli::Global,
     client::Client,
+    commands::upgrade,
     exit::{Failure, Outcome},
     out,
     style::Style,
@@ -24,12 +25,14 @@ pub fn reload(global: &Global, reload: &cli::Reload) -> Outcome {
         dry_run: reload.dry_run,
         confirm: reload.confirm.map(|time| Seconds(time.0.as_secs().max(1))),
         abort_if: reload.abort_if.clone(),
-        upgrade_if_needed: reload.upgrade_if_needed,
     };
     let client = Client::find(global)?;
     let order = serde_json::to_value(order).unwrap_or_default();
     let reloaded = ordered(&client, "/api/v1/reload", &order)?;
     tell(global, &reloaded)?;
+    if reload.upgrade_if_needed && reloaded.outcome == Came::NeedsUpgrade {
+        return upgrade::run(global, &cli::Upgrade { binary: None, timeout: upgrade::TIMEOUT });
+    }
     if let (Some(time), Came::Applied | Came::NeedsUpgrade) = (reload.confirm, reloaded.outcome) {
         note(global, &format!("on trial: goes back by itself in {time}\nhint: `maitred confirm` keeps it"));
     }

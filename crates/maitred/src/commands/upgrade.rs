@@ -21,6 +21,9 @@ const SLACK: Duration = Duration::from_secs(30);
 /// The first process of a container. It cannot end before the others do, and stays when it has drained.
 const INIT: u32 = 1;
 
+/// How long the new process may take to become ready, where nothing is said.
+pub const TIMEOUT: document::Duration = document::Duration::seconds(60);
+
 /// Hands the sockets over, and waits until the old process has ended.
 pub fn run(global: &Global, upgrade: &cli::Upgrade) -> Outcome {
     let client = Client::find(global)?;

@@ -12,6 +12,8 @@ use crate::history::{Entry, History, KEPT};
 /// The configurations that were in force, the newest first. The first is in force.
 pub struct Generations {
     kept: Vec<Kept>,
+    /// What the process started with, which settings that wait for another process are compared with.
+    started: Arc<Loaded>,
     /// Where they outlive the process; `None` for a configuration that is no file, and where nothing can be written.
     history: Option<History>,
     /// The file that they are read from.
@@ -39,8 +41,9 @@ impl Generations {
         let id = entry.generation.id;
         let earlier = earlier.into_iter().map(|entry| Kept { generation: entry.generation, loaded: None });
         let earlier = earlier.filter(|kept| kept.generation.id < id);
-        let first = Kept { generation: entry.generation, loaded: Some(Arc::new(loaded)) };
-        Self { kept: std::iter::once(first).chain(earlier).take(KEPT).collect(), history, file }
+        let started = Arc::new(loaded);
+        let first = Kept { generation: entry.generation, loaded: Some(started.clone()) };
+        Self { kept: std::iter::once(first).chain(earlier).take(KEPT).collect(), started, history, file }
     }
 
     /// Writes the configuration of the start into the history: it is in force now.
@@ -54,6 +57,11 @@ impl Generations {
     pub fn current(&self) -> (Generation, Arc<Loaded>) {
         let current = self.kept.first().and_then(|kept| Some((kept.generation.clone(), kept.loaded.clone()?)));
         current.unwrap_or_else(|| (none(), Arc::new(config::load_text("", "", ".".as_ref()))))
+    }
+
+    /// The one that the process started with.
+    pub fn started(&self) -> &Loaded {
+        &self.started
     }
 
     /// Puts another one in force.

@@ -79,7 +79,7 @@ impl Running {
             generation: current,
             took_ms: 0,
             changes: changes::between(&in_force.document, &loaded.document),
-            waiting: changes::waiting(&in_force.document, &loaded.document),
+            waiting: changes::waiting(&self.generations.started().document, &loaded.document),
             report: loaded.document.render(&report, false),
             diagnostics: json_of(&loaded.document, &report),
         };
