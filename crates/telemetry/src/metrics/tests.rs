@@ -27,6 +27,7 @@ fn busy() -> Metrics {
     let metrics = metrics();
     metrics.config_loaded();
     metrics.config_reloaded(false);
+    metrics.generation(3);
     metrics.certificates([("api", 1_800_000_000)]);
     metrics.certificates_reloaded("https", true);
     let listener = metrics.listener("https");
