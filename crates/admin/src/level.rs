@@ -114,3 +114,38 @@ pub(crate) fn set(admin: &Arc<Admin>, order: &Order) -> Result<Told, Answer> {
     }
     admin.level.told()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Voice(Arc<Mutex<String>>);
+
+    impl Levels for Voice {
+        fn current(&self) -> String {
+            self.0.lock().unwrap().clone()
+        }
+
+        fn set(&self, level: Option<&str>) -> Result<(), String> {
+            *self.0.lock().unwrap() = level.unwrap_or("configured").to_owned();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_the_last_change_is_taken_back() {
+        let voice = Voice::default();
+        let level = LogLevel::of(voice.clone());
+        let order = |level: &str| Order { level: Some(level.into()), time: Some(Duration::seconds(60)) };
+        let first = level.set(&order("debug")).unwrap();
+        let second = level.set(&order("trace")).unwrap();
+        assert!(!level.back(first), "its time is over, and another has taken its place");
+        assert_eq!(voice.current(), "trace");
+        assert!(level.told().unwrap().until.is_some());
+        assert!(level.back(second));
+        assert_eq!((voice.current().as_str(), level.told().unwrap().until), ("configured", None));
+    }
+}
