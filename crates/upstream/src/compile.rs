@@ -50,6 +50,7 @@ pub fn compile(
     let times = times(config, at, report);
     let retries = retries(config, at, report);
     let trust = trust(config, &entries, at, report);
+    refuse_http_keys(config, &entries, at, report);
     if report.errors() > errors {
         return None;
     }
@@ -243,6 +244,26 @@ fn retries(config: &Config, at: &At, report: &mut Report) -> u32 {
         report.add(Code::E0103, &at.key("retries"), text, "more would multiply the load on backends that already fail");
     }
     retries
+}
+
+/// Keys that would do nothing where no backend speaks HTTP.
+fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Report) {
+    if entries.is_empty() || entries.iter().any(|entry| entry.target.protocol != Protocol::Tcp) {
+        return;
+    }
+    let idle = config.pool.as_ref().is_some_and(|pool| pool.idle.is_some());
+    let keys = [
+        (config.timeout.is_some(), at.key("timeout"), "is for answers, and bytes passed on have none"),
+        (idle, at.key("pool").key("idle"), "is for connections that wait for the next request"),
+    ];
+    for (_, place, why) in keys.into_iter().filter(|(written, ..)| *written) {
+        report.push(
+            Diagnostic::new(Code::E0107, format!("`{}` is set, but no backend is spoken to in HTTP", place.last()))
+                .label(place.name(), why)
+                .label(at.key("backends"), "all of these are `tcp://…`")
+                .help("how long a stream may be silent is its listener's to say: `timeouts = { idle = \"1h\" }`"),
+        );
+    }
 }
 
 fn trust(config: &Config, entries: &[Entry], at: &At, report: &mut Report) -> Trust {

@@ -258,3 +258,13 @@ fn weights_are_told_when_the_upstream_goes_live() {
     upstream.goes_live();
     assert!(metrics.encode().contains("maitred_backend_weight{backend=\"10.0.0.1:80\",upstream=\"users\"} 7"));
 }
+
+#[test]
+fn what_streams_have_no_use_for_is_refused() {
+    let written =
+        json!({ "backends": "tcp://10.0.0.1:5432", "timeout": "5s", "pool": { "idle": "1m", "connect": "1s" } });
+    assert_eq!(findings(written), ["E0107 timeout", "E0107 pool.idle"]);
+    sound(json!({ "backends": ["tcp://10.0.0.1:5432", "unix:/run/db.sock"], "timeout": "5s" }));
+    let upstream = sound(json!({ "backends": "tcp://10.0.0.1:5432", "pool": { "connect": "1s" }, "retries": 2 }));
+    assert_eq!((upstream.connect_timeout(), upstream.retries()), (Duration::from_secs(1), 2));
+}
