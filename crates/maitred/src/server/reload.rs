@@ -42,12 +42,13 @@ impl Running {
     pub(super) async fn reload(&mut self, order: &ReloadOrder, by: &str) -> Reloaded {
         notify::reloading();
         let began = Instant::now();
+        // Before the files are read: what changes from here on is seen as a change.
+        self.watch.follow().await;
         let origin = self.origin.clone();
         let reloaded = match spawn_blocking(move || origin.load()).await {
             Ok(loaded) => self.apply(loaded, order, by, began).await,
             Err(error) => self.refuse(Refusal::new(format!("the configuration could not be loaded: {error}")), began),
         };
-        self.watch.follow(&self.origin);
         notify::ready();
         reloaded
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::Origin;
 
@@ -27,10 +27,10 @@ impl Watch {
         Self(wanted.then(|| Watched { origin: origin.clone(), read: look(origin) }))
     }
 
-    /// The files have just been read.
-    pub fn follow(&mut self, origin: &Origin) {
+    /// The files are about to be read.
+    pub async fn follow(&mut self) {
         if let Some(watched) = &mut self.0 {
-            watched.read = look(origin);
+            watched.read = watched.look().await;
         }
     }
 
@@ -40,7 +40,7 @@ impl Watch {
         let mut last = None;
         loop {
             sleep(LOOK).await;
-            let now = look(&watched.origin);
+            let now = watched.look().await;
             if now == watched.read {
                 last = None;
             } else if last.as_ref() == Some(&now) {
@@ -50,6 +50,14 @@ impl Watch {
                 last = Some(now);
             }
         }
+    }
+}
+
+impl Watched {
+    /// Looks where waiting is allowed: a disk may take its time. A look that fails has seen nothing new.
+    async fn look(&self) -> Seen {
+        let origin = self.origin.clone();
+        spawn_blocking(move || look(&origin)).await.unwrap_or_else(|_| self.read.clone())
     }
 }
 
