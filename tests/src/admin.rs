@@ -409,3 +409,43 @@ async fn the_interface_is_described_as_it_is() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_happens_is_an_event() {
+    let proxy = replaceable("one").await;
+    write(&proxy, &answers("two"));
+    proxy.command(["reload"]).await.expect(0);
+    proxy.get("/").await.expect(200);
+    let url = "/api/v1/events";
+    let answer = testkit::Connection::to(&proxy.admin_socket()).await.fetch(Request::get(url)).await.expect(200);
+    let all = answer.json();
+    let told = |kind: &str, part: &str| {
+        let events = all.as_array().unwrap();
+        events.iter().any(|event| event["kind"] == kind && event["message"].as_str().unwrap().contains(part))
+    };
+    assert!(told("phase", "the server is ready"), "{all:#}");
+    assert!(told("info", "applied in "), "{all:#}");
+    assert!(told("act", "reload by uid "), "{all:#}");
+}
+
+#[tokio::test]
+async fn log_follow_goes_on_with_the_new_process() {
+    let proxy = replaceable("one").await;
+    let (_follow, mut lines) = following(&proxy, &["log", "follow", "--json"]);
+    let mut until = async |path: &str| {
+        let told = async { while !lines.next_line().await.unwrap().unwrap().contains(path) {} };
+        let asking = async {
+            loop {
+                proxy.get(path).await.expect(200);
+            }
+        };
+        within("a line to be told", async {
+            tokio::select! { () = told => {}, () = asking => {} }
+        })
+        .await;
+    };
+    until("/before").await;
+    proxy.command(["upgrade"]).await.expect(0);
+    until("/after").await;
+    proxy.command(["stop"]).await.expect(0);
+}

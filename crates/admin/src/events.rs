@@ -25,7 +25,8 @@ pub struct Event {
     pub id: u64,
     /// When, RFC 3339.
     pub time: String,
-    /// What kind of thing: `act` for what somebody did, else what changed: `phase`, `config`, `certificate`, `backend`.
+    /// What kind of thing: `act` for what somebody did, `phase` for where the server is in its life, and `error`, `warn` or
+    /// `info` for what else it says of itself: certificates, addresses of backends, upgrades.
     pub kind: String,
     /// In a sentence.
     pub message: String,

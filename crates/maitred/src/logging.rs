@@ -1,7 +1,8 @@
 //! The process log: stderr, by env_logger, at a level that may change while the process runs.
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use admin::Admin;
 use arc_swap::ArcSwap;
 use env_filter::Filter;
 use log::{Log, Metadata, Record};
@@ -13,6 +14,8 @@ static PROCESS: OnceLock<Process> = OnceLock::new();
 
 struct Process {
     writer: env_logger::Logger,
+    /// Where what maitred says of itself is an event too.
+    admin: OnceLock<Weak<Admin>>,
     filter: ArcSwap<Filter>,
     levels: Mutex<Levels>,
 }
@@ -38,6 +41,7 @@ impl Log for Process {
     fn log(&self, record: &Record<'_>) {
         if self.filter.load().matches(record) {
             self.writer.log(record);
+            self.tell(record);
         }
     }
 
@@ -66,12 +70,21 @@ pub fn start(level: &str, global: &Global) {
     let levels = Levels { configured: level.to_owned(), given, ordered: None };
     let process = PROCESS.get_or_init(|| Process {
         writer: builder.build(),
+        admin: OnceLock::new(),
         filter: ArcSwap::from_pointee(env_filter::Builder::new().build()),
         levels: Mutex::new(levels),
     });
     // A second start in one process happens in tests only.
     let _ = log::set_logger(process);
     process.apply(&process.lock());
+}
+
+/// Makes an event of whatever is said from now on of what changes: the messages of maitred's own parts down to `info`.
+pub fn tell_events(admin: &Arc<Admin>) {
+    if let Some(process) = PROCESS.get() {
+        // A second server in one process happens in tests only.
+        let _ = process.admin.set(Arc::downgrade(admin));
+    }
 }
 
 /// Says that another configuration with this level is in force.
@@ -84,6 +97,16 @@ pub fn configure(level: &str) {
 }
 
 impl Process {
+    fn tell(&self, record: &Record<'_>) {
+        // What was done is an event of its own, and knows more.
+        if record.level() <= log::Level::Info
+            && record.target().starts_with("maitred")
+            && let Some(admin) = self.admin.get().and_then(Weak::upgrade)
+        {
+            admin.events().tell(&record.level().as_str().to_ascii_lowercase(), record.args().to_string());
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Levels> {
         self.levels.lock().unwrap_or_else(PoisonError::into_inner)
     }

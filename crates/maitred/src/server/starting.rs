@@ -104,6 +104,7 @@ impl Starting {
         };
         let settings = admin;
         let admin = Arc::new(staff(&settings, &told, &state)?);
+        logging::tell_events(&admin);
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
