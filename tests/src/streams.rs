@@ -264,6 +264,33 @@ async fn a_stream_goes_on_over_reloads_and_while_the_process_drains() {
 }
 
 #[tokio::test]
+async fn a_stream_goes_on_while_a_new_process_takes_over() {
+    let peer = Peer::echo().await;
+    let mut proxy = passing("", &[&peer.address], "").await;
+    let (old, mut kept) = (proxy.pid(), proxy.stream().await);
+    kept.write_all(b"before ").await.unwrap();
+    let upgrading = async { proxy.command(["--json", "upgrade"]).await.expect(0).stdout };
+    let going_on = async {
+        proxy.printed(" serves; draining ").await;
+        let mut fresh = proxy.stream().await;
+        fresh.write_all(b"fresh").await.unwrap();
+        fresh.shutdown().await.unwrap();
+        assert_eq!(rest(&mut fresh).await.unwrap(), "fresh bye");
+        kept.write_all(b"after").await.unwrap();
+        kept.shutdown().await.unwrap();
+        assert_eq!(rest(&mut kept).await.unwrap(), "before after bye");
+    };
+    let (told, ()) = tokio::join!(upgrading, going_on);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_ne!(told["pid"], old);
+    proxy.succeeded_by(told["pid"].as_u64().unwrap() as u32);
+    let generation = |line: &serde_json::Value| line["generation"].as_u64().unwrap();
+    let mut generations: Vec<u64> = proxy.access_log(2).await.iter().map(generation).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2]);
+}
+
+#[tokio::test]
 async fn tls_may_end_here() {
     let (peer, authority) = (Peer::echo().await, Authority::new());
     let ours = authority.issue(&["db.example.com"]);

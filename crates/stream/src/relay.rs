@@ -26,6 +26,8 @@ pub struct Relay {
 /// What is told of a connection at its end.
 struct Told {
     record: Record,
+    /// The configuration that said where it goes; 0 while none has.
+    generation: u64,
     server_name: Option<String>,
     upstream: Option<Arc<Upstream>>,
     pick: Option<Pick>,
@@ -56,8 +58,12 @@ impl Relay {
             refuse_name(client).await;
             return Err(Reason::UnknownServerName);
         };
-        let upstream = self.live.load().upstreams.get(&**name).cloned().ok_or(Reason::NoBackend)?;
-        let upstream = told.upstream.insert(upstream);
+        let upstream = told.upstream.insert({
+            // Not kept: a stream may outlive many configurations.
+            let snapshot = self.live.load();
+            told.generation = snapshot.generation;
+            snapshot.upstreams.get(&**name).cloned().ok_or(Reason::NoBackend)?
+        });
         let mut backend = Box::pin(connect(upstream, &mut told.record, &mut told.pick)).await?;
         let ends = Ends { source: connection.peer, destination: connection.local };
         let first = upstream.header(&ends).into_iter().flatten().chain(said).collect();
@@ -79,6 +85,7 @@ impl Relay {
         }
         let Some(log) = &snapshot.access_log else { return };
         let mut request = LoggedRequest::new(&connection.listener.name, UNMATCHED);
+        request.generation = if told.generation == 0 { snapshot.generation } else { told.generation };
         request.upstream = told.upstream.as_ref().map(|upstream| &**upstream.name());
         request.backend = told.pick.as_ref().map(|pick| &**pick.label());
         request.client_ip = connection.peer.map(|peer| peer.ip());
@@ -116,7 +123,7 @@ async fn refuse_name(mut client: Stream) {
 
 impl Told {
     fn new(began: Instant) -> Self {
-        Self { record: Record::new(began), server_name: None, upstream: None, pick: None }
+        Self { record: Record::new(began), generation: 0, server_name: None, upstream: None, pick: None }
     }
 }
 
