@@ -1,5 +1,7 @@
 //! Every metric there is: one row each.
 
+use std::collections::HashSet;
+
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
     core::{Collector, MetricVec, MetricVecBuilder},
@@ -70,8 +72,9 @@ impl Family for HistogramVec {
     }
 }
 
-/// Removes the series of a family in which the label `label` has this value. `labels` are its labels in their order.
-fn remove<B: MetricVecBuilder>(family: &MetricVec<B>, labels: &[&str], label: &str, value: &str)
+/// Removes the series of a family in which the label `label` has a value that is not `wanted`. `labels` are its labels in
+/// their order.
+fn retain<B: MetricVecBuilder>(family: &MetricVec<B>, labels: &[&str], label: &str, wanted: &HashSet<&str>)
 where
     MetricVec<B>: Collector,
 {
@@ -82,7 +85,7 @@ where
         for metric in metrics.get_metric() {
             let of =
                 |name: &str| metric.get_label().iter().find(|pair| pair.name() == name).map_or("", |pair| pair.value());
-            if of(label) == value {
+            if !wanted.contains(of(label)) {
                 let values: Vec<&str> = labels.iter().map(|name| of(name)).collect();
                 // Already gone is as good.
                 let _ = family.remove_label_values(&values);
@@ -116,9 +119,9 @@ macro_rules! families {
                 Ok(Self { $($name),+ })
             }
 
-            /// Removes every series in which the label `label` has this value.
-            pub(crate) fn forget(&self, label: &str, value: &str) {
-                $(remove(&self.$name, &[$(stringify!($label)),*], label, value);)+
+            /// Removes every series in which the label `label` has a value that is not `wanted`.
+            pub(crate) fn retain(&self, label: &str, wanted: &HashSet<&str>) {
+                $(retain(&self.$name, &[$(stringify!($label)),*], label, wanted);)+
             }
         }
     };

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -24,6 +27,8 @@ pub struct Metrics {
     registry: Registry,
     families: Arc<Families>,
     listeners: Mutex<BTreeMap<Box<str>, Arc<ListenerMeters>>>,
+    /// The place of the next listener. No two have the same, be they gone: routes keep what they count by it.
+    next_listener: AtomicUsize,
     upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamMeters>>>,
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
     certificates: Mutex<BTreeSet<Box<str>>>,
@@ -69,6 +74,7 @@ impl Metrics {
             registry,
             families: Arc::new(families),
             listeners: Mutex::default(),
+            next_listener: AtomicUsize::new(0),
             upstreams: Mutex::default(),
             routes: Mutex::default(),
             certificates: Mutex::default(),
@@ -81,13 +87,24 @@ impl Metrics {
         Self::new(&self.build)
     }
 
-    /// Forgets the routes and upstreams that are not among these, their counters included: what is not configured any
-    /// more is not told of, and configurations that come and go leave nothing behind.
-    pub fn retain<'n>(&self, routes: impl IntoIterator<Item = &'n str>, upstreams: impl IntoIterator<Item = &'n str>) {
-        let routes: HashSet<&str> = routes.into_iter().chain([UNMATCHED]).collect();
-        let upstreams: HashSet<&str> = upstreams.into_iter().collect();
-        forget(&self.routes, &routes, |name| self.families.forget("route", name));
-        forget(&self.upstreams, &upstreams, |name| self.families.forget("upstream", name));
+    /// Forgets the listeners, routes and upstreams that are not among these, their counters included: what is not
+    /// configured any more is not told of, and configurations that come and go leave nothing behind. What a request that
+    /// is still under way on one of them brings back goes with the next call.
+    pub fn retain<'n>(
+        &self,
+        listeners: impl IntoIterator<Item = &'n str>,
+        routes: impl IntoIterator<Item = &'n str>,
+        upstreams: impl IntoIterator<Item = &'n str>,
+    ) {
+        let listeners = listeners.into_iter().collect();
+        let routes = routes.into_iter().chain([UNMATCHED]).collect();
+        let upstreams = upstreams.into_iter().collect();
+        forget(&self.listeners, &listeners);
+        forget(&self.routes, &routes);
+        forget(&self.upstreams, &upstreams);
+        for (label, wanted) in [("listener", &listeners), ("route", &routes), ("upstream", &upstreams)] {
+            self.families.retain(label, wanted);
+        }
     }
 
     /// Calls `count` with each code that was answered with, and how often; for one code more than once. Walks all
@@ -131,7 +148,7 @@ impl Metrics {
         if let Some(found) = listeners.get(name) {
             return Arc::clone(found);
         }
-        let made = Arc::new(ListenerMeters::new(name, listeners.len(), &self.families));
+        let made = Arc::new(ListenerMeters::new(name, self.next_listener.fetch_add(1, Relaxed), &self.families));
         listeners.insert(name.into(), Arc::clone(&made));
         made
     }
@@ -257,15 +274,9 @@ impl Metrics {
     }
 }
 
-/// Drops the entries that are not wanted, and tells of each.
-fn forget<T>(kept: &Mutex<BTreeMap<Box<str>, T>>, wanted: &HashSet<&str>, mut tell: impl FnMut(&str)) {
-    kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| {
-        let keep = wanted.contains(&**name);
-        if !keep {
-            tell(name);
-        }
-        keep
-    });
+/// Drops the entries that are not wanted.
+fn forget<T>(kept: &Mutex<BTreeMap<Box<str>, T>>, wanted: &HashSet<&str>) {
+    kept.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| wanted.contains(&**name));
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ impl Running {
     }
 
     fn publish(&mut self, compiled: Compiled, log: Option<Arc<AccessLog>>) {
-        let Compiled { mut snapshot, settings, .. } = compiled;
+        let Compiled { mut snapshot, settings, listeners, .. } = compiled;
         snapshot.access_log.clone_from(&log);
         snapshot.generation = self.generations.current().0.id;
         self.state.metrics.generation(snapshot.generation);
@@ -156,7 +156,8 @@ impl Running {
         let snapshot = self.live.load();
         snapshot.upstreams.values().for_each(|upstream| upstream.goes_live());
         let routes = snapshot.routes.iter().map(|route| &*route.name);
-        self.state.metrics.retain(routes, snapshot.upstreams.keys().map(String::as_str));
+        let listeners = listeners.iter().map(|listener| &*listener.name);
+        self.state.metrics.retain(listeners, routes, snapshot.upstreams.keys().map(String::as_str));
         self.log = log;
         logging::configure(&settings.logging.level);
         self.logging = settings.logging;

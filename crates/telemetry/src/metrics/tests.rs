@@ -183,3 +183,37 @@ fn certificates_that_are_gone_are_forgotten() {
     assert_eq!(samples[&format!(r#"{family}{{name="kept"}}"#)], 3.0);
     assert!(!samples.contains_key(&format!(r#"{family}{{name="old"}}"#)));
 }
+
+#[test]
+fn what_is_gone_is_forgotten_even_when_it_is_counted_once_more() {
+    let metrics = metrics();
+    let (old, kept) = (metrics.listener("old"), metrics.listener("kept"));
+    let (old_route, route) = (metrics.route("gone"), metrics.route("r"));
+    let count = |listener: &ListenerMeters, route: &RouteMeters, status| {
+        route.finish(listener, Some(&Method::GET), &record(status));
+        drop(listener.open(Protocol::H1));
+    };
+    count(&old, &route, 200);
+    count(&kept, &old_route, 200);
+    count(&kept, &route, 200);
+    let named = |metrics: &Metrics| {
+        let text = metrics.encode();
+        ["\"old\"", "\"gone\""].map(|name| text.contains(name))
+    };
+    assert_eq!(named(&metrics), [true, true]);
+    metrics.retain(["kept"], ["r"], []);
+    assert_eq!(named(&metrics), [false, false]);
+    // A request that was under way ends with a code that was not seen before.
+    count(&old, &route, 500);
+    count(&kept, &old_route, 500);
+    metrics.retain(["kept"], ["r"], []);
+    assert_eq!(named(&metrics), [false, false]);
+    // One that comes back begins anew, and takes nothing for another's.
+    count(&metrics.listener("new"), &route, 200);
+    let samples = parse(&metrics.encode());
+    for (listener, expected) in [("kept", 1.0), ("new", 1.0)] {
+        let series =
+            format!(r#"maitred_http_requests_total{{code="200",listener="{listener}",method="GET",route="r"}}"#);
+        assert_eq!(samples[&series], expected, "{listener}");
+    }
+}
