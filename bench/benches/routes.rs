@@ -78,8 +78,16 @@ fn run(criterion: &mut Criterion, name: &str, count: usize) {
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
             bencher.iter(|| {
                 for (host, path) in &requests {
-                    let view =
-                        View { generation: 1, head: &head, client: &client, host, path, query: None, captures: &none };
+                    let view = View {
+                        generation: 1,
+                        identity: None,
+                        head: &head,
+                        client: &client,
+                        host,
+                        path,
+                        query: None,
+                        captures: &none,
+                    };
                     let found = table.find(black_box(&view), &mut captures);
                     assert!(black_box(found).is_some());
                 }

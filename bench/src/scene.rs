@@ -125,7 +125,16 @@ impl Scene {
 /// A request as a concern sees it. Host and path stand in the head as they should, so that both are borrowed from it.
 pub fn view<'a>(from: &'a RequestHeader, client: &'a Client, captures: &'a Captures) -> View<'a> {
     let host = from.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
-    View { generation: 1, head: from, client, host, path: from.uri.path(), query: from.uri.query(), captures }
+    View {
+        generation: 1,
+        identity: None,
+        head: from,
+        client,
+        host,
+        path: from.uri.path(),
+        query: from.uri.query(),
+        captures,
+    }
 }
 
 fn request() -> RequestHeader {

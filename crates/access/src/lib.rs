@@ -16,7 +16,7 @@
 //! head.insert_header("Content-Length", "1025")?;
 //! let client = Client::local("public".into());
 //! let captures = Captures::new();
-//! let view = View { generation: 1, head: &head, client: &client, host: "", path: "/", query: None, captures: &captures };
+//! let view = View { generation: 1, identity: None, head: &head, client: &client, host: "", path: "/", query: None, captures: &captures };
 //! assert_eq!(access.admit(&view).unwrap_err().reason, Reason::BodyTooLarge);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -21,7 +21,7 @@
 //! head.insert_header("Access-Control-Request-Method", "POST")?;
 //! let client = Client::local("public".into());
 //! let captures = Captures::new();
-//! let view = View { generation: 1, head: &head, client: &client, host: "", path: "/orders", query: None, captures: &captures };
+//! let view = View { generation: 1, identity: None, head: &head, client: &client, host: "", path: "/orders", query: None, captures: &captures };
 //! assert_eq!(cors.admit(&view).unwrap_err().status, 204);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

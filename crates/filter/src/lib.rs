@@ -10,6 +10,8 @@
 mod admit;
 mod captures;
 mod client;
+mod identity;
+mod mode;
 pub mod query;
 mod reason;
 mod reply;
@@ -20,6 +22,8 @@ mod view;
 pub use admit::{Admit, Amend, Inspect};
 pub use captures::Captures;
 pub use client::{AlternativeName, Client, ClientCertificate, RequestId, Scheme, TlsFacts};
+pub use identity::{Claim, Claims, Credential, Identity};
+pub use mode::Mode;
 pub use reason::Reason;
 pub use reply::{Body, Reply};
 pub use template::Template;

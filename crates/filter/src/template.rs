@@ -10,14 +10,14 @@ use http::{HeaderName, HeaderValue};
 pub use escape::Escape;
 pub use parse::{Mistake, Place, Scope};
 
-use crate::View;
+use crate::{Claim, View};
 use escape::Source;
 
 /// A text whose placeholders were resolved when the configuration was loaded.
 ///
 /// `{id}`, `{rest}` and `{1}` are what the route's path captured, as they stand in the normalised path; `{scheme}`,
 /// `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{generation}`, `{header.X}`, `{cookie.X}` and
-/// `{query.q}` are of the request. What is absent is the empty string. `{{` and `}}` are literal braces.
+/// `{query.q}` are of the request; `{user}` and `{claim.X}` are of whoever is known to send it. What is absent is the empty string. `{{` and `}}` are literal braces.
 ///
 /// ```
 /// use maitred_filter::template::{Scope, Template};
@@ -52,6 +52,8 @@ enum Piece {
     Header(HeaderName),
     Cookie(Box<str>),
     QueryParameter(Box<str>),
+    User,
+    Claim(Box<str>),
 }
 
 impl Template {
@@ -147,6 +149,10 @@ impl Piece {
             Piece::QueryParameter(name) => (Source::Parameter, view.query_parameter(name).unwrap_or("")),
             Piece::Header(name) => (Source::Foreign, view.header(name).unwrap_or("")),
             Piece::Cookie(name) => (Source::Foreign, view.cookie(name).unwrap_or("")),
+            Piece::User => (Source::Foreign, view.identity.and_then(|by| by.user.as_deref()).unwrap_or("")),
+            Piece::Claim(name) => {
+                (Source::Foreign, view.identity.and_then(|by| by.claim(name)).map_or("", Claim::as_str))
+            }
         };
         escape.append(source, value, out);
     }

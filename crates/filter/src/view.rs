@@ -2,7 +2,7 @@
 
 use pingora_http::RequestHeader;
 
-use crate::{Captures, Client};
+use crate::{Captures, Client, Identity};
 
 /// A request as a concern sees it: borrowed, read-only, small.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,8 @@ pub struct View<'a> {
     pub head: &'a RequestHeader,
     /// Who sent it.
     pub client: &'a Client,
+    /// Who is known to have sent it; `None` before authentication, and where nobody asks.
+    pub identity: Option<&'a Identity>,
     /// The host asked for, in lower case, without a port.
     pub host: &'a str,
     /// The path, normalised once (RFC 3986 section 6.2.2): what rules judge is what the origin is sent.
@@ -24,6 +26,12 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// The same request, known to be from `identity`.
+    #[must_use]
+    pub fn by(self, identity: Option<&'a Identity>) -> Self {
+        Self { identity, ..self }
+    }
+
     /// The first value of the header `name`, when it is text.
     pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&'a str> {
         self.head.headers.get(name)?.to_str().ok()

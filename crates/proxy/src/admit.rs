@@ -1,14 +1,20 @@
 //! Step 2: may this request pass? The order is the policy (ADR 1).
 
-use filter::{Admit, Reply, View};
+use filter::{Admit, Reason, Reply, View};
+use pingora_http::RequestHeader;
 use snapshot::{Destination, Route};
 
-use crate::judge::Step;
+use crate::{context::Context, judge::Step};
 
-/// Any line may answer instead.
-pub(crate) fn admit(route: &Route, request: &View<'_>) -> Result<(), Reply> {
+/// Any line may answer instead. Authentication alone may have to wait for somebody.
+pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reply> {
+    let Some((arrival, route)) = ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) else {
+        return Err(Reason::Internal.into());
+    };
+    let request = &arrival.view(head);
     route.cors.admit(request)?;
     route.access.admit(request)?;
+    let request = &request.by(ctx.proofs.identity.as_deref());
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use filter::{Captures, Client, View};
+use filter::{Captures, Client, Identity, View};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
@@ -13,6 +13,8 @@ use telemetry::{InFlight, Record};
 pub struct Context {
     /// Written by `arrive`, once: what the request is and which route it takes.
     pub arrival: Option<Arrival>,
+    /// What passing each step has proved. Given back when the request ends, however it ends.
+    pub proofs: Proofs,
     /// The attempt under way, and what was tried before it.
     pub attempt: Attempt,
     /// What of the request's body has come by.
@@ -45,6 +47,13 @@ pub struct Arrival {
     pub captures: Captures,
 }
 
+/// What passing has proved.
+#[derive(Default)]
+pub struct Proofs {
+    /// Who calls; `None` where nobody asked, or may be anybody.
+    pub identity: Option<Arc<Identity>>,
+}
+
 /// The attempt under way.
 #[derive(Default)]
 pub struct Attempt {
@@ -67,6 +76,7 @@ impl Context {
     pub fn new() -> Self {
         Self {
             arrival: None,
+            proofs: Proofs::default(),
             attempt: Attempt::default(),
             body: None,
             min_rate: None,
@@ -78,6 +88,11 @@ impl Context {
     /// The route taken, once there is one.
     pub fn route(&self) -> Option<&Route> {
         self.arrival.as_ref().and_then(Arrival::route)
+    }
+
+    /// The request as a concern sees it that comes after authentication.
+    pub fn view<'a>(&'a self, head: &'a RequestHeader) -> Option<View<'a>> {
+        Some(self.arrival.as_ref()?.view(head).by(self.proofs.identity.as_deref()))
     }
 }
 
@@ -104,12 +119,13 @@ impl Arrival {
         Ends { source, destination: self.connection.local }
     }
 
-    /// The request as a concern sees it.
+    /// The request as a concern sees it that does not ask who calls.
     pub fn view<'a>(&'a self, head: &'a RequestHeader) -> View<'a> {
         View {
             generation: self.snapshot.generation,
             head,
             client: &self.client,
+            identity: None,
             host: self.host.as_deref().unwrap_or_else(|| host_of(head)),
             path: self.path.as_deref().unwrap_or_else(|| head.uri.path()),
             query: head.uri.query(),

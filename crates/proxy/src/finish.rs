@@ -50,7 +50,7 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
     let Some(arrival) = &ctx.arrival else { return };
     meters(arrival).finish(&arrival.connection.meters, Some(&head.method), &ctx.record);
     let Some(log) = &arrival.snapshot.access_log else { return };
-    let view = arrival.view(head);
+    let view = arrival.view(head).by(ctx.proofs.identity.as_deref());
     let trace = view.client.trace.trace_id_hex();
     let bytes = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     let route = arrival.route();
@@ -73,6 +73,7 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
             query: view.query.map(str::as_bytes),
             referer: bytes(header::REFERER),
             user_agent: bytes(header::USER_AGENT),
+            identity: view.identity,
             generation: arrival.snapshot.generation,
         },
     );

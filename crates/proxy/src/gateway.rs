@@ -82,10 +82,10 @@ impl ProxyHttp for Gateway {
         let arrived = arrive::arrive(snapshot, connection, session.req_header_mut(), ctx);
         set_client_timeouts(session, ctx);
         finish::begin(ctx);
-        let passed = arrived.and_then(|()| match ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
-            Some((arrival, route)) => admit::admit(route, &arrival.view(session.req_header())),
-            None => Err(Reason::Internal.into()),
-        });
+        let passed = match arrived {
+            Ok(()) => admit::admit(ctx, session.req_header()).await,
+            refused => refused,
+        };
         match passed {
             Ok(()) => Ok(false),
             Err(reply) => self.refuse(session, ctx, reply).await.map(|()| true),

@@ -167,7 +167,7 @@ fn outcome(ctx: &Context, head: &RequestHeader, arrived: Result<(), Reply>) -> O
             return Err((Step::Arrive, Reason::Internal.into()));
         };
         admit::judge(route, &arrival.view(head))?;
-        forwarded(ctx, arrival, route, head).ok_or_else(|| (Step::Rewrite, Reason::Internal.into()))
+        forwarded(ctx, route, head).ok_or_else(|| (Step::Rewrite, Reason::Internal.into()))
     });
     match judged {
         Ok(forwarded) => Outcome::Forwarded(forwarded),
@@ -190,11 +190,11 @@ impl Answered {
     }
 }
 
-fn forwarded(ctx: &Context, arrival: &Arrival, route: &Route, head: &RequestHeader) -> Option<Forwarded> {
+fn forwarded(ctx: &Context, route: &Route, head: &RequestHeader) -> Option<Forwarded> {
     let upstream = route.upstream()?.clone();
     let first = upstream.backends().next().map(Backend::host);
     let mut to = head.clone();
-    relay::request_to(arrival, first, head, &mut to).ok()?;
+    relay::request_to(ctx, first, head, &mut to).ok()?;
     let mut hosts: Vec<HeaderValue> = match &route.host {
         HostPolicy::Upstream => upstream.backends().map(|backend| backend.host().clone()).collect(),
         _ => to.headers.get(header::HOST).cloned().into_iter().collect(),

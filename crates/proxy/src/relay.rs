@@ -11,23 +11,21 @@ use transform::hop;
 
 use upstream::Pick;
 
-use crate::context::{Arrival, Context, authority_of};
+use crate::context::{Context, authority_of};
 
 /// Makes the head that the origin is sent out of the one that the client sent.
 pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    let Some(arrival) = ctx.arrival.as_ref() else { return Ok(()) };
-    request_to(arrival, ctx.attempt.pick.as_ref().map(Pick::host), from, to)
+    request_to(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to)
 }
 
 /// The same for a backend whose own `Host` is `backend`.
 pub(crate) fn request_to(
-    arrival: &Arrival,
+    ctx: &Context,
     backend: Option<&HeaderValue>,
     from: &RequestHeader,
     to: &mut RequestHeader,
 ) -> Result<()> {
-    let Some(route) = arrival.route() else { return Ok(()) };
-    let view = arrival.view(from);
+    let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return Ok(()) };
     hop::strip_request(to, from);
     if to.version == Version::HTTP_2 {
         // Answered by ourselves: see `persist`.
@@ -135,12 +133,10 @@ fn nonsense(what: &'static str) -> Box<Error> {
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.
 pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
-    let Some(arrival) = ctx.arrival.as_ref() else { return };
-    let Some(route) = arrival.route() else { return };
+    let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return };
     if head.status.is_informational() {
         return;
     }
-    let view = arrival.view(from);
     route.response.amend(head, &view);
     route.security.amend(head, &view);
     route.cors.amend(head, &view);

@@ -55,6 +55,7 @@ impl ProxyHttp for Proof {
         let head = session.req_header();
         let view = View {
             generation: 1,
+            identity: None,
             head,
             client: &client,
             host: "a",

@@ -17,7 +17,7 @@
 //! let client = Client::local("http".into());
 //! let mut captures = Captures::new();
 //! captures.push(6, 8);
-//! let view = View { generation: 1, head: &head, client: &client, host: "a", path: "/users/7", query: Some("x=1"), captures: &captures };
+//! let view = View { generation: 1, identity: None, head: &head, client: &client, host: "a", path: "/users/7", query: Some("x=1"), captures: &captures };
 //! let mut target = String::new();
 //! rewrite.target(&view, &mut target);
 //! assert_eq!(target, "/v1/7?x=1");

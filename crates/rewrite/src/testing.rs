@@ -18,6 +18,7 @@ pub(crate) fn view<T>(target: &str, captured: &[&str], use_it: impl FnOnce(&View
     }
     use_it(&View {
         generation: 1,
+        identity: None,
         head: &head,
         client: &client,
         host: "api.example.com",

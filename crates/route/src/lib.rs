@@ -18,7 +18,7 @@
 //! let head = pingora_http::RequestHeader::build("GET", b"/users//7", None).unwrap();
 //! let path = normalise(head.uri.path()).unwrap();
 //! let client = Client::local("http".into());
-//! let view = View { generation: 1, head: &head, client: &client, host: "localhost", path: &path, query: None, captures: &Captures::new() };
+//! let view = View { generation: 1, identity: None, head: &head, client: &client, host: "localhost", path: &path, query: None, captures: &Captures::new() };
 //! let mut captures = Captures::new();
 //! assert_eq!(table.find(&view, &mut captures), Some(RouteId(1)));
 //! assert_eq!(captures.get(0, &path), "7");

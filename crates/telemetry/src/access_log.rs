@@ -75,6 +75,8 @@ pub struct LoggedRequest<'a> {
     pub referer: Option<&'a [u8]>,
     /// The field User-Agent.
     pub user_agent: Option<&'a [u8]>,
+    /// Who is known to have sent it.
+    pub identity: Option<&'a filter::Identity>,
     /// The configuration that it was served under.
     pub generation: u64,
 }
@@ -99,6 +101,7 @@ impl<'a> LoggedRequest<'a> {
             query: None,
             referer: None,
             user_agent: None,
+            identity: None,
             generation: 0,
         }
     }

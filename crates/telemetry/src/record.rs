@@ -16,6 +16,8 @@ pub struct Record {
     pub status: u16,
     /// Why maitred answered itself or the request ended early; [`Reason::None`] when all went well.
     pub reason: Reason,
+    /// Why a policy in shadow would have refused the request; [`Reason::None`] where none would.
+    pub shadow: Reason,
     /// Bytes of the request's body that were received.
     pub bytes_in: u64,
     /// Bytes of the response's body that were sent.
@@ -40,6 +42,7 @@ impl Record {
             duration: Duration::ZERO,
             status: 0,
             reason: Reason::None,
+            shadow: Reason::None,
             bytes_in: 0,
             bytes_out: 0,
             attempts: 0,

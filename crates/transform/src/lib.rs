@@ -17,7 +17,7 @@
 //! from.insert_header("Connection", "close, X-Forwarded-For")?;
 //! let client = Client::local("public".into());
 //! let captures = Captures::new();
-//! let view = View { generation: 1, head: &from, client: &client, host: "shop.test", path: "/", query: None, captures: &captures };
+//! let view = View { generation: 1, identity: None, head: &from, client: &client, host: "shop.test", path: "/", query: None, captures: &captures };
 //!
 //! let mut to = from.clone();
 //! hop::strip_request(&mut to, &from);

@@ -14,7 +14,16 @@ fn access(json: &str) -> Access {
 
 fn judged(json: &str, head: &RequestHeader) -> Option<Reason> {
     let (client, captures) = (Client::local("public".into()), Captures::new());
-    let view = View { generation: 1, head, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        identity: None,
+        head,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     let access = access(json);
     let verdict = access.judge(&view).err().map(|reply| reply.reason);
     assert_eq!(access.admit(&view).err().map(|reply| reply.reason), verdict);

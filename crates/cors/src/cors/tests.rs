@@ -21,7 +21,16 @@ fn request(method: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
 
 fn with_view<T>(head: &RequestHeader, then: impl FnOnce(&View<'_>) -> T) -> T {
     let (client, captures) = (Client::local("public".into()), Captures::new());
-    then(&View { generation: 1, head, client: &client, host: "", path: "/", query: None, captures: &captures })
+    then(&View {
+        generation: 1,
+        identity: None,
+        head,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    })
 }
 
 /// The fields of the answer to a preflight from `origin`, sorted.

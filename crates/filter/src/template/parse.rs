@@ -43,6 +43,10 @@ pub enum Place {
     Cookie,
     /// `{query.NAME}`: a query parameter, as it came.
     QueryParameter,
+    /// `{user}`: who is known to call; nothing on a route without `auth`.
+    User,
+    /// `{claim.NAME}`: a claim of whoever calls; nothing on a route without `auth`.
+    Claim,
 }
 
 /// Why a text is not a template.
@@ -78,6 +82,8 @@ impl Place {
         Place::Header,
         Place::Cookie,
         Place::QueryParameter,
+        Place::User,
+        Place::Claim,
     ];
 
     /// The placeholder as written in a template.
@@ -95,6 +101,8 @@ impl Place {
             Place::Header => "{header.NAME}",
             Place::Cookie => "{cookie.NAME}",
             Place::QueryParameter => "{query.NAME}",
+            Place::User => "{user}",
+            Place::Claim => "{claim.NAME}",
         }
     }
 
@@ -102,7 +110,7 @@ impl Place {
     /// pattern may not capture under it: `{user}` must never be what the client wrote into the path.
     pub fn is_reserved(name: &str) -> bool {
         let plain = Place::ALL.iter().any(|place| place.as_str().trim_matches(['{', '}']) == name);
-        plain || matches!(name, "user" | "claim" | "header" | "cookie" | "rest")
+        plain || matches!(name, "claim" | "header" | "cookie" | "rest")
     }
 }
 
@@ -150,10 +158,6 @@ fn placeholder(name: &str, scope: &Scope<'_>) -> Result<Piece, (String, String)>
     if let Some(index) = capture(name, scope.captures) {
         return Ok(Piece::Capture(index));
     }
-    if name == "user" || name.starts_with("claim.") {
-        let message = format!("`{{{name}}}` needs authentication, which this release does not have yet");
-        return Err((message, available(scope)));
-    }
     let (place, piece) =
         fact(name)?.ok_or_else(|| (format!("there is no placeholder `{{{name}}}`"), available(scope)))?;
     if !scope.places.contains(&place) {
@@ -186,6 +190,7 @@ fn fact(name: &str) -> Result<Option<(Place, Piece)>, (String, String)> {
         "client_ip" => (Place::ClientIp, Piece::ClientIp),
         "request_id" => (Place::RequestId, Piece::RequestId),
         "generation" => (Place::Generation, Piece::Generation),
+        "user" => (Place::User, Piece::User),
         _ => return Ok(None),
     }))
 }
@@ -203,6 +208,8 @@ fn keyed(kind: &str, key: &str) -> Result<Option<(Place, Piece)>, (String, Strin
             Ok(_) => Ok(Some((Place::Cookie, Piece::Cookie(key.into())))),
             Err(_) => Err(wrong("cookie")),
         },
+        "claim" if key.is_empty() => Err(wrong("claim")),
+        "claim" => Ok(Some((Place::Claim, Piece::Claim(key.into())))),
         "query" if key.is_empty() => Err(wrong("query parameter")),
         "query" => Ok(Some((Place::QueryParameter, Piece::QueryParameter(key.into())))),
         _ => Ok(None),

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use pingora_http::RequestHeader;
 
 use super::*;
-use crate::{Captures, Client, RequestId, Scheme};
+use crate::{Captures, Claim, Client, Credential, Identity, RequestId, Scheme};
 
 fn names(list: &[&str]) -> Vec<Box<str>> {
     list.iter().map(|name| (*name).into()).collect()
@@ -43,6 +43,7 @@ fn with_view<T>(use_it: impl FnOnce(&View<'_>) -> T) -> T {
     let query = Some("q=1%202&next=%2F");
     use_it(&View {
         generation: 1,
+        identity: None,
         head: &head,
         client: &client,
         host: "api.example.com",
@@ -85,6 +86,23 @@ fn a_header_value_never_holds_control_bytes() {
 }
 
 #[test]
+fn who_calls_is_filled_in_once_it_is_known() {
+    let claims = [("sub", Claim::one("u/19")), ("realm.groups", Claim::list(["a".into(), "b".into()]))];
+    let identity = Identity {
+        user: Some("u/19".into()),
+        claims: claims.into_iter().map(|(name, claim)| (name.into(), claim)).collect(),
+        ..Identity::new("customers".into(), Credential::Jwt)
+    };
+    let template = Template::parse("{user}|{claim.sub}|{claim.realm.groups}|{claim.x}", &Scope::all(&[])).unwrap();
+    with_view(|view| {
+        let mut out = String::new();
+        template.render(view, &mut out);
+        template.render_as(Escape::Path, &view.by(Some(&identity)), &mut out);
+        assert_eq!(out, "|||u%2F19|u%2F19|a%2Cb|");
+    });
+}
+
+#[test]
 fn only_text_is_a_literal() {
     let scope = Scope::all(&[]);
     assert_eq!(Template::parse("a{{b", &scope).unwrap().as_literal(), Some("a{b"));
@@ -106,11 +124,8 @@ fn mistakes_say_where_and_what_else() {
         }
     );
     assert_eq!(mistake("{path}").message, "`{path}` cannot be used here");
-    assert_eq!(mistake("{user}").message, "`{user}` needs authentication, which this release does not have yet");
-    assert_eq!(
-        mistake("{claim.sub}").message,
-        "`{claim.sub}` needs authentication, which this release does not have yet"
-    );
+    assert_eq!(mistake("{user}").message, "`{user}` cannot be used here");
+    assert_eq!(mistake("{claim.}").message, "`` is not the name of a claim");
     assert_eq!(mistake("{header.a b}").message, "`a b` is not the name of a header");
     assert_eq!(mistake("a{id").message, "a placeholder is not closed with `}`");
     assert_eq!(mistake("a}b").message, "`}` closes nothing");

@@ -162,11 +162,7 @@ impl Front {
     /// A policy is never skipped because a request asks for an upgrade.
     async fn tunnel(&self, mut conn: Conn, length: usize, head: RequestHeader, mut ctx: Context) {
         finish::begin(&mut ctx);
-        let admitted = match ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
-            Some((arrival, route)) => admit::admit(route, &arrival.view(&head)),
-            None => Err(Reason::Internal.into()),
-        };
-        match admitted {
+        match admit::admit(&mut ctx, &head).await {
             Ok(()) => self.tunnels.carry(conn, length, head, ctx).await,
             Err(reply) => {
                 tunnel::refuse(&mut conn, &head, &mut ctx, &reply).await;

@@ -57,6 +57,7 @@ impl Request {
         let (path, query) = (self.path.as_str(), self.query.as_deref());
         use_it(&View {
             generation: 1,
+            identity: None,
             head: &head,
             client: &client,
             host: &self.host,

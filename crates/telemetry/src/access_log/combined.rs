@@ -20,7 +20,9 @@ pub(super) fn write(
         Some(address) => text::address(out, address),
         None => out.push(b'-'),
     }
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    write_user(out, request.identity.and_then(|by| by.user.as_deref()));
+    out.extend_from_slice(b" [");
     text::apache(out, start);
     out.extend_from_slice(b"] \"");
     write_line(out, request, hidden);
@@ -40,6 +42,16 @@ pub(super) fn write(
     out.extend_from_slice(b"\" \"");
     text::quoted(out, request.user_agent.map_or(b"-", |agent| redact::field("user-agent", agent, hidden)));
     out.extend_from_slice(b"\"\n");
+}
+
+/// The user as one word: the format has no quotes around it.
+fn write_user(out: &mut Vec<u8>, user: Option<&str>) {
+    let mut words = user.filter(|user| !user.is_empty()).unwrap_or("-").split(' ');
+    text::quoted(out, words.next().unwrap_or("-").as_bytes());
+    for word in words {
+        out.extend_from_slice(b"%20");
+        text::quoted(out, word.as_bytes());
+    }
 }
 
 /// The request line, or `-` when none could be read.

@@ -36,9 +36,9 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("attempts", "number", "how often a backend was tried"),
     ("reused", "boolean", "whether the last attempt went over a connection from the pool"),
     ("cache", "string", "reserved"),
-    ("auth", "string", "reserved"),
-    ("user", "string", "reserved"),
-    ("key", "string", "reserved"),
+    ("auth", "string", "the policy of `auth` that vouches for the client"),
+    ("user", "string", "the user that it vouches for"),
+    ("key", "string", "which of the user's keys it was; never the key itself"),
     ("limit", "string", "reserved"),
     ("limit_remaining", "number", "reserved"),
     ("variant", "string", "reserved"),
@@ -47,6 +47,7 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("referer", "string", "the field Referer, without credentials"),
     ("user_agent", "string", "the field User-Agent"),
     ("error", "string", "why maitred answered itself or the request ended early: a word of the table of reasons"),
+    ("shadow", "string", "why a policy with `mode = \"shadow\"` would have refused it: a word of the same table"),
     ("generation", "number", "the configuration that it was served under, as `maitred history` numbers them"),
 ];
 
@@ -63,16 +64,21 @@ pub(super) fn write(
     out.push(b'"');
     write_request(out, request, hidden);
     write_outcome(out, record, request);
+    out.extend_from_slice(b",\"cache\":null");
+    let by = request.identity;
+    string(out, ",\"auth\":", by.map(|by| by.policy.as_bytes()));
+    string(out, ",\"user\":", by.and_then(|by| by.user.as_deref()).map(str::as_bytes));
+    string(out, ",\"key\":", by.and_then(|by| by.key.as_deref()).map(str::as_bytes));
     // Their issues fill these in; they stand here already so that the order stays as it is.
     out.extend_from_slice(
-        b",\"cache\":null,\"auth\":null,\"user\":null,\"key\":null,\"limit\":null,\"limit_remaining\":null,\
-          \"variant\":null,\"waf_score\":null,\"country\":null",
+        b",\"limit\":null,\"limit_remaining\":null,\"variant\":null,\"waf_score\":null,\"country\":null",
     );
     let referer = request.referer.map(|url| redact::referer(url, hidden));
     string(out, ",\"referer\":", referer.as_deref());
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));
     string(out, ",\"user_agent\":", user_agent);
     string(out, ",\"error\":", Some(record.reason.word().as_bytes()).filter(|word| !word.is_empty()));
+    string(out, ",\"shadow\":", Some(record.shadow.word().as_bytes()).filter(|word| !word.is_empty()));
     number(out, ",\"generation\":", Some(request.generation).filter(|generation| *generation != 0));
     out.extend_from_slice(b"}\n");
 }

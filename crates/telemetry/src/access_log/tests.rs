@@ -98,10 +98,27 @@ fn a_line_has_the_fields_of_the_manual_in_their_order() {
             r#""route":"products","upstream":"products","backend":"10.0.2.11:8080","upstream_status":200,"#,
             r#""connect_ms":0,"upstream_ms":2.9,"attempts":1,"reused":true,"cache":null,"auth":null,"user":null,"#,
             r#""key":null,"limit":null,"limit_remaining":null,"variant":null,"waf_score":null,"country":null,"#,
-            r#""referer":null,"user_agent":"curl/8.5","error":null,"generation":3}"#,
+            r#""referer":null,"user_agent":"curl/8.5","error":null,"shadow":null,"generation":3}"#,
             "\n"
         )
     );
+}
+
+#[test]
+fn who_called_stands_in_the_line() {
+    let identity = filter::Identity {
+        user: Some("Ada \"x\" L".into()),
+        key: Some("7f3a".into()),
+        ..filter::Identity::new("partners".into(), filter::Credential::ApiKey)
+    };
+    let mut told = record();
+    told.shadow = Reason::NoRoute;
+    let request = LoggedRequest { identity: Some(&identity), ..request() };
+    let fields: Value = serde_json::from_str(&line(Format::Json, &told, &request)).unwrap();
+    let found = ["auth", "user", "key", "shadow"].map(|name| fields[name].as_str().unwrap());
+    assert_eq!(found, ["partners", "Ada \"x\" L", "7f3a", "no_route"]);
+    let combined = line(Format::Combined, &told, &request);
+    assert!(combined.starts_with("203.0.113.7 - Ada%20\\\"x\\\"%20L ["), "{combined}");
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn edited(json: &str, fields: &[(&'static str, &str)]) -> Vec<(String, String)> 
     let client = Client::local("public".into());
     let view = View {
         generation: 1,
+        identity: None,
         head: &asked,
         client: &client,
         host: "a.test",
@@ -94,8 +95,16 @@ fn http_1_sends_names_as_they_are_written() {
     let mut head = ResponseHeader::build(200, None).unwrap();
     let (asked, client, captures) =
         (RequestHeader::build("GET", b"/", None).unwrap(), Client::local("public".into()), Captures::new());
-    let view =
-        View { generation: 1, head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        identity: None,
+        head: &asked,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     edits.amend(&mut head, &view);
     let mut wire = Vec::new();
     head.header_to_h1_wire(&mut wire);
@@ -149,8 +158,16 @@ fn a_request_is_edited_alike() {
     assert!(!edits.is_empty());
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     let (asked, client, captures) = (head.clone(), Client::local("public".into()), Captures::new());
-    let view =
-        View { generation: 1, head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        identity: None,
+        head: &asked,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     edits.amend(&mut head, &view);
     assert_eq!(head.headers["x-user"], "127.0.0.1");
 }

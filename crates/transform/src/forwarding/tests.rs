@@ -28,6 +28,7 @@ fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) ->
     let original = head.clone();
     let view = View {
         generation: 1,
+        identity: None,
         head: &original,
         client: &client,
         host: "a.test",
@@ -108,6 +109,7 @@ fn http_2_names_its_host_in_the_target() {
     let (client, captures, original) = (client("203.0.113.7:1", false), Captures::new(), head.clone());
     let view = View {
         generation: 1,
+        identity: None,
         head: &original,
         client: &client,
         host: "b.test",

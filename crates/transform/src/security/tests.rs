@@ -21,8 +21,16 @@ fn answered(json: &str, scheme: Scheme, fields: &[(&'static str, &str)]) -> Resp
     let asked = RequestHeader::build("GET", b"/", None).unwrap();
     let client = Client { scheme, ..Client::local("public".into()) };
     let captures = Captures::new();
-    let view =
-        View { generation: 1, head: &asked, client: &client, host: "", path: "/", query: None, captures: &captures };
+    let view = View {
+        generation: 1,
+        identity: None,
+        head: &asked,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
     compiled(json).unwrap().amend(&mut head, &view);
     head
 }
