@@ -16,6 +16,7 @@ mod broken;
 mod certificates;
 mod client_certificates;
 mod commands;
+mod compression;
 mod cors;
 mod documents;
 mod events;

@@ -57,6 +57,10 @@ pub struct Policies {
     ///
     /// Example: `security_headers = true`
     pub security_headers: Option<Toggle<transform::SecurityConfig>>,
+    /// Compresses answers for clients that ask for it: `true`, or a table. `false`: never.
+    ///
+    /// Example: `compress = true`
+    pub compress: Option<Toggle<transform::CompressConfig>>,
     /// How long the origin may take to begin its answer, retries included. `false`: as long as it likes. Default
     /// `"30s"`.
     ///

@@ -105,7 +105,8 @@ fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
     }
     let security = route.security.as_ref().map(|security| format!("{} security headers", security.describe().count()));
     let edits = route.response.as_ref().map(|edits| edits.describe().collect::<Vec<_>>().join(", "));
-    let response: Vec<String> = security.into_iter().chain(edits).collect();
+    let compress = route.compress.as_ref().map(|compress| compress.describe());
+    let response: Vec<String> = security.into_iter().chain(compress).chain(edits).collect();
     if !response.is_empty() {
         steps.push(Step { name: "response", what: response.join(", ") });
     }

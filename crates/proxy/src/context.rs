@@ -19,6 +19,8 @@ pub struct Context {
     pub attempt: Attempt,
     /// What of the request's body has come by.
     pub body: Option<access::BodyLimit>,
+    /// Compresses the answer's content as it goes by.
+    pub encoder: Option<Box<transform::Encoder>>,
     /// How fast the client has to take its answer.
     pub min_rate: Option<MinRate>,
     /// Counts the request as in flight while it lives.
@@ -79,6 +81,7 @@ impl Context {
             proofs: Proofs::default(),
             attempt: Attempt::default(),
             body: None,
+            encoder: None,
             min_rate: None,
             in_flight: None,
             record: Record::new(Instant::now()),

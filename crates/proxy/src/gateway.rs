@@ -40,6 +40,7 @@ impl Gateway {
         let version = head.version;
         let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
         let mut answer = refuse::answer(&reply, form, id, is_head)?;
+        relay::encode_whole(ctx, session.req_header(), &mut answer);
         relay::response(ctx, session.req_header(), &mut answer.head);
         let version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
         refuse::write(session, answer, version).await
@@ -71,7 +72,7 @@ impl ProxyHttp for Gateway {
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {
-        // Pingora's default is its compression module; ours comes with the issue on caching.
+        // Pingora's default is its compression module, which knows no weights and no ranges; ours is `relay::encode`.
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -145,6 +146,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+        relay::encode(ctx, session.req_header(), head);
         relay::response(ctx, session.req_header(), head);
         persist::settle(session, head);
         Ok(())
@@ -154,14 +156,27 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         chunk: &mut Option<Bytes>,
-        _last: bool,
+        last: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        relay::response_chunk(ctx, chunk, last).map_err(|reply| carry(reply.reason))?;
         if let (Some(chunk), Some(rate), Some(arrival)) = (chunk, ctx.min_rate, &ctx.arrival) {
             let most = arrival.connection.listener.timeouts.body;
             session.set_write_timeout(Some(rate.time_for(chunk.len()).min(most)));
         }
         Ok(None)
+    }
+
+    /// What is compressed ends with the encoder's last words, which no trailers can follow here.
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut http::HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        let mut rest = None;
+        relay::response_chunk(ctx, &mut rest, true).map_err(|reply| carry(reply.reason))?;
+        Ok(rest)
     }
 
     fn fail_to_connect(

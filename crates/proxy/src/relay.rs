@@ -11,7 +11,10 @@ use transform::hop;
 
 use upstream::Pick;
 
-use crate::context::{Context, authority_of};
+use crate::{
+    context::{Context, authority_of},
+    refuse::Answer,
+};
 
 /// Makes the head that the origin is sent out of the one that the client sent.
 pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
@@ -129,6 +132,32 @@ fn nonsense(what: &'static str) -> Box<Error> {
     let mut error = Error::explain(ErrorType::InvalidHTTPHeader, what);
     error.as_up();
     error
+}
+
+/// Whether the content of an upstream's answer is sent compressed. Its head says so from here on, and every chunk goes
+/// through [`response_chunk`].
+pub(crate) fn encode(ctx: &mut Context, from: &RequestHeader, head: &mut ResponseHeader) {
+    if head.status.is_informational() {
+        return;
+    }
+    let compress = ctx.route().and_then(|route| route.compress.as_ref());
+    ctx.encoder = compress.and_then(|compress| compress.begin(from, head)).map(Box::new);
+}
+
+/// The same for an answer of our own, whose content is there as a whole.
+pub(crate) fn encode_whole(ctx: &Context, from: &RequestHeader, answer: &mut Answer) {
+    if let Some(compress) = ctx.route().and_then(|route| route.compress.as_ref()) {
+        let content = std::mem::take(&mut answer.content);
+        answer.content = compress.whole(from, &mut answer.head, content);
+    }
+}
+
+/// Changes a chunk of the answer's content to what the client is sent of it: `Some` of nothing where it is held back.
+pub(crate) fn response_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+    match &mut ctx.encoder {
+        Some(encoder) => encoder.chunk(chunk, last),
+        None => Ok(()),
+    }
 }
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.

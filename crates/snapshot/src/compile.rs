@@ -145,6 +145,8 @@ impl Site<'_> {
             .map(|edits| transform::ResponseEdits::compile(edits.into(), captures, &at.key("response"), report));
         let security = on(&policies.security_headers)
             .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
+        let compress =
+            on(&policies.compress).map(|compress| transform::Compress::compile(compress, &at.key("compress"), report));
         let destination = self.destination(report);
         let retries = self.retries(report);
         Some(Route {
@@ -158,6 +160,7 @@ impl Site<'_> {
             request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,
+            compress: present(compress)?,
             timeout: match &policies.timeout {
                 None => Some(DEFAULT_TIMEOUT),
                 Some(Toggle::On(timeout)) => Some(timeout.0),

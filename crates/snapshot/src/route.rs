@@ -27,6 +27,8 @@ pub struct Route {
     pub response: Option<transform::ResponseEdits>,
     /// Security fields of the response.
     pub security: Option<transform::SecurityHeaders>,
+    /// Compression of the response's content.
+    pub compress: Option<transform::Compress>,
     /// Until the head of the answer, all attempts together.
     pub timeout: Option<Duration>,
     /// How long a tunnel or stream may be silent.

@@ -4,6 +4,7 @@
 //! * [`Forwarding`] tells the origin who the client is; [`told`] reads what the proxies before us tell.
 //! * [`RequestEdits`] and [`ResponseEdits`] are the route's own `set`, `add` and `remove`.
 //! * [`SecurityHeaders`] tell browsers to be careful.
+//! * [`Compress`] makes answers smaller for who asks for it.
 //!
 //! A request is stripped first, so that a client can delete nothing that is added after it:
 //!
@@ -28,6 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod compress;
 mod edits;
 mod forwarding;
 mod framing;
@@ -37,6 +39,7 @@ mod line;
 mod security;
 pub mod told;
 
+pub use compress::{Algorithm, Compress, CompressConfig, CompressTable, Encoder};
 pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
 pub use forwarding::{CLAIMS, Forwarding, is_claim};
 pub use framing::{is_framing_known, settle_request, settle_response};

@@ -2,7 +2,9 @@
 
 use document::{At, Document, Report, Vocabulary};
 use insta::assert_snapshot;
-use maitred_transform::{RequestEdits, ResponseConfig, ResponseEdits, SecurityConfig, SecurityHeaders};
+use maitred_transform::{
+    Compress, CompressConfig, RequestEdits, ResponseConfig, ResponseEdits, SecurityConfig, SecurityHeaders,
+};
 
 fn complaint(text: &str) -> String {
     let (mut document, mut report) = (Document::new(), Report::new());
@@ -20,7 +22,71 @@ fn complaint(text: &str) -> String {
     if let Some(headers) = document.decode::<SecurityConfig>(&at, &Vocabulary::default(), &mut report) {
         assert!(SecurityHeaders::compile(&headers, &at, &mut report).is_none());
     }
+    let at = At::root().key("compress");
+    if let Some(compress) = document.decode::<CompressConfig>(&at, &Vocabulary::default(), &mut report) {
+        Compress::compile(&compress, &at, &mut report);
+        assert!(report.has_errors());
+    }
     document.render(&report, false)
+}
+
+#[test]
+fn compression_that_cannot_be_done() {
+    let text = "[compress]\nalgorithms = [\"gzip\", \"gzip\"]\nlevel = 11\ntypes = [\"text/*\", \"json\"]\n";
+    assert_snapshot!(complaint(text), @r#"
+error[E0108]: `gzip` stands here twice
+ --> maitred.toml:2:23
+  |
+2 | algorithms = ["gzip", "gzip"]
+  |                       ^^^^^^ the second time
+  |
+  = help: delete it; the first place says how much it is preferred
+
+error[E0103]: `level` cannot be 11
+ --> maitred.toml:3:9
+  |
+3 | level = 11
+  |         ^^ from 1 (fast) to 9 (small)
+
+error[E0108]: `json` is not a type of content
+ --> maitred.toml:4:20
+  |
+4 | types = ["text/*", "json"]
+  |                    ^^^^^^ expected a `/` in the middle
+  |
+  = help: write for example "application/json", "text/*" or "application/*+json"
+"#);
+    assert_snapshot!(complaint("[compress]\nalgorithms = []\ntypes = \"*/*\"\n"), @r#"
+error[E0108]: no algorithm is left to compress with
+ --> maitred.toml:2:14
+  |
+2 | algorithms = []
+  |              ^^ an empty list
+  |
+  = help: write `compress = false` to switch it off
+
+error[E0108]: `*/*` is not a type of content
+ --> maitred.toml:3:9
+  |
+3 | types = "*/*"
+  |         ^^^^^ at most one `*`
+  |
+  = help: write for example "application/json", "text/*" or "application/*+json"
+"#);
+    assert_snapshot!(complaint("[compress]\nalgorithms = \"deflate\"\n"), @r#"
+error[E0108]: invalid value for `algorithms` in `compress`
+ --> maitred.toml:2:14
+  |
+2 | algorithms = "deflate"
+  |              ^^^^^^^^^ expected one of `zstd`, `br`, `gzip`
+"#);
+    assert_snapshot!(complaint("compress = 5\n"), @r#"
+error[E0101]: wrong type for `compress`
+ --> maitred.toml:1:12
+  |
+1 | compress = 5
+  |            ^ expected `true` or a table about compression, found the integer 5
+"#);
 }
 
 #[test]
