@@ -27,7 +27,7 @@ async fn an_upload_that_ends_on_an_empty_frame_ends_once() {
         while incoming.piece().await.unwrap().is_some() {}
     }
     // A second end would have been the first bytes of the next request on the pooled connection.
-    proxy.get("/after").await.expect(200);
+    client.fetch(Request::get("/after")).await.expect(200);
     assert_eq!(origin.connections(), 1);
     assert!(origin.requests().iter().all(|seen| seen.body.complete));
 }

@@ -17,7 +17,7 @@ use crate::{
     admit, arrive,
     context::Context,
     dispatch, finish,
-    front::{connection_of, pulse},
+    front::{LONGEST_DRAIN, connection_of, pulse},
     persist, refuse, relay,
 };
 
@@ -48,12 +48,12 @@ impl Gateway {
 }
 
 /// An error that carries our own reason through Pingora; see [`reason_in`].
-fn carry(reason: Reason) -> Box<Error> {
+pub(crate) fn carry(reason: Reason) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(reason.status_code()), reason.word())
 }
 
 /// The reason that [`carry`] put into an error, or what the error itself says.
-fn reason_in(error: &Error) -> Reason {
+pub(crate) fn reason_in(error: &Error) -> Reason {
     if let ErrorType::HTTPStatus(_) = error.etype()
         && let Some(context) = &error.context
         && let Some(reason) = Reason::ALL.iter().find(|reason| reason.word() == context.as_str())
@@ -258,6 +258,3 @@ fn set_client_timeouts(session: &mut Session, ctx: &mut Context) {
     let is_old = session.req_header().version == Version::HTTP_10;
     session.set_ignore_info_resp(is_old);
 }
-
-/// How long the rest of a refused body is read, so that the client gets to see the answer.
-const LONGEST_DRAIN: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@ mod admit;
 mod arrive;
 mod context;
 mod dispatch;
+mod engine;
 mod finish;
 mod front;
 mod gateway;

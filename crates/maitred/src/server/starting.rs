@@ -110,7 +110,8 @@ impl Starting {
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
         admin.attach(desk.clone());
         let unresolved = state.upstreams.first_resolution(FIRST_RESOLUTION).await;
-        let front = Arc::new(Front::new(live.clone(), &Options { threads, pool_size: POOL_SIZE }));
+        let options = Options { threads, pool_size: POOL_SIZE, general: wants_general() };
+        let front = Arc::new(Front::new(live.clone(), &options));
         let running = Running {
             watch: Watch::new(&origin, watch),
             program: program(),
@@ -174,4 +175,9 @@ fn open_audit(admin: &admin::Settings) -> Result<Option<AuditFile>, Failure> {
     let Some(path) = &admin.audit else { return Ok(None) };
     let refused = |error| Failure::new(format!("the audit log `{}` cannot be opened: {error}", path.display()));
     AuditFile::open(path).map(Some).map_err(refused)
+}
+
+/// Whether the environment asks for Pingora's general engine where the one for HTTP/1 would do: the tests go through both.
+fn wants_general() -> bool {
+    std::env::var_os("MAITRED_ENGINE").is_some_and(|engine| engine == "general")
 }

@@ -3,6 +3,8 @@
 //! The engine decodes; this only says where the message ends and refuses what another reader could take for something
 //! else: a size without digits, a bare line feed, a size that overflows.
 
+use bytes::BytesMut;
+
 /// More bytes of chunk extensions than this, over a whole message, are an attack.
 const MAX_EXTENSIONS: usize = 4 * 1024;
 
@@ -79,6 +81,34 @@ impl Chunks {
         Ok(seen)
     }
 
+    /// Takes the content out of `bytes`, as far as they belong to the message; what follows its end is left. So is what
+    /// is malformed after some content: the next call says so.
+    pub fn decode(&mut self, bytes: &mut BytesMut) -> Result<BytesMut, Malformed> {
+        let (mut from, mut to) = (0, 0);
+        while let Some(&byte) = bytes.get(from) {
+            match self.at {
+                At::Done => break,
+                At::Data { left } => {
+                    let here = left.min((bytes.len() - from) as u64);
+                    let end = from + here as usize;
+                    bytes.copy_within(from..end, to);
+                    (from, to) = (end, to + here as usize);
+                    self.at = if here == left { At::DataEnd } else { At::Data { left: left - here } };
+                    continue;
+                }
+                _ => match self.step(byte) {
+                    Ok(at) => self.at = at,
+                    Err(_) if to > 0 => break,
+                    Err(malformed) => return Err(malformed),
+                },
+            }
+            from += 1;
+        }
+        let mut content = bytes.split_to(from);
+        content.truncate(to);
+        Ok(content)
+    }
+
     fn step(&mut self, byte: u8) -> Result<At, Malformed> {
         match (self.at, byte) {
             (At::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
@@ -134,6 +164,24 @@ mod tests {
             assert_eq!(seen.map(|seen| (seen, chunks.is_done())), whole, "{}", body.escape_ascii());
         }
         whole
+    }
+
+    #[test]
+    fn the_content_is_what_the_chunks_hold() {
+        let body = &b"4\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\nX: y\r\n\r\nNEXT"[..];
+        for size in 1..body.len() {
+            let (mut chunks, mut content, mut waiting) = (Chunks::default(), Vec::new(), BytesMut::new());
+            for piece in body.chunks(size) {
+                waiting.extend_from_slice(piece);
+                content.extend_from_slice(&chunks.decode(&mut waiting).unwrap());
+            }
+            assert!(chunks.is_done());
+            assert_eq!((&content[..], &waiting[..]), (&b"Wikipedia"[..], &b"NEXT"[..]), "in pieces of {size}");
+        }
+        assert!(Chunks::default().decode(&mut BytesMut::from("zz\r\n")).is_err());
+        let (mut chunks, mut broken) = (Chunks::default(), BytesMut::from("4\r\nhalf\r\nzz\r\n"));
+        assert_eq!(chunks.decode(&mut broken).unwrap(), "half");
+        assert!(chunks.decode(&mut broken).is_err());
     }
 
     #[test]

@@ -184,8 +184,24 @@ impl Conn {
         Ok(bytes.len())
     }
 
+    /// Whether all of the message has been read.
+    pub fn is_body_read(&self) -> bool {
+        self.limit() == 0
+    }
+
+    /// Ready once the client is gone. Its message must have been read; what it sends ahead is held.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_beyond(cx).map(|_| ())
+    }
+
+    /// Makes the end of the connection a reset, so that what was cut off does not look whole.
+    pub fn break_off(mut self) {
+        self.answered = false;
+        listen::reset(std::mem::replace(&mut self.stream, Box::new(io::Cursor::new(Vec::new()))));
+    }
+
     /// The client has closed its side. Ready once nothing has been written to it for a while either.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.closing.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx)
     }
 
@@ -249,7 +265,7 @@ impl Conn {
             };
             if read == 0 {
                 // Whether requests of its wait here or not: a client that is gone may have left some behind.
-                return self.poll_gone(cx).map(Ok);
+                return self.poll_closing(cx).map(Ok);
             }
         }
         Poll::Pending

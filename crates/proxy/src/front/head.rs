@@ -130,7 +130,7 @@ fn version_reason(bytes: &[u8]) -> Reason {
 
 /// Every line feed follows a carriage return, and every carriage return precedes one: a parser that takes a bare one
 /// for a line's end would see other fields than we do (RFC 9112 section 2.2).
-pub(super) fn check_lines(head: &[u8]) -> Result<(), Reason> {
+pub fn check_lines(head: &[u8]) -> Result<(), Reason> {
     let strict = memchr::memchr2_iter(b'\r', b'\n', head).all(|at| match head[at] {
         b'\r' => head.get(at + 1) == Some(&b'\n'),
         _ => at > 0 && head[at - 1] == b'\r',
@@ -230,7 +230,7 @@ impl<'h> Framing<'h> {
 }
 
 /// Digits alone: no sign, no list, no white space inside, no overflow.
-pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
+pub fn parse_length(value: &[u8]) -> Option<u64> {
     let digits = value.trim_ascii();
     if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,10 +1,10 @@
 //! Before step 1: a connection's requests are read one head at a time, judged, and handed to the engine.
 
 mod answer;
-mod chunked;
-mod conn;
+pub(crate) mod chunked;
+pub(crate) mod conn;
 mod frames;
-mod head;
+pub(crate) mod head;
 mod pace;
 pub(crate) mod pulse;
 mod tunnel;
@@ -13,6 +13,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use filter::{Reason, Reply};
+use http::header;
 use listen::{Accepted, Connection, Listener, Serve};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
@@ -40,7 +41,14 @@ use self::{
     pulse::Pulse,
     tunnel::Tunnels,
 };
-use crate::{admit, arrive, context::Context, finish, gateway::Gateway, refuse};
+use crate::{
+    admit, arrive,
+    context::Context,
+    engine::{After, Alarm, Engine},
+    finish,
+    gateway::Gateway,
+    refuse,
+};
 
 pub(crate) use self::head::{Refused, is_host};
 
@@ -60,6 +68,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How long a refused client may take to read its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long the rest of a refused body is read, so that the client gets to see the answer.
+pub(crate) const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
 /// What the engine needs to know at start; nothing of it changes in a reload.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -67,11 +78,15 @@ pub struct Options {
     pub threads: usize,
     /// Idle upstream connections that each thread may keep.
     pub pool_size: usize,
+    /// Whether Pingora's general engine serves every request, also those that the engine for HTTP/1 could serve.
+    pub general: bool,
 }
 
 /// Where accepted connections become requests: the one [`Serve`] of all HTTP listeners.
 pub struct Front {
-    engine: Arc<HttpProxy<Gateway>>,
+    general: Arc<HttpProxy<Gateway>>,
+    /// Absent where the general one is to serve everything.
+    engine: Option<Arc<Engine>>,
     tunnels: Arc<Tunnels>,
     live: Arc<Live>,
     h2: H2Options,
@@ -96,32 +111,35 @@ impl Front {
             max_retries: 64,
             ..ServerConf::default()
         };
+        let own = (!options.general).then(|| Arc::new(Engine::new(options.threads, options.pool_size)));
         let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone()));
         // CONNECT is refused by `arrive`, which answers and logs it like any other; the engine would do neither.
-        let mut options = HttpServerOptions::default();
-        options.allow_connect_method_proxying = true;
-        engine.server_options = Some(options);
+        let mut server = HttpServerOptions::default();
+        server.allow_connect_method_proxying = true;
+        engine.server_options = Some(server);
         let tunnels = Arc::new(Tunnels::new());
-        Self { engine: Arc::new(engine), tunnels, live, h2: h2_options(), server: HttpServerOptions::default() }
+        let (general, server) = (Arc::new(engine), HttpServerOptions::default());
+        Self { general, engine: own, tunnels, live, h2: h2_options(), server }
     }
 
     /// The same engine, for the connections of `listener`.
     pub fn serving(&self, listener: &Listener) -> Arc<Self> {
         let mut server = self.server.clone();
         server.h2_idle_timeout = Some(listener.timeouts.idle);
-        let (engine, tunnels) = (self.engine.clone(), self.tunnels.clone());
-        Arc::new(Self { engine, tunnels, live: self.live.clone(), h2: self.h2.clone(), server })
+        let (general, engine, tunnels) = (self.general.clone(), self.engine.clone(), self.tunnels.clone());
+        Arc::new(Self { general, engine, tunnels, live: self.live.clone(), h2: self.h2.clone(), server })
     }
 
     /// From here on every answer says that its connection ends with it.
     pub async fn stop(&self) {
-        self.engine.http_cleanup().await;
+        self.general.http_cleanup().await;
     }
 
     async fn h1(self: &Arc<Self>, mut conn: Conn, connection: &Arc<Connection>, mut shutdown: ShutdownWatch) {
         let mut wait = connection.listener.timeouts.header;
         let mut h2c = connection.listener.h2c;
         let open = connection.meters.open(Protocol::H1);
+        let mut alarm = Alarm::default();
         loop {
             let passed = match self.next(&mut conn, connection, h2c, wait, &mut shutdown).await {
                 Next::Request(passed) => passed,
@@ -140,15 +158,50 @@ impl Front {
             {
                 return self.tunnel(conn, passed.length, head, ctx).await;
             }
+            if let Some(engine) = &self.engine
+                && let Some(after) = self.carry(engine, &mut conn, &mut alarm, passed, connection).await
+            {
+                match after {
+                    After::Goes => {}
+                    After::Closes => return close(conn, connection).await,
+                    After::Breaks => return conn.break_off(),
+                }
+                h2c = false;
+                wait = connection.listener.timeouts.idle;
+                continue;
+            }
             conn.set_boundary(passed.length, passed.body);
             let session = ServerSession::new_http1(Box::new(conn));
-            let Some(reused) = self.engine.process_new_http(session, &shutdown).await else { return };
+            let Some(reused) = self.general.process_new_http(session, &shutdown).await else { return };
             let Ok(back) = reused.consume().0.into_any().downcast::<Conn>() else { return };
             conn = *back;
             // Prior knowledge begins with the connection (RFC 9113 section 3.3), not in the middle of it.
             h2c = false;
             wait = connection.listener.timeouts.idle;
         }
+    }
+
+    /// Serves the request whose head is the first that `conn` has read ahead; `None` where the general engine has to.
+    async fn carry(
+        &self,
+        engine: &Engine,
+        conn: &mut Conn,
+        alarm: &mut Alarm,
+        passed: Passed,
+        connection: &Arc<Connection>,
+    ) -> Option<After> {
+        let mut head = answer::parse_request(&conn.ahead()[..passed.length])?;
+        // Upgrades are carried by the tunnel; what comes by here is served as if it had not asked.
+        if passed.upgrade {
+            head.remove_header(&header::UPGRADE);
+        }
+        let mut ctx = Context::new();
+        let arrived = arrive::arrive(self.live.load(), connection.clone(), &mut head, &mut ctx);
+        if !Engine::takes(&ctx) {
+            return None;
+        }
+        conn.skip(passed.length);
+        Some(engine.serve(conn, alarm, passed.body, &head, &mut ctx, arrived).await)
     }
 
     /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,
@@ -259,6 +312,13 @@ async fn say(conn: &mut Conn, bytes: &[u8]) {
     let _: Result<io::Result<()>, _> = timeout(FAREWELL, farewell).await;
 }
 
+/// Closes a connection after its last answer. TLS says goodbye, so that the client knows that it has everything.
+async fn close(mut conn: Conn, connection: &Connection) {
+    if connection.tls.is_some() {
+        let _ = timeout(FAREWELL, AsyncWriteExt::shutdown(&mut conn)).await;
+    }
+}
+
 #[async_trait]
 impl Serve for Front {
     async fn serve(self: Arc<Self>, accepted: Accepted, mut shutdown: ShutdownWatch) {
@@ -289,13 +349,13 @@ impl HttpServerApp for Front {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         if session.is_body_done() {
-            return self.engine.process_new_http(session, shutdown).await;
+            return self.general.process_new_http(session, shutdown).await;
         }
         let connection = connection_of(session.digest())?;
         let stalled = Refused::stalled(session.req_header());
         let timeouts = &connection.listener.timeouts;
         let pulse = Pulse::new(timeouts.body, timeouts.min_rate);
-        pulse.watch(self.engine.process_new_http(session, shutdown)).await.unwrap_or_else(|| {
+        pulse.watch(self.general.process_new_http(session, shutdown)).await.unwrap_or_else(|| {
             finish::refused(&self.live.load(), &connection, &stalled, &arrive::new_request_id(), 0);
             None
         })

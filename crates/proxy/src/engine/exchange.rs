@@ -1,0 +1,266 @@
+//! One attempt: request out, answer back, both at once and as they come.
+
+use std::{
+    future::poll_fn,
+    task::{Context as Task, Poll},
+    time::Duration,
+};
+
+use http::Version;
+use pingora_core::{Error, ErrorType, Result, protocols::Stream};
+use pingora_http::RequestHeader;
+use tokio::time::Instant;
+
+use super::{alarm::Alarm, download::Download, upload::Upload};
+use crate::{
+    context::Context,
+    front::conn::Conn,
+    gateway,
+    relay::{self, request_chunk},
+};
+
+/// How long each side may be silent, or take nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) origin_speaks: Duration,
+    pub(super) origin_listens: Duration,
+    pub(super) client_speaks: Duration,
+    pub(super) client_listens: Duration,
+    /// How long the rest of a request may take once its answer is over.
+    pub(super) drain: Duration,
+}
+
+/// Since when each side is waited for.
+#[derive(Debug, Default)]
+struct Waits {
+    origin_speaks: Option<Instant>,
+    origin_listens: Option<Instant>,
+    client_speaks: Option<Instant>,
+    client_listens: Option<Instant>,
+    drain: Option<Instant>,
+}
+
+/// An attempt under way. Whatever can move in either direction moves; nothing is read for a side that has not yet taken
+/// what came before.
+pub(super) struct Exchange<'a> {
+    pub(super) conn: &'a mut Conn,
+    pub(super) origin: &'a mut Stream,
+    pub(super) head: &'a RequestHeader,
+    pub(super) ctx: &'a mut Context,
+    pub(super) upload: &'a mut Upload,
+    pub(super) down: Download,
+    /// Whether the client's connection goes on after the answer.
+    pub(super) keeps: bool,
+    pub(super) limits: Limits,
+    waits: Waits,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        conn: &'a mut Conn,
+        origin: &'a mut Stream,
+        head: &'a RequestHeader,
+        ctx: &'a mut Context,
+        upload: &'a mut Upload,
+        limits: Limits,
+        keeps: bool,
+    ) -> Self {
+        let (down, waits) = (Download::new(), Waits::default());
+        Self { conn, origin, head, ctx, upload, down, keeps, limits, waits }
+    }
+
+    /// Runs to the end of the answer, and of the request where the client's connection goes on.
+    pub(super) async fn run(&mut self, alarm: &mut Alarm) -> Result<()> {
+        poll_fn(|cx| self.poll(cx, alarm)).await
+    }
+
+    fn poll(&mut self, cx: &mut Task<'_>, alarm: &mut Alarm) -> Poll<Result<()>> {
+        loop {
+            let moved = self.take(cx)? | self.send(cx)? | self.read(cx)? | self.answer(cx)?;
+            if self.is_over() {
+                return Poll::Ready(Ok(()));
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.look_for_client(cx)?;
+        match self.next_deadline(Instant::now()) {
+            Some((until, late)) if alarm.poll(cx, until).is_ready() => {
+                self.keeps = false;
+                Poll::Ready(if late == Late::Drain { Ok(()) } else { Err(late.error()) })
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.down.is_over() && (!self.keeps || (self.conn.is_body_read() && self.upload.has_ended()))
+    }
+
+    /// From the client.
+    fn take(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        let mut moved = false;
+        while self.upload.wants_more() {
+            let (content, last) = match self.upload.poll_piece(cx, self.conn) {
+                Poll::Pending => break,
+                // The answer is out, and the client has left without the rest of its request.
+                Poll::Ready(Err(_)) if self.down.is_over() => {
+                    self.keeps = false;
+                    return Ok(true);
+                }
+                Poll::Ready(piece) => piece?,
+            };
+            moved = true;
+            (self.waits.client_speaks, self.waits.origin_speaks) = (None, None);
+            let mut chunk = Some(content);
+            request_chunk(self.ctx, &mut chunk, last)
+                .map_err(|reply| gateway::carry(reply.reason).into_down())?;
+            self.upload.put(chunk, last);
+        }
+        Ok(moved)
+    }
+
+    /// To the origin. One that takes no more may have answered all the same.
+    fn send(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        if self.upload.out.is_empty() {
+            return Ok(false);
+        }
+        let mut wrote = false;
+        let polled = self.upload.out.poll_write(cx, self.origin, &mut wrote);
+        if wrote {
+            (self.waits.origin_listens, self.waits.origin_speaks) = (None, None);
+        }
+        if let Poll::Ready(Err(error)) = polled {
+            log::debug!("an origin takes no more: {error}");
+            self.upload.give_up();
+            return Ok(true);
+        }
+        Ok(wrote)
+    }
+
+    /// From the origin.
+    fn read(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        if !self.down.wants_more() {
+            return Ok(false);
+        }
+        // What is left of the last read is malformed: this says so.
+        self.down.put_content()?;
+        if !self.down.poll_read(cx, self.origin)?.is_ready() {
+            return Ok(false);
+        }
+        self.waits.origin_speaks = None;
+        while let Some(answered) = self.down.next_head()? {
+            self.answered(answered)?;
+        }
+        self.down.put_content()?;
+        Ok(true)
+    }
+
+    fn answered(&mut self, mut answered: super::head::Answered) -> Result<()> {
+        if answered.head.status.is_informational() && answered.head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+            relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
+            relay::response(self.ctx, self.head, &mut answered.head);
+            // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
+            if self.head.version != Version::HTTP_10 {
+                self.down.put_interim(&answered.head);
+            }
+            return Ok(());
+        }
+        relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
+        let ending = self.down.ending(&mut answered, &self.head.method)?;
+        relay::response(self.ctx, self.head, &mut answered.head);
+        self.upload.forget();
+        let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();
+        self.keeps = self.down.put_final(&mut answered.head, self.head, ending, keeps)?;
+        self.ctx.record.status = answered.head.status.as_u16();
+        Ok(())
+    }
+
+    /// Whether the client waits with its content for a 100, or for this answer: it may then never send it (RFC 9110
+    /// section 10.1.1).
+    fn is_waiting(&self) -> bool {
+        self.upload.received() == 0 && super::expects(self.head) && !self.conn.is_body_read()
+    }
+
+    /// To the client.
+    fn answer(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        if self.down.out.is_empty() {
+            return Ok(false);
+        }
+        let mut wrote = false;
+        let polled = self.down.out.poll_write(cx, self.conn, &mut wrote);
+        if wrote {
+            self.down.committed |= self.down.has_begun();
+            self.waits.client_listens = None;
+        }
+        match polled {
+            Poll::Ready(Err(error)) => Err(Error::because(ErrorType::WriteError, "the answer", error).into_down()),
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Pending => Ok(wrote),
+        }
+    }
+
+    /// A client that has sent everything has nothing more to say but that it is gone.
+    fn look_for_client(&mut self, cx: &mut Task<'_>) -> Result<()> {
+        if self.conn.is_body_read() && self.conn.poll_gone(cx).is_ready() {
+            return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
+        }
+        Ok(())
+    }
+
+    /// The first of the times up to which somebody is waited for.
+    fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
+        let (waits, limits) = (&mut self.waits, &self.limits);
+        let over = self.down.is_over();
+        let upload = self.upload.wants_more() && !self.conn.is_body_read();
+        let listens = self.ctx.min_rate.map_or(limits.client_listens, |rate| {
+            rate.time_for(self.down.out.len()).min(limits.client_listens)
+        });
+        let all = [
+            (Late::Drain, over, &mut waits.drain, limits.drain),
+            (Late::ClientListens, !self.down.out.is_empty(), &mut waits.client_listens, listens),
+            (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
+            (
+                Late::OriginListens,
+                !over && !self.upload.out.is_empty(),
+                &mut waits.origin_listens,
+                limits.origin_listens,
+            ),
+            (Late::OriginSpeaks, self.down.wants_more(), &mut waits.origin_speaks, limits.origin_speaks),
+        ];
+        let mut first: Option<(Instant, Late)> = None;
+        for (late, waited, since, limit) in all {
+            if waited {
+                let until = *since.get_or_insert(now) + limit;
+                if first.is_none_or(|first| until < first.0) {
+                    first = Some((until, late));
+                }
+            } else {
+                *since = None;
+            }
+        }
+        first
+    }
+}
+
+/// Who is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    OriginSpeaks,
+    OriginListens,
+    ClientSpeaks,
+    ClientListens,
+    Drain,
+}
+
+impl Late {
+    fn error(self) -> Box<Error> {
+        match self {
+            Self::OriginSpeaks => Error::explain(ErrorType::ReadTimedout, "the answer").into_up(),
+            Self::OriginListens => Error::explain(ErrorType::WriteTimedout, "the request").into_up(),
+            Self::ClientSpeaks => Error::explain(ErrorType::ReadTimedout, "the request's content").into_down(),
+            Self::ClientListens | Self::Drain => Error::explain(ErrorType::WriteTimedout, "the answer").into_down(),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Heads of HTTP/1 messages as the engine reads and writes them.
+
+use bytes::{BufMut, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::protocols::http::date::get_cached_date;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::front::{
+    chunked::Chunks,
+    head::{MAX_FIELDS, check_lines, parse_length},
+};
+
+/// The head of an answer, and what it says of its connection.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) head: ResponseHeader,
+    /// The head's length in bytes.
+    pub(super) length: usize,
+    /// Whether the connection may be used again after it.
+    pub(super) persists: bool,
+}
+
+/// An answer that is none (RFC 9112).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Where the content of an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With its head.
+    Head,
+    /// After so many bytes more.
+    Left(u64),
+    /// Where the chunked coding says.
+    Chunked(Chunks),
+    /// With the connection.
+    Close,
+}
+
+/// Reads the head at the start of `bytes`; `None` while it is not whole.
+pub(super) fn read(bytes: &[u8]) -> Result<Option<Answered>, Malformed> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(length) = answer.parse(bytes).map_err(|_| Malformed)? else { return Ok(None) };
+    check_lines(&bytes[..length]).map_err(|_| Malformed)?;
+    let code = answer.code.unwrap_or(0);
+    let mut head = ResponseHeader::build(code, Some(answer.headers.len() + 4)).map_err(|_| Malformed)?;
+    for field in answer.headers.iter() {
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformed)?;
+        head.append_header(bytes::Bytes::copy_from_slice(field.name.as_bytes()), value).map_err(|_| Malformed)?;
+    }
+    if let Some(words) = answer.reason
+        && Some(words) != head.status.canonical_reason()
+    {
+        head.set_reason_phrase(Some(words)).map_err(|_| Malformed)?;
+    }
+    let persists = persists(&head.headers, answer.version == Some(0));
+    head.set_version(Version::HTTP_11);
+    Ok(Some(Answered { head, length, persists }))
+}
+
+/// Whether a connection goes on after a message with these fields (RFC 9112 section 9.3).
+pub(super) fn persists(fields: &HeaderMap, is_old: bool) -> bool {
+    let (mut close, mut keep) = (false, false);
+    for line in fields.get_all(header::CONNECTION) {
+        for option in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            close |= option.eq_ignore_ascii_case(b"close");
+            keep |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    !close && (keep || !is_old)
+}
+
+/// Where the content of an answer to `method` ends (RFC 9112 section 6.3). A length beside chunks is no longer than the
+/// chunks are, and no reason to trust the connection any further: `persists` becomes false.
+pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, Malformed> {
+    let head = &answer.head;
+    if *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Ok(Ending::Head);
+    }
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        // `relay::upstream_response` has refused every other coding.
+        answer.persists &= !head.headers.contains_key(header::CONTENT_LENGTH);
+        return Ok(Ending::Chunked(Chunks::default()));
+    }
+    let mut length = None;
+    for line in head.headers.get_all(header::CONTENT_LENGTH) {
+        for member in line.as_bytes().split(|byte| *byte == b',') {
+            let said = parse_length(member).ok_or(Malformed)?;
+            if length.replace(said).is_some_and(|before| before != said) {
+                return Err(Malformed);
+            }
+        }
+    }
+    match length {
+        Some(0) => Ok(Ending::Head),
+        Some(length) => Ok(Ending::Left(length)),
+        None => {
+            answer.persists = false;
+            Ok(Ending::Close)
+        }
+    }
+}
+
+/// Writes the head of a request.
+pub(super) fn write_request(head: &RequestHeader, chunked: bool, out: &mut BytesMut) {
+    out.put_slice(head.method.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(head.raw_path());
+    out.put_slice(b" HTTP/1.1\r\n");
+    head.header_to_h1_wire(out);
+    out.put_slice(if chunked { b"Transfer-Encoding: chunked\r\n\r\n" } else { b"\r\n" });
+}
+
+/// Writes the head of an interim answer.
+pub(super) fn write_interim(head: &ResponseHeader, out: &mut BytesMut) {
+    write_status(head, out);
+    head.header_to_h1_wire(out);
+    out.put_slice(b"\r\n");
+}
+
+/// Writes the head of a final answer, with what is said of the connection. An answer without a date gets one (RFC 9110
+/// section 6.6.1).
+pub(super) fn write_final(head: &ResponseHeader, keeps: bool, out: &mut BytesMut) {
+    write_status(head, out);
+    head.header_to_h1_wire(out);
+    if !head.headers.contains_key(header::DATE) {
+        out.put_slice(b"Date: ");
+        out.put_slice(get_cached_date().as_bytes());
+        out.put_slice(b"\r\n");
+    }
+    out.put_slice(if keeps { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" });
+}
+
+fn write_status(head: &ResponseHeader, out: &mut BytesMut) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(head.status.as_str().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(head.get_reason_phrase().unwrap_or("").as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(text: &str) -> Answered {
+        read(text.as_bytes()).unwrap().unwrap()
+    }
+
+    fn end(fields: &str) -> Result<(Ending, bool), Malformed> {
+        let mut answer = answered(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"));
+        ending(&mut answer, &Method::GET).map(|ending| (ending, answer.persists))
+    }
+
+    #[test]
+    fn an_answer_ends_where_its_framing_says() {
+        assert_eq!(end("Content-Length: 5\r\n"), Ok((Ending::Left(5), true)));
+        assert_eq!(end("Content-Length: 0\r\n"), Ok((Ending::Head, true)));
+        assert_eq!(end("Content-Length: 5\r\nContent-Length: 5\r\n"), Ok((Ending::Left(5), true)));
+        assert_eq!(end("Transfer-Encoding: chunked\r\n"), Ok((Ending::Chunked(Chunks::default()), true)));
+        let both = end("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
+        assert_eq!(both, Ok((Ending::Chunked(Chunks::default()), false)));
+        assert_eq!(end(""), Ok((Ending::Close, false)));
+        for wrong in ["5\r\nContent-Length: 6", "5, 6", "x", "-1", "", "99999999999999999999"] {
+            assert_eq!(end(&format!("Content-Length: {wrong}\r\n")), Err(Malformed), "{wrong}");
+        }
+        for text in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"] {
+            assert_eq!(ending(&mut answered(text), &Method::GET), Ok(Ending::Head));
+        }
+        let mut to_head = answered("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(ending(&mut to_head, &Method::HEAD), Ok(Ending::Head));
+    }
+
+    #[test]
+    fn a_connection_goes_on_unless_somebody_says_otherwise() {
+        for (text, goes_on) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n", false),
+            ("HTTP/1.1 200 OK\r\nConnection: x,close\r\nConnection: keep-alive\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\n\r\n", false),
+            ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\n\r\n", true),
+        ] {
+            assert_eq!(answered(text).persists, goes_on, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        for wrong in [
+            "hello\r\n\r\n",
+            "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 99 Low\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
+        ] {
+            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        assert!(read(b"HTTP/1.1 200 OK\r\nX: y\r\n").unwrap().is_none());
+    }
+
+    #[test]
+    fn heads_are_written_as_they_were_read() {
+        let mut out = BytesMut::new();
+        write_interim(&answered("HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n").head, &mut out);
+        assert_eq!(out, "HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n");
+        let mut out = BytesMut::new();
+        write_final(&answered("HTTP/1.1 200 OK\r\nDate: today\r\n\r\n").head, false, &mut out);
+        assert_eq!(out, "HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\n\r\n");
+    }
+}

@@ -1,0 +1,348 @@
+//! The engine for HTTP/1 on both sides: the same steps as the general one, and nothing that such a request does not need.
+//!
+//! A request comes here once its route is known not to lead to HTTP/2 (ADR 21). Everything between the two sockets of
+//! an attempt happens in one place, [`exchange`]; the connections that wait for their next request are in [`pool`].
+
+mod alarm;
+mod download;
+mod exchange;
+mod head;
+mod outbox;
+mod pool;
+mod upload;
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use filter::{Reason, Reply};
+use http::{Method, Version, header};
+use pingora_core::{
+    Error, ErrorSource, ErrorType,
+    connectors::TransportConnector,
+    protocols::Stream,
+    upstreams::peer::{HttpPeer, Peer},
+};
+use pingora_http::RequestHeader;
+use snapshot::Route;
+use tokio::time::Instant;
+
+pub(crate) use self::alarm::Alarm;
+use self::{
+    exchange::{Exchange, Limits},
+    outbox::{Coding, Outbox},
+    pool::Pool,
+    upload::Upload,
+};
+use crate::{
+    admit,
+    context::Context,
+    dispatch, finish,
+    front::{LONGEST_DRAIN, conn::Boundary, conn::Conn},
+    gateway, refuse, relay,
+};
+
+/// What an origin may be silent, or take nothing, where its peer does not say: never for ever.
+const NO_LIMIT: Duration = Duration::from_secs(60);
+
+/// The first allocation for a head that is written; most heads fit.
+const HEAD: usize = 1024;
+
+/// Connects to origins and keeps their connections.
+pub(crate) struct Engine {
+    connector: TransportConnector,
+    pool: Arc<Pool>,
+}
+
+/// What becomes of a client's connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It waits for the next one.
+    Goes,
+    /// It is closed.
+    Closes,
+    /// It is reset: an answer that ends with the connection was broken off, and must not look whole.
+    Breaks,
+}
+
+/// One request on its way through the engine.
+struct Passage<'a> {
+    engine: &'a Engine,
+    conn: &'a mut Conn,
+    alarm: &'a mut Alarm,
+    head: &'a RequestHeader,
+    ctx: &'a mut Context,
+    upload: Upload,
+    /// Whether the client has been sent any of the final answer.
+    committed: bool,
+    after: After,
+}
+
+/// Why an attempt came to nothing.
+enum Failed {
+    /// The other end had closed a connection from the pool, most likely before the request came. A fresh one gets the
+    /// request, and nobody hears of it.
+    Stale,
+    Broken(Box<Error>),
+}
+
+impl Engine {
+    /// Room for `size` idle connections for each of `workers`.
+    pub(crate) fn new(workers: usize, size: usize) -> Self {
+        Self { connector: TransportConnector::new(None), pool: Pool::new(workers, size) }
+    }
+
+    /// Whether a request goes to nobody who speaks HTTP/2.
+    pub(crate) fn takes(ctx: &Context) -> bool {
+        let upstream = ctx.route().and_then(Route::upstream);
+        upstream.is_none_or(|upstream| upstream.backends().all(|backend| !backend.protocol().is_h2()))
+    }
+
+    /// Serves a request that has arrived, or was refused then, and whose content is next on `conn`.
+    pub(crate) async fn serve(
+        &self,
+        conn: &mut Conn,
+        alarm: &mut Alarm,
+        body: Boundary,
+        head: &RequestHeader,
+        ctx: &mut Context,
+        arrived: Result<(), Reply>,
+    ) -> After {
+        conn.set_boundary(0, body);
+        let keeps = head::persists(&head.headers, head.version == Version::HTTP_10);
+        let after = if keeps { After::Goes } else { After::Closes };
+        let upload = Upload::new(body);
+        let mut passage = Passage { engine: self, conn, alarm, head, ctx, upload, committed: false, after };
+        passage.run(arrived).await;
+        passage.tell()
+    }
+
+    /// A connection to the peer that nobody has used.
+    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<Stream> {
+        // In a box, since it is large and seldom needed.
+        Box::pin(self.connector.new_stream(peer)).await
+    }
+}
+
+impl Passage<'_> {
+    /// Every step from `admit` on.
+    async fn run(&mut self, arrived: Result<(), Reply>) {
+        let stream = dispatch::is_stream(self.head) && self.ctx.route().is_some();
+        let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
+        self.ctx.min_rate = rate.filter(|_| !stream);
+        finish::begin(self.ctx);
+        let passed = arrived.and_then(|()| match self.ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
+            Some((arrival, route)) => admit::admit(route, &arrival.view(self.head)),
+            None => Err(Reason::Internal.into()),
+        });
+        match passed {
+            Ok(()) => self.proxy().await,
+            Err(reply) => self.refuse(reply).await,
+        }
+    }
+
+    /// The end: what is left to count is counted, and all of it told.
+    fn tell(self) -> After {
+        self.ctx.record.bytes_in = self.upload.received();
+        if self.ctx.record.status == 0 {
+            self.ctx.record.status = match self.ctx.record.reason {
+                Reason::None => Reason::ClientClosed.status_code(),
+                reason => reason.status_code(),
+            };
+        }
+        finish::tell(self.ctx, self.head);
+        self.after
+    }
+
+    /// Attempt after attempt, until one answers or none is left.
+    async fn proxy(&mut self) {
+        let uploads = !self.conn.is_body_read();
+        loop {
+            let peer = match dispatch::dispatch(self.ctx, self.head, uploads) {
+                Ok(peer) => peer,
+                Err(reason) => return self.fail(reason).await,
+            };
+            match self.attempt(&peer).await {
+                Ok(()) => return,
+                Err(error) if error.retry() => log::debug!("another attempt after {error}"),
+                Err(error) => return self.fail(gateway::reason_in(&error)).await,
+            }
+        }
+    }
+
+    /// One attempt, whose error says whether another may follow.
+    async fn attempt(&mut self, peer: &HttpPeer) -> pingora_core::Result<()> {
+        let key = peer.reuse_hash();
+        let (mut origin, mut reused) = match self.engine.pool.take(key) {
+            Some(origin) => (origin, true),
+            None => (self.connect(peer).await?, false),
+        };
+        loop {
+            finish::connected(self.ctx, reused);
+            match self.exchange(peer, &mut origin, reused).await {
+                Ok(whole) => {
+                    if whole {
+                        self.engine.pool.put(key, origin, peer.options.idle_timeout);
+                    }
+                    return Ok(());
+                }
+                Err(Failed::Stale) => (origin, reused) = (self.connect(peer).await?, false),
+                Err(Failed::Broken(mut error)) => {
+                    let replayable = self.upload.is_replayable();
+                    dispatch::after_failure(self.ctx, &mut error, &self.head.method, replayable);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Connects, for as long as the client waits for it.
+    async fn connect(&mut self, peer: &HttpPeer) -> pingora_core::Result<Stream> {
+        let connected = tokio::select! {
+            biased;
+            connected = self.engine.connect(peer) => connected,
+            () = poll_fn(|cx| self.conn.poll_gone(cx)), if self.conn.is_body_read() => {
+                return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
+            }
+        };
+        connected.map_err(|mut error| {
+            dispatch::after_connect_failure(self.ctx, &mut error);
+            error
+        })
+    }
+
+    /// Sends the request and passes the answer on; says whether the connection to the origin may be used again.
+    async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Stream, reused: bool) -> Result<bool, Failed> {
+        let mut to = self.head.clone();
+        to.set_version(Version::HTTP_11);
+        relay::request(self.ctx, self.head, &mut to).map_err(Failed::Broken)?;
+        self.upload.restart();
+        let out = self.upload.out.head();
+        out.reserve(HEAD);
+        head::write_request(&to, self.upload.is_chunked(), self.upload.out.head());
+        drop(to);
+        let (limits, keeps) = (self.limits(peer), self.after == After::Goes);
+        let mut exchange =
+            Exchange::new(self.conn, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
+        let done = exchange.run(self.alarm).await;
+        let (down, keeps) = (exchange.down, exchange.keeps);
+        self.committed = down.committed;
+        self.ctx.record.bytes_out = down.sent;
+        self.after = match &done {
+            Ok(()) if keeps => After::Goes,
+            Err(_) if down.is_open_ended() => After::Breaks,
+            Err(_) if !down.committed => self.after,
+            _ => After::Closes,
+        };
+        let error = match done {
+            Ok(()) => return Ok(down.can_reuse() && self.upload.is_sent()),
+            Err(error) => error,
+        };
+        let stale = reused && !down.is_heard() && is_closed(&error);
+        if stale && self.head.method.is_idempotent() && self.upload.is_replayable() {
+            return Err(Failed::Stale);
+        }
+        Err(Failed::Broken(error))
+    }
+
+    fn limits(&self, peer: &HttpPeer) -> Limits {
+        let body = self.patience();
+        let stream = self.ctx.route().filter(|_| dispatch::is_stream(self.head));
+        Limits {
+            origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
+            origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
+            client_speaks: stream.map_or(body, |route| route.stream_idle),
+            client_listens: body,
+            drain: body.min(LONGEST_DRAIN),
+        }
+    }
+
+    /// How long the client may take for a piece of its answer, or of its request.
+    fn patience(&self) -> Duration {
+        self.ctx.arrival.as_ref().map_or(NO_LIMIT, |arrival| arrival.connection.listener.timeouts.body)
+    }
+
+    /// No attempt is left. The client is told, unless it is gone or has had the beginning of another answer.
+    async fn fail(&mut self, reason: Reason) {
+        self.ctx.record.reason = reason;
+        if self.committed {
+            return;
+        }
+        self.after = After::Closes;
+        self.ctx.record.status = 0;
+        if reason != Reason::ClientClosed {
+            self.refuse(reason.into()).await;
+        }
+    }
+
+    /// Answers for ourselves.
+    async fn refuse(&mut self, reply: Reply) {
+        self.ctx.record.reason = reply.reason;
+        let id = self.ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
+        let is_head = self.head.method == Method::HEAD;
+        let Ok(mut answer) = refuse::answer(&reply, refuse::Form::of(self.head), id, is_head) else {
+            self.after = After::Closes;
+            return;
+        };
+        relay::response(self.ctx, self.head, &mut answer.head);
+        if is_closing(self.ctx) || (expects(self.head) && !self.conn.is_body_read()) {
+            self.after = After::Closes;
+        }
+        self.ctx.record.status = answer.head.status.as_u16();
+        self.ctx.record.bytes_out = answer.content.len() as u64;
+        let mut out = Outbox::default();
+        out.head().reserve(HEAD);
+        head::write_final(&answer.head, self.after == After::Goes, out.head());
+        out.put(answer.content, Coding::Plain, true);
+        if let Err(reason) = self.say(&mut out).await {
+            self.after = After::Closes;
+            if self.ctx.record.reason == Reason::None {
+                self.ctx.record.reason = reason;
+            }
+        }
+        if self.after == After::Goes && !self.conn.is_body_read() {
+            self.drain().await;
+        }
+    }
+
+    async fn say(&mut self, out: &mut Outbox) -> Result<(), Reason> {
+        let until = Instant::now() + self.patience();
+        poll_fn(|cx| match out.poll_write(cx, self.conn, &mut false) {
+            Poll::Ready(said) => Poll::Ready(said.map_err(|_| Reason::ClientClosed)),
+            Poll::Pending => self.alarm.poll(cx, until).map(|()| Err(Reason::AnswerTimeout)),
+        })
+        .await
+    }
+
+    /// Reads what is left of a request that was answered without it; where that takes too long the connection ends.
+    async fn drain(&mut self) {
+        let until = Instant::now() + self.patience().min(LONGEST_DRAIN);
+        let whole = poll_fn(|cx| {
+            while let Poll::Ready(piece) = self.upload.poll_piece(cx, self.conn) {
+                match piece {
+                    Ok((_, false)) => {}
+                    Ok((_, true)) => return Poll::Ready(true),
+                    Err(_) => return Poll::Ready(false),
+                }
+            }
+            self.alarm.poll(cx, until).map(|()| false)
+        });
+        if !whole.await {
+            self.after = After::Closes;
+        }
+    }
+}
+
+/// Whether the error is the end of a connection and nothing else.
+fn is_closed(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+        && *error.esource() == ErrorSource::Upstream
+}
+
+/// Whether the client's connection ends with the request under way: the process does, or its listener has changed.
+fn is_closing(ctx: &Context) -> bool {
+    ctx.arrival.as_ref().is_some_and(|arrival| arrival.connection.is_closing())
+}
+
+/// Whether the client waits with its content for a word from the origin (RFC 9110 section 10.1.1).
+fn expects(request: &RequestHeader) -> bool {
+    request.version == Version::HTTP_11 && request.headers.contains_key(header::EXPECT)
+}
