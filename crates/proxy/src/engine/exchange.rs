@@ -114,8 +114,7 @@ impl<'a> Exchange<'a> {
             moved = true;
             (self.waits.client_speaks, self.waits.origin_speaks) = (None, None);
             let mut chunk = Some(content);
-            request_chunk(self.ctx, &mut chunk, last)
-                .map_err(|reply| gateway::carry(reply.reason).into_down())?;
+            request_chunk(self.ctx, &mut chunk, last).map_err(|reply| gateway::carry(reply.reason).into_down())?;
             self.upload.put(chunk, last);
         }
         Ok(moved)
@@ -214,9 +213,10 @@ impl<'a> Exchange<'a> {
         let (waits, limits) = (&mut self.waits, &self.limits);
         let over = self.down.is_over();
         let upload = self.upload.wants_more() && !self.conn.is_body_read();
-        let listens = self.ctx.min_rate.map_or(limits.client_listens, |rate| {
-            rate.time_for(self.down.out.len()).min(limits.client_listens)
-        });
+        let listens = self
+            .ctx
+            .min_rate
+            .map_or(limits.client_listens, |rate| rate.time_for(self.down.out.waiting()).min(limits.client_listens));
         let all = [
             (Late::Drain, over, &mut waits.drain, limits.drain),
             (Late::ClientListens, !self.down.out.is_empty(), &mut waits.client_listens, listens),

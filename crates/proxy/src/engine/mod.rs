@@ -220,8 +220,7 @@ impl Passage<'_> {
         head::write_request(&to, self.upload.is_chunked(), self.upload.out.head());
         drop(to);
         let (limits, keeps) = (self.limits(peer), self.after == After::Goes);
-        let mut exchange =
-            Exchange::new(self.conn, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
+        let mut exchange = Exchange::new(self.conn, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
         let done = exchange.run(self.alarm).await;
         let (down, keeps) = (exchange.down, exchange.keeps);
         self.committed = down.committed;

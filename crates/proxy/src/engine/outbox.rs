@@ -53,13 +53,13 @@ impl Outbox {
     }
 
     /// How many bytes wait.
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.prefix.len() + self.content.len() + self.tail.len()
     }
 
     /// Whether all is written and flushed.
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0 && !self.unflushed
+        self.waiting() == 0 && !self.unflushed
     }
 
     /// Whether there is room for a piece of content: the one before it is gone.
@@ -74,7 +74,7 @@ impl Outbox {
         to: &mut (impl AsyncWrite + Unpin + ?Sized),
         wrote: &mut bool,
     ) -> Poll<io::Result<()>> {
-        while self.len() > 0 {
+        while self.waiting() > 0 {
             self.unflushed = true;
             let count = if self.has_room() {
                 ready!(Pin::new(&mut *to).poll_write(cx, &self.prefix))?
