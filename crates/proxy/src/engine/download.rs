@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderValue, Method, Version, header};
 use pingora_core::{Error, ErrorType, Result, protocols::Stream};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -38,6 +38,8 @@ pub(super) struct Download {
     answers: bool,
     /// Whether the client has been sent any of it.
     pub(super) committed: bool,
+    /// Whether the client knows by the end of its connection alone that the answer is over.
+    open_ended: bool,
     /// Whether the connection to the origin may be used again.
     persists: bool,
     /// How many bytes of content were passed on.
@@ -54,6 +56,7 @@ impl Download {
             heard: false,
             answers: false,
             committed: false,
+            open_ended: false,
             persists: false,
             sent: 0,
             out: Outbox::default(),
@@ -103,10 +106,9 @@ impl Download {
 
     /// The origin has closed.
     fn ended(&mut self) -> Result<()> {
-        match self.stage {
-            Stage::Content(Ending::Close, coding) => {
-                self.stage = Stage::Whole;
-                self.out.put(bytes::Bytes::new(), coding, true);
+        match &mut self.stage {
+            Stage::Content(Ending::Close { ended }, _) => {
+                *ended = true;
                 Ok(())
             }
             _ => Err(Error::explain(ErrorType::ConnectionClosed, "the answer is not whole").into_up()),
@@ -153,10 +155,10 @@ impl Download {
         }
         let mut coding = Coding::Plain;
         let mut keeps = keeps;
-        if matches!(ending, Ending::Chunked(_) | Ending::Close) {
+        if ending != Ending::Head && !head.headers.contains_key(header::CONTENT_LENGTH) {
             if is_old {
                 // RFC 9112 section 6.1: it cannot read chunks. The content ends with its connection.
-                keeps = false;
+                (keeps, self.open_ended) = (false, true);
             } else {
                 coding = Coding::Chunked;
                 head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
@@ -171,11 +173,13 @@ impl Download {
         Ok(keeps)
     }
 
-    /// Passes on what has come of the content.
-    pub(super) fn put_content(&mut self) -> Result<()> {
-        let Stage::Content(ending, coding) = &mut self.stage else { return Ok(()) };
-        if self.buffer.is_empty() || !self.out.has_room() {
-            return Ok(());
+    /// What has come of the content, and whether it is the last of it; `None` where nothing has, or where what came
+    /// before is still to be written.
+    pub(super) fn take_content(&mut self) -> Result<Option<(Bytes, bool)>> {
+        let Stage::Content(ending, _) = &mut self.stage else { return Ok(None) };
+        let ended = matches!(ending, Ending::Close { ended: true });
+        if (self.buffer.is_empty() && !ended) || !self.out.has_room() {
+            return Ok(None);
         }
         let (content, last) = match ending {
             Ending::Left(left) => {
@@ -187,20 +191,24 @@ impl Download {
                 let content = chunks.decode(&mut self.buffer);
                 (content.map_err(|_| nonsense(Malformed))?, chunks.is_done())
             }
-            Ending::Close | Ending::Head => (self.buffer.split(), false),
+            Ending::Close { .. } | Ending::Head => (self.buffer.split(), ended),
         };
+        Ok(Some((content.freeze(), last)))
+    }
+
+    /// Passes a piece of content on, the `last` or another one.
+    pub(super) fn put_content(&mut self, content: Bytes, last: bool) {
+        let Stage::Content(_, coding) = self.stage else { return };
         self.sent += content.len() as u64;
-        let coding = *coding;
-        self.out.put(content.freeze(), coding, last);
+        self.out.put(content, coding, last);
         if last {
             self.stage = Stage::Whole;
         }
-        Ok(())
     }
 
     /// Whether the client can tell by itself that an answer was broken off: not where its end is the connection's.
     pub(super) fn is_open_ended(&self) -> bool {
-        matches!(self.stage, Stage::Content(Ending::Chunked(_) | Ending::Close, Coding::Plain))
+        self.open_ended && self.committed
     }
 }
 

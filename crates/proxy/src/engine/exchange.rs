@@ -144,7 +144,7 @@ impl<'a> Exchange<'a> {
             return Ok(false);
         }
         // What is left of the last read is malformed: this says so.
-        self.down.put_content()?;
+        self.pass_content()?;
         if !self.down.poll_read(cx, self.origin)?.is_ready() {
             return Ok(false);
         }
@@ -152,8 +152,17 @@ impl<'a> Exchange<'a> {
         while let Some(answered) = self.down.next_head()? {
             self.answered(answered)?;
         }
-        self.down.put_content()?;
+        self.pass_content()?;
         Ok(true)
+    }
+
+    /// What has come of the content, as the policies leave it.
+    fn pass_content(&mut self) -> Result<()> {
+        let Some((content, last)) = self.down.take_content()? else { return Ok(()) };
+        let mut chunk = Some(content);
+        relay::response_chunk(self.ctx, &mut chunk, last).map_err(|reply| gateway::carry(reply.reason))?;
+        self.down.put_content(chunk.unwrap_or_default(), last);
+        Ok(())
     }
 
     fn answered(&mut self, mut answered: super::head::Answered) -> Result<()> {
@@ -168,6 +177,7 @@ impl<'a> Exchange<'a> {
         }
         relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
         let ending = self.down.ending(&mut answered, &self.head.method)?;
+        relay::encode(self.ctx, self.head, &mut answered.head);
         relay::response(self.ctx, self.head, &mut answered.head);
         self.upload.forget();
         let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();

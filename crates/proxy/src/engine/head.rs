@@ -33,8 +33,8 @@ pub(super) enum Ending {
     Left(u64),
     /// Where the chunked coding says.
     Chunked(Chunks),
-    /// With the connection.
-    Close,
+    /// With the connection, which has ended or not.
+    Close { ended: bool },
 }
 
 /// Reads the head at the start of `bytes`; `None` while it is not whole.
@@ -97,7 +97,7 @@ pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, M
         Some(length) => Ok(Ending::Left(length)),
         None => {
             answer.persists = false;
-            Ok(Ending::Close)
+            Ok(Ending::Close { ended: false })
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(end("Transfer-Encoding: chunked\r\n"), Ok((Ending::Chunked(Chunks::default()), true)));
         let both = end("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
         assert_eq!(both, Ok((Ending::Chunked(Chunks::default()), false)));
-        assert_eq!(end(""), Ok((Ending::Close, false)));
+        assert_eq!(end(""), Ok((Ending::Close { ended: false }, false)));
         for wrong in ["5\r\nContent-Length: 6", "5, 6", "x", "-1", "", "99999999999999999999"] {
             assert_eq!(end(&format!("Content-Length: {wrong}\r\n")), Err(Malformed), "{wrong}");
         }

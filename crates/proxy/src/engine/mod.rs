@@ -129,10 +129,10 @@ impl Passage<'_> {
         let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
         self.ctx.min_rate = rate.filter(|_| !stream);
         finish::begin(self.ctx);
-        let passed = arrived.and_then(|()| match self.ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) {
-            Some((arrival, route)) => admit::admit(route, &arrival.view(self.head)),
-            None => Err(Reason::Internal.into()),
-        });
+        let passed = match arrived {
+            Ok(()) => admit::admit(self.ctx, self.head).await,
+            refused => refused,
+        };
         match passed {
             Ok(()) => self.proxy().await,
             Err(reply) => self.refuse(reply).await,
@@ -281,6 +281,7 @@ impl Passage<'_> {
             self.after = After::Closes;
             return;
         };
+        relay::encode_whole(self.ctx, self.head, &mut answer);
         relay::response(self.ctx, self.head, &mut answer.head);
         if is_closing(self.ctx) || (expects(self.head) && !self.conn.is_body_read()) {
             self.after = After::Closes;
