@@ -318,6 +318,27 @@ async fn every_change_is_in_the_audit_log_with_who_made_it() {
 }
 
 #[tokio::test]
+async fn a_reload_moves_the_audit_log_and_a_file_that_cannot_be_written_refuses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = |audit: &Path, body: &str| {
+        let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\naudit = \"{}\"\n", audit.display());
+        format!("listen = \"127.0.0.1:0\"\n{}{admin}", answers(body))
+    };
+    let (first, second) = (folder.path().join("first.jsonl"), folder.path().join("second.jsonl"));
+    let proxy = Proxy::start(configuration(&first, "one")).await;
+    write(&proxy, &configuration(&second, "two"));
+    proxy.command(["reload"]).await.expect(0);
+    write(&proxy, &configuration(Path::new("/nowhere/audit.jsonl"), "three"));
+    proxy.command(["reload"]).await.expect(1);
+    proxy.signal("TERM").await;
+    proxy.wait().await.expect(0);
+
+    assert_eq!(audited(&first), Vec::<Value>::new());
+    let outcomes: Vec<_> = audited(&second).iter().map(|line| line["outcome"].to_string()).collect();
+    assert_eq!(outcomes, ["\"applied\"", "\"refused\"", "\"done\""]);
+}
+
+#[tokio::test]
 async fn the_token_is_never_shown() {
     let token = "0123456789abcdef-secret";
     let text = format!("{APP}[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"{token}\"\n");

@@ -80,11 +80,9 @@ impl Admin {
         self
     }
 
-    /// Says where the audit log is written besides the process log.
-    #[must_use]
-    pub fn with_audit(mut self, audit: AuditFile) -> Self {
-        self.audit = Audit::to(audit);
-        self
+    /// Says where the audit log is written besides the process log, from now on.
+    pub fn write_audit_to(&self, file: Option<AuditFile>) {
+        self.audit.write_to(file);
     }
 
     /// Opens the file of the audit log anew under its name, for log rotation.

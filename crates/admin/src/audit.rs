@@ -3,10 +3,11 @@
 mod file;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use serde::Serialize;
 
 use crate::{Act, status::timestamp};
@@ -23,7 +24,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     denials: Mutex<Option<(Instant, u32)>>,
-    file: Option<AuditFile>,
+    file: ArcSwapOption<AuditFile>,
 }
 
 /// One line of the file.
@@ -35,26 +36,26 @@ struct Line<'a> {
 }
 
 impl Audit {
-    /// Writes to this file besides.
-    pub(crate) fn to(file: AuditFile) -> Self {
-        Self { file: Some(file), ..Self::default() }
+    /// Writes to this file besides, from now on. What was told to another one before is still written there.
+    pub(crate) fn write_to(&self, file: Option<AuditFile>) {
+        self.file.store(file.map(Arc::new));
     }
 
     /// Opens the file anew.
     pub(crate) fn reopen(&self) {
-        if let Some(file) = &self.file {
+        if let Some(file) = &*self.file.load() {
             file.reopen();
         }
     }
 
     /// Waits until all is written.
     pub(crate) fn flush(&self, deadline: Duration) -> bool {
-        self.file.as_ref().is_none_or(|file| file.flush(deadline))
+        self.file.load().as_ref().is_none_or(|file| file.flush(deadline))
     }
 
     /// Writes one act down. Waits for nobody.
     pub(crate) fn write(&self, act: &Act) {
-        if let Some(file) = &self.file
+        if let Some(file) = &*self.file.load()
             && let Ok(line) = serde_json::to_string(&Line { time: timestamp(SystemTime::now()), act })
         {
             file.write(line);

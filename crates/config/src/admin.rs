@@ -33,7 +33,7 @@ pub struct Config {
     /// The file that every change through the admin plane, and every reload or upgrade by a signal, is written down in:
     /// one JSON object a line, with who, what, what came of it, and the generation before and after. It is appended to,
     /// and opened again on the signal USR1. The process log has the same, as its target `audit`. Default: the process log
-    /// alone. Takes effect at the next start.
+    /// alone.
     ///
     /// Example: `audit = "/var/log/maitred/audit.jsonl"`
     pub audit: Option<String>,

@@ -27,7 +27,8 @@ fn acts_are_appended_to_the_file_line_by_line_and_rotation_loses_none() {
     let folder = tempfile::tempdir().unwrap();
     let (path, moved) = (folder.path().join("audit.jsonl"), folder.path().join("audit.jsonl.1"));
     std::fs::write(&path, "{\"what\":\"before\"}\n").unwrap();
-    let audit = Audit::to(AuditFile::open(&path).unwrap());
+    let audit = Audit::default();
+    audit.write_to(Some(AuditFile::open(&path).unwrap()));
     audit.write(&act("reload"));
     assert!(audit.flush(Duration::from_secs(20)));
     std::fs::rename(&path, &moved).unwrap();

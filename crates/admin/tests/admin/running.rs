@@ -207,7 +207,8 @@ impl Running {
         let metrics = Arc::new(Metrics::new(&build));
         let admin = Admin::new(metrics.clone(), build, status);
         let audit = AuditFile::open(&folder.path().join("audit.jsonl")).unwrap();
-        let admin = Arc::new(admin.with_levels(Voice(server.clone())).with_audit(audit));
+        let admin = Arc::new(admin.with_levels(Voice(server.clone())));
+        admin.write_audit_to(Some(audit));
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&admin);
         let thread = thread::spawn(move || {

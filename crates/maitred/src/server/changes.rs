@@ -13,7 +13,7 @@ const NAMED: [(&str, &str); 4] =
 const NAMES: usize = 4;
 
 /// What only a new process can obey.
-const RESTART: [(&str, &str); 2] = [("server", "threads"), ("admin", "audit")];
+const RESTART: [(&str, &str); 1] = [("server", "threads")];
 
 /// What changed from `old` to `new`: `+1 route (invoices)`, `~1 upstream (users: 2 → 3 backends)`, `~logging`.
 pub fn between(old: &Document, new: &Document) -> Vec<String> {

@@ -8,14 +8,14 @@ use std::{
 
 use admin::{UpgradeOrder, Upgraded, Who};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Origin, running::Running};
 use crate::{
     lifecycle::Signal,
     notify,
     prepare::BUILD,
-    upgrade::{Channel, Facts, Gift, Handed, Message, Successor, give, spawn},
+    upgrade::{Channel, Facts, Gift, Handed, Message, Successor, Waiting, give, spawn},
 };
 
 /// How long a new process may take to become ready, where nothing is said.
@@ -43,22 +43,30 @@ impl Running {
         if matches!(self.origin, Origin::Text { .. }) {
             return Err("only `maitred run` with a configuration file can be upgraded".into());
         }
+        // Before anything is started: a successor that can get nothing would only have to be ended again.
+        let gift = self.offer()?;
         let binary = order.binary.clone().unwrap_or_else(|| self.program.clone());
         let (successor, channel) = start(&binary)?;
-        let pid = successor.pid();
-        log::info!("upgrade: started {} (pid {pid})", binary.display());
+        log::info!("upgrade: started {} (pid {})", binary.display(), successor.pid());
         let limit = order.timeout.map_or(PATIENCE, Duration::from);
-        let result = self.hand_over(channel, limit, Some(successor)).await;
+        let result = self.hand_over(channel, gift, limit, Some(successor)).await;
         result.inspect_err(|why| log::error!("upgrade: {why}; still serving"))
     }
 
     /// Hands over to the process that waits.
     pub(super) async fn hand_over_to_waiting(&mut self) -> Option<After> {
+        let gift = match self.offer() {
+            Ok(gift) => gift,
+            Err(why) => {
+                log::error!("QUIT: {why}; still serving");
+                return None;
+            }
+        };
         let Some(channel) = self.waiting.take() else {
             log::warn!("QUIT: no new process waits for the sockets; still serving");
             return None;
         };
-        match self.hand_over(channel, PATIENCE, None).await {
+        match self.hand_over(channel, gift, PATIENCE, None).await {
             Ok((_, after)) => Some(after),
             Err(why) => {
                 log::error!("QUIT: {why}; still serving");
@@ -67,44 +75,32 @@ impl Running {
         }
     }
 
-    async fn hand_over(
-        &mut self,
-        channel: Channel,
-        limit: Duration,
-        successor: Option<Successor>,
-    ) -> Result<(Upgraded, After), String> {
+    /// What a successor would get, where there may be one now.
+    fn offer(&self) -> Result<Gift, String> {
         if self.probation.is_some() {
             return Err("the configuration is on trial: `maitred confirm` or `maitred rollback` first".into());
         }
-        let (began, deadline) = (Instant::now(), Instant::now() + limit);
-        let gift = self.gift().map_err(|error| format!("the sockets cannot be handed over: {error}"))?;
+        self.gift().map_err(|error| format!("the sockets cannot be handed over: {error}"))
+    }
+
+    async fn hand_over(
+        &mut self,
+        channel: Channel,
+        gift: Gift,
+        limit: Duration,
+        mut successor: Option<Successor>,
+    ) -> Result<(Upgraded, After), String> {
+        let began = Instant::now();
         self.waiting.close();
         let talk = spawn_blocking(move || {
-            let served = give(&channel, &gift, deadline);
+            let served = give(&channel, &gift, began + limit);
             (served, channel)
         });
-        tokio::pin!(talk);
-        let mut successor = successor;
-        let mut told_to_end = false;
-        let (served, channel) = loop {
-            tokio::select! {
-                done = &mut talk => break done.map_err(|error| error.to_string())?,
-                signal = self.signals.next(), if !told_to_end => match signal {
-                    Signal::Terminate(name) => {
-                        told_to_end = true;
-                        let generation = self.generations.current().0.id;
-                        self.record(Who::Signal(name.into()), "stop", "done", generation);
-                        successor.take().map(Successor::give_up);
-                    }
-                    other => log::warn!("{other:?} has to wait: an upgrade is under way"),
-                },
-            }
-        };
+        let (served, channel) = self.hear_out(talk, &mut successor).await?;
         let served = match served {
             Ok(served) => served,
             Err(why) => {
-                self.waiting = crate::upgrade::Waiting::open();
-                self.told_to_end |= told_to_end;
+                self.waiting = Waiting::open();
                 let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
                 return Err(format!("{why}{}", code.unwrap_or_default()));
             }
@@ -122,6 +118,25 @@ impl Running {
             draining,
         };
         Ok((upgraded, After { pid: served.pid, channel: is_first().then_some(channel) }))
+    }
+
+    /// Waits for the end of the talk. Whoever asks this process to end meanwhile means the successor as well.
+    async fn hear_out<T>(&mut self, talk: JoinHandle<T>, successor: &mut Option<Successor>) -> Result<T, String> {
+        tokio::pin!(talk);
+        loop {
+            tokio::select! {
+                done = &mut talk => return done.map_err(|error| error.to_string()),
+                signal = self.signals.next(), if !self.told_to_end => match signal {
+                    Signal::Terminate(name) => {
+                        self.told_to_end = true;
+                        let generation = self.generations.current().0.id;
+                        self.record(Who::Signal(name.into()), "stop", "done", generation);
+                        successor.take().map(Successor::give_up);
+                    }
+                    other => log::warn!("{other:?} has to wait: an upgrade is under way"),
+                },
+            }
+        }
     }
 
     /// Everything that a successor gets.

@@ -1,6 +1,6 @@
 //! The admin plane's sockets: opened, exchanged in a reload, shared with a successor, closed.
 
-use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use admin::{Admin, BindError, Settings, Shared, Socket};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
@@ -57,6 +57,11 @@ impl Plane {
         }
         let _ = before.stop.send(true);
         Ok(())
+    }
+
+    /// The file of the audit log that is written.
+    pub fn audit(&self) -> &Option<PathBuf> {
+        &self.settings.audit
     }
 
     /// The sockets, for a successor.

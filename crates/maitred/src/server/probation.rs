@@ -150,10 +150,8 @@ impl Running {
     /// Goes back to a generation that is kept; the one before where none is named.
     pub(super) async fn rollback(&mut self, to: Option<u64>) -> Reloaded {
         match self.generations.find(to) {
-            Some(loaded) => {
-                self.probation = None;
-                self.go_back(&loaded, "rollback").await
-            }
+            // What is on probation is forgotten once something else is in force, and not where that fails.
+            Some(loaded) => self.go_back(&loaded, "rollback").await,
             None => {
                 let message = match to {
                     Some(id) => format!("generation {id} is not kept"),

@@ -14,7 +14,7 @@ use snapshot::Compiled;
 use telemetry::AccessLog;
 use tokio::task::spawn_blocking;
 
-use super::{changes, desk::json_of, open_log, probation::Probation, running::Running};
+use super::{changes, desk::json_of, open_log, probation::Probation, running::Running, starting::open_audit};
 use crate::{
     banner::lock,
     logging, notify,
@@ -34,6 +34,8 @@ pub(super) struct Refusal {
 struct Taken {
     sockets: listen::Change,
     plane: Option<Vec<admin::Socket>>,
+    /// The file of the audit log, where it is to be another one or none.
+    audit: Option<Option<admin::AuditFile>>,
     log: Option<Arc<AccessLog>>,
 }
 
@@ -114,7 +116,9 @@ impl Running {
             open_log(logging, &self.state, &mut report).ok_or_else(|| Refusal::of(loaded, &report))?
         };
         let plane = self.plane.prepare(&ready.admin).map_err(|error| Refusal::admin(loaded, &error))?;
-        Ok(Taken { sockets, plane, log })
+        let other = ready.admin.audit != *self.plane.audit();
+        let audit = other.then(|| open_audit(&ready.admin)).transpose().map_err(Refusal::new)?;
+        Ok(Taken { sockets, plane, audit, log })
     }
 
     /// From here on nothing fails: what was judged is compiled once more, now for good.
@@ -142,6 +146,9 @@ impl Running {
             && let Err(error) = self.plane.exchange(admin, sockets, self.admin.clone())
         {
             log::error!("the admin plane stays where it is: {error}");
+        }
+        if let Some(audit) = taken.audit {
+            self.admin.write_audit_to(audit);
         }
         self.tell();
         Ok(())

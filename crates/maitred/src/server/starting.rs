@@ -163,17 +163,15 @@ impl Running {
 /// What answers on the admin sockets.
 fn staff(settings: &admin::Settings, told: &banner::Told, state: &State) -> Result<Admin, Failure> {
     let admin = Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level);
-    Ok(match open_audit(settings)? {
-        Some(audit) => admin.with_audit(audit),
-        None => admin,
-    })
+    admin.write_audit_to(open_audit(settings).map_err(Failure::new)?);
+    Ok(admin)
 }
 
-/// Opens the file of the audit log, where there is to be one. Without it nothing starts: what is not written down is
-/// not known later.
-fn open_audit(admin: &admin::Settings) -> Result<Option<AuditFile>, Failure> {
+/// Opens the file of the audit log, where there is to be one. Without it nothing starts or changes: what is not written
+/// down is not known later.
+pub(super) fn open_audit(admin: &admin::Settings) -> Result<Option<AuditFile>, String> {
     let Some(path) = &admin.audit else { return Ok(None) };
-    let refused = |error| Failure::new(format!("the audit log `{}` cannot be opened: {error}", path.display()));
+    let refused = |error| format!("the audit log `{}` cannot be opened: {error}", path.display());
     AuditFile::open(path).map(Some).map_err(refused)
 }
 
