@@ -9,12 +9,16 @@ Usage: cargo xtask <COMMAND>
 
   test [ARG…]        Install what the tests need, build, run every test; ARGs go to the test runner
   demo [ARG…]        Install what the build needs, build the release, run `maitred demo`
-  bench [SCENARIO…]  Time maitred, nginx and HAProxy in turn on this machine
-                       --peers nginx,haproxy  whom to compare with (`none`: maitred alone)
+  bench [SCENARIO…]  Time maitred and other proxies in turn on this machine
+                       --peers nginx,haproxy  whom to compare with: nginx, haproxy, envoy, caddy (`none`: nobody)
                        --rounds N             how often each takes its turn; the best round counts (default 5)
                        --seconds N            how long one turn lasts (default 3)
                        --json                 print one JSON document instead of tables
-                       --save                 write the table into bench/results.md, with the machine and the commit
+                       --instructions         count user-space instructions a request instead (callgrind)
+                       --syscalls             count system calls a request instead (strace)
+                       --memory               measure the memory of idle connections instead
+                       --check                fail where instructions are 3 % above bench/instructions.txt
+                       --save                 write bench/results.md, or bench/instructions.txt where those are counted
                        --binary FILE          measure this release instead of building one
                        --list                 name the scenarios
   package            Make the Debian package of the release

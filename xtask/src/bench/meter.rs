@@ -1,4 +1,4 @@
-//! Processor time of a process with all its children, from `/proc`.
+//! Processor time and memory of a process with all its children, from `/proc`.
 
 use std::{collections::BTreeMap, fs};
 
@@ -7,8 +7,50 @@ use crate::shell::{Failure, because};
 /// Linux counts in hundredths of a second here, on every machine (`USER_HZ`).
 const MICROS_PER_TICK: f64 = 10_000.0;
 
+/// Sums a field of `/proc/PID/status`, in KiB there and in MiB here, over the tree below `root`.
+fn memory(root: u32, field: &str) -> Result<f64, Failure> {
+    let kib = |pid: &u32| -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        line.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or_default()
+    };
+    Ok(tree(root)?.keys().map(kib).sum::<u64>() as f64 / 1024.0)
+}
+
+/// The most memory that the tree below `root` has had, in MiB: the sum of the peaks of its processes.
+pub(crate) fn peak(root: u32) -> Result<f64, Failure> {
+    memory(root, "VmHWM:")
+}
+
+/// The memory that the tree below `root` has now, in MiB.
+pub(crate) fn resident(root: u32) -> Result<f64, Failure> {
+    memory(root, "VmRSS:")
+}
+
 /// Microseconds of user and system time that the tree below `root` has used so far.
 pub(crate) fn cpu_micros(root: u32) -> Result<f64, Failure> {
+    Ok(tree(root)?.values().sum::<u64>() as f64 * MICROS_PER_TICK)
+}
+
+/// The processes of the tree below `root`.
+pub(crate) fn pids(root: u32) -> Result<Vec<u32>, Failure> {
+    Ok(tree(root)?.into_keys().collect())
+}
+
+/// How many connections there are to a port of the loopback address.
+pub(crate) fn connections(port: u16) -> Result<usize, Failure> {
+    let text = fs::read_to_string("/proc/net/tcp").map_err(because("cannot read /proc/net/tcp"))?;
+    let local = format!(":{port:04X}");
+    // sl local_address rem_address st …; 01 is established
+    let is_one = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|address| address.ends_with(&local)) && words.nth(1) == Some("01")
+    };
+    Ok(text.lines().filter(is_one).count())
+}
+
+/// The processes of the tree below `root` with the ticks that each has used.
+fn tree(root: u32) -> Result<BTreeMap<u32, u64>, Failure> {
     let mut processes = BTreeMap::new();
     for entry in fs::read_dir("/proc").map_err(because("cannot read /proc"))? {
         let name = entry.map_err(because("cannot read /proc"))?.file_name();
@@ -30,8 +72,7 @@ pub(crate) fn cpu_micros(root: u32) -> Result<f64, Failure> {
     if !processes.contains_key(&root) {
         return Err(Failure::new(format!("process {root} has ended")));
     }
-    let ticks: u64 = processes.iter().filter(|(pid, _)| in_tree(pid)).map(|(_, (_, ticks))| ticks).sum();
-    Ok(ticks as f64 * MICROS_PER_TICK)
+    Ok(processes.iter().filter(|(pid, _)| in_tree(pid)).map(|(pid, (_, ticks))| (*pid, *ticks)).collect())
 }
 
 /// The parent and the ticks from one `stat` line. The name in parentheses may hold anything, so it is skipped from behind.

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: maitred and its peers in turn, on one core, before one origin.
 
+mod count;
+mod counts;
 mod load;
 mod meter;
 mod options;
@@ -17,8 +19,9 @@ use crate::{
     shell::{self, Failure, because},
 };
 
+use counts::{Count, Counts};
 use load::Turn;
-use options::Options;
+use options::{Measure, Options};
 use origin::Origin;
 use peer::{Peer, Proxy};
 use scenario::Scenario;
@@ -37,9 +40,17 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         return Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load"));
     }
     let ground = Ground::prepare(&options)?;
-    let mut table = Table::new(&options, versions(&options, &ground));
+    match options.measure {
+        Measure::Load => time(&options, &ground),
+        Measure::Instructions | Measure::Syscalls | Measure::Memory => tally(&options, &ground),
+    }
+}
+
+/// Times every scenario, and prints the table.
+fn time(options: &Options, ground: &Ground) -> Result<(), Failure> {
+    let mut table = Table::new(options, versions(options, ground)?);
     for scenario in &options.scenarios {
-        table.rows.extend(measure(scenario, &options, &ground)?);
+        table.rows.extend(measure(scenario, options, ground)?);
     }
     if options.save {
         results::write(&table)?;
@@ -50,6 +61,32 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         print!("{}", table.markdown());
     }
     Ok(())
+}
+
+/// Counts in every scenario, and prints the table.
+fn tally(options: &Options, ground: &Ground) -> Result<(), Failure> {
+    let mut counts = Counts::new(options.measure);
+    for scenario in &options.scenarios {
+        eprintln!("{}: {}", scenario.name, scenario.title);
+        let origin = Origin::start(ground, scenario.backends)?;
+        let mut results = Vec::new();
+        for peer in options.everyone(scenario) {
+            let value = count::count(options.measure, peer, scenario, ground, &origin)?;
+            eprintln!("  {:<8} {value:.1}", peer.name());
+            results.push((peer, value));
+        }
+        counts.rows.extend(Count::all(scenario, &results));
+    }
+    if options.json {
+        println!("{}", counts.json());
+    } else {
+        print!("{}", counts.markdown());
+    }
+    match (options.measure, options.save, options.check) {
+        (Measure::Instructions, true, _) => counts.write(),
+        (Measure::Instructions, false, true) => counts.check(),
+        _ => Ok(()),
+    }
 }
 
 /// What all scenarios share: the release, a folder for files, the certificate.
@@ -92,8 +129,8 @@ fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Ve
     eprintln!("{}: {}", scenario.name, scenario.title);
     let origin = Origin::start(ground, scenario.backends)?;
     let mut proxies = Vec::new();
-    for peer in options.everyone() {
-        let proxy = Proxy::start(peer, ground, &origin)?;
+    for peer in options.everyone(scenario) {
+        let proxy = Proxy::start(peer, scenario, ground, &origin, &[])?;
         load::compare_answers(scenario, &proxy, &origin)?;
         load::turn(scenario, &proxy, 1, ground)?; // warms pools and caches; not counted
         proxies.push((proxy, Turn::WORST));
@@ -110,6 +147,6 @@ fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Ve
 }
 
 /// What each proxy says of itself.
-fn versions(options: &Options, ground: &Ground) -> Vec<String> {
-    options.everyone().map(|peer| peer.version(ground)).collect()
+fn versions(options: &Options, ground: &Ground) -> Result<Vec<String>, Failure> {
+    [&[Peer::Maitred], &*options.peers].concat().iter().map(|peer| peer.version(ground)).collect()
 }

@@ -3,10 +3,26 @@
 use std::path::PathBuf;
 
 use crate::{
-    bench::{peer::Peer, scenario::Scenario},
+    bench::{
+        peer::Peer,
+        scenario::{Scenario, Transport},
+    },
     packages::Tool,
     shell::Failure,
 };
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Processor time, requests a second, latency and memory under load.
+    Load,
+    /// User-space instructions for each request, under callgrind.
+    Instructions,
+    /// System calls for each request, under strace.
+    Syscalls,
+    /// Memory of connections that are open and idle.
+    Memory,
+}
 
 /// What to measure, against whom, how long.
 #[derive(Debug)]
@@ -19,6 +35,10 @@ pub(crate) struct Options {
     pub(crate) rounds: u32,
     /// Seconds that a turn lasts.
     pub(crate) seconds: u32,
+    /// What is measured.
+    pub(crate) measure: Measure,
+    /// Fail where a count of instructions is more than it was when it was written down.
+    pub(crate) check: bool,
     /// Print JSON.
     pub(crate) json: bool,
     /// Write the table into `bench/results.md` as well.
@@ -29,6 +49,18 @@ pub(crate) struct Options {
     pub(crate) binary: Option<PathBuf>,
 }
 
+impl Measure {
+    /// Whether a scenario makes sense for it.
+    pub(crate) fn can_take(self, scenario: &Scenario) -> bool {
+        let stays_open = matches!(scenario.transport, Transport::Plain | Transport::Tls | Transport::H2);
+        match self {
+            Self::Load => true,
+            Self::Instructions | Self::Syscalls => stays_open && !scenario.uploads,
+            Self::Memory => matches!(scenario.name, "tiny" | "tls"),
+        }
+    }
+}
+
 impl Options {
     /// Reads the words after `bench`.
     pub(crate) fn parse(words: &[String]) -> Result<Self, Failure> {
@@ -37,6 +69,8 @@ impl Options {
             peers: vec![Peer::Nginx, Peer::Haproxy],
             rounds: 5,
             seconds: 3,
+            measure: Measure::Load,
+            check: false,
             json: false,
             save: false,
             list: false,
@@ -45,6 +79,10 @@ impl Options {
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
+                "--instructions" => options.measure = Measure::Instructions,
+                "--syscalls" => options.measure = Measure::Syscalls,
+                "--memory" => options.measure = Measure::Memory,
+                "--check" => options.check = true,
                 "--json" => options.json = true,
                 "--save" => options.save = true,
                 "--list" => options.list = true,
@@ -55,20 +93,32 @@ impl Options {
                 name => options.scenarios.push(Scenario::named(name)?),
             }
         }
+        if options.check && options.measure != Measure::Instructions {
+            return Err(Failure::usage("`--check` is for `--instructions`: other figures differ from run to run"));
+        }
         if options.scenarios.is_empty() {
-            options.scenarios = Scenario::ALL.iter().collect();
+            let all = Scenario::ALL.iter();
+            options.scenarios = all.filter(|scenario| options.measure.can_take(scenario)).collect();
         }
         Ok(options)
     }
 
-    /// maitred and its peers, in the order of their turns.
-    pub(crate) fn everyone(&self) -> impl Iterator<Item = Peer> {
-        std::iter::once(Peer::Maitred).chain(self.peers.iter().copied())
+    /// maitred and whom it is compared with in `scenario`, in the order of their turns.
+    pub(crate) fn everyone(&self, scenario: &Scenario) -> Vec<Peer> {
+        let others = if scenario.policy.is_ours() { &[Peer::Bare] } else { &*self.peers };
+        [&[Peer::Maitred], others].concat()
     }
 
     /// What the chosen peers need on the machine.
     pub(crate) fn tools(&self) -> Vec<Tool> {
-        self.peers.iter().filter_map(|peer| peer.tool()).collect()
+        let own = match self.measure {
+            Measure::Load | Measure::Memory => None,
+            Measure::Instructions => {
+                Some(Tool { program: "valgrind", package: "valgrind", why: "counts instructions" })
+            }
+            Measure::Syscalls => Some(Tool { program: "strace", package: "strace", why: "counts system calls" }),
+        };
+        self.peers.iter().filter_map(|peer| peer.tool()).chain(own).collect()
     }
 }
 
@@ -82,9 +132,9 @@ fn peers(word: Option<&String>) -> Result<Vec<Peer>, Failure> {
     if words == "none" {
         return Ok(Vec::new());
     }
-    let known = |name| [Peer::Nginx, Peer::Haproxy].into_iter().find(|peer| peer.name() == name);
+    let known = |name| Peer::OTHERS.into_iter().find(|peer| peer.name() == name);
     let found: Option<Vec<Peer>> = words.split(',').map(known).collect();
-    found.ok_or_else(|| Failure::usage("`--peers` takes `none`, `nginx`, `haproxy` or `nginx,haproxy`"))
+    found.ok_or_else(|| Failure::usage("`--peers` takes `none`, or some of `nginx,haproxy,envoy,caddy`"))
 }
 
 #[cfg(test)]
@@ -104,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_usage_error() {
-        for line in ["--rounds 0", "--rounds", "--peers traefik", "no-such-scenario"] {
+        for line in ["--rounds 0", "--rounds", "--peers traefik", "no-such-scenario", "--syscalls --check"] {
             assert_eq!(parse(line).unwrap_err().code(), 2, "{line}");
         }
     }

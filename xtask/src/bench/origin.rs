@@ -1,6 +1,6 @@
 //! The origin behind every proxy: one nginx that answers from memory and files, on as many ports as there are backends.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use crate::{
     bench::{
@@ -34,29 +34,35 @@ impl Origin {
         let ports: Vec<u16> = free_ports::<MOST>()?.into_iter().take(backends).collect();
         let listen: String = ports.iter().map(|port| format!("listen 127.0.0.1:{port};\n")).collect();
         let server = format!(
-            "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nlocation = /tiny {{ return 200 \"{}\"; }}\n}}",
+            "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nclient_max_body_size 2m;\n\
+             location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n}}",
             folder.display(),
-            body(2)
+            body(2),
+            upload(ports.first().copied().unwrap_or_default())
         );
         let config = folder.join("nginx.conf");
         fs::write(&config, nginx_config(&folder, &server)).map_err(because("cannot write the origin's file"))?;
-        let server = Server::start(CORE, &mut nginx(&folder, &config), &ports, &folder.join("log"))?;
+        let program = shell::which("nginx").unwrap_or_else(|| "nginx".into());
+        let line =
+            format!("{} -p {f} -c {} -e {f}/error.log", program.display(), config.display(), f = folder.display());
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let server = Server::start(CORE, words.iter(), &ports, &folder.join("log"))?;
         Ok(Self { ports, _server: server })
     }
+}
+
+/// Reads a whole body before it answers, by asking itself for the answer: `return` alone answers while the body comes.
+fn upload(port: u16) -> String {
+    format!(
+        "client_body_buffer_size 2m; proxy_pass_request_body off; proxy_set_header Content-Length \"\"; \
+         proxy_method GET; proxy_pass http://127.0.0.1:{port}/tiny;"
+    )
 }
 
 /// Text that is easy to recognise and does not compress to nothing.
 fn body(size: usize) -> String {
     let alphabet = "abcdefghijklmnopqrstuvwxyz012345";
     alphabet.chars().cycle().take(size).collect()
-}
-
-/// The command that runs nginx in the foreground.
-pub(crate) fn nginx(folder: &std::path::Path, config: &std::path::Path) -> Command {
-    let program = shell::which("nginx").unwrap_or_else(|| "nginx".into());
-    let mut nginx = Command::new(program);
-    nginx.arg("-p").arg(folder).arg("-c").arg(config).arg("-e").arg(folder.join("error.log"));
-    nginx
 }
 
 /// An nginx with one worker around `inside`, the same for the origin and the peer: no log, no limit on keep-alive.

@@ -13,6 +13,10 @@ pub(crate) struct Scenario {
     pub(crate) path: &'static str,
     /// How it is asked for.
     pub(crate) transport: Transport,
+    /// What the proxy is told to do with it.
+    pub(crate) policy: Policy,
+    /// Whether each request brings a body of 1 MiB.
+    pub(crate) uploads: bool,
     /// How many backends the proxy chooses from.
     pub(crate) backends: usize,
     /// How many connections the load generator holds open.
@@ -28,6 +32,10 @@ pub(crate) enum Transport {
     PlainClose,
     /// HTTP/1.1 over TLS connections that stay open.
     Tls,
+    /// HTTP/1.1 with a TLS connection, and so a full handshake, for every request.
+    TlsClose,
+    /// TLS 1.2 connections that resume a session and ask for nothing.
+    TlsResumed,
     /// HTTP/2 over TLS, ten streams at a time on each connection.
     H2,
 }
@@ -35,12 +43,30 @@ pub(crate) enum Transport {
 impl Transport {
     /// Whether the proxy is asked on its TLS port.
     pub(crate) fn is_tls(self) -> bool {
-        matches!(self, Transport::Tls | Transport::H2)
+        !matches!(self, Transport::Plain | Transport::PlainClose)
+    }
+}
+
+/// What the proxy is told to do besides passing requests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// Nothing: one route for everything.
+    Bare,
+    /// 10,000 routes, of which one is asked for. Compared with ourselves.
+    Routes,
+    /// Header edits, a JSON access log, and whatever else a full-featured route has. Compared with ourselves.
+    Full,
+}
+
+impl Policy {
+    /// Whether the figure to compare with is our own bare route in the same run, rather than a peer.
+    pub(crate) fn is_ours(self) -> bool {
+        self != Policy::Bare
     }
 }
 
 const fn scenario(name: &'static str, title: &'static str, path: &'static str, transport: Transport) -> Scenario {
-    Scenario { name, title, path, transport, backends: 1, connections: 32 }
+    Scenario { name, title, path, transport, policy: Policy::Bare, uploads: false, backends: 1, connections: 32 }
 }
 
 impl Scenario {
@@ -49,8 +75,21 @@ impl Scenario {
         scenario("tiny", "HTTP/1.1 keep-alive, 2-byte body", "/tiny", Transport::Plain),
         scenario("10k", "HTTP/1.1 keep-alive, 10 KiB body", "/10k", Transport::Plain),
         Scenario { connections: 8, ..scenario("1m", "HTTP/1.1 keep-alive, 1 MiB body", "/1m", Transport::Plain) },
+        Scenario {
+            connections: 8,
+            uploads: true,
+            ..scenario("upload", "HTTP/1.1 keep-alive, 1 MiB request body", "/upload", Transport::Plain)
+        },
         scenario("close", "HTTP/1.1, a new connection for each request", "/tiny", Transport::PlainClose),
         scenario("tls", "HTTP/1.1 over TLS, keep-alive, 2-byte body", "/tiny", Transport::Tls),
+        Scenario {
+            connections: 8,
+            ..scenario("handshake", "a full TLS handshake for each request", "/tiny", Transport::TlsClose)
+        },
+        Scenario {
+            connections: 1,
+            ..scenario("resumed", "TLS 1.2 connections that resume a session", "/tiny", Transport::TlsResumed)
+        },
         Scenario {
             connections: 10,
             ..scenario("h2", "HTTP/2 over TLS, 10 × 10 streams, 2-byte body", "/tiny", Transport::H2)
@@ -58,6 +97,14 @@ impl Scenario {
         Scenario {
             backends: 10,
             ..scenario("balanced", "HTTP/1.1 keep-alive, 2-byte body, 10 backends in turn", "/tiny", Transport::Plain)
+        },
+        Scenario {
+            policy: Policy::Routes,
+            ..scenario("routes", "one of 10,000 routes, against our own single one", "/tiny", Transport::Plain)
+        },
+        Scenario {
+            policy: Policy::Full,
+            ..scenario("full", "a full-featured route, against our own bare one", "/tiny", Transport::Plain)
         },
     ];
 

@@ -12,7 +12,7 @@ use std::{
 use crate::shell::{Failure, because, describe};
 
 /// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often we look.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -23,13 +23,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `program` on `core` and waits until something listens on every port. What it prints goes into `log`.
-    pub(crate) fn start(core: u8, program: &mut Command, ports: &[u16], log: &Path) -> Result<Self, Failure> {
-        let line = describe(program);
+    /// Starts the program that `words` call on `core`, and waits until something listens on every port. What it prints goes
+    /// into `log`.
+    pub(crate) fn start<'w>(
+        core: u8,
+        words: impl Iterator<Item = &'w String>,
+        ports: &[u16],
+        log: &Path,
+    ) -> Result<Self, Failure> {
         let output = File::create(log).map_err(because(format!("cannot make {}", log.display())))?;
         let errors = output.try_clone().map_err(because("cannot share the log"))?;
         let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core.to_string()]).arg(program.get_program()).args(program.get_args());
+        pinned.args(["-c", &core.to_string()]).args(words);
+        let line = describe(&pinned);
         let child = pinned.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let mut server = Self { child: child.map_err(because(format!("cannot start `{line}`")))? };
         for port in ports {
@@ -51,6 +57,11 @@ impl Server {
             thread::sleep(GLANCE);
         }
         Ok(())
+    }
+
+    /// Asks it to end and waits until it has, so that what it writes at its end is there.
+    pub(crate) fn stop(self) {
+        drop(self);
     }
 
     /// The process; taskset has become the server.

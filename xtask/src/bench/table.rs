@@ -55,18 +55,22 @@ impl Table {
             let _ = writeln!(text, "* {version}");
         }
         text.push_str(
-            "\n| scenario | proxy    | CPU µs/request | ÷ best peer | requests/s | ÷ best peer |  p50 µs |  p99 µs |\n",
+            "\n| scenario  | proxy    | CPU µs/request | ÷ best peer | requests/s | ÷ best peer |  p50 µs |  p99 µs | peak MiB |\n",
         );
         text.push_str(
-            "|----------|----------|---------------:|------------:|-----------:|------------:|--------:|--------:|\n",
+            "|-----------|----------|---------------:|------------:|-----------:|------------:|--------:|--------:|---------:|\n",
         );
         for row in &self.rows {
             let Row { scenario, proxy, best, cpu_ratio, rate_ratio } = row;
             let (cpu_ratio, rate_ratio) = (ratio(*cpu_ratio), ratio(*rate_ratio));
             let _ = writeln!(
                 text,
-                "| {scenario:<8} | {proxy:<8} | {:>14.1} | {cpu_ratio:>11} | {:>10.0} | {rate_ratio:>11} | {:>7.0} | {:>7.0} |",
-                best.cpu, best.rate, best.p50, best.p99
+                "| {scenario:<9} | {proxy:<8} | {:>14.1} | {cpu_ratio:>11} | {:>10.0} | {rate_ratio:>11} | {:>7} | {:>7} | {:>8.1} |",
+                best.cpu,
+                best.rate,
+                micros(best.p50),
+                micros(best.p99),
+                best.peak
             );
         }
         text
@@ -90,20 +94,26 @@ fn json_row(row: &Row) -> String {
     let number = |ratio: Option<f64>| ratio.map_or("null".to_owned(), |ratio| format!("{ratio:.3}"));
     format!(
         "{{\"scenario\":\"{}\",\"proxy\":\"{}\",\"cpu_us_per_request\":{:.2},\"cpu_ratio\":{},\
-         \"requests_per_second\":{:.0},\"rate_ratio\":{},\"p50_us\":{:.0},\"p99_us\":{:.0}}}",
+         \"requests_per_second\":{:.0},\"rate_ratio\":{},\"p50_us\":{},\"p99_us\":{},\"peak_mib\":{:.1}}}",
         row.scenario,
         row.proxy,
         row.best.cpu,
         number(row.cpu_ratio),
         row.best.rate,
         number(row.rate_ratio),
-        row.best.p50,
-        row.best.p99
+        number(Some(row.best.p50).filter(|time| time.is_finite())),
+        number(Some(row.best.p99).filter(|time| time.is_finite())),
+        row.best.peak
     )
 }
 
 fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+/// A latency; those who load without asking for anything measure none.
+fn micros(time: f64) -> String {
+    if time.is_finite() { format!("{time:.0}") } else { "–".to_owned() }
 }
 
 #[cfg(test)]
@@ -112,7 +122,7 @@ mod tests {
 
     #[test]
     fn ratios_are_to_the_best_peer_of_each_figure() {
-        let turn = |cpu, rate| Turn { cpu, rate, p50: 1.0, p99: 2.0 };
+        let turn = |cpu, rate| Turn { cpu, rate, p50: 1.0, p99: 2.0, peak: 3.0 };
         let results =
             [(Peer::Maitred, turn(30.0, 50.0)), (Peer::Nginx, turn(20.0, 100.0)), (Peer::Haproxy, turn(15.0, 80.0))];
         let rows = Row::all(&Scenario::ALL[0], &results);

@@ -1,0 +1,159 @@
+//! Figures that are counted rather than timed, and so hardly differ from run to run: instructions, system calls, memory.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Ground,
+    load::{h2load, wrk},
+    meter,
+    options::Measure,
+    origin::Origin,
+    peer::{Peer, Proxy},
+    scenario::Scenario,
+};
+use crate::shell::{Failure, because};
+
+/// Requests of the shorter and of the longer of two runs; what they share, such as the start, falls out of the difference.
+const RUNS: [u32; 2] = [500, 2500];
+/// Connections that are held open for [`Measure::Memory`].
+const IDLE: u32 = 1000;
+/// When every one of them has asked, and what was needed for that has been given back.
+const ASKED: Duration = Duration::from_secs(5);
+/// How long strace may take to be there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What one proxy takes for each request, or for each connection, in the unit of `measure`.
+pub(crate) fn count(
+    measure: Measure,
+    peer: Peer,
+    scenario: &Scenario,
+    ground: &Ground,
+    origin: &Origin,
+) -> Result<f64, Failure> {
+    match measure {
+        Measure::Instructions => instructions(peer, scenario, ground, origin),
+        Measure::Syscalls => syscalls(peer, scenario, ground, origin),
+        Measure::Memory => memory(peer, scenario, ground, origin),
+        Measure::Load => Err(Failure::new("load is timed, not counted")),
+    }
+}
+
+/// User-space instructions for each request.
+fn instructions(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
+    let mut totals = [0.0; 2];
+    for (requests, total) in RUNS.into_iter().zip(&mut totals) {
+        let file = ground.folder.join(format!("callgrind.{}", peer.name()));
+        let out = format!("--callgrind-out-file={}", file.display());
+        let under = ["valgrind", "--tool=callgrind", "--quiet", &out].map(str::to_owned);
+        let proxy = Proxy::start(peer, scenario, ground, origin, &under)?;
+        h2load::send(scenario, &proxy, requests)?;
+        proxy.server.stop();
+        *total = summary(&file)?;
+    }
+    let [short, long] = totals;
+    Ok((long - short) / f64::from(RUNS[1] - RUNS[0]))
+}
+
+/// The total of a file that callgrind wrote.
+fn summary(file: &Path) -> Result<f64, Failure> {
+    let text = fs::read_to_string(file).map_err(because(format!("cannot read {}", file.display())))?;
+    let total = text.lines().find_map(|line| line.strip_prefix("summary:").or(line.strip_prefix("totals:")));
+    let total = total.and_then(|total| total.trim().parse().ok());
+    total.ok_or_else(|| Failure::new(format!("{} has no total", file.display())))
+}
+
+/// System calls for each request.
+fn syscalls(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
+    let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
+    h2load::send(scenario, &proxy, RUNS[0])?;
+    let file = ground.folder.join("strace");
+    let mut strace = attach(proxy.server.pid(), &file)?;
+    h2load::send(scenario, &proxy, RUNS[1])?;
+    let _ = Command::new("kill").args(["-INT", &strace.id().to_string()]).status();
+    strace.wait().map_err(because("cannot wait for strace"))?;
+    let text = fs::read_to_string(&file).map_err(because("cannot read what strace wrote"))?;
+    let calls = total_calls(&text).ok_or_else(|| Failure::new(format!("cannot read what strace wrote\n{text}")))?;
+    Ok(calls / f64::from(RUNS[1]))
+}
+
+/// Attaches to the tree below `root`, and returns once it is there.
+fn attach(root: u32, file: &Path) -> Result<Child, Failure> {
+    let mut command = Command::new("strace");
+    let pids = meter::pids(root)?;
+    command.args(["-f", "-c", "-o"]).arg(file);
+    for pid in &pids {
+        command.args(["-p", &pid.to_string()]);
+    }
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let child = child.map_err(because("cannot start strace"))?;
+    let deadline = Instant::now() + PATIENCE;
+    while !pids.iter().all(|pid| is_traced(*pid)) {
+        if Instant::now() > deadline {
+            return Err(Failure::new("strace does not attach; is ptrace allowed here?"));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(child)
+}
+
+/// Whether every thread of a process is traced.
+fn is_traced(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
+    })
+}
+
+/// The calls in the last line of strace's table: `100.00    0.123456           1    123456      1234 total`.
+fn total_calls(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.trim_end().ends_with(" total"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// KiB of memory for each connection that is open and idle, after one request.
+fn memory(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
+    let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
+    h2load::send(scenario, &proxy, RUNS[1])?;
+    let before = meter::resident(proxy.server.pid())?;
+    let mut idle = wrk::idle(scenario, &proxy, IDLE, ground)?;
+    let began = Instant::now();
+    let port = if scenario.transport.is_tls() { proxy.tls } else { proxy.plain };
+    while meter::connections(port)? < IDLE as usize || began.elapsed() < ASKED {
+        if began.elapsed() > PATIENCE {
+            return Err(Failure::new(format!("{} does not take {IDLE} connections", proxy.peer.name())));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let after = meter::resident(proxy.server.pid())?;
+    let _ = idle.kill();
+    let _ = idle.wait();
+    Ok((after - before) * 1024.0 / f64::from(IDLE))
+}
+
+/// What is counted.
+pub(crate) fn unit(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Load => "",
+        Measure::Instructions => "instructions/request",
+        Measure::Syscalls => "system calls/request",
+        Measure::Memory => "KiB/idle connection",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_strace_is_read() {
+        let text = "% time     seconds  usecs/call     calls    errors syscall\n------ ----------- ----------- --------- --------- ----------------\n 50.00    0.000100           1      2500           read\n------ ----------- ----------- --------- --------- ----------------\n100.00    0.000200           1     12750        10 total\n";
+        assert_eq!(total_calls(text), Some(12750.0));
+    }
+}

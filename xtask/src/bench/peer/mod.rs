@@ -1,0 +1,190 @@
+//! The proxies, each with the configuration that a person who knows it would write for one core.
+
+mod caddy;
+mod envoy;
+mod haproxy;
+mod maitred;
+mod nginx;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    bench::{
+        Ground,
+        origin::Origin,
+        scenario::{Policy, Scenario},
+        server::{Server, free_ports},
+    },
+    packages::Tool,
+    shell::{self, Failure, because},
+};
+
+/// The core that the proxy has to itself.
+pub(crate) const CORE: u8 = 0;
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Ourselves.
+    Maitred,
+    /// Ourselves with one bare route, to compare with what more costs.
+    Bare,
+    /// Debian's nginx.
+    Nginx,
+    /// Debian's HAProxy.
+    Haproxy,
+    /// Envoy, from PyPI's wheel.
+    Envoy,
+    /// Debian's Caddy.
+    Caddy,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Which one.
+    pub(crate) peer: Peer,
+    /// Where it speaks plain HTTP/1.1.
+    pub(crate) plain: u16,
+    /// Where it speaks TLS, with HTTP/2 and HTTP/1.1.
+    pub(crate) tls: u16,
+    /// Its process.
+    pub(crate) server: Server,
+}
+
+/// What a configuration is written from.
+#[derive(Debug)]
+struct Scene<'a> {
+    /// The folder with the certificate.
+    ground: &'a Path,
+    /// The proxy's own folder.
+    folder: &'a Path,
+    /// The ports of the origin.
+    origin: &'a [u16],
+    plain: u16,
+    tls: u16,
+    policy: Policy,
+}
+
+impl Scene<'_> {
+    /// A phrase for each of the origin's ports.
+    fn each(&self, phrase: impl Fn(u16) -> String, between: &str) -> String {
+        self.origin.iter().map(|port| phrase(*port)).collect::<Vec<_>>().join(between)
+    }
+}
+
+impl Peer {
+    /// Everybody whom maitred can be compared with.
+    pub(crate) const OTHERS: [Peer; 4] = [Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Caddy];
+
+    /// The name in tables and on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Peer::Maitred => "maitred",
+            Peer::Bare => "bare",
+            Peer::Nginx => "nginx",
+            Peer::Haproxy => "haproxy",
+            Peer::Envoy => "envoy",
+            Peer::Caddy => "caddy",
+        }
+    }
+
+    /// Whether it is our own release.
+    fn is_ours(self) -> bool {
+        matches!(self, Peer::Maitred | Peer::Bare)
+    }
+
+    /// What has to be installed for it.
+    pub(crate) fn tool(self) -> Option<Tool> {
+        match self {
+            Peer::Haproxy => Some(Tool { program: "haproxy", package: "haproxy", why: "a peer" }),
+            Peer::Caddy => Some(Tool { program: "caddy", package: "caddy", why: "a peer" }),
+            Peer::Envoy => Some(Tool { program: "pip3", package: "python3-pip", why: "has Envoy's wheel" }),
+            Peer::Maitred | Peer::Bare | Peer::Nginx => None, // built here; the origin needs it anyway
+        }
+    }
+
+    /// Its program, fetched if it is Envoy's.
+    fn program(self, ground: &Ground) -> Result<PathBuf, Failure> {
+        match self {
+            Peer::Maitred | Peer::Bare => Ok(ground.binary.clone()),
+            Peer::Envoy => envoy::program(&ground.folder),
+            Peer::Nginx | Peer::Haproxy | Peer::Caddy => {
+                let missing = || Failure::new(format!("`{}` is not installed", self.name()));
+                shell::which(self.name()).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// The line of what it says, when asked for its version, that has the version.
+    pub(crate) fn version(self, ground: &Ground) -> Result<String, Failure> {
+        let mut command = Command::new(self.program(ground)?);
+        command.arg(match self {
+            Peer::Maitred | Peer::Bare | Peer::Caddy => "version",
+            Peer::Nginx | Peer::Haproxy => "-v",
+            Peer::Envoy => "--version",
+        });
+        let output = command.output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&output);
+        let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).unwrap_or_default().trim();
+        Ok(if line.to_lowercase().contains(self.name()) { line.to_owned() } else { format!("{} {line}", self.name()) })
+    }
+
+    /// Its configuration: the name of the file and the text.
+    fn config(self, scene: &Scene<'_>) -> (&'static str, String) {
+        match self {
+            Peer::Maitred | Peer::Bare => ("maitred.toml", maitred::config(scene)),
+            Peer::Nginx => ("nginx.conf", nginx::config(scene)),
+            Peer::Haproxy => ("haproxy.cfg", haproxy::config(scene)),
+            Peer::Envoy => ("envoy.yaml", envoy::config(scene)),
+            Peer::Caddy => ("Caddyfile", caddy::config(scene)),
+        }
+    }
+
+    /// The command that runs it in the foreground.
+    fn command(self, program: &Path, folder: &Path, config: &Path) -> Vec<String> {
+        let (program, folder, config) = (program.display(), folder.display(), config.display());
+        let line = match self {
+            Peer::Maitred | Peer::Bare => format!("{program} run --config {config}"),
+            Peer::Nginx => format!("{program} -p {folder} -c {config} -e {folder}/error.log"),
+            Peer::Haproxy => format!("{program} -db -f {config}"),
+            Peer::Envoy => format!("{program} --concurrency 1 --disable-hot-restart --log-level error -c {config}"),
+            Peer::Caddy => {
+                format!("env GOMAXPROCS=1 HOME={folder} {program} run --adapter caddyfile --config {config}")
+            }
+        };
+        line.split(' ').map(str::to_owned).collect()
+    }
+}
+
+impl Proxy {
+    /// Starts the proxy with one worker on its core, in front of all of the origin's ports. `under` are the words of a
+    /// program that runs it, such as valgrind; often none.
+    pub(crate) fn start(
+        peer: Peer,
+        scenario: &Scenario,
+        ground: &Ground,
+        origin: &Origin,
+        under: &[String],
+    ) -> Result<Self, Failure> {
+        let folder = ground.folder.join(peer.name());
+        fs::create_dir_all(&folder).map_err(because("cannot make the proxy's folder"))?;
+        let [plain, tls] = free_ports()?;
+        let policy = if peer.is_ours() && peer != Peer::Bare { scenario.policy } else { Policy::Bare };
+        let scene = Scene { ground: &ground.folder, folder: &folder, origin: &origin.ports, plain, tls, policy };
+        let (name, text) = peer.config(&scene);
+        let config = folder.join(name);
+        fs::write(&config, text).map_err(because("cannot write the proxy's file"))?;
+        let mut words = peer.command(&peer.program(ground)?, &folder, &config);
+        if peer == Peer::Nginx && !under.is_empty() {
+            // Whoever looks on sees one process.
+            words.extend(["-g", "master_process off;"].map(str::to_owned));
+        }
+        let server = Server::start(CORE, under.iter().chain(&words), &[plain, tls], &folder.join("log"))?;
+        Ok(Self { peer, plain, tls, server })
+    }
+}
