@@ -17,10 +17,12 @@ use super::{
     peer::{Peer, Proxy},
     scenario::Scenario,
 };
-use crate::shell::{Failure, because};
+use crate::shell::{self, Failure, because};
 
-/// Requests of the shorter and of the longer of two runs; what they share, such as the start, falls out of the difference.
-const RUNS: [u32; 2] = [500, 2500];
+/// Requests before anything is counted, which fill pools and caches.
+const WARM_UP: u32 = 500;
+/// Requests that are counted.
+const REQUESTS: u32 = 2000;
 /// Connections that are held open for [`Measure::Memory`].
 const IDLE: u32 = 1000;
 /// When every one of them has asked, and what was needed for that has been given back.
@@ -46,18 +48,22 @@ pub(crate) fn count(
 
 /// User-space instructions for each request.
 fn instructions(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
-    let mut totals = [0.0; 2];
-    for (requests, total) in RUNS.into_iter().zip(&mut totals) {
-        let file = ground.folder.join(format!("callgrind.{}", peer.name()));
-        let out = format!("--callgrind-out-file={}", file.display());
-        let under = ["valgrind", "--tool=callgrind", "--quiet", &out].map(str::to_owned);
-        let proxy = Proxy::start(peer, scenario, ground, origin, &under)?;
-        h2load::send(scenario, &proxy, requests)?;
-        proxy.server.stop();
-        *total = summary(&file)?;
-    }
-    let [short, long] = totals;
-    Ok((long - short) / f64::from(RUNS[1] - RUNS[0]))
+    let file = ground.folder.join(format!("callgrind.{}", peer.name()));
+    let out = format!("--callgrind-out-file={}", file.display());
+    let under = ["valgrind", "--tool=callgrind", "--quiet", &out].map(str::to_owned);
+    let proxy = Proxy::start(peer, scenario, ground, origin, &under)?;
+    h2load::send(scenario, &proxy, WARM_UP)?;
+    dump(&proxy)?; // what the start has cost
+    h2load::send(scenario, &proxy, REQUESTS)?;
+    dump(&proxy)?;
+    let total = summary(&file.with_added_extension("2"));
+    proxy.server.stop();
+    Ok(total? / f64::from(REQUESTS))
+}
+
+/// Has callgrind write down what it has counted since it last did.
+fn dump(proxy: &Proxy) -> Result<(), Failure> {
+    shell::output(Command::new("callgrind_control").args(["--dump", &proxy.server.pid().to_string()])).map(drop)
 }
 
 /// The total of a file that callgrind wrote.
@@ -71,15 +77,15 @@ fn summary(file: &Path) -> Result<f64, Failure> {
 /// System calls for each request.
 fn syscalls(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
     let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
-    h2load::send(scenario, &proxy, RUNS[0])?;
+    h2load::send(scenario, &proxy, WARM_UP)?;
     let file = ground.folder.join("strace");
     let mut strace = attach(proxy.server.pid(), &file)?;
-    h2load::send(scenario, &proxy, RUNS[1])?;
+    h2load::send(scenario, &proxy, REQUESTS)?;
     let _ = Command::new("kill").args(["-INT", &strace.id().to_string()]).status();
     strace.wait().map_err(because("cannot wait for strace"))?;
     let text = fs::read_to_string(&file).map_err(because("cannot read what strace wrote"))?;
     let calls = total_calls(&text).ok_or_else(|| Failure::new(format!("cannot read what strace wrote\n{text}")))?;
-    Ok(calls / f64::from(RUNS[1]))
+    Ok(calls / f64::from(REQUESTS))
 }
 
 /// Attaches to the tree below `root`, and returns once it is there.
@@ -120,7 +126,7 @@ fn total_calls(text: &str) -> Option<f64> {
 /// KiB of memory for each connection that is open and idle, after one request.
 fn memory(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
     let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
-    h2load::send(scenario, &proxy, RUNS[1])?;
+    h2load::send(scenario, &proxy, REQUESTS)?;
     let before = meter::resident(proxy.server.pid())?;
     let mut idle = wrk::idle(scenario, &proxy, IDLE, ground)?;
     let began = Instant::now();
