@@ -42,6 +42,7 @@ const FIELDS: &[&str] = &[
     "referer",
     "user_agent",
     "error",
+    "shadow",
     "generation",
 ];
 

@@ -42,6 +42,7 @@ fn with_certificates() -> tempfile::TempDir {
     std::fs::copy(&certificate.cert_file, folder.path().join("site.pem")).unwrap();
     std::fs::copy(&certificate.key_file, folder.path().join("site.key")).unwrap();
     std::fs::copy(authority.file(), folder.path().join("ca.pem")).unwrap();
+    std::fs::write(folder.path().join("keys.toml"), "").unwrap();
     folder
 }
 
@@ -50,7 +51,13 @@ fn localised(text: &str, folder: &Path) -> String {
     let mut lines = Vec::new();
     for line in text.lines() {
         let mut line = line.to_owned();
-        for (key, file) in [("cert", "site.pem"), ("key", "site.key"), ("ca", "ca.pem"), ("client_ca", "ca.pem")] {
+        for (key, file) in [
+            ("cert", "site.pem"),
+            ("key", "site.key"),
+            ("ca", "ca.pem"),
+            ("client_ca", "ca.pem"),
+            ("keys", "keys.toml"),
+        ] {
             line = replaced(&line, key, &folder.join(file).display().to_string());
         }
         lines.push(line);
@@ -58,7 +65,7 @@ fn localised(text: &str, folder: &Path) -> String {
     lines.join("\n")
 }
 
-/// `line` with the strings after `key =` that name a PEM or key file replaced by `file`.
+/// `line` with the strings after `key =` that name a file of ours replaced by `file`.
 fn replaced(line: &str, key: &str, file: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -70,7 +77,7 @@ fn replaced(line: &str, key: &str, file: &str) -> String {
         let trimmed = after.trim_start();
         let value = trimmed.strip_prefix('=').map(str::trim_start).and_then(|value| value.strip_prefix('"'));
         match value.and_then(|value| value.split_once('"')) {
-            Some((old, tail)) if own_word && (old.ends_with(".pem") || old.ends_with(".key")) => {
+            Some((old, tail)) if own_word && [".pem", ".key", ".toml"].iter().any(|end| old.ends_with(end)) => {
                 out.push_str(&format!(" = \"{file}\""));
                 rest = tail;
             }

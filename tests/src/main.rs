@@ -12,6 +12,7 @@ mod setting;
 mod access_log;
 mod admin;
 mod attacks;
+mod authentication;
 mod broken;
 mod certificates;
 mod client_certificates;

@@ -54,6 +54,9 @@ pub struct Explain {
     /// Its header fields.
     #[serde(default)]
     pub headers: std::collections::BTreeMap<String, String>,
+    /// Who is taken to call, whatever the headers show.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 /// How a configuration is to be applied.

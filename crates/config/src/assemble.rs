@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use document::{
-    At, Code, Diagnostic, Document, Report, nearest,
+    At, Code, Diagnostic, Document, Report, Toggle, nearest,
     tree::{Entry, Node},
 };
 use schemars::{JsonSchema, Schema, schema_for};
@@ -14,6 +14,7 @@ use crate::{Config, Route, config::Sections, load::at, names, spell, words::WORD
 static SECTIONS: LazyLock<Schema> = LazyLock::new(|| schema_for!(Sections));
 static LISTENER: LazyLock<Schema> = LazyLock::new(|| schema_for!(listen::Config));
 static UPSTREAM: LazyLock<Schema> = LazyLock::new(|| schema_for!(upstream::Config));
+static AUTH: LazyLock<Schema> = LazyLock::new(|| schema_for!(auth::Config));
 static TEST: LazyLock<Schema> = LazyLock::new(|| schema_for!(trial::Config));
 static ROUTE: LazyLock<Schema> = LazyLock::new(|| schema_for!(Route));
 
@@ -30,6 +31,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         listeners: named(document, "listeners", &LISTENER, report),
         upstreams: named(document, "upstreams", &UPSTREAM, report),
         routes: routes(document, report),
+        auth: named(document, "auth", &AUTH, report),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
         tests: named(document, "tests", &TEST, report),
@@ -131,6 +133,7 @@ fn references(config: &Config, document: &Document, report: &mut Report) {
             );
         }
     }
+    policies(config, document, report);
     for (name, listener) in &config.listeners {
         let (owner, at) = (format!("listener `{name}`"), at("listeners", name));
         if let Some(upstream) = &listener.upstream {
@@ -139,6 +142,36 @@ fn references(config: &Config, document: &Document, report: &mut Report) {
         for (asked, upstream) in listener.sni.iter().flatten() {
             reference(&owner, upstream, at.key("sni").key(asked), config, document, report);
         }
+    }
+}
+
+/// Reports routes whose policy no file defines.
+fn policies(config: &Config, document: &Document, report: &mut Report) {
+    let known = |name: &str| name == auth::ANONYMOUS || config.auth.contains_key(name);
+    for (name, route) in &config.routes {
+        let Some(Toggle::On(written)) = &route.policies.auth else { continue };
+        for (index, one) in written.iter().enumerate() {
+            let auth::Written::Named(policy) = one else { continue };
+            if known(policy) {
+                continue;
+            }
+            let place = at("routes", name).key("auth").index(index);
+            let message = format!("route `{name}` asks for a policy that does not exist");
+            let diagnostic = Diagnostic::new(Code::E0201, message)
+                .label(&place, format!("no policy of `[auth]` is named `{policy}`"));
+            report.push(match nearest(policy, config.auth.keys().map(String::as_str)) {
+                Some(near) => diagnostic
+                    .label(at("auth", near).name(), "a similar name is defined here")
+                    .help(format!("did you mean `{near}`?"))
+                    .patch(&place, format!("{near:?}")),
+                None => diagnostic.help(format!("define it as `[auth.{policy}]`")),
+            });
+        }
+    }
+    if document.contains(&at("auth", auth::ANONYMOUS)) {
+        let message = format!("`{}` is what anybody passes as, and cannot be defined", auth::ANONYMOUS);
+        report
+            .push(Diagnostic::new(Code::E0105, message).label(at("auth", auth::ANONYMOUS).name(), "take another name"));
     }
 }
 

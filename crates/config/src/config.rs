@@ -19,6 +19,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, upstream::Config>,
     /// Which requests are taken and what happens to them, by name. The name of a route in its short form is its key.
     pub routes: BTreeMap<String, Route>,
+    /// Ways to find out who calls, by name.
+    pub auth: BTreeMap<String, auth::Config>,
     /// What is written down.
     pub logging: telemetry::Logging,
     /// Where operators look.
@@ -54,6 +56,8 @@ pub(crate) struct Sections {
     ///
     /// Example: `defaults = { timeout = "10s", max_body = "1MiB" }`
     defaults: Option<Route>,
+    /// Ways to find out who calls: `[auth.NAME]`.
+    auth: Option<BTreeMap<String, auth::Config>>,
     logging: Option<telemetry::Logging>,
     admin: Option<Admin>,
     /// Requests, and what has to become of them: `[tests.NAME]`, or in short `"GET /path" = "route"`.

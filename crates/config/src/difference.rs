@@ -48,8 +48,8 @@ impl Change {
 }
 
 /// Sections whose entries have names, with the word for one of them.
-const NAMED: [(&str, &str); 4] =
-    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("tests", "test")];
+const NAMED: [(&str, &str); 5] =
+    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("auth", "policy"), ("tests", "test")];
 
 /// Everything that differs between two configurations as [`effective`](crate::effective()) shows them, in the order of
 /// sections and names. A value and a list of it alone are the same.

@@ -41,6 +41,15 @@ pub struct Policies {
     ///
     /// Example: `respond = { status = 410, body = "gone" }`
     pub respond: Option<rewrite::RespondConfig>,
+    /// Who may call: the name of a policy of `[auth]`, a policy written in place, or a list of which any one is enough.
+    /// `"anonymous"` in the list lets requests pass that show no credentials at all. `false`: anybody.
+    ///
+    /// Example: `auth = ["customers", "partners"]`
+    pub auth: Option<Toggle<document::OneOrMany<auth::Written>>>,
+    /// What the caller has to be, or else is refused with 403. `false`: nothing.
+    ///
+    /// Example: `require = { scope = "orders", role = ["admin", "editor"] }`
+    pub require: Option<Toggle<auth::RequireConfig>>,
     /// What to change in the request before the origin sees it. `false`: nothing.
     ///
     /// Example: `request = { rewrite = "/v1{rest}", set = { X-Client-IP = "{client_ip}" }, remove = ["Cookie"] }`

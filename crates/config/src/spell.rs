@@ -203,9 +203,13 @@ fn upstream(name: &str, node: &Node) -> Entry {
 
 /// Reports names that could not stand in metrics, logs and URLs as they are.
 pub(crate) fn check_names(document: &Document, report: &mut Report) {
-    for (name, what) in
-        [("listeners", "a listener"), ("upstreams", "an upstream"), ("routes", "a route"), ("tests", "a test")]
-    {
+    for (name, what) in [
+        ("listeners", "a listener"),
+        ("upstreams", "an upstream"),
+        ("routes", "a route"),
+        ("auth", "a policy"),
+        ("tests", "a test"),
+    ] {
         let Some(table) = document.get(&document::At::root().key(name)).and_then(Node::as_table) else { continue };
         for entry in &table.entries {
             let shorthand = matches!(name, "routes" | "tests") && entry.key.contains('/');

@@ -12,6 +12,7 @@ fn noun(at: &At) -> Option<&'static str> {
         ["listeners", _] => "a listener",
         ["upstreams", _] => "an upstream",
         ["routes", _] => "a route",
+        ["auth", _] => "a policy",
         ["defaults"] => "`defaults`",
         ["tests", _] => "a test",
         ["tests", _, "expect"] => "`expect`",
@@ -22,6 +23,8 @@ fn noun(at: &At) -> Option<&'static str> {
         [.., last] if last.parse::<usize>().is_ok() => return None,
         [.., "request"] => "`request`",
         [.., "response"] => "`response`",
+        [.., "require"] => "`require`",
+        [.., "auth"] => "a policy",
         [.., "cors"] => "`cors`",
         [.., "compress"] => "`compress`",
         [.., "tls"] => "`tls`",
@@ -54,6 +57,8 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("alloworigin", &["origins"]),
     ("alloworigins", &["origins"]),
     ("allow_origins", &["origins"]),
+    ("authentication", &["auth"]),
+    ("authorization", &["require", "auth"]),
     ("backend", &["upstream", "backends", "upstreams"]),
     ("backends", &["upstream", "upstreams"]),
     ("bind", &["address", "listen"]),
@@ -89,6 +94,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("hosts", &["host", "backends"]),
     ("idletimeout", &["idle"]),
     ("idle_timeout", &["idle"]),
+    ("key_names", &["header"]),
     ("keepalive", &["idle", "pool"]),
     ("keepalive_timeout", &["idle"]),
     ("key_file", &["key"]),
@@ -123,6 +129,8 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("request_headers", &["request"]),
     ("response_headers", &["response"]),
     ("retry", &["retries"]),
+    ("roles", &["role"]),
+    ("scopes", &["scope"]),
     ("retry_attempts", &["retries"]),
     ("return", &["respond", "redirect"]),
     ("rewrite", &["request"]),
@@ -154,13 +162,12 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// Sections of later releases.
-const SECTIONS: &[&str] = &["access", "analytics", "auth", "cache", "limits", "redis", "tracing", "waf"];
+const SECTIONS: &[&str] = &["access", "analytics", "cache", "limits", "redis", "tracing", "waf"];
 
 /// Keys of routes of later releases.
 const ROUTE: &[&str] = &[
     "ab",
     "aggregate",
-    "auth",
     "bots",
     "cache",
     "deprecated",
@@ -175,7 +182,6 @@ const ROUTE: &[&str] = &[
     "minify",
     "mirror",
     "openapi",
-    "require",
     "soap",
     "split",
     "sticky",
@@ -210,7 +216,6 @@ fn remark(at: &At) -> Option<String> {
         ["upstreams", _, key] => UPSTREAM.contains(&key) || matches!(key, "balance"),
         ["upstreams", .., key] => matches!(key, "backup" | "zone" | "max_connections" | "queue"),
         ["listeners", _, key] => LISTENER.contains(&key),
-        ["tests", _, key] => key == "as",
         _ => false,
     };
     let key = at.last();

@@ -73,6 +73,12 @@ codes! {
         "A route sends HTTP requests, so the backends of its upstream speak HTTP: not tcp://. A listener of mode \"tcp\" or \"tls-passthrough\" passes bytes on as they are, so the backends of its upstream are tcp:// or unix:, or else http:// for plaintext and https:// for TLS. And a route cannot take requests from such a listener, since none come in there.";
     E0401 "certificate cannot be used"
         "A certificate, its key or its chain cannot be read, does not match, or is not yet or no longer valid.";
+    E0501 "file of a policy cannot be used"
+        "A file that a policy of [auth] names, such as its keys, cannot be read or is not written as it should be. A running server that finds a changed file like this goes on with the last good state of it and says so in its log.";
+    E0502 "requirement without authentication"
+        "`require` says what the caller has to be, and the route has no `auth` that would find out who calls. Nothing could ever hold.";
+    E0503 "file can be changed by others"
+        "A file that decides who may enter can be written by every user of the machine, who could let anybody in.";
     E0601 "file cannot be read"
         "A file that the configuration names does not exist or cannot be read by this user.";
     E0602 "variable not set"
@@ -96,7 +102,7 @@ codes! {
     W0601 "secret written in clear"
         "A password, token or key stands in the file itself. Take it from ${VAR} or ${file:/path} instead.";
     W0602 "file can be read by others"
-        "A private key can be read by every user of the machine.";
+        "A private key, or a file that says who may enter, can be read by every user of the machine.";
     W0702 "host has no address"
         "A backend's host name cannot be resolved from here. maitred starts all the same and keeps asking, and answers 503 until the name has an address. `maitred check --offline` does not ask.";
     W0701 "plaintext to a public address"

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue};
+
 /// Who a request is from, as a policy of `auth` has verified it. Made once for a key or a token, and shared by the
 /// requests that come with it. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Identity {
     pub roles: Box<[Box<str>]>,
     /// What else is vouched for.
     pub claims: Claims,
+    /// The fields that tell the origin who calls.
+    pub fields: Box<[(HeaderName, HeaderValue)]>,
 }
 
 /// What a client may show to say who it is.
@@ -67,6 +71,7 @@ impl Identity {
             scopes: Box::default(),
             roles: Box::default(),
             claims: Claims::default(),
+            fields: Box::default(),
         }
     }
 

@@ -86,6 +86,16 @@ reasons! {
     TooManyConnections "too_many_connections" 503 "Service unavailable";
     /// The client's address has as many connections as one may have.
     TooManyConnectionsPerIp "too_many_connections_per_ip" 429 "Too many connections";
+    /// The route asks who calls, and the request brings no credentials.
+    AuthMissing "auth_missing" 401 "Unauthorized";
+    /// The credentials are not good.
+    AuthInvalid "auth_invalid" 401 "Unauthorized";
+    /// The credentials were good until lately.
+    AuthExpired "auth_expired" 401 "Unauthorized";
+    /// The caller is known, and may not do this.
+    Forbidden "forbidden" 403 "Forbidden";
+    /// Whoever could say who calls cannot be asked at the moment.
+    AuthUnavailable "auth_unavailable" 503 "Service unavailable";
     // What the upstream did.
     /// No backend of the upstream has an address.
     NoBackend "no_backend" 503 "Service unavailable";

@@ -67,11 +67,12 @@ pub fn asked(
     host: &str,
     fields: &[(HeaderName, HeaderValue)],
     from: IpAddr,
+    user: Option<&str>,
 ) -> Option<Asked> {
     let head = request.head(host, fields)?;
     let port = port_of(listener).or(request.port()).unwrap_or(listener.scheme().default_port());
     let host = request.host().unwrap_or(host).to_owned();
-    Some(Asked { listener: listener.clone(), from, host, port, head })
+    Some(Asked { listener: listener.clone(), from, host, port, head, user: user.map(str::to_owned) })
 }
 
 /// The port that a listener says it has.

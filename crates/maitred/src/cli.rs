@@ -100,6 +100,9 @@ pub enum Command {
     Show(Show),
     /// Live view in the terminal: load, latency and errors of routes and upstreams; one frame where there is no terminal
     Top,
+    /// API keys: make, list and revoke them; a running server follows their file
+    #[command(subcommand)]
+    Key(Key),
     /// Change how much the server says of itself, or follow its access log
     #[command(subcommand)]
     Log(Log),
@@ -203,6 +206,60 @@ pub struct Explain {
     /// A header of the request
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
+    /// Who is taken to call, whatever the headers show
+    #[arg(long = "as", value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// What to do with API keys.
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Make a key and print it, this once
+    Add(KeyAdd),
+    /// List the keys by the letters that they are shown by
+    List(KeyFile),
+    /// Take a key out of the file
+    Revoke(KeyRevoke),
+}
+
+/// Options of `key add`.
+#[derive(Debug, Args)]
+pub struct KeyAdd {
+    /// Whose key it is; nobody may have more than two live ones
+    pub consumer: String,
+    /// When it ends: after a time such as 90d, or on a day such as 2027-01-31 [default: never]
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    /// What the consumer has subscribed to
+    #[arg(long)]
+    pub plan: Option<String>,
+    /// What the consumer's keys are good for; may be given more than once
+    #[arg(long)]
+    pub scope: Vec<String>,
+    /// What the consumer is; may be given more than once
+    #[arg(long)]
+    pub role: Vec<String>,
+    /// The file of keys [default: the one that the configuration names]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+/// Options of `key list`.
+#[derive(Debug, Args)]
+pub struct KeyFile {
+    /// The file of keys [default: the one that the configuration names]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+/// Options of `key revoke`.
+#[derive(Debug, Args)]
+pub struct KeyRevoke {
+    /// The letters that the key is shown by
+    pub id: String,
+    /// The file of keys [default: the one that the configuration names]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
 }
 
 /// Options of `reload`.

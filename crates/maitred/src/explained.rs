@@ -49,7 +49,14 @@ struct Step {
 
 impl<'a> Ground<'a> {
     /// Explains `METHOD URL`, or a URL alone, with these header fields; nothing is sent anywhere.
-    pub fn explain(self, request: &str, fields: &[(HeaderName, HeaderValue)]) -> Result<Explained<'a>, String> {
+    ///
+    /// Who calls is `user`, where one is named.
+    pub fn explain(
+        self,
+        request: &str,
+        fields: &[(HeaderName, HeaderValue)],
+        user: Option<&str>,
+    ) -> Result<Explained<'a>, String> {
         let asks = Request::parse(request)
             .map_err(|mistake| format!("{request:?}: {}\nhint: {}", mistake.problem, mistake.help))?;
         let around = Circumstances { listeners: self.listeners, named: None, route: None };
@@ -59,7 +66,7 @@ impl<'a> Ground<'a> {
             Err(Unfit::Named(_)) => (self.listeners.first(), None),
         };
         let listener = listener.ok_or("there is no listener")?;
-        let asked = asked(&asks, listener, &around.host(), fields, Ipv4Addr::LOCALHOST.into());
+        let asked = asked(&asks, listener, &around.host(), fields, Ipv4Addr::LOCALHOST.into(), user);
         let asked = asked.ok_or_else(|| format!("{request:?} cannot be asked for with these headers"))?;
         let verdict = Judge::new().judge(self.snapshot, asked);
         let steps = verdict.route().map(|route| steps(route, &verdict)).unwrap_or_default();
@@ -91,6 +98,12 @@ fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
         return steps;
     }
     step("access", "within the limits".into());
+    if let Some(asked) = verdict.asked() {
+        step("auth", verdict::asked(route, asked));
+    }
+    if by == Some(Stage::Auth) {
+        return steps;
+    }
     match verdict.outcome() {
         Outcome::Answered(answered) => {
             let location = answered.fields.get(http::header::LOCATION).and_then(|to| to.to_str().ok());

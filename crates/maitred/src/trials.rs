@@ -86,7 +86,7 @@ impl Stage<'_> {
         let route = trial.route().and_then(|name| self.config.routes.get(name)).map(|route| &route.matches);
         let around = Circumstances { listeners: self.listeners, named: trial.listener.as_deref(), route };
         let listener = around.listener(request).map_err(|unfit| Box::new(no_way_in(trial, place, &unfit)))?;
-        let asked = asked::asked(request, listener, &around.host(), &trial.fields, trial.from);
+        let asked = asked::asked(request, listener, &around.host(), &trial.fields, trial.from, trial.user.as_deref());
         let Some(asked) = asked else {
             let message = format!("test `{}` asks for what no client could", trial.name);
             let diagnostic = Diagnostic::new(Code::E0108, message);

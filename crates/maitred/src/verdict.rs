@@ -1,8 +1,9 @@
 //! What becomes of a request, in a few words.
 
-use filter::Reason;
+use filter::{Mode, Reason};
 use http::header;
 use proxy::{Answered, Outcome, Step, Verdict};
+use snapshot::Route;
 
 /// The whole of it: ``route `orders` sends it to upstream `orders` ``.
 pub fn sentence(verdict: &Verdict) -> String {
@@ -24,6 +25,31 @@ pub fn sentence(verdict: &Verdict) -> String {
                 (_, Reason::None) => format!("route `{route}` answers {told}"),
                 (_, _) => format!("route `{route}` refuses it: {told}"),
             }
+        }
+    }
+}
+
+/// What came of asking who calls: ``partners: user `acme`, key `7f3a9c1d` ``.
+pub fn asked(route: &Route, asked: &auth::Verdict) -> String {
+    let named = |what: &str, name: Option<&str>| name.map(|name| format!("{what} `{name}`"));
+    let who = match &asked.identity {
+        Some(by) => {
+            let facts =
+                [named("user", by.user.as_deref()), named("key", by.key.as_deref()), named("plan", by.plan.as_deref())];
+            format!("{}: {}", by.policy, facts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+        }
+        None => {
+            let policies = route.auth.policies().iter().map(|policy| &**policy.name());
+            policies.collect::<Vec<_>>().join(" or ")
+        }
+    };
+    let lack = asked.lack.as_ref().map(|lack| format!(" {lack}")).unwrap_or_default();
+    match (&asked.refusal, asked.mode) {
+        (None, _) if asked.identity.is_none() => format!("{who}: nobody is asked for, anybody may pass"),
+        (None, _) => who,
+        (Some(reply), Mode::Enforce) => format!("{who}{lack}: refuses with {} ({})", reply.status, reply.reason.word()),
+        (Some(reply), Mode::Shadow) => {
+            format!("{who}{lack}: would refuse with {} ({}), in shadow", reply.status, reply.reason.word())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Step 2: may this request pass? The order is the policy (ADR 1).
 
-use filter::{Admit, Reason, Reply, View};
+use auth::Verdict;
+use filter::{Admit, Mode, Reason, Reply, View};
 use pingora_http::RequestHeader;
 use snapshot::{Destination, Route};
 
@@ -14,6 +15,13 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     let request = &arrival.view(head);
     route.cors.admit(request)?;
     route.access.admit(request)?;
+    if let Some(verdict) = route.auth.admit(request).await {
+        if let Some(meters) = route.auth_meters.get(verdict.policy) {
+            meters.count(verdict.outcome.index());
+        }
+        ctx.proofs.identity = verdict.identity;
+        verdict.mode.settle(verdict.refusal.map_or(Ok(()), Err), &mut ctx.record.shadow)?;
+    }
     let request = &request.by(ctx.proofs.identity.as_deref());
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
@@ -22,11 +30,22 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     }
 }
 
-/// What [`admit`] would say, and whose word it is, without charging anybody. The same lines in the same order.
-pub(crate) fn judge(route: &Route, request: &View<'_>) -> Result<(), (Step, Reply)> {
+/// What [`admit`] would say, and whose word it is, without charging anybody. The same lines in the same order. Who calls is
+/// `posed`, where that is given; `asked` is told what came of asking.
+pub(crate) fn judge(
+    route: &Route,
+    request: &View<'_>,
+    posed: Option<&str>,
+    asked: &mut Option<Verdict>,
+) -> Result<(), (Step, Reply)> {
     let by = |step: Step| move |reply: Reply| (step, reply);
     route.cors.judge(request).map_err(by(Step::Cors))?;
     route.access.judge(request).map_err(by(Step::Access))?;
+    *asked = route.auth.judge(request, posed);
+    if let Some(Verdict { refusal: Some(reply), mode: Mode::Enforce, .. }) = asked {
+        return Err((Step::Auth, reply.clone()));
+    }
+    let request = &request.by(asked.as_ref().and_then(|verdict| verdict.identity.as_deref()));
     match &route.destination {
         Destination::Redirect(redirect) => redirect.judge(request).map_err(by(Step::Redirect)),
         Destination::Respond(respond) => respond.judge(request).map_err(by(Step::Respond)),

@@ -41,6 +41,8 @@ pub struct Asked {
     pub port: u16,
     /// Its head, as HTTP/1.1 would bring it.
     pub head: RequestHeader,
+    /// Who is taken to call, whatever the head shows.
+    pub user: Option<String>,
 }
 
 /// What becomes of a request.
@@ -48,6 +50,7 @@ pub struct Verdict {
     ctx: Context,
     head: RequestHeader,
     outcome: Outcome,
+    asked: Option<auth::Verdict>,
 }
 
 /// How it ends.
@@ -95,6 +98,8 @@ pub enum Step {
     Cors,
     /// It is too large, or of a shape that may not enter.
     Access,
+    /// Nobody vouches for the client, or it may not do this.
+    Auth,
     /// The route's `redirect`.
     Redirect,
     /// The route's `respond`.
@@ -124,7 +129,7 @@ impl Judge {
         };
         let connection = self.connection(&asked);
         let switching = front::switch(snapshot.clone(), connection.clone(), &mut head);
-        let (ctx, arrived) = match switching {
+        let (mut ctx, arrived) = match switching {
             Some(ctx) => (ctx, Ok(())),
             None => {
                 // As the engine serves it: as if it had not asked for another protocol.
@@ -134,8 +139,8 @@ impl Judge {
                 (ctx, arrived)
             }
         };
-        let outcome = outcome(&ctx, &head, arrived);
-        Verdict { ctx, head, outcome }
+        let (outcome, known) = outcome(&mut ctx, &head, arrived, asked.user.as_deref());
+        Verdict { ctx, head, outcome, asked: known }
     }
 
     fn connection(&self, asked: &Asked) -> Arc<Connection> {
@@ -161,18 +166,30 @@ impl Judge {
 /// A port that a client may well have: nothing depends on it.
 const EPHEMERAL: u16 = 49152;
 
-fn outcome(ctx: &Context, head: &RequestHeader, arrived: Result<(), Reply>) -> Outcome {
+fn outcome(
+    ctx: &mut Context,
+    head: &RequestHeader,
+    arrived: Result<(), Reply>,
+    user: Option<&str>,
+) -> (Outcome, Option<auth::Verdict>) {
+    let mut asked = None;
     let judged = arrived.map_err(|reply| (Step::Arrive, reply)).and_then(|()| {
         let Some((arrival, route)) = ctx.arrival.as_ref().and_then(|it| Some((it, it.route()?))) else {
             return Err((Step::Arrive, Reason::Internal.into()));
         };
-        admit::judge(route, &arrival.view(head))?;
-        forwarded(ctx, route, head).ok_or_else(|| (Step::Rewrite, Reason::Internal.into()))
+        let judged = admit::judge(route, &arrival.view(head), user, &mut asked);
+        ctx.proofs.identity = asked.as_ref().and_then(|verdict| verdict.identity.clone());
+        judged
     });
-    match judged {
+    let judged = judged.and_then(|()| {
+        let forwarded = ctx.route().and_then(|route| forwarded(ctx, route, head));
+        forwarded.ok_or_else(|| (Step::Rewrite, Reason::Internal.into()))
+    });
+    let outcome = match judged {
         Ok(forwarded) => Outcome::Forwarded(forwarded),
         Err((by, reply)) => Outcome::Answered(Answered::new(by, &reply, ctx, head)),
-    }
+    };
+    (outcome, asked)
 }
 
 impl Answered {
@@ -215,12 +232,17 @@ impl Verdict {
     fn refused_unread(head: RequestHeader, reason: Reason) -> Self {
         let ctx = Context::new();
         let answered = Answered::new(Step::Front, &reason.into(), &ctx, &head);
-        Self { ctx, head, outcome: Outcome::Answered(answered) }
+        Self { ctx, head, outcome: Outcome::Answered(answered), asked: None }
     }
 
     /// How it ends.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// What came of asking who calls; `None` where nobody asks.
+    pub fn asked(&self) -> Option<&auth::Verdict> {
+        self.asked.as_ref()
     }
 
     /// The route that takes it.

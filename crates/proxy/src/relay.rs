@@ -37,14 +37,18 @@ pub(crate) fn request_to(
     transform::settle_request(to);
     set_target(route, &view, from, to)?;
     set_host(backend, route, from, to)?;
+    route.auth.amend(to, &view);
     route.forwarding.amend(to, &view);
     route.request.amend(to, &view);
     Ok(())
 }
 
 fn set_target(route: &Route, view: &View<'_>, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    // Credentials in the query are hidden before anything is made of it.
+    let query = view.query.map(|query| route.auth.query(query));
+    let view = &View { query: query.as_deref().filter(|query| !query.is_empty() || view.query == Some("")), ..*view };
     let origin_form = from.uri.authority().is_none() && from.raw_path().starts_with(b"/");
-    if origin_form && view.path == from.uri.path() && route.rewrite.is_none() {
+    if origin_form && view.path == from.uri.path() && route.rewrite.is_none() && view.query == from.uri.query() {
         return Ok(());
     }
     let mut target = String::with_capacity(view.path.len() + view.query.map_or(0, str::len) + 16);

@@ -44,7 +44,8 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let root = At::root();
     let listeners = listeners(config, state, report);
     let upstreams = upstreams(config, state, report);
-    let logging = telemetry::compile(&config.logging, &root.key("logging"), report);
+    let policies = policies(config, state, report);
+    let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
     let written: Vec<(&str, &::route::Match, At)> = config
         .routes
@@ -58,9 +59,14 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
-            Site { name, written, at, captures: &captures, upstreams: &upstreams, state }.compile(report)
+            Site { name, written, at, captures: &captures, upstreams: &upstreams, policies: &policies, state }
+                .compile(report)
         })
         .collect();
+    if let Some(logging) = &mut logging {
+        let policies = routes.iter().flatten().flat_map(|route| route.auth.policies());
+        logging.hide(policies.flat_map(|policy| policy.query_parameters()));
+    }
     fit::check(config, &listeners, &upstreams, report);
     warnings::check(config, &listeners, report);
     if report.has_errors() {
@@ -116,6 +122,16 @@ fn upstreams(config: &Config, state: &State, report: &mut Report) -> BTreeMap<St
     config.upstreams.iter().map(compile).collect()
 }
 
+/// A policy that does not compile is kept by name, so that the routes that ask for it are not reported as well.
+fn policies(config: &Config, state: &State, report: &mut Report) -> BTreeMap<String, Option<Arc<auth::Policy>>> {
+    let at = At::root().key("auth");
+    let source = auth::Source { followers: &state.files };
+    let compile = |(name, written): (&String, &auth::Config)| {
+        (name.clone(), auth::policy(name, written, &at.key(name), source, report).map(Arc::new))
+    };
+    config.auth.iter().map(compile).collect()
+}
+
 /// One route with what its compilation needs to know.
 struct Site<'a> {
     name: &'a str,
@@ -123,6 +139,7 @@ struct Site<'a> {
     at: At,
     captures: &'a [Box<str>],
     upstreams: &'a BTreeMap<String, Option<Arc<Upstream>>>,
+    policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
     state: &'a State,
 }
 
@@ -132,6 +149,7 @@ impl Site<'_> {
         let (at, captures) = (&self.at, self.captures);
         let cors = on(&policies.cors).map(|cors| cors::Cors::compile(cors, &at.key("cors"), report));
         let access = access::Access::compile(&self.written.access, at, report);
+        let auth = self.auth(report);
         let empty = config::Request::default();
         let asked = on(&policies.request).unwrap_or(&empty);
         let request_at = at.key("request");
@@ -153,6 +171,8 @@ impl Site<'_> {
             name: self.name.into(),
             cors: present(cors)?,
             access: access?,
+            auth_meters: self.auth_meters(auth.as_ref()?),
+            auth: auth?,
             rewrite: rewrite?,
             host: host?,
             destination: destination?,
@@ -174,6 +194,19 @@ impl Site<'_> {
             retries: retries?,
             meters: self.state.metrics.route(self.name),
         })
+    }
+
+    /// A name that no policy has was reported when the document was assembled.
+    fn auth(&self, report: &mut Report) -> Option<auth::Auth> {
+        let policies = &self.written.policies;
+        let named = |name: &str| self.policies.get(name).cloned().flatten();
+        let source = auth::Source { followers: &self.state.files };
+        auth::compile(on(&policies.auth), on(&policies.require), self.name, &self.at, &named, source, report)
+    }
+
+    fn auth_meters(&self, auth: &auth::Auth) -> Box<[telemetry::AuthMeters]> {
+        let policies = auth.policies().iter();
+        policies.map(|policy| self.state.metrics.auth(policy.name(), &auth::Outcome::WORDS)).collect()
     }
 
     fn retries(&self, report: &mut Report) -> Option<Option<u32>> {

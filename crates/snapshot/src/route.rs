@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use telemetry::RouteMeters;
+use telemetry::{AuthMeters, RouteMeters};
 use upstream::Upstream;
 
 /// One route, as run.
@@ -13,6 +13,10 @@ pub struct Route {
     pub cors: Option<cors::Cors>,
     /// Sizes and shapes that may enter.
     pub access: access::Access,
+    /// Who may call.
+    pub auth: auth::Auth,
+    /// The counters of each policy of `auth`.
+    pub auth_meters: Box<[AuthMeters]>,
     /// What the origin is asked instead of what the client asked.
     pub rewrite: Option<rewrite::Rewrite>,
     /// Which Host the origin sees.

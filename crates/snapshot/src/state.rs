@@ -11,6 +11,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Addresses that host names resolved to.
     pub upstreams: upstream::State,
+    /// Files that are followed as they change.
+    pub files: document::Followers,
     /// What TLS sessions are resumed with; a listener of the same name goes on with its keys.
     pub ticket_keys: tls::TicketKeys,
 }
@@ -23,6 +25,11 @@ impl State {
 
     /// A state that knows nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, upstreams: upstream::State::default(), ticket_keys: tls::TicketKeys::default() }
+        Self {
+            metrics,
+            upstreams: upstream::State::default(),
+            files: document::Followers::default(),
+            ticket_keys: tls::TicketKeys::default(),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use config::{Config, Route};
-use document::{At, Code, Diagnostic, OneOrMany, Report};
+use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
 use listen::Listener;
 
 /// Words in a name or path that suggest a door for staff.
@@ -19,19 +19,20 @@ pub(crate) fn check(config: &Config, listeners: &[Arc<Listener>], report: &mut R
     }
 }
 
-/// W0204: nothing of this release but a condition of the match can restrict who calls.
+/// W0204: nothing restricts who calls.
 fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
     let path = route.matches.path.as_deref().unwrap_or("");
     let words = name.split(['-', '/', '_', '.']).chain(path.split(['/', '-', '_', '.']));
     let Some(word) = words.map(str::to_ascii_lowercase).find(|word| STAFF.contains(&word.as_str())) else { return };
-    let restricted = route.matches.listener.is_some() || route.matches.header.is_some();
+    let asks = matches!(route.policies.auth, Some(Toggle::On(_)));
+    let restricted = asks || route.matches.listener.is_some() || route.matches.header.is_some();
     if restricted || route.policies.respond.is_some() || route.policies.redirect.is_some() {
         return;
     }
     report.push(
         Diagnostic::new(Code::W0204, format!("route `{name}` looks like a door for staff (`{word}`) and is open"))
             .label(at.name(), "anyone can reach it")
-            .help("bind it to a listener of its own that only staff can reach: `listener = [\"internal\"]`"),
+            .help("add `auth`, or bind it to a listener that only staff can reach: `listener = [\"internal\"]`"),
     );
 }
 

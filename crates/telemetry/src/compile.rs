@@ -18,6 +18,18 @@ pub struct Settings {
     pub access: Option<Policy>,
 }
 
+impl Settings {
+    /// Hides these query parameters too, whatever `redact` says: they carry credentials.
+    pub fn hide<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        let Some(access) = &mut self.access else { return };
+        let mut redact = std::mem::take(&mut access.redact).into_vec();
+        redact.extend(names.into_iter().map(|name| name.to_lowercase().into()));
+        redact.sort();
+        redact.dedup();
+        access.redact = redact.into();
+    }
+}
+
 /// The levels of the process log.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 

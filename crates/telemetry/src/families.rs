@@ -164,6 +164,8 @@ families! {
         "Attempts that were made because the one before had failed for this reason.";
     backend_weight: IntGaugeVec [upstream, backend]
         "A backend's weight.";
+    auth_total: IntCounterVec [auth, result]
+        "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     config_reloads_total: IntCounterVec [result]
         "Configurations given to the running server: applied or refused.";
     config_last_reload_successful: IntGaugeVec []

@@ -25,6 +25,7 @@
 //! ```
 
 mod access_log;
+mod auth;
 mod compile;
 mod config;
 mod families;
@@ -38,6 +39,7 @@ mod slots;
 mod upstream;
 
 pub use access_log::{AccessLog, Followers, Following, LoggedRequest, Policy, Wanted};
+pub use auth::AuthMeters;
 pub use compile::{Settings, check_level, compile, writable};
 pub use config::{Access, Format, Logging};
 pub use families::{Kind, ROWS, Row};

@@ -12,7 +12,7 @@ use std::{
 use prometheus::{IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 use crate::{
-    Followers, RouteReading, UpstreamReading,
+    AuthMeters, Followers, RouteReading, UpstreamReading,
     families::Families,
     listener::ListenerMeters,
     route::{RouteMeters, UNMATCHED},
@@ -162,6 +162,17 @@ impl Metrics {
         let made = Arc::new(RouteMeters::new(name, &self.families));
         routes.insert(name.into(), Arc::clone(&made));
         made
+    }
+
+    /// The counters of the policy `name`, one for each result and in the order of `results`; the same ones every time.
+    pub fn auth(&self, name: &str, results: &[&str]) -> AuthMeters {
+        let counters = results.iter().map(|result| self.families.auth_total.with_label_values(&[name, result]));
+        AuthMeters::new(counters.collect())
+    }
+
+    /// Forgets the policies that are not among these, their counters included.
+    pub fn retain_auth<'n>(&self, policies: impl IntoIterator<Item = &'n str>) {
+        self.families.retain("auth", &policies.into_iter().collect());
     }
 
     /// The meters of requests that no route took, and of those that could not be read: route `-`.

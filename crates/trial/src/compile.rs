@@ -36,6 +36,8 @@ pub struct Trial {
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Who sends them.
     pub from: IpAddr,
+    /// Who calls, where that is said.
+    pub user: Option<Box<str>>,
     /// The listener that they come in by, where that is said.
     pub listener: Option<Box<str>>,
     pub(crate) at: At,
@@ -89,6 +91,7 @@ pub fn compile(name: &str, written: &Config, at: &At, known: &Known<'_>, report:
         name: name.into(),
         requests,
         fields,
+        user: written.r#as.as_deref().map(Into::into),
         from: from.flatten().unwrap_or(Ipv4Addr::LOCALHOST.into()),
         listener: written.listener.as_deref().map(Into::into),
         at: at.clone(),

@@ -34,6 +34,11 @@ pub struct Config {
     ///
     /// Example: `from = "203.0.113.7"`
     pub from: Option<String>,
+    /// Who calls: the user that a policy of the route's `auth` would vouch for, as its file of keys or users has it.
+    /// Nothing is shown for it. Default: whoever `headers` show.
+    ///
+    /// Example: `as = "acme"`
+    pub r#as: Option<String>,
     /// The listener that the request comes in by. Default: one that the expected route takes requests from, of the
     /// URL's scheme and port where it has them; among several the first by name.
     ///

@@ -11,8 +11,19 @@ use crate::{
 /// The vocabulary, which knows nobody.
 const VOCABULARY: &[&str] = &["document", "filter"];
 /// One concern each: they know the vocabulary and never each other.
-const CONCERNS: &[&str] =
-    &["route", "cors", "access", "rewrite", "transform", "balance", "tls", "telemetry", "proxy-protocol", "trial"];
+const CONCERNS: &[&str] = &[
+    "route",
+    "cors",
+    "access",
+    "auth",
+    "rewrite",
+    "transform",
+    "balance",
+    "tls",
+    "telemetry",
+    "proxy-protocol",
+    "trial",
+];
 /// What stands above the concerns, from below to above: each with what it may know besides the vocabulary.
 const ABOVE: &[(&str, &[&str])] = &[
     ("listen", &["tls", "telemetry", "proxy-protocol"]),

@@ -28,7 +28,7 @@ pub fn run(global: &Global, explain: &cli::Explain) -> Outcome {
     let fields = explain.headers.iter().map(|field| header(field)).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
     let snapshot = Arc::new(compiled.snapshot);
     let ground = Ground { snapshot: &snapshot, listeners: &compiled.listeners, loaded: &prepared.loaded };
-    let explained = ground.explain(&explain.request.join(" "), &fields).map_err(wrong)?;
+    let explained = ground.explain(&explain.request.join(" "), &fields, explain.user.as_deref()).map_err(wrong)?;
     if let Some(scheme) = explained.unspoken {
         eprintln!("{}: no listener speaks {scheme}; this is what becomes of it on another", style.warning("note"));
     }
@@ -44,7 +44,7 @@ pub fn of(loaded: &Loaded, request: &admin::Explain) -> Result<Value, String> {
     let snapshot = Arc::new(compiled.snapshot);
     let ground = Ground { snapshot: &snapshot, listeners: &compiled.listeners, loaded };
     let method = request.method.as_deref().unwrap_or("GET");
-    Ok(ground.explain(&format!("{method} {}", request.url), &fields)?.json())
+    Ok(ground.explain(&format!("{method} {}", request.url), &fields, request.user.as_deref())?.json())
 }
 
 /// Reads `NAME: VALUE`.

@@ -7,6 +7,7 @@ pub mod docs;
 pub mod explain;
 pub mod fmt;
 pub mod init;
+pub mod key;
 pub mod log;
 pub mod proxy;
 pub mod reload;

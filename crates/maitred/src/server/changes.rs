@@ -6,8 +6,8 @@ use document::{
 };
 
 /// Sections of named things, and what one of them is called.
-const NAMED: [(&str, &str); 4] =
-    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("tests", "test")];
+const NAMED: [(&str, &str); 5] =
+    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("auth", "policy"), ("tests", "test")];
 
 /// How many names stand in a line before the rest is only counted.
 const NAMES: usize = 4;
@@ -109,12 +109,16 @@ fn line(sign: char, noun: &str, names: Vec<String>) -> Option<String> {
     if count == 0 {
         return None;
     }
-    let plural = if count == 1 { "" } else { "s" };
+    let nouns = match (count, noun.strip_suffix('y')) {
+        (1, _) => noun.to_owned(),
+        (_, Some(stem)) => format!("{stem}ies"),
+        (_, None) => format!("{noun}s"),
+    };
     let mut shown = names.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
     if count > NAMES {
         shown.push_str(&format!(" and {} more", count - NAMES));
     }
-    Some(format!("{sign}{count} {noun}{plural} ({shown})"))
+    Some(format!("{sign}{count} {nouns} ({shown})"))
 }
 
 #[cfg(test)]

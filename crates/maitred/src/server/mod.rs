@@ -2,6 +2,7 @@
 
 mod changes;
 mod desk;
+mod follow;
 mod generation;
 mod hand_over;
 mod origin;

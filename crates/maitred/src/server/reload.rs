@@ -165,6 +165,8 @@ impl Running {
         let routes = snapshot.routes.iter().map(|route| &*route.name);
         let listeners = listeners.iter().map(|listener| &*listener.name);
         self.state.metrics.retain(listeners, routes, snapshot.upstreams.keys().map(String::as_str));
+        let policies = snapshot.routes.iter().flat_map(|route| route.auth.policies());
+        self.state.metrics.retain_auth(policies.map(|policy| &**policy.name()));
         self.log = log;
         logging::configure(&settings.logging.level);
         self.logging = settings.logging;

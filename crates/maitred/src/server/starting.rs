@@ -146,6 +146,7 @@ impl Running {
         let listeners = Arc::clone(&self.listeners);
         let ended = self.ended.subscribe();
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
+        tokio::spawn(super::follow::follow(self.state.files.clone(), self.ended.subscribe()));
         self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
         self.state.metrics.config_loaded();
         self.state.metrics.generation(self.generations.current().0.id);

@@ -31,7 +31,10 @@ impl Court {
         }
         let from = "203.0.113.7".parse().unwrap();
         let host = "api.example.com".to_owned();
-        Judge::new().judge(&self.snapshot, Asked { listener: self.listeners[0].clone(), from, host, port: 80, head })
+        Judge::new().judge(
+            &self.snapshot,
+            Asked { listener: self.listeners[0].clone(), from, host, port: 80, head, user: None },
+        )
     }
 }
 

@@ -1,0 +1,204 @@
+//! What a route asks of its callers.
+
+use std::{borrow::Cow, sync::Arc};
+
+use filter::{Amend, Credential, Identity, Mode, Reason, Reply, View};
+use http::HeaderName;
+use pingora_http::RequestHeader;
+use smallvec::SmallVec;
+
+use crate::{
+    Policy, Require,
+    place::{self, Place},
+    policy::{self, Doubt},
+};
+
+/// Who may call. Every route has one: that anybody may is a value of its own.
+#[derive(Debug)]
+pub enum Auth {
+    /// Anybody, and nobody asks.
+    Anonymous,
+    /// Whoever one of the policies vouches for.
+    Asked(Box<Asked>),
+}
+
+/// The policies of a route, any one of which is enough.
+#[derive(Debug)]
+pub struct Asked {
+    pub(crate) policies: Box<[Arc<Policy>]>,
+    /// Whether a request without any credentials may pass.
+    pub(crate) anonymous: bool,
+    pub(crate) require: Option<Require>,
+    pub(crate) mode: Mode,
+    /// Where credentials stand that the origin does not get to see.
+    pub(crate) hidden: Box<[Place]>,
+    pub(crate) hidden_query: Box<[Box<str>]>,
+    /// The fields that only maitred may fill.
+    pub(crate) fields: Box<[HeaderName]>,
+}
+
+/// What came of asking.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Who calls; `None` where nobody vouches for the request.
+    pub identity: Option<Arc<Identity>>,
+    /// The word for it.
+    pub outcome: Outcome,
+    /// Which of the route's policies it is about.
+    pub policy: usize,
+    /// Why the request may not pass. In shadow it passes all the same.
+    pub refusal: Option<Reply>,
+    /// Whether the refusal is only told of.
+    pub mode: Mode,
+    /// What the caller lacks, in words.
+    pub lack: Option<String>,
+}
+
+/// The word for what came of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The request may pass.
+    Ok,
+    /// There are no credentials.
+    Missing,
+    /// They are not good.
+    Invalid,
+    /// They were good until lately.
+    Expired,
+    /// The caller is known, and may not do this.
+    Forbidden,
+    /// Nobody can tell at the moment.
+    Error,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the numbers of [`Outcome::index`].
+    pub const WORDS: [&'static str; 6] = ["ok", "missing", "invalid", "expired", "forbidden", "error"];
+
+    /// The place among [`Outcome::WORDS`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Auth {
+    /// Asks who calls, and whether they may. The only step that may have to wait for somebody else.
+    pub async fn admit(&self, request: &View<'_>) -> Option<Verdict> {
+        match self {
+            Self::Anonymous => None,
+            Self::Asked(asked) => Some(asked.admit(request).await),
+        }
+    }
+
+    /// What [`admit`](Auth::admit) would say without asking anybody else; `posed` is vouched for without credentials.
+    pub fn judge(&self, request: &View<'_>, posed: Option<&str>) -> Option<Verdict> {
+        match self {
+            Self::Anonymous => None,
+            Self::Asked(asked) => Some(asked.judge(request, posed)),
+        }
+    }
+
+    /// The policies, in the order of the configuration.
+    pub fn policies(&self) -> &[Arc<Policy>] {
+        match self {
+            Self::Anonymous => &[],
+            Self::Asked(asked) => &asked.policies,
+        }
+    }
+
+    /// The query without the credentials in it.
+    pub fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
+        match self {
+            Self::Anonymous => query.into(),
+            Self::Asked(asked) => place::without(query, &asked.hidden_query),
+        }
+    }
+}
+
+/// Takes out the credentials and whatever the client says of itself, and says who it is.
+impl Amend<RequestHeader> for Auth {
+    fn amend(&self, head: &mut RequestHeader, request: &View<'_>) {
+        let Self::Asked(asked) = self else { return };
+        asked.hidden.iter().for_each(|place| place.clear(head));
+        if !asked.fields.is_empty() {
+            let forged = |name: &&HeaderName| asked.fields.iter().any(|own| alike(name.as_str(), own.as_str()));
+            let forged: SmallVec<[HeaderName; 4]> = head.headers.keys().filter(forged).cloned().collect();
+            forged.iter().for_each(|name| drop(head.remove_header(name)));
+        }
+        for (name, value) in request.identity.map(|identity| &*identity.fields).unwrap_or_default() {
+            // A name and a value that are valid cannot be refused.
+            let _ = head.insert_header(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Whether CGI and its heirs take one for the other: to them what is no letter or digit is the same.
+fn alike(one: &str, two: &str) -> bool {
+    let plain = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
+    one.len() == two.len() && one.bytes().zip(two.bytes()).all(|(one, two)| plain(one) == plain(two))
+}
+
+impl Asked {
+    async fn admit(&self, request: &View<'_>) -> Verdict {
+        self.judge(request, None)
+    }
+
+    fn judge(&self, request: &View<'_>, posed: Option<&str>) -> Verdict {
+        if let Some(user) = posed {
+            return self.weigh(self.pose(user), 0, request);
+        }
+        let mut doubts: SmallVec<[Doubt; 2]> = SmallVec::new();
+        for (index, policy) in self.policies.iter().enumerate() {
+            match policy.verify(request) {
+                Ok(identity) => return self.weigh(identity, index, request),
+                Err(doubt) => doubts.push(doubt),
+            }
+        }
+        self.refuse(&doubts)
+    }
+
+    /// Whether the caller may do what the request asks for.
+    fn weigh(&self, identity: Arc<Identity>, policy: usize, request: &View<'_>) -> Verdict {
+        let lack = self.require.as_ref().and_then(|require| Some((require, require.lack(&identity, request)?)));
+        let bearer = identity.credential == Credential::Jwt || identity.credential == Credential::Introspection;
+        let (refusal, mode, told) = match lack {
+            Some((require, lack)) => (Some(require.refusal(lack, bearer)), require.mode, Some(lack.to_string())),
+            None => (None, self.mode, None),
+        };
+        let outcome = if refusal.is_some() { Outcome::Forbidden } else { Outcome::Ok };
+        Verdict { identity: Some(identity), outcome, policy, refusal, mode, lack: told }
+    }
+
+    /// Nobody vouches for the request: `doubts` says for each policy why not.
+    fn refuse(&self, doubts: &[Doubt]) -> Verdict {
+        let worst = doubts.iter().copied().max().unwrap_or(Doubt::Missing);
+        let policy = doubts.iter().position(|doubt| *doubt == worst).unwrap_or(0);
+        let passes = worst == Doubt::Missing && self.anonymous && self.require.is_none();
+        let challenges = || self.policies.iter().zip(doubts).map(|(policy, doubt)| policy.challenge(*doubt));
+        Verdict {
+            identity: None,
+            outcome: if passes { Outcome::Ok } else { worst.outcome() },
+            policy,
+            refusal: (!passes).then(|| policy::refusal(worst, challenges())),
+            mode: self.mode,
+            lack: None,
+        }
+    }
+
+    /// What a caller of this name would be taken for.
+    fn pose(&self, user: &str) -> Arc<Identity> {
+        self.policies.iter().find_map(|policy| policy.pose(user)).unwrap_or_else(|| {
+            let policy = self.policies.first().map_or_else(|| crate::ANONYMOUS.into(), |policy| policy.name.clone());
+            let mut identity = Identity::new(policy, Credential::Forward);
+            identity.user = Some(user.into());
+            Arc::new(identity)
+        })
+    }
+}
+
+impl Verdict {
+    /// Why the request is refused; [`Reason::None`] where it is not.
+    pub fn reason(&self) -> Reason {
+        self.refusal.as_ref().map_or(Reason::None, |reply| reply.reason)
+    }
+}

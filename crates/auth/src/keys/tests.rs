@@ -1,0 +1,56 @@
+//! Keys found by their hash, and files that are refused.
+
+use super::*;
+
+fn keys(text: &str) -> Result<Keys, String> {
+    Keys::new(&File::parse(text)?, &"partners".into(), &Forward::default())
+}
+
+fn file(fresh: &Fresh, more: &str) -> String {
+    format!("[keys.{}]\nconsumer = \"acme\"\nsha256 = \"{}\"\n{more}", fresh.id, fresh.sha256)
+}
+
+#[test]
+fn a_key_is_its_owners_until_it_ends() {
+    let fresh = Fresh::new().unwrap();
+    let text = file(
+        &fresh,
+        "expires = \"2027-01-31\"\n[consumers.acme]\nplan = \"gold\"\nscopes = [\"orders\"]\nclaims = { tenant = \"t1\" }",
+    );
+    let keys = keys(&text).unwrap();
+    let last = "2027-01-31T23:59:59Z".parse::<jiff::Timestamp>().unwrap().as_second();
+    let identity = keys.find(&fresh.text, last).unwrap();
+    assert_eq!(identity.user.as_deref(), Some("acme"));
+    assert_eq!(identity.key.as_deref(), Some(&*fresh.id));
+    assert_eq!(identity.plan.as_deref(), Some("gold"));
+    assert!(identity.has_scope("orders") && !identity.has_scope("order"));
+    assert_eq!(identity.claim("tenant").map(Claim::as_str), Some("t1"));
+    assert_eq!(keys.find(&fresh.text, last + 1).unwrap_err(), Doubt::Expired);
+    for wrong in ["", "mtd_", &fresh.text[1..], &fresh.text.to_uppercase(), &"x".repeat(10_000)] {
+        assert_eq!(keys.find(wrong, last).unwrap_err(), Doubt::Invalid);
+    }
+}
+
+#[test]
+fn no_two_keys_are_alike_and_each_says_what_it_is() {
+    let (one, two) = (Fresh::new().unwrap(), Fresh::new().unwrap());
+    assert_ne!(one.text, two.text);
+    assert!(one.text.starts_with(&format!("mtd_{}_", one.id)) && one.text.len() == 45);
+}
+
+#[test]
+fn a_file_that_cannot_be_meant_is_refused_without_printing_it() {
+    let fresh = Fresh::new().unwrap();
+    let twice = file(&fresh, &format!("[keys.other]\nconsumer = \"b\"\nsha256 = \"{}\"", fresh.sha256));
+    for (text, expected) in [
+        (file(&fresh, "").replace(&fresh.sha256, "abc"), "`sha256` is not 64 hexadecimal digits"),
+        (file(&fresh, "expires = \"soon\""), "\"soon\" is neither a date"),
+        (file(&fresh, "colour = 1"), "unknown field `colour`"),
+        (twice, "another key has the same hash"),
+        (format!("{}\nsecret-of-mine = ", file(&fresh, "")), "line 5: "),
+    ] {
+        let why = keys(&text).unwrap_err();
+        assert!(why.contains(expected), "{why}");
+        assert!(!why.contains(&fresh.sha256) && !why.contains("secret-of-mine"), "{why}");
+    }
+}

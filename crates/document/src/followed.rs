@@ -1,0 +1,139 @@
+//! Files that the configuration names and that are followed: a change is in force without a reload.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use arc_swap::{ArcSwap, Guard};
+
+/// How a text becomes what it says; the error is a sentence that prints nothing secret.
+pub type Read<T> = Box<dyn Fn(&str) -> Result<T, String> + Send + Sync>;
+
+/// What a file says, as of its last good state.
+pub struct Followed<T> {
+    path: PathBuf,
+    read: Read<T>,
+    value: ArcSwap<T>,
+    seen: Mutex<Option<Stamp>>,
+}
+
+/// What tells one state of a file from another: device, inode, length, and when it was written.
+type Stamp = (u64, u64, u64, i64, i64);
+
+/// Looks at a file.
+trait Follow: Send + Sync {
+    fn look(&self) -> Option<Change>;
+}
+
+/// What became of a file that has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The file.
+    pub path: PathBuf,
+    /// Why its new state is not in force; the last good one is.
+    pub refused: Option<String>,
+}
+
+/// Every file that is followed, as long as anybody uses it.
+#[derive(Clone, Default)]
+pub struct Followers(Arc<Mutex<Vec<Weak<dyn Follow>>>>);
+
+impl<T: Send + Sync + 'static> Followed<T> {
+    /// Reads the file, and has `followers` look at it from then on.
+    pub fn open(path: &Path, read: Read<T>, followers: &Followers) -> Result<Arc<Self>, String> {
+        // Before the file is read: what is written meanwhile is seen as a change.
+        let seen = stamp(path);
+        let value = read(&text(path)?)?;
+        let followed =
+            Arc::new(Self { path: path.to_owned(), read, value: ArcSwap::from_pointee(value), seen: Mutex::new(seen) });
+        let weak: Weak<Self> = Arc::downgrade(&followed);
+        followers.add(weak);
+        Ok(followed)
+    }
+}
+
+impl<T> Followed<T> {
+    /// What it says now.
+    pub fn get(&self) -> Guard<Arc<T>> {
+        self.value.load()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl<T: Send + Sync> Follow for Followed<T> {
+    fn look(&self) -> Option<Change> {
+        let now = stamp(&self.path);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == now {
+            return None;
+        }
+        *seen = now;
+        let refused = match text(&self.path).and_then(|text| (self.read)(&text)) {
+            Ok(value) => {
+                self.value.store(Arc::new(value));
+                None
+            }
+            Err(why) => Some(why),
+        };
+        Some(Change { path: self.path.clone(), refused })
+    }
+}
+
+impl Followers {
+    /// Looks at every file once, where waiting is allowed, and says what has changed.
+    pub fn look(&self) -> Vec<Change> {
+        let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        followed.retain(|one| one.strong_count() > 0);
+        let alive: Vec<_> = followed.iter().filter_map(Weak::upgrade).collect();
+        drop(followed);
+        alive.iter().filter_map(|one| one.look()).collect()
+    }
+
+    fn add(&self, followed: Weak<dyn Follow>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(followed);
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_in_force_and_a_bad_one_leaves_the_last_good_state() {
+        let folder = std::env::temp_dir().join(format!("maitred-followed-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("number");
+        fs::write(&path, "1").unwrap();
+        let followers = Followers::default();
+        let read = || Box::new(|text: &str| text.parse::<u32>().map_err(|_| "no number".to_owned()));
+        let followed = Followed::open(&path, read(), &followers).unwrap();
+        assert_eq!((**followed.get(), followers.look()), (1, vec![]));
+        fs::write(&path, "22").unwrap();
+        assert_eq!(followers.look(), [Change { path: path.clone(), refused: None }]);
+        assert_eq!(**followed.get(), 22);
+        fs::write(&path, "none").unwrap();
+        assert_eq!(followers.look()[0].refused.as_deref(), Some("no number"));
+        assert_eq!((**followed.get(), followers.look()), (22, vec![]));
+        fs::remove_file(&path).unwrap();
+        assert!(followers.look()[0].refused.is_some());
+        assert!(Followed::open(&path, read(), &followers).is_err());
+        drop(followed);
+        assert!(followers.look().is_empty());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
