@@ -322,10 +322,10 @@ async fn a_reload_moves_the_audit_log_and_a_file_that_cannot_be_written_refuses_
     let folder = tempfile::tempdir().unwrap();
     let configuration = |audit: &Path, body: &str| {
         let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\naudit = \"{}\"\n", audit.display());
-        format!("listen = \"127.0.0.1:0\"\n{}{admin}", answers(body))
+        format!("{}{admin}", answers(body))
     };
     let (first, second) = (folder.path().join("first.jsonl"), folder.path().join("second.jsonl"));
-    let proxy = Proxy::start(configuration(&first, "one")).await;
+    let proxy = Proxy::start(format!("listen = \"127.0.0.1:0\"\n{}", configuration(&first, "one"))).await;
     write(&proxy, &configuration(&second, "two"));
     proxy.command(["reload"]).await.expect(0);
     write(&proxy, &configuration(Path::new("/nowhere/audit.jsonl"), "three"));

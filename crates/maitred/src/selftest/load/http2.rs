@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use h2::{Reason, client::SendRequest};
+use h2::{
+    Reason,
+    client::{ResponseFuture, SendRequest},
+};
 use tokio::{net::TcpStream, time::sleep};
 
 use super::{House, PAUSE, in_time};
@@ -44,18 +47,26 @@ async fn connect(house: &House) -> Result<Connection, Trouble> {
 /// Counts one request. Says whether the connection goes on: one that has said that it ends takes no request, and so
 /// loses none.
 async fn hello(connection: &Connection, tally: &Tally) -> bool {
-    let Ok(Ok(ready)) = in_time(connection.clone().ready()).await else { return false };
+    let Ok(Ok(mut ready)) = in_time(connection.clone().ready()).await else { return false };
     let began = Instant::now();
-    let outcome = ask(ready).await;
+    let outcome = match ready.send_request(request(), true) {
+        Ok((answer, _)) => whole(answer).await,
+        // It may say so between the two calls, too: nothing was sent.
+        Err(error) if error.is_go_away() && error.reason() == Some(Reason::NO_ERROR) => return false,
+        Err(error) => Err(trouble(error, false)),
+    };
     let goes_on = outcome.is_ok();
     tally.note(began, outcome);
     goes_on
 }
 
-async fn ask(mut ready: Connection) -> Result<(), Trouble> {
-    let request = http::Request::builder().uri("http://localhost/hello").body(());
-    let request = request.map_err(|error| Trouble::failed(error.to_string()))?;
-    let (answer, _) = ready.send_request(request, true).map_err(|error| trouble(error, false))?;
+fn request() -> http::Request<()> {
+    let mut request = http::Request::new(());
+    *request.uri_mut() = http::Uri::from_static("http://localhost/hello");
+    request
+}
+
+async fn whole(answer: ResponseFuture) -> Result<(), Trouble> {
     let answer = in_time(answer).await?.map_err(|error| trouble(error, false))?;
     if answer.status() != http::StatusCode::OK {
         return Err(Trouble::failed(format!("answered with {}", answer.status())));
