@@ -20,6 +20,7 @@ mod commands;
 mod compression;
 mod cors;
 mod documents;
+mod engines;
 mod events;
 mod failures;
 mod forwarding;

@@ -175,8 +175,9 @@ impl<'a> Exchange<'a> {
             }
             return Ok(());
         }
-        relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
+        // What the origin itself said of its framing, before it is settled.
         let ending = self.down.ending(&mut answered, &self.head.method)?;
+        relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
         relay::encode(self.ctx, self.head, &mut answered.head);
         relay::response(self.ctx, self.head, &mut answered.head);
         self.upload.forget();

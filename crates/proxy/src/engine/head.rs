@@ -1,11 +1,14 @@
 //! Heads of HTTP/1 messages as the engine reads and writes them.
 
+use std::mem::MaybeUninit;
+
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::front::{
+    answer::Whole,
     chunked::Chunks,
     head::{MAX_FIELDS, check_lines, parse_length},
 };
@@ -39,15 +42,19 @@ pub(super) enum Ending {
 
 /// Reads the head at the start of `bytes`; `None` while it is not whole.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Answered>, Malformed> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut answer = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = answer.parse(bytes).map_err(|_| Malformed)? else { return Ok(None) };
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut answer, bytes, &mut fields)
+        .map_err(|_| Malformed)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(None) };
     check_lines(&bytes[..length]).map_err(|_| Malformed)?;
     let code = answer.code.unwrap_or(0);
     let mut head = ResponseHeader::build(code, Some(answer.headers.len() + 4)).map_err(|_| Malformed)?;
+    let whole = Whole::new(&bytes[..length]);
     for field in answer.headers.iter() {
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| Malformed)?;
-        head.append_header(bytes::Bytes::copy_from_slice(field.name.as_bytes()), value).map_err(|_| Malformed)?;
+        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).map_err(|_| Malformed)?;
+        head.append_header(whole.part(field.name.as_bytes()), value).map_err(|_| Malformed)?;
     }
     if let Some(words) = answer.reason
         && Some(words) != head.status.canonical_reason()
@@ -79,7 +86,7 @@ pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, M
         return Ok(Ending::Head);
     }
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        // `relay::upstream_response` has refused every other coding.
+        // `relay::upstream_response` refuses every other coding.
         answer.persists &= !head.headers.contains_key(header::CONTENT_LENGTH);
         return Ok(Ending::Chunked(Chunks::default()));
     }

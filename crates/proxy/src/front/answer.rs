@@ -1,8 +1,8 @@
 //! Heads and framing of HTTP/1 messages that are carried without the engine.
 
-use std::io;
+use std::{io, mem::MaybeUninit};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use filter::Reason;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -82,17 +82,41 @@ pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHeader, usize)>>
     Ok(Some((head, length)))
 }
 
-/// The head of a request that has been judged already; `None` where it cannot be held as one.
+/// The head of a request that has been judged already; `None` where it cannot be held as one. Its fields are parts of
+/// one copy of it.
 pub(super) fn parse_request(bytes: &[u8]) -> Option<RequestHeader> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    request.parse(bytes).ok()?;
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    request.parse_with_uninit_headers(bytes, &mut fields).ok()?;
     let mut head = RequestHeader::build(request.method?, request.path?.as_bytes(), Some(request.headers.len())).ok()?;
     head.set_version(if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 });
+    let whole = Whole::new(bytes);
     for field in request.headers.iter() {
-        head.append_header(field.name.to_owned(), HeaderValue::from_bytes(field.value).ok()?).ok()?;
+        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).ok()?;
+        head.append_header(whole.part(field.name.as_bytes()), value).ok()?;
     }
     Some(head)
+}
+
+/// A copy of a head that its fields share, instead of one copy for each of them.
+pub(crate) struct Whole<'h> {
+    from: &'h [u8],
+    copy: Bytes,
+}
+
+impl<'h> Whole<'h> {
+    pub(crate) fn new(head: &'h [u8]) -> Self {
+        Self { from: head, copy: Bytes::copy_from_slice(head) }
+    }
+
+    /// What in the copy is `part` of the head.
+    pub(crate) fn part(&self, part: &[u8]) -> Bytes {
+        let start = (part.as_ptr() as usize).wrapping_sub(self.from.as_ptr() as usize);
+        match start.checked_add(part.len()) {
+            Some(end) if end <= self.copy.len() => self.copy.slice(start..end),
+            _ => Bytes::copy_from_slice(part),
+        }
+    }
 }
 
 /// A request's head as bytes.

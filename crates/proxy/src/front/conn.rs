@@ -134,6 +134,12 @@ impl Conn {
         self.stream.read_buf(&mut self.ahead).await
     }
 
+    /// The same, polled.
+    pub fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.ahead.reserve(HEAD_BUFFER);
+        std::pin::pin!(self.stream.read_buf(&mut self.ahead)).poll(cx)
+    }
+
     /// Reads to the end of the stream and forgets what came; the caller bounds the time.
     pub async fn drain(&mut self) -> io::Result<()> {
         loop {

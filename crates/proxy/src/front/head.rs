@@ -3,6 +3,8 @@
 //! What is ambiguous is refused here, so that nothing behind us can read it otherwise: bare line feeds, folded lines,
 //! two lengths, a length beside a transfer coding, two hosts, a target that is no path.
 
+use std::mem::MaybeUninit;
+
 use filter::Reason;
 
 use super::conn::Boundary;
@@ -63,9 +65,9 @@ pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
     if matches!(bytes.first(), Some(b'\r' | b'\n')) {
         return Judged::Refused(Refused::new(bytes, Reason::BadRequest));
     }
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    let parsed = request.parse(bytes);
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(bytes, &mut fields);
     let refuse = |reason| Judged::Refused(Refused::new(bytes, reason));
     match parsed {
         Ok(httparse::Status::Complete(length)) => {

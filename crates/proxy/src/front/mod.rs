@@ -1,6 +1,6 @@
 //! Before step 1: a connection's requests are read one head at a time, judged, and handed to the engine.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod chunked;
 pub(crate) mod conn;
 mod frames;
@@ -9,7 +9,14 @@ mod pace;
 pub(crate) mod pulse;
 mod tunnel;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use filter::{Reason, Reply};
@@ -135,13 +142,18 @@ impl Front {
         self.general.http_cleanup().await;
     }
 
-    async fn h1(self: &Arc<Self>, mut conn: Conn, connection: &Arc<Connection>, mut shutdown: ShutdownWatch) {
+    async fn h1(self: &Arc<Self>, mut conn: Conn, connection: &Arc<Connection>, shutdown: ShutdownWatch) {
         let mut wait = connection.listener.timeouts.header;
         let mut h2c = connection.listener.h2c;
         let open = connection.meters.open(Protocol::H1);
         let mut alarm = Alarm::default();
+        let mut told = shutdown.clone();
+        let mut lingered = pin!(lingered(&mut told));
         loop {
-            let passed = match self.next(&mut conn, connection, h2c, wait, &mut shutdown).await {
+            if conn.ahead().is_empty() && !begins(&mut conn, &mut alarm, wait, lingered.as_mut()).await {
+                return;
+            }
+            let passed = match self.next(&mut conn, connection, h2c).await {
                 Next::Request(passed) => passed,
                 Next::H2 => {
                     conn.speak_h2();
@@ -224,18 +236,8 @@ impl Front {
         }
     }
 
-    /// Waits up to `wait` for the first byte, and from it on the header timeout for the whole head.
-    async fn next(
-        &self,
-        conn: &mut Conn,
-        connection: &Connection,
-        h2c: bool,
-        wait: Duration,
-        shutdown: &mut ShutdownWatch,
-    ) -> Next {
-        if conn.ahead().is_empty() && !begins(conn, wait, shutdown).await {
-            return Next::Closed;
-        }
+    /// From the first byte on the header timeout holds for the whole head.
+    async fn next(&self, conn: &mut Conn, connection: &Connection, h2c: bool) -> Next {
         let deadline = Instant::now() + connection.listener.timeouts.header;
         let mut judged = 0;
         loop {
@@ -370,13 +372,20 @@ impl HttpServerApp for Front {
     }
 }
 
-/// Whether the first byte of a request comes within `limit`.
-async fn begins(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
-    tokio::select! {
-        biased;
-        read = timeout(limit, conn.read_ahead()) => matches!(read, Ok(Ok(1..))),
-        () = lingered(shutdown) => false,
-    }
+/// Whether the first byte of a request comes within `limit`, and before the connection has `lingered` on its way out.
+async fn begins(
+    conn: &mut Conn,
+    alarm: &mut Alarm,
+    limit: Duration,
+    mut lingered: Pin<&mut impl Future<Output = ()>>,
+) -> bool {
+    let until = Instant::now() + limit;
+    poll_fn(|cx| match conn.poll_ahead(cx) {
+        Poll::Ready(read) => Poll::Ready(matches!(read, Ok(1..))),
+        Poll::Pending if lingered.as_mut().poll(cx).is_ready() => Poll::Ready(false),
+        Poll::Pending => alarm.poll(cx, until).map(|()| false),
+    })
+    .await
 }
 
 /// Ready [`LINGER`] after the connection was told to end.
