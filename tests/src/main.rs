@@ -37,6 +37,7 @@ mod normalisation;
 mod origins;
 mod problems;
 mod proxy_protocol;
+mod rate_limits;
 mod reload;
 mod rewriting;
 mod routing;

@@ -15,6 +15,7 @@ static SECTIONS: LazyLock<Schema> = LazyLock::new(|| schema_for!(Sections));
 static LISTENER: LazyLock<Schema> = LazyLock::new(|| schema_for!(listen::Config));
 static UPSTREAM: LazyLock<Schema> = LazyLock::new(|| schema_for!(upstream::Config));
 static AUTH: LazyLock<Schema> = LazyLock::new(|| schema_for!(auth::Config));
+static LIMIT: LazyLock<Schema> = LazyLock::new(|| schema_for!(limit::Written));
 static TEST: LazyLock<Schema> = LazyLock::new(|| schema_for!(trial::Config));
 static ROUTE: LazyLock<Schema> = LazyLock::new(|| schema_for!(Route));
 
@@ -32,6 +33,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         upstreams: named(document, "upstreams", &UPSTREAM, report),
         routes: routes(document, report),
         auth: named(document, "auth", &AUTH, report),
+        limits: named(document, "limits", &LIMIT, report),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
         tests: named(document, "tests", &TEST, report),

@@ -21,6 +21,8 @@ pub struct Config {
     pub routes: BTreeMap<String, Route>,
     /// Ways to find out who calls, by name.
     pub auth: BTreeMap<String, auth::Config>,
+    /// Limits that routes refer to, by name.
+    pub limits: BTreeMap<String, limit::Written>,
     /// What is written down.
     pub logging: telemetry::Logging,
     /// Where operators look.
@@ -58,6 +60,8 @@ pub(crate) struct Sections {
     defaults: Option<Route>,
     /// Ways to find out who calls: `[auth.NAME]`.
     auth: Option<BTreeMap<String, auth::Config>>,
+    /// Limits for routes to refer to: `[limits.NAME]`, or in short `NAME = "100/m per ip"`.
+    limits: Option<BTreeMap<String, limit::Written>>,
     logging: Option<telemetry::Logging>,
     admin: Option<Admin>,
     /// Requests, and what has to become of them: `[tests.NAME]`, or in short `"GET /path" = "route"`.

@@ -62,6 +62,12 @@ pub struct Policies {
     ///
     /// Example: `cors = { origins = ["https://app.example.com"], credentials = true }`
     pub cors: Option<Toggle<cors::Config>>,
+    /// How often, or how many at once: the name of a limit of `[limits]`, a rate such as `"100/m per ip"`, a table, or a list
+    /// of them, which all have to be kept: none counts a request that another refuses. `true`: 100 in 15 minutes for each
+    /// client address. `false`: no limit.
+    ///
+    /// Example: `limit = ["100/m per ip", "10/s per route"]`
+    pub limit: Option<Toggle<document::OneOrMany<limit::Written>>>,
     /// Headers that tell browsers to be careful: `true` for all, or a table. `false`: none.
     ///
     /// Example: `security_headers = true`

@@ -208,6 +208,7 @@ pub(crate) fn check_names(document: &Document, report: &mut Report) {
         ("upstreams", "an upstream"),
         ("routes", "a route"),
         ("auth", "a policy"),
+        ("limits", "a limit"),
         ("tests", "a test"),
     ] {
         let Some(table) = document.get(&document::At::root().key(name)).and_then(Node::as_table) else { continue };

@@ -14,6 +14,7 @@ fn noun(at: &At) -> Option<&'static str> {
         ["routes", _] => "a route",
         ["auth", _] => "a policy",
         ["defaults"] => "`defaults`",
+        ["limits", _] => "a limit",
         ["tests", _] => "a test",
         ["tests", _, "expect"] => "`expect`",
         ["server"] => "`server`",
@@ -25,6 +26,7 @@ fn noun(at: &At) -> Option<&'static str> {
         [.., "response"] => "`response`",
         [.., "require"] => "`require`",
         [.., "auth"] => "a policy",
+        [.., "limit"] | [.., "limit", _] => "`limit`",
         [.., "cors"] => "`cors`",
         [.., "compress"] => "`compress`",
         [.., "tls"] => "`tls`",
@@ -162,7 +164,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// Sections of later releases.
-const SECTIONS: &[&str] = &["access", "analytics", "cache", "limits", "redis", "tracing", "waf"];
+const SECTIONS: &[&str] = &["access", "analytics", "cache", "redis", "tracing", "waf"];
 
 /// Keys of routes of later releases.
 const ROUTE: &[&str] = &[
@@ -177,7 +179,6 @@ const ROUTE: &[&str] = &[
     "hedge",
     "images",
     "ip",
-    "limit",
     "maintenance",
     "minify",
     "mirror",

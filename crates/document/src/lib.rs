@@ -28,7 +28,7 @@ pub use decode::Vocabulary;
 pub use document::{Document, Location};
 pub use followed::{Change, Followed, Followers, Read};
 pub use interpolate::Environment;
-pub use rate::ByteRate;
+pub use rate::{ByteRate, Rate};
 pub use report::{Diagnostic, Label, Level, Patch, Place, Report, nearest};
 pub use scalar::{Duration, OneOrMany, Secret, Size, Toggle};
 pub use source::Position;

@@ -96,6 +96,10 @@ reasons! {
     Forbidden "forbidden" 403 "Forbidden";
     /// Whoever could say who calls cannot be asked at the moment.
     AuthUnavailable "auth_unavailable" 503 "Service unavailable";
+    /// The client has used up a limit. `Retry-After` says when it may come again.
+    Limited "limited" 429 "Too many requests";
+    /// A limit counts by a header, cookie, user or claim that the request does not have, and its `on_missing` is `"deny"`.
+    LimitKeyMissing "limit_key_missing" 400 "Bad request";
     // What the upstream did.
     /// No backend of the upstream has an address.
     NoBackend "no_backend" 503 "Service unavailable";

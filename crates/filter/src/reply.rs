@@ -1,5 +1,7 @@
 //! An answer that maitred gives itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 use smallvec::SmallVec;
@@ -27,6 +29,8 @@ pub enum Body {
     Problem,
     /// A problem document with this sentence instead of the reason's own.
     Detail(Box<str>),
+    /// A problem document that names the limits which are used up (draft-ietf-httpapi-ratelimit-headers-11 section 6.2).
+    Limits(SmallVec<[Arc<str>; 1]>),
     /// Nothing: a redirect or a preflight answer.
     Empty,
     /// These bytes; their type is among the reply's headers.

@@ -104,6 +104,14 @@ fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
     if by == Some(Stage::Auth) {
         return steps;
     }
+    if let Some(arrival) = verdict.arrival().filter(|_| !route.limits.is_empty()) {
+        let identity = verdict.asked().and_then(|asked| asked.identity.as_deref());
+        step("limit", route.limits.explain(&arrival.view(verdict.head()).by(identity)).join("; "));
+    }
+    if by == Some(Stage::Limit) {
+        step("limit", refusal());
+        return steps;
+    }
     match verdict.outcome() {
         Outcome::Answered(answered) => {
             let location = answered.fields.get(http::header::LOCATION).and_then(|to| to.to_str().ok());

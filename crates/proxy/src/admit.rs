@@ -2,10 +2,16 @@
 
 use auth::Verdict;
 use filter::{Admit, Mode, Reason, Reply, View};
+use limit::Stage;
 use pingora_http::RequestHeader;
 use snapshot::{Destination, Route};
+use telemetry::Record;
+use tokio::time::sleep;
 
-use crate::{context::Context, judge::Step};
+use crate::{
+    context::{Context, Proofs},
+    judge::Step,
+};
 
 /// Any line may answer instead. Authentication alone may have to wait for somebody.
 pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reply> {
@@ -15,6 +21,7 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     let request = &arrival.view(head);
     route.cors.admit(request)?;
     route.access.admit(request)?;
+    limit(route.limits.by_client.as_ref(), request, &mut ctx.proofs, &mut ctx.record).await?;
     if let Some(verdict) = route.auth.admit(request).await {
         if let Some(meters) = route.auth_meters.get(verdict.policy) {
             meters.count(verdict.outcome.index());
@@ -22,12 +29,36 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
         ctx.proofs.identity = verdict.identity;
         verdict.mode.settle(verdict.refusal.map_or(Ok(()), Err), &mut ctx.record.shadow)?;
     }
-    let request = &request.by(ctx.proofs.identity.as_deref());
+    let identity = ctx.proofs.identity.clone();
+    let request = &request.by(identity.as_deref());
+    limit(route.limits.by_identity.as_ref(), request, &mut ctx.proofs, &mut ctx.record).await?;
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
         Destination::Upstream(_) => route.rewrite.admit(request),
     }
+}
+
+/// Asks the limits of one step, and holds the request back where they say so. What an earlier step charged for a request
+/// that these refuse is given back.
+async fn limit(
+    stage: Option<&Stage>,
+    request: &View<'_>,
+    proofs: &mut Proofs,
+    record: &mut Record,
+) -> Result<(), Reply> {
+    let Some(stage) = stage else { return Ok(()) };
+    let permits = stage.admit(request).inspect_err(|reply| proofs.refused(reply))?;
+    if permits.shadowed() && record.shadow == Reason::None {
+        record.shadow = Reason::Limited;
+    }
+    let delay = permits.delay();
+    proofs.permits.add(permits);
+    if !delay.is_zero() {
+        // Rare, and larger than what every request carries along.
+        Box::pin(sleep(delay)).await;
+    }
+    Ok(())
 }
 
 /// What [`admit`] would say, and whose word it is, without charging anybody. The same lines in the same order. Who calls is
@@ -41,14 +72,19 @@ pub(crate) fn judge(
     let by = |step: Step| move |reply: Reply| (step, reply);
     route.cors.judge(request).map_err(by(Step::Cors))?;
     route.access.judge(request).map_err(by(Step::Access))?;
+    route.limits.by_client.judge(request).map_err(by(Step::Limit))?;
     *asked = route.auth.judge(request, posed);
     if let Some(Verdict { refusal: Some(reply), mode: Mode::Enforce, .. }) = asked {
         return Err((Step::Auth, reply.clone()));
     }
     let request = &request.by(asked.as_ref().and_then(|verdict| verdict.identity.as_deref()));
+    route.limits.by_identity.judge(request).map_err(by(Step::Limit))?;
     match &route.destination {
         Destination::Redirect(redirect) => redirect.judge(request).map_err(by(Step::Redirect)),
         Destination::Respond(respond) => respond.judge(request).map_err(by(Step::Respond)),
-        Destination::Upstream(_) => route.rewrite.judge(request).map_err(by(Step::Rewrite)),
+        Destination::Upstream(_) => {
+            route.rewrite.judge(request).map_err(by(Step::Rewrite))?;
+            route.limits.by_upstream.judge(request).map_err(by(Step::Limit))
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use filter::{Captures, Client, Identity, View};
+use filter::{Body, Captures, Client, Identity, Reason, Reply, View};
+use limit::{Nearest, Permits};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
@@ -54,6 +55,28 @@ pub struct Arrival {
 pub struct Proofs {
     /// Who calls; `None` where nobody asked, or may be anybody.
     pub identity: Option<Arc<Identity>>,
+    /// What the limits have let pass.
+    pub permits: Permits,
+    /// The limit that has refused the request.
+    pub limited: Option<Arc<str>>,
+    /// The whole answer, where a step that can only give a reason has refused the request.
+    pub refusal: Option<Box<Reply>>,
+}
+
+impl Proofs {
+    /// A limit has refused the request, which then counts for no other.
+    pub(crate) fn refused(&mut self, reply: &Reply) {
+        self.permits.take_back();
+        if let Body::Limits(limits) = &reply.body {
+            self.limited = limits.first().cloned();
+        }
+    }
+
+    /// The answer to a request that was refused for `reason`.
+    pub(crate) fn answer(&mut self, reason: Reason) -> Reply {
+        let kept = self.refusal.take().filter(|reply| reply.reason == reason);
+        kept.map_or_else(|| reason.into(), |reply| *reply)
+    }
 }
 
 /// The attempt under way.
@@ -69,6 +92,8 @@ pub struct Attempt {
     pub tried: smallvec::SmallVec<[upstream::EndpointId; 2]>,
     /// When this attempt began.
     pub began: Option<Instant>,
+    /// What the limits of the upstream have let pass.
+    pub permits: Permits,
     /// Whether the origin has answered with a final head, so that nothing may be sent again.
     pub answered: bool,
 }
@@ -91,6 +116,14 @@ impl Context {
     /// The route taken, once there is one.
     pub fn route(&self) -> Option<&Route> {
         self.arrival.as_ref().and_then(Arrival::route)
+    }
+
+    /// Where the client stands, under the limit that is nearest to its end.
+    pub(crate) fn nearest(&self) -> Option<Nearest> {
+        [self.proofs.permits.nearest(), self.attempt.permits.nearest()]
+            .into_iter()
+            .flatten()
+            .min_by_key(Nearest::remaining)
     }
 
     /// The request as a concern sees it that comes after authentication.

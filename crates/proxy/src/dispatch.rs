@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use filter::Reason;
+use filter::{Admit, Reason};
 use http::{Method, header};
 use pingora_core::{Error, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
@@ -13,7 +13,37 @@ use crate::context::{Attempt, Context};
 
 /// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
 /// the request has a body.
-pub(crate) fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+    limit(ctx, head).await?;
+    choose(ctx, head, uploads)
+}
+
+/// Asks the limits of what the upstream may be sent; every attempt counts. The whole refusal is kept in the proofs.
+async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
+    let Some(stage) = ctx.route().and_then(|route| route.limits.by_upstream.as_ref()) else { return Ok(()) };
+    let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
+    match stage.admit(&view) {
+        Ok(permits) => {
+            if permits.shadowed() && ctx.record.shadow == Reason::None {
+                ctx.record.shadow = Reason::Limited;
+            }
+            let delay = permits.delay();
+            ctx.attempt.permits = permits;
+            if !delay.is_zero() {
+                Box::pin(tokio::time::sleep(delay)).await;
+            }
+            Ok(())
+        }
+        Err(reply) => {
+            ctx.proofs.refused(&reply);
+            let reason = reply.reason;
+            ctx.proofs.refusal = Some(Box::new(reply));
+            Err(reason)
+        }
+    }
+}
+
+fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
     let now = Instant::now();
     let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, route.upstream()?))) else {

@@ -47,6 +47,8 @@ pub(crate) fn finish(session: &Session, ctx: &mut Context) {
 pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
     ctx.record.close(Instant::now());
     ctx.in_flight = None;
+    ctx.proofs.permits.settle(ctx.record.status);
+    ctx.attempt.permits.settle(ctx.record.status);
     let Some(arrival) = &ctx.arrival else { return };
     meters(arrival).finish(&arrival.connection.meters, Some(&head.method), &ctx.record);
     let Some(log) = &arrival.snapshot.access_log else { return };
@@ -54,6 +56,8 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
     let trace = view.client.trace.trace_id_hex();
     let bytes = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     let route = arrival.route();
+    let nearest = ctx.nearest().and_then(|nearest| Some((route?.limits.nearest(nearest)?.name(), nearest.remaining())));
+    let limit = ctx.proofs.limited.as_ref().map(|limit| (limit, 0)).or(nearest);
     log.write(
         &ctx.record,
         &LoggedRequest {
@@ -73,6 +77,8 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
             query: view.query.map(str::as_bytes),
             referer: bytes(header::REFERER),
             user_agent: bytes(header::USER_AGENT),
+            limit: limit.map(|(name, _)| &**name),
+            limit_remaining: limit.map(|(_, remaining)| remaining.into()),
             identity: view.identity,
             generation: arrival.snapshot.generation,
         },

@@ -95,7 +95,7 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let uploads = !session.is_body_empty();
-        dispatch::dispatch(ctx, session.req_header(), uploads).map_err(carry)
+        dispatch::dispatch(ctx, session.req_header(), uploads).await.map_err(carry)
     }
 
     async fn connected_to_upstream(
@@ -209,7 +209,8 @@ impl ProxyHttp for Gateway {
         // The engine closes the connection after a failure, so the answer had better say so.
         session.set_keepalive(None);
         let silent = persist::answered(session).is_some() || reason == Reason::ClientClosed;
-        if !silent && let Err(error) = self.refuse(session, ctx, reason.into()).await {
+        let reply = ctx.proofs.answer(reason);
+        if !silent && let Err(error) = self.refuse(session, ctx, reply).await {
             log::debug!("could not answer {}: {error}", reason.word());
         }
         FailToProxy { error_code: reason.status_code(), can_reuse_downstream: false }

@@ -100,6 +100,8 @@ pub enum Step {
     Access,
     /// Nobody vouches for the client, or it may not do this.
     Auth,
+    /// A limit is used up.
+    Limit,
     /// The route's `redirect`.
     Redirect,
     /// The route's `respond`.

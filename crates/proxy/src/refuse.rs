@@ -43,14 +43,14 @@ pub struct Answer {
 
 /// Makes the answer for `reply`, as the request's `form` and method want it.
 pub fn answer(reply: &Reply, form: Form, id: Option<&RequestId>, is_head: bool) -> Result<Answer> {
-    let told = matches!(reply.body, Body::Problem | Body::Detail(_));
+    let told = matches!(reply.body, Body::Problem | Body::Detail(_) | Body::Limits(_));
     if told && form == Form::Grpc {
         return grpc(reply, id);
     }
     let (kind, content) = match &reply.body {
         Body::Empty => (None, Bytes::new()),
         Body::Bytes(bytes) => (None, bytes.clone()),
-        Body::Problem => document(reply, reply.reason.sentence(), form, id),
+        Body::Problem | Body::Limits(_) => document(reply, reply.reason.sentence(), form, id),
         Body::Detail(detail) => document(reply, detail, form, id),
     };
     let mut head = ResponseHeader::build(reply.status, Some(reply.headers.len() + 4))?;
@@ -89,7 +89,11 @@ fn document(reply: &Reply, detail: &str, form: Form, id: Option<&RequestId>) -> 
 fn problem(reply: &Reply, detail: &str, id: Option<&RequestId>) -> Bytes {
     let title = title(reply);
     let mut text = String::with_capacity(320);
-    let _ = write!(text, r#"{{"type":"urn:maitred:problem:{}","title":"#, reply.reason.word());
+    match &reply.body {
+        Body::Limits(_) => text.push_str(r#"{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded""#),
+        _ => drop(write!(text, r#"{{"type":"urn:maitred:problem:{}""#, reply.reason.word())),
+    }
+    text.push_str(r#","title":"#);
     json_string(&mut text, title);
     let _ = write!(text, r#","status":{},"detail":"#, reply.status.as_u16());
     json_string(&mut text, detail);
@@ -97,6 +101,14 @@ fn problem(reply: &Reply, detail: &str, id: Option<&RequestId>) -> Bytes {
     json_string(&mut text, title);
     text.push_str(r#","message":"#);
     json_string(&mut text, detail);
+    if let Body::Limits(limits) = &reply.body {
+        text.push_str(r#","violated-policies":"#);
+        for (index, limit) in limits.iter().enumerate() {
+            text.push(if index == 0 { '[' } else { ',' });
+            json_string(&mut text, limit);
+        }
+        text.push(']');
+    }
     if let Some(id) = id {
         text.push_str(r#","request_id":"#);
         json_string(&mut text, id.as_str());

@@ -173,4 +173,5 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     route.response.amend(head, &view);
     route.security.amend(head, &view);
     route.cors.amend(head, &view);
+    route.limits.tell(ctx.nearest(), head);
 }

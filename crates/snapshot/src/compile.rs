@@ -45,6 +45,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let listeners = listeners(config, state, report);
     let upstreams = upstreams(config, state, report);
     let policies = policies(config, state, report);
+    let limits = limit::named(&config.limits, &root.key("limits"), ground(state, &meters(state)), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
     let written: Vec<(&str, &::route::Match, At)> = config
@@ -59,7 +60,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
-            Site { name, written, at, captures: &captures, upstreams: &upstreams, policies: &policies, state }
+            Site { name, written, at, captures: &captures, upstreams: &upstreams, limits: &limits, policies: &policies, state }
                 .compile(report)
         })
         .collect();
@@ -132,6 +133,15 @@ fn policies(config: &Config, state: &State, report: &mut Report) -> BTreeMap<Str
     config.auth.iter().map(compile).collect()
 }
 
+/// The counters of a limit.
+fn meters(state: &State) -> impl Fn(&str) -> limit::Meters {
+    |name| limit::Meters::of(|result| state.metrics.limit(name, result))
+}
+
+fn ground<'g>(state: &'g State, meters: &'g dyn Fn(&str) -> limit::Meters) -> limit::Ground<'g> {
+    limit::Ground { state: &state.limits, meters }
+}
+
 /// One route with what its compilation needs to know.
 struct Site<'a> {
     name: &'a str,
@@ -140,6 +150,7 @@ struct Site<'a> {
     captures: &'a [Box<str>],
     upstreams: &'a BTreeMap<String, Option<Arc<Upstream>>>,
     policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
+    limits: &'a limit::Named,
     state: &'a State,
 }
 
@@ -150,6 +161,7 @@ impl Site<'_> {
         let cors = on(&policies.cors).map(|cors| cors::Cors::compile(cors, &at.key("cors"), report));
         let access = access::Access::compile(&self.written.access, at, report);
         let auth = self.auth(report);
+        let limits = self.limits(report);
         let empty = config::Request::default();
         let asked = on(&policies.request).unwrap_or(&empty);
         let request_at = at.key("request");
@@ -173,6 +185,7 @@ impl Site<'_> {
             access: access?,
             auth_meters: self.auth_meters(auth.as_ref()?),
             auth: auth?,
+            limits: limits?,
             rewrite: rewrite?,
             host: host?,
             destination: destination?,
@@ -207,6 +220,15 @@ impl Site<'_> {
     fn auth_meters(&self, auth: &auth::Auth) -> Box<[telemetry::AuthMeters]> {
         let policies = auth.policies().iter();
         policies.map(|policy| self.state.metrics.auth(policy.name(), &auth::Outcome::WORDS)).collect()
+    }
+
+    fn limits(&self, report: &mut Report) -> Option<limit::Limits> {
+        let Some(written) = on(&self.written.policies.limit) else { return Some(limit::Limits::default()) };
+        let upstream = self.written.policies.upstream.as_ref().map(|name| name.0.as_str());
+        let site = limit::Site { route: self.name, upstream };
+        let meters = meters(self.state);
+        let ground = ground(self.state, &meters);
+        limit::Limits::compile(written, site, self.limits, &self.at.key("limit"), ground, report)
     }
 
     fn retries(&self, report: &mut Report) -> Option<Option<u32>> {

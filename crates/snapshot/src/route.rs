@@ -17,6 +17,8 @@ pub struct Route {
     pub auth: auth::Auth,
     /// The counters of each policy of `auth`.
     pub auth_meters: Box<[AuthMeters]>,
+    /// How often, and how many at once.
+    pub limits: limit::Limits,
     /// What the origin is asked instead of what the client asked.
     pub rewrite: Option<rewrite::Rewrite>,
     /// Which Host the origin sees.

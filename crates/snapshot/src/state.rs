@@ -13,14 +13,17 @@ pub struct State {
     pub upstreams: upstream::State,
     /// Files that are followed as they change.
     pub files: document::Followers,
+    /// What limits have counted; a limit of the same name goes on with it.
+    pub limits: limit::State,
     /// What TLS sessions are resumed with; a listener of the same name goes on with its keys.
     pub ticket_keys: tls::TicketKeys,
 }
 
 impl State {
-    /// The same, with counters of its own: for a configuration that may come to nothing.
+    /// The same, with counters of its own: for a configuration that may come to nothing, and whose tests are not to depend
+    /// on what clients do.
     pub fn scratch(&self) -> Self {
-        Self { metrics: Arc::new(self.metrics.scratch()), ..self.clone() }
+        Self { metrics: Arc::new(self.metrics.scratch()), limits: limit::State::default(), ..self.clone() }
     }
 
     /// A state that knows nothing yet.
@@ -29,6 +32,7 @@ impl State {
             metrics,
             upstreams: upstream::State::default(),
             files: document::Followers::default(),
+            limits: limit::State::default(),
             ticket_keys: tls::TicketKeys::default(),
         }
     }

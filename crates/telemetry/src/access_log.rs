@@ -77,6 +77,10 @@ pub struct LoggedRequest<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// Who is known to have sent it.
     pub identity: Option<&'a filter::Identity>,
+    /// The limit that it was refused by, or else the one that the client is nearest to.
+    pub limit: Option<&'a str>,
+    /// How many more requests that limit would have let pass.
+    pub limit_remaining: Option<u64>,
     /// The configuration that it was served under.
     pub generation: u64,
 }
@@ -102,6 +106,8 @@ impl<'a> LoggedRequest<'a> {
             referer: None,
             user_agent: None,
             identity: None,
+            limit: None,
+            limit_remaining: None,
             generation: 0,
         }
     }

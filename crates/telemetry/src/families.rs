@@ -166,6 +166,8 @@ families! {
         "A backend's weight.";
     auth_total: IntCounterVec [auth, result]
         "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
+    limit_total: IntCounterVec [limit, result]
+        "Requests that a limit was asked about: allowed, limited, delayed, or shadowed, which passed because the limit is not obeyed.";
     config_reloads_total: IntCounterVec [result]
         "Configurations given to the running server: applied or refused.";
     config_last_reload_successful: IntGaugeVec []

@@ -87,7 +87,7 @@ impl Metrics {
         Self::new(&self.build)
     }
 
-    /// Forgets the listeners, routes and upstreams that are not among these, their counters included: what is not
+    /// Forgets the listeners, routes, upstreams and limits that are not among these, their counters included: what is not
     /// configured any more is not told of, and configurations that come and go leave nothing behind. What a request that
     /// is still under way on one of them brings back goes with the next call.
     pub fn retain<'n>(
@@ -95,6 +95,7 @@ impl Metrics {
         listeners: impl IntoIterator<Item = &'n str>,
         routes: impl IntoIterator<Item = &'n str>,
         upstreams: impl IntoIterator<Item = &'n str>,
+        limits: impl IntoIterator<Item = &'n str>,
     ) {
         let listeners = listeners.into_iter().collect();
         let routes = routes.into_iter().chain([UNMATCHED]).collect();
@@ -102,7 +103,10 @@ impl Metrics {
         forget(&self.listeners, &listeners);
         forget(&self.routes, &routes);
         forget(&self.upstreams, &upstreams);
-        for (label, wanted) in [("listener", &listeners), ("route", &routes), ("upstream", &upstreams)] {
+        let limits = limits.into_iter().collect();
+        for (label, wanted) in
+            [("listener", &listeners), ("route", &routes), ("upstream", &upstreams), ("limit", &limits)]
+        {
             self.families.retain(label, wanted);
         }
     }
@@ -189,6 +193,11 @@ impl Metrics {
         let made = Arc::new(UpstreamMeters::new(name, &self.families));
         upstreams.insert(name.into(), Arc::clone(&made));
         made
+    }
+
+    /// The counter of what came of requests under the limit `limit`.
+    pub fn limit(&self, limit: &str, result: &str) -> IntCounter {
+        self.families.limit_total.with_label_values(&[limit, result])
     }
 
     /// Says when each certificate ends, as (name, seconds since 1970); names not among them are forgotten.

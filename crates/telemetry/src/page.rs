@@ -45,7 +45,12 @@ const LABELS: &[(&str, &str)] = &[
     ("reason", "a word of the [table of reasons](reasons.md)"),
     ("protocol", "`h1`, `h2` or `h2c`"),
     ("version", "`TLSv1.2`, `TLSv1.3` or `-`; in `maitred_build_info` that of maitred"),
-    ("result", "of a handshake: `ok`, `timeout`, `closed` or `failed`; of a reload: `applied` or `refused`"),
+    ("limit", "the limit's name: that of `[limits]`, or the route's where it is written in the route"),
+    (
+        "result",
+        "of a handshake: `ok`, `timeout`, `closed` or `failed`; of a reload: `applied` or `refused`; of a limit: `allowed`, \
+         `limited`, `delayed` or `shadowed`",
+    ),
     ("name", "the certificate's name"),
     ("upstream", "the upstream's name"),
     ("backend", "the backend's address as written in the configuration"),

@@ -16,6 +16,7 @@ const CONCERNS: &[&str] = &[
     "cors",
     "access",
     "auth",
+    "limit",
     "rewrite",
     "transform",
     "balance",

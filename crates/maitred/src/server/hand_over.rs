@@ -156,7 +156,7 @@ impl Running {
             ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
             supervises: is_first(),
         };
-        Ok(Gift { sockets, facts })
+        Ok(Gift { sockets, counters: self.state.limits.clone(), facts })
     }
 
     /// Leaves the sockets to the successor and asks every connection to end. Returns how many there are.

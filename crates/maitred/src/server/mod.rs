@@ -32,7 +32,7 @@ use crate::{
     files, limits, logging,
     prepare::{BUILD, Prepared, Ready, prepare_on},
     style::Style,
-    upgrade::{self, Facts, Taken},
+    upgrade::{self, Taken},
 };
 
 /// What a front page says after the banner, given the URL of the first listener.
@@ -71,7 +71,7 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
     let taken = if run.upgrade { Some(take(style)?) } else { None };
     let state = State::new(Arc::new(Metrics::new(&BUILD)));
     if let Some(taken) = &taken {
-        remember(&taken.facts, &state);
+        remember(taken, &state);
     }
     let prepared = prepare_on(origin.load(), state);
     eprint!("{}", prepared.render(style.is_on()));
@@ -105,10 +105,15 @@ fn take(style: Style) -> Result<Taken, Failure> {
 }
 
 /// Goes on with what the old process has learnt.
-fn remember(facts: &Facts, state: &State) {
-    let keys = BASE64_STANDARD.decode(&facts.ticket_keys).unwrap_or_default();
+fn remember(taken: &Taken, state: &State) {
+    let keys = BASE64_STANDARD.decode(&taken.facts.ticket_keys).unwrap_or_default();
     if let Err(error) = state.ticket_keys.import(&keys) {
         log::warn!("TLS sessions of before are not resumed: {error}");
+    }
+    if !taken.counters.is_empty()
+        && let Err(error) = state.limits.import(&taken.counters)
+    {
+        log::warn!("limits begin anew: {error}");
     }
 }
 

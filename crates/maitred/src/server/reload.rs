@@ -164,7 +164,9 @@ impl Running {
         snapshot.upstreams.values().for_each(|upstream| upstream.goes_live());
         let routes = snapshot.routes.iter().map(|route| &*route.name);
         let listeners = listeners.iter().map(|listener| &*listener.name);
-        self.state.metrics.retain(listeners, routes, snapshot.upstreams.keys().map(String::as_str));
+        let upstreams = snapshot.upstreams.keys().map(String::as_str);
+        let limits = snapshot.routes.iter().flat_map(|route| route.limits.iter()).map(|limit| &**limit.name());
+        self.state.metrics.retain(listeners, routes, upstreams, limits);
         let policies = snapshot.routes.iter().flat_map(|route| route.auth.policies());
         self.state.metrics.retain_auth(policies.map(|policy| &**policy.name()));
         self.log = log;

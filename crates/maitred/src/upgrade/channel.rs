@@ -106,7 +106,7 @@ mod tests {
         let (one, two) = Channel::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         let sockets = vec![Handed::Listener("127.0.0.1:80".into()), Handed::Supervisor];
-        one.send(&Message::Hello { version: "1".into(), pid: 7 }, &[]).unwrap();
+        one.send(&Message::Hello { version: "1".into(), pid: 7, counters: true }, &[]).unwrap();
         one.send(&Message::Sockets { sockets: sockets.clone() }, &[file.as_fd(), one.as_fd()]).unwrap();
         let (hello, none) = two.receive(None).unwrap();
         assert!(matches!(hello, Message::Hello { pid: 7, .. }) && none.is_empty());

@@ -6,12 +6,19 @@ use std::{
     time::Instant,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::{Channel, Facts, Handed, Message, channel::BATCH};
+
+/// How many bytes of counters go with one packet; base64 makes four out of three.
+const PART: usize = 60 * 1024;
 
 /// Everything that is handed over.
 pub struct Gift {
     /// The sockets.
     pub sockets: Vec<(Handed, OwnedFd)>,
+    /// What limits have counted.
+    pub counters: limit::State,
     /// What is known.
     pub facts: Facts,
 }
@@ -40,10 +47,10 @@ pub fn give(channel: &Channel, gift: &Gift, deadline: Instant) -> Result<Served,
         }
         _ => format!("the new process cannot be talked to: {error}"),
     };
-    let Message::Hello { version, pid } = channel.receive(Some(deadline)).map_err(late)?.0 else {
+    let Message::Hello { version, pid, counters } = channel.receive(Some(deadline)).map_err(late)?.0 else {
         return Err(OUT_OF_TURN.into());
     };
-    send(channel, gift).map_err(late)?;
+    send(channel, gift, counters).map_err(late)?;
     match channel.receive(Some(deadline)).map_err(late)?.0 {
         Message::Ready { taken } => Ok(Served { version, pid, taken }),
         Message::Failed { report } => Err(format!("the new process cannot serve:\n{}", report.trim_end())),
@@ -53,11 +60,16 @@ pub fn give(channel: &Channel, gift: &Gift, deadline: Instant) -> Result<Served,
 
 const OUT_OF_TURN: &str = "the new process does not speak as a maitred of this kind does";
 
-fn send(channel: &Channel, gift: &Gift) -> io::Result<()> {
+fn send(channel: &Channel, gift: &Gift, counters: bool) -> io::Result<()> {
     for batch in gift.sockets.chunks(BATCH) {
         let sockets = batch.iter().map(|(handed, _)| handed.clone()).collect();
         let fds: Vec<BorrowedFd<'_>> = batch.iter().map(|(_, fd)| fd.as_fd()).collect();
         channel.send(&Message::Sockets { sockets }, &fds)?;
+    }
+    if counters {
+        for part in gift.counters.export().chunks(PART) {
+            channel.send(&Message::Counters { part: BASE64_STANDARD.encode(part) }, &[])?;
+        }
     }
     let Facts { generation, ticket_keys, supervises } = &gift.facts;
     let facts = Facts { generation: *generation, ticket_keys: ticket_keys.clone(), supervises: *supervises };

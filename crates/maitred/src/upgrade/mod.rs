@@ -35,11 +35,19 @@ pub enum Message {
         version: String,
         /// Its id.
         pid: u32,
+        /// Whether it goes on with what limits have counted, which releases before 0.2 do not know of.
+        #[serde(default)]
+        counters: bool,
     },
     /// Sockets; the descriptors come with the packet, in this order.
     Sockets {
         /// What each of them is.
         sockets: Vec<Handed>,
+    },
+    /// A part of what limits have counted, in base64.
+    Counters {
+        /// The part.
+        part: String,
     },
     /// What the old process has learnt. Nothing more comes after it.
     Facts(Facts),

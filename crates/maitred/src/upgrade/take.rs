@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::{Channel, Facts, Handed, Message, Sockets, waiting};
 
 /// How long the old process may take over what it has to say once it has begun.
@@ -21,6 +23,8 @@ pub struct Taken {
     pub sockets: Sockets,
     /// What the old process knew.
     pub facts: Facts,
+    /// What its limits had counted.
+    pub counters: Vec<u8>,
     channel: Channel,
 }
 
@@ -37,8 +41,10 @@ pub fn take() -> io::Result<Taken> {
     if !by_hand {
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     }
-    channel.send(&Message::Hello { version: env!("CARGO_PKG_VERSION").into(), pid: std::process::id() }, &[])?;
+    let version = env!("CARGO_PKG_VERSION").into();
+    channel.send(&Message::Hello { version, pid: std::process::id(), counters: true }, &[])?;
     let (mut listeners, mut admin, mut supervisor) = (Vec::new(), std::collections::HashMap::new(), None);
+    let mut counters = Vec::new();
     let mut deadline = (!by_hand).then(|| Instant::now() + PATIENCE);
     let facts = loop {
         let (message, fds) = channel.receive(deadline)?;
@@ -53,6 +59,10 @@ pub fn take() -> io::Result<Taken> {
                     }
                 }
             }
+            Message::Counters { part } => {
+                let part = BASE64_STANDARD.decode(part);
+                counters.extend(part.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+            }
             Message::Facts(facts) => break facts,
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the old process speaks out of turn")),
         }
@@ -61,7 +71,7 @@ pub fn take() -> io::Result<Taken> {
         supervisor = Some(channel.try_clone()?);
     }
     let sockets = Sockets { listeners: listeners.into_iter().collect(), admin, supervisor };
-    Ok(Taken { sockets, facts, channel })
+    Ok(Taken { sockets, facts, counters, channel })
 }
 
 impl Taken {

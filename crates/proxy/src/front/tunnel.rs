@@ -99,7 +99,8 @@ impl Tunnels {
     /// Connects, with the retries that connecting has, sends the head, and reads the final head of the answer.
     async fn ask(&self, head: &RequestHeader, ctx: &mut Context) -> Result<(Stream, Answered), Failed> {
         let mut origin = loop {
-            let peer = dispatch::dispatch(ctx, head, false)?;
+            let dispatched = dispatch::dispatch(ctx, head, false).await;
+            let peer = dispatched.map_err(|reason| Failed::Refused(Box::new(ctx.proofs.answer(reason))))?;
             match self.0.new_stream(&*peer).await {
                 Ok(origin) => break origin,
                 Err(mut error) => {

@@ -39,8 +39,8 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("auth", "string", "the policy of `auth` that vouches for the client"),
     ("user", "string", "the user that it vouches for"),
     ("key", "string", "which of the user's keys it was; never the key itself"),
-    ("limit", "string", "reserved"),
-    ("limit_remaining", "number", "reserved"),
+    ("limit", "string", "the limit that refused it, or else the one that its client is nearest to"),
+    ("limit_remaining", "number", "how many more requests that limit would have let pass"),
     ("variant", "string", "reserved"),
     ("waf_score", "number", "reserved"),
     ("country", "string", "reserved"),
@@ -69,10 +69,10 @@ pub(super) fn write(
     string(out, ",\"auth\":", by.map(|by| by.policy.as_bytes()));
     string(out, ",\"user\":", by.and_then(|by| by.user.as_deref()).map(str::as_bytes));
     string(out, ",\"key\":", by.and_then(|by| by.key.as_deref()).map(str::as_bytes));
+    string(out, ",\"limit\":", request.limit.map(str::as_bytes));
+    number(out, ",\"limit_remaining\":", request.limit_remaining);
     // Their issues fill these in; they stand here already so that the order stays as it is.
-    out.extend_from_slice(
-        b",\"limit\":null,\"limit_remaining\":null,\"variant\":null,\"waf_score\":null,\"country\":null",
-    );
+    out.extend_from_slice(b",\"variant\":null,\"waf_score\":null,\"country\":null");
     let referer = request.referer.map(|url| redact::referer(url, hidden));
     string(out, ",\"referer\":", referer.as_deref());
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));

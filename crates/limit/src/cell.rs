@@ -1,0 +1,25 @@
+//! What is remembered of one key under one rule.
+
+use smallvec::SmallVec;
+
+/// Small on purpose: there may be a million of them. What the words mean is the rule's to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cell {
+    pub(crate) words: SmallVec<[u64; 2]>,
+    /// How much of the limit was used up at the last charge: what would be lost if the cell were forgotten.
+    pub(crate) used: u32,
+    /// The second of the clock from which on it says nothing any more.
+    pub(crate) expires: u32,
+}
+
+/// Says that a cell has to stay, because somebody will come back for it.
+pub(crate) const HELD: u32 = u32::MAX;
+
+impl Cell {
+    /// Bytes that it has outside of itself.
+    pub(crate) fn spilled(&self) -> usize {
+        if self.words.spilled() { self.words.capacity() * size_of::<u64>() } else { 0 }
+    }
+}
+
+const _: () = assert!(size_of::<Cell>() <= 32, "a million of them have to fit");

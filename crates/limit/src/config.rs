@@ -1,0 +1,196 @@
+//! Limits, as written.
+
+use document::{Duration, Rate};
+use filter::Mode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A limit: what is counted, by what, and what happens beyond it.
+///
+/// It counts in one of three ways: `requests` in a `window`, exactly, whatever way they are spread; a steady `rate` with a
+/// `burst`; or how many are under way at once, `concurrent`. A limit that is named in `[limits]` counts all routes that use
+/// it together; one that is written in a route counts that route alone.
+///
+/// ```toml
+/// [limits.fair-use]
+/// requests = 100
+/// window   = "1m"
+/// key      = "ip"
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "limit")]
+pub struct Config {
+    /// How many requests may pass in any window of time: the next one is refused, and each makes room again when its
+    /// window is over. Exact for limits up to 512; beyond that a request may count for up to a 512th of the window longer.
+    /// With `window`. At most 16 million.
+    ///
+    /// Example: `requests = 100`
+    #[schemars(range(min = 1))]
+    pub requests: Option<u64>,
+    /// The window of `requests`.
+    ///
+    /// Example: `window = "1m"`
+    pub window: Option<Duration>,
+    /// A steady rate (token bucket): requests come back one by one, at this rate.
+    ///
+    /// Example: `rate = "10/s"`
+    pub rate: Option<Rate>,
+    /// How many may come at once. With `rate`: how many the bucket holds, by default as many as the rate's number. With
+    /// `requests`: besides the window, no more than so many at once, and from then on they come back spread evenly over it.
+    ///
+    /// Example: `burst = 20`
+    #[schemars(range(min = 1))]
+    pub burst: Option<u64>,
+    /// How many requests may be under way at once.
+    ///
+    /// Example: `concurrent = 20`
+    #[schemars(range(min = 1))]
+    pub concurrent: Option<u64>,
+    /// What is counted by: `"ip"`, the client's address, of which an IPv6 one counts by its /64; `"user"`, `"api_key"` and
+    /// `"claim:NAME"`, what authentication has found out; `"header:NAME"` and `"cookie:NAME"`, what the client says;
+    /// `"route"`, all clients together; `"upstream"`, every attempt to send a request there, whatever the route. Default
+    /// `"ip"`.
+    ///
+    /// Example: `key = "user"`
+    pub key: Option<String>,
+    /// What becomes of a request that has no such user, header, cookie or claim. Default `"ip"`.
+    ///
+    /// Example: `on_missing = "deny"`
+    pub on_missing: Option<OnMissing>,
+    /// How much one request counts. Default 1.
+    ///
+    /// Example: `cost = 5`
+    #[schemars(range(min = 1))]
+    pub cost: Option<u64>,
+    /// Which requests count. With `"failures"` a request counts while it is under way, and is forgiven when its answer has a
+    /// status below 400. Default `"all"`.
+    ///
+    /// Example: `count = "failures"`
+    pub count: Option<Count>,
+    /// What happens beyond a `rate`. Default `"refuse"`.
+    ///
+    /// Example: `over = "delay"`
+    pub over: Option<Over>,
+    /// How long a request may be held back with `over = "delay"`; one that would have to wait longer is refused. At most
+    /// `"30s"`. Default `"1s"`.
+    ///
+    /// Example: `max_delay = "2s"`
+    pub max_delay: Option<Duration>,
+    /// Whether the limit is obeyed. In `"shadow"` what would have been refused passes, and is counted and logged. Default
+    /// `"enforce"`.
+    ///
+    /// Example: `mode = "shadow"`
+    pub mode: Option<Mode>,
+    /// When answers tell the client where it stands, in `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-
+    /// headers-11). `Retry-After` is always sent with a refusal. Default `"always"`.
+    ///
+    /// Example: `headers = "when_limited"`
+    pub headers: Option<Headers>,
+    /// Whether answers also carry `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset`, the last one in
+    /// seconds from now. Default `false`.
+    ///
+    /// Example: `x_headers = true`
+    pub x_headers: Option<bool>,
+}
+
+/// What becomes of a request without the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissing {
+    /// It counts by the client's address.
+    #[default]
+    Ip,
+    /// It is refused.
+    Deny,
+    /// This limit does not concern it.
+    Skip,
+}
+
+/// Which requests count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Count {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that fail.
+    Failures,
+}
+
+/// What happens beyond a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// The request is refused with 429.
+    #[default]
+    Refuse,
+    /// The request waits until its turn comes.
+    Delay,
+}
+
+/// When answers tell where a client stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Headers {
+    /// In every answer.
+    #[default]
+    Always,
+    /// In refusals.
+    WhenLimited,
+    /// Not at all.
+    Never,
+}
+
+/// A limit as a route writes it: by name, in short, or in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// One of `[limits]`.
+    Named(String),
+    /// One of its own.
+    Own(Box<Config>),
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self::Own(Box::default())
+    }
+}
+
+impl From<Config> for Written {
+    fn from(config: Config) -> Self {
+        Self::Own(Box::new(config))
+    }
+}
+
+document::shorthand!(
+    Written,
+    Config,
+    "the name of a limit, a rate such as \"100/m per ip\", `true` or a table",
+    str = Written::from_text,
+    bool = Written::from_bool,
+);
+
+impl Written {
+    /// `"100/m per ip"`, or a name. A name has no slash.
+    fn from_text(text: &str) -> Result<Self, String> {
+        if !text.contains(['/', ' ']) {
+            return Ok(Self::Named(text.into()));
+        }
+        let wrong = |_| format!("expected the name of a limit or a rate such as \"100/m per ip\", found {text:?}");
+        let (rate, key) =
+            text.split_once(" per ").map_or((text, None), |(rate, key)| (rate, Some(key.trim().to_owned())));
+        let rate: Rate = rate.parse().map_err(wrong)?;
+        Ok(Config { requests: Some(rate.count), window: Some(rate.per), key, ..Config::default() }.into())
+    }
+
+    /// What guides to API gateways have for a start: a hundred in fifteen minutes.
+    fn from_bool(on: bool) -> Result<Self, String> {
+        match on {
+            true => {
+                let window = Some(Duration::seconds(15 * 60));
+                Ok(Config { requests: Some(100), window, ..Config::default() }.into())
+            }
+            false => Err("expected a limit, found `false`".into()),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What limits have counted: kept beside the configuration, found again by name, in bounded memory.
+//!
+//! All limits share one table, so that its size is a property of the process and not of what is configured: at most
+//! [`KEYS`] keys, and [`SPILLED`] bytes for the windows of busy ones. A key is a hash of the limit's name, its kind and
+//! what the client is told apart by, made with a secret of this process, so that nobody can aim at the key of another.
+//!
+//! A full table forgets what has expired first, then of a handful of keys the one that has used up least: whoever comes
+//! with ever new addresses pushes out its own, and an honest key only by using up more than it did, as often as there
+//! are keys.
+
+use std::{
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use indexmap::IndexMap;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use smallvec::SmallVec;
+
+use crate::{
+    cell::{Cell, HELD},
+    clock::Now,
+    limited::Limited,
+};
+
+/// How many parts the table has, each with a lock of its own.
+const SHARDS: usize = 64;
+
+/// How many keys are remembered at most.
+pub const KEYS: usize = 1 << 20;
+
+/// How many bytes the charges of busy keys may take, beside the keys themselves.
+pub const SPILLED: usize = 32 << 20;
+
+/// How many keys are looked at when one has to go.
+const CANDIDATES: usize = 8;
+
+/// The fewest keys for which room is kept.
+const SMALL: usize = 64;
+
+/// What is counted, by key.
+#[derive(Debug)]
+pub struct Counters {
+    /// The secret of the hashes: both halves are set before anything is counted.
+    secret: [AtomicU64; 2],
+    shards: Box<[Mutex<Shard>]>,
+    limited: Limited,
+}
+
+/// A key under a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Hashed(pub(crate) u128);
+
+impl Hashed {
+    fn shard(self) -> usize {
+        (self.0 >> 64) as usize % SHARDS
+    }
+
+    /// The same key under something else.
+    pub(crate) fn with(self, salt: Hashed) -> Self {
+        Self(self.0 ^ salt.0)
+    }
+}
+
+/// Takes a hash for what it is.
+#[derive(Debug, Default)]
+struct Taken(u64);
+
+impl Hasher for Taken {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = hash as u64;
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    cells: IndexMap<Hashed, Cell, BuildHasherDefault<Taken>>,
+    /// Where the search for expired keys goes on.
+    cursor: usize,
+    spilled: usize,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let secret = fastrand::u128(..);
+        Self {
+            secret: [AtomicU64::new(secret as u64), AtomicU64::new((secret >> 64) as u64)],
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            limited: Limited::default(),
+        }
+    }
+}
+
+impl Counters {
+    /// Who was refused lately.
+    pub fn limited(&self) -> &Limited {
+        &self.limited
+    }
+
+    /// How many keys are remembered.
+    pub fn keys(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).cells.len()).sum()
+    }
+
+    /// A hash of some bytes; `tag` tells kinds of bytes apart.
+    pub(crate) fn hash(&self, tag: u8, bytes: &[u8]) -> Hashed {
+        let [one, two] = &self.secret;
+        let mut hasher = SipHasher13::new_with_keys(one.load(Relaxed), two.load(Relaxed));
+        hasher.write_u8(tag);
+        bytes.hash(&mut hasher);
+        Hashed(hasher.finish128().as_u128())
+    }
+
+    /// Locks the parts that these keys are in, always in the same order.
+    pub(crate) fn lock(&self, keys: impl Iterator<Item = Hashed>) -> Locked<'_> {
+        let mut indexes: SmallVec<[usize; 4]> = keys.map(Hashed::shard).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        Locked(indexes.into_iter().map(|index| (index, lock(&self.shards[index]))).collect())
+    }
+
+    /// Changes the cell of one key, where there is one.
+    pub(crate) fn change(&self, key: Hashed, change: impl FnOnce(&mut Cell)) -> bool {
+        let mut shard = lock(&self.shards[key.shard()]);
+        let shard = &mut *shard;
+        let Some(cell) = shard.cells.get_mut(&key) else { return false };
+        let before = cell.spilled();
+        change(cell);
+        shard.spilled = shard.spilled + cell.spilled() - before;
+        if cell.expires == 0 {
+            shard.remove(key);
+        }
+        true
+    }
+
+    /// Forgets one key, unless somebody will come back for it.
+    pub(crate) fn forgive(&self, key: Hashed) -> bool {
+        let mut shard = lock(&self.shards[key.shard()]);
+        let known = shard.cells.get(&key).is_some_and(|cell| cell.expires != HELD);
+        if known {
+            shard.remove(key);
+        }
+        known
+    }
+
+    /// What is counted under one key.
+    pub(crate) fn look<T>(&self, key: Hashed, look: impl FnOnce(&Cell) -> T) -> Option<T> {
+        lock(&self.shards[key.shard()]).cells.get(&key).map(look)
+    }
+
+    /// Everything that has not expired, for a successor: the secret, then the cells.
+    pub fn export(&self) -> Vec<u8> {
+        let now = Now::read().seconds();
+        let mut bytes = Vec::new();
+        for half in &self.secret {
+            bytes.extend_from_slice(&half.load(Relaxed).to_le_bytes());
+        }
+        for shard in &self.shards {
+            for (key, cell) in lock(shard).cells.iter().filter(|(_, cell)| cell.expires > now && cell.expires != HELD) {
+                bytes.extend_from_slice(&key.0.to_le_bytes());
+                bytes.extend_from_slice(&cell.used.to_le_bytes());
+                bytes.extend_from_slice(&cell.expires.to_le_bytes());
+                bytes.extend_from_slice(&(cell.words.len() as u32).to_le_bytes());
+                cell.words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+            }
+        }
+        bytes
+    }
+
+    /// Goes on with what a predecessor exported. To be called before anything is compiled or counted.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not such an export; what came before the mistake is taken.
+    pub fn import(&self, mut bytes: &[u8]) -> Result<(), &'static str> {
+        const CUT: &str = "the counters of limits are cut short";
+        for half in &self.secret {
+            half.store(u64::from_le_bytes(take(&mut bytes).ok_or(CUT)?), Relaxed);
+        }
+        while !bytes.is_empty() {
+            let key = Hashed(u128::from_le_bytes(take(&mut bytes).ok_or(CUT)?));
+            let used = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
+            let expires = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
+            let count = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
+            let mut words = SmallVec::new();
+            for _ in 0..count {
+                words.push(u64::from_le_bytes(take(&mut bytes).ok_or(CUT)?));
+            }
+            let mut shard = lock(&self.shards[key.shard()]);
+            shard.change(key, Now::read(), |cell, _| *cell = Cell { words, used, expires });
+        }
+        Ok(())
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parts of the table that one request needs, so that it is judged and charged in one step.
+pub(crate) struct Locked<'c>(SmallVec<[(usize, MutexGuard<'c, Shard>); 2]>);
+
+impl Locked<'_> {
+    pub(crate) fn find(&self, key: Hashed) -> Option<&Cell> {
+        let (_, shard) = self.0.iter().find(|(index, _)| *index == key.shard())?;
+        shard.cells.get(&key)
+    }
+
+    /// Changes the cell of `key`, which is made where there is none. The change is told whether memory may grow.
+    pub(crate) fn change<T>(&mut self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell, bool) -> T) -> Option<T> {
+        let (_, shard) = self.0.iter_mut().find(|(index, _)| *index == key.shard())?;
+        Some(shard.change(key, now, change))
+    }
+}
+
+impl Shard {
+    fn change<T>(&mut self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell, bool) -> T) -> T {
+        self.sweep(now);
+        if self.cells.len() >= KEYS / SHARDS && !self.cells.contains_key(&key) {
+            self.make_room(now);
+        }
+        let roomy = self.spilled < SPILLED / SHARDS;
+        let cell = self.cells.entry(key).or_default();
+        let before = cell.spilled();
+        let result = change(cell, roomy);
+        self.spilled = self.spilled + cell.spilled() - before;
+        result
+    }
+
+    fn remove(&mut self, key: Hashed) {
+        if let Some(index) = self.cells.get_index_of(&key) {
+            self.remove_at(index);
+        }
+    }
+
+    fn remove_at(&mut self, index: usize) {
+        if let Some((_, cell)) = self.cells.swap_remove_index(index) {
+            self.spilled -= cell.spilled();
+        }
+    }
+
+    /// Looks at two keys and forgets those that have expired, so that every charge pays for its own.
+    fn sweep(&mut self, now: Now) {
+        for _ in 0..2 {
+            match self.cells.get_index(self.cursor) {
+                None => {
+                    self.cursor = 0;
+                    let (kept, room) = (self.cells.len().max(SMALL), self.cells.capacity());
+                    if room / 4 > kept {
+                        self.cells.shrink_to(kept * 2);
+                    }
+                    return;
+                }
+                Some((_, cell)) if cell.expires <= now.seconds() => self.remove_at(self.cursor),
+                Some(_) => self.cursor += 1,
+            }
+        }
+    }
+
+    /// Of a handful of keys, forgets an expired one or the one that has used up least. What is held stays.
+    fn make_room(&mut self, now: Now) {
+        // Far from each other: those that came together lie together.
+        let (start, all) = (fastrand::usize(..self.cells.len().max(1)), self.cells.len().max(1));
+        let worth = |index: usize| {
+            let (_, cell) = self.cells.get_index(index)?;
+            let worth = if cell.expires <= now.seconds() { 0 } else { cell.used.max(1) };
+            (cell.expires != HELD).then_some((worth, cell.expires, index))
+        };
+        let candidates = (0..CANDIDATES).map(|step| (start + step * (all / CANDIDATES)) % all);
+        if let Some((_, _, index)) = candidates.filter_map(worth).min() {
+            self.remove_at(index);
+        }
+    }
+}
+
+/// The counters that outlive configurations.
+pub type State = Arc<Counters>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! The table: bounded whatever comes, handed over whole.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{rule::Rule, window::Window};
+
+fn rule(limit: u32) -> Rule {
+    Rule::Window(Window::new(limit, Duration::from_secs(60)))
+}
+
+fn charge(counters: &Counters, key: Hashed, now: Now, times: u32) {
+    let rule = rule(1_000);
+    for _ in 0..times {
+        counters.lock([key].into_iter()).change(key, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+    }
+}
+
+fn used(counters: &Counters, key: Hashed) -> u32 {
+    counters.look(key, |cell| cell.used).unwrap_or(0)
+}
+
+#[test]
+fn whoever_comes_with_ever_new_addresses_pushes_out_its_own() {
+    let counters = Counters::default();
+    let now = Now(1_000 * crate::clock::SECOND);
+    let honest: Vec<Hashed> = (0..1_000_u32).map(|number| counters.hash(1, &number.to_le_bytes())).collect();
+    honest.iter().for_each(|&key| charge(&counters, key, now, 5));
+    for number in 0..(KEYS as u64 + KEYS as u64 / 4) {
+        charge(&counters, counters.hash(2, &number.to_le_bytes()), now, 1);
+    }
+    assert!(counters.keys() <= KEYS, "{}", counters.keys());
+    let kept = honest.iter().filter(|&&key| used(&counters, key) == 5).count();
+    assert!(kept >= 999, "{kept} of a thousand are left");
+}
+
+#[test]
+fn what_has_expired_is_forgotten_by_and_by() {
+    let counters = Counters::default();
+    let (early, late) = (Now(1_000 * crate::clock::SECOND), Now(2_000 * crate::clock::SECOND));
+    for number in 0..10_000_u32 {
+        charge(&counters, counters.hash(1, &number.to_le_bytes()), early, 1);
+    }
+    assert_eq!(counters.keys(), 10_000);
+    for _ in 0..100 {
+        for number in 0..512_u32 {
+            charge(&counters, counters.hash(2, &number.to_le_bytes()), late, 1);
+        }
+    }
+    assert!(counters.keys() < 1_000, "{}", counters.keys());
+}
+
+#[test]
+fn a_successor_goes_on_where_its_predecessor_was() {
+    let (old, new) = (Counters::default(), Counters::default());
+    let now = Now::read();
+    let of = |counters: &Counters, number: u32| counters.hash(1, &number.to_le_bytes());
+    for number in 0..100 {
+        charge(&old, of(&old, number), now, number);
+    }
+    new.import(&old.export()).unwrap();
+    for number in 0..100 {
+        assert_eq!(used(&new, of(&new, number)), number);
+    }
+    let export = old.export();
+    assert!(Counters::default().import(&export[..export.len() - 1]).is_err());
+}
+
+#[test]
+fn windows_of_busy_keys_stay_within_their_memory() {
+    let counters = Counters::default();
+    let (rule, busy) = (rule(500), 40_000_u32);
+    for step in 0..300_u64 {
+        let now = Now((1_000_000 + step * 7) * crate::clock::MILLISECOND);
+        for number in 0..busy / 10 {
+            let key = counters.hash(1, &number.to_le_bytes());
+            counters.lock([key].into_iter()).change(key, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+        }
+    }
+    let spilled: usize = counters.shards.iter().map(|shard| lock(shard).spilled).sum();
+    // A cell that grows does so by half again what all may have together, and then no more.
+    assert!(spilled <= SPILLED + SHARDS * 8192, "{spilled}");
+    let sum = (0..busy / 10).all(|number| used(&counters, counters.hash(1, &number.to_le_bytes())) == 300);
+    assert!(sum, "no charge is lost");
+}

@@ -1,0 +1,58 @@
+//! What an operator sees of a key, and can do about it.
+
+use crate::{
+    clock::{MILLISECOND, Now},
+    counters::{Counters, Hashed},
+    limit::Limit,
+    rule::Said,
+};
+
+/// Where one key stands under one rule of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// `window`, `bucket` or `concurrent`.
+    pub kind: &'static str,
+    /// How many requests the rule lets pass.
+    pub limit: u32,
+    /// How many more would pass now.
+    pub remaining: u32,
+    /// Milliseconds until the next one would, where none would now.
+    pub wait_ms: u64,
+}
+
+impl Limit {
+    /// Where a key stands, written by hand: an address, a user, the value of a header, or what a list of those who are
+    /// limited shows.
+    pub fn look(&self, counters: &Counters, key: &str) -> Vec<Look> {
+        let now = Now::read();
+        let look = |(index, hashed): (usize, Hashed)| {
+            let rule = self.rules[index].rule;
+            let said = counters.look(hashed, |cell| rule.ask(cell, now, self.cost));
+            let said = said.unwrap_or_else(|| rule.ask(&crate::cell::Cell::default(), now, self.cost));
+            let (remaining, wait) = match said {
+                Said::Free(standing) => (standing.remaining + self.cost, 0),
+                Said::Full { wait } => (0, wait.div_ceil(MILLISECOND)),
+            };
+            Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait }
+        };
+        self.cells(counters, key).into_iter().enumerate().map(look).collect()
+    }
+
+    /// Forgives a key what it has used up. What is under way stays so. Says whether anything was known of it.
+    pub fn reset(&self, counters: &Counters, key: &str) -> bool {
+        let mut known = false;
+        for hashed in self.cells(counters, key) {
+            known |= counters.forgive(hashed);
+            counters.limited().forget(hashed);
+        }
+        known
+    }
+
+    /// What the key is called under each rule.
+    fn cells(&self, counters: &Counters, key: &str) -> Vec<Hashed> {
+        let first = self.rules.first().map(|salted| salted.salt);
+        let shown = counters.limited().find(&self.name, key).zip(first).map(|(shown, salt)| shown.with(salt));
+        let value = shown.unwrap_or_else(|| self.key.meant(key).hash(counters));
+        self.rules.iter().map(|salted| value.with(salted.salt)).collect()
+    }
+}

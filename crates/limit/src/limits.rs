@@ -1,0 +1,58 @@
+//! The limits of one route, by the step at which what they count by is known.
+
+use std::sync::Arc;
+
+use filter::View;
+use http::HeaderValue;
+use pingora_http::ResponseHeader;
+
+use crate::{
+    fields,
+    limit::{Limit, Stage},
+    permits::Nearest,
+};
+
+/// The limits of one route. Each is asked at the earliest step where its key is known.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// Those that count by what every request has: an address, a header, a cookie, the route.
+    pub by_client: Option<Stage>,
+    /// Those that count by who calls.
+    pub by_identity: Option<Stage>,
+    /// Those that count what an upstream is sent.
+    pub by_upstream: Option<Stage>,
+    pub(crate) policies: Option<HeaderValue>,
+}
+
+impl Limits {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_client.is_none() && self.by_identity.is_none() && self.by_upstream.is_none()
+    }
+
+    /// All of them, in the order in which they are asked.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Limit>> {
+        let stages = [&self.by_client, &self.by_identity, &self.by_upstream];
+        stages.into_iter().flatten().flat_map(|stage| &stage.limits)
+    }
+
+    /// The limit that a client is nearest to.
+    pub fn nearest(&self, nearest: Nearest) -> Option<&Arc<Limit>> {
+        let stage = [&self.by_client, &self.by_identity, &self.by_upstream].into_iter().nth(nearest.stage.into())?;
+        stage.as_ref()?.limits.get(usize::from(nearest.limit))
+    }
+
+    /// Tells the client in its answer where it stands.
+    pub fn tell(&self, nearest: Option<Nearest>, head: &mut ResponseHeader) {
+        let Some(nearest) = nearest else { return };
+        if let Some(limit) = self.nearest(nearest) {
+            fields::passing(limit, self.policies.as_ref(), nearest, head);
+        }
+    }
+
+    /// What each limit would say to the request, without charging for it: for people who ask.
+    pub fn explain<'l>(&'l self, request: &View<'l>) -> Vec<String> {
+        let stages = [&self.by_client, &self.by_identity, &self.by_upstream];
+        stages.into_iter().flatten().flat_map(|stage| stage.explain(request)).collect()
+    }
+}

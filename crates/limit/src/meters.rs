@@ -1,0 +1,28 @@
+//! What is counted of a limit itself.
+
+use prometheus::IntCounter;
+
+/// The counters of one limit, resolved when it was compiled.
+#[derive(Debug, Clone)]
+pub struct Meters {
+    /// Requests that passed.
+    pub allowed: IntCounter,
+    /// Requests that it refused.
+    pub limited: IntCounter,
+    /// Requests that it held back.
+    pub delayed: IntCounter,
+    /// Requests that it would have refused, were it obeyed.
+    pub shadowed: IntCounter,
+}
+
+impl Meters {
+    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`.
+    pub fn of(mut counter: impl FnMut(&'static str) -> IntCounter) -> Self {
+        Self {
+            allowed: counter("allowed"),
+            limited: counter("limited"),
+            delayed: counter("delayed"),
+            shadowed: counter("shadowed"),
+        }
+    }
+}

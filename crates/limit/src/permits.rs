@@ -1,0 +1,135 @@
+//! What a request holds of the limits that it has passed, and gives back when it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use smallvec::SmallVec;
+
+use crate::{
+    clock::Now,
+    counters::{Counters, Hashed},
+    rule::Rule,
+};
+
+/// What a request holds. Dropping it gives back what is held for as long as the request is under way.
+#[derive(Debug, Default)]
+#[must_use = "dropping it gives back what the request holds"]
+pub struct Permits {
+    pub(crate) held: Option<Box<Held>>,
+    pub(crate) nearest: Option<Nearest>,
+    pub(crate) delay: Duration,
+    pub(crate) shadowed: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Held {
+    counters: Arc<Counters>,
+    items: SmallVec<[Item; 2]>,
+}
+
+/// One charge that may have to be given back.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) key: Hashed,
+    pub(crate) rule: Rule,
+    /// What to give back by.
+    pub(crate) by: u64,
+    pub(crate) cost: u32,
+    pub(crate) hold: Hold,
+}
+
+/// Why a charge may have to be given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It is for as long as the request is under way.
+    Slot,
+    /// It is forgiven where the answer is a good one.
+    Failure,
+    /// It does not count where a later step refuses the request.
+    Charge,
+}
+
+/// Where a client stands under the limit that is nearest to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nearest {
+    /// The step of the limit, and its number there.
+    pub(crate) stage: u8,
+    pub(crate) limit: u8,
+    pub(crate) remaining: u32,
+    /// Seconds until there is more.
+    pub(crate) reset: u32,
+}
+
+impl Nearest {
+    /// How many more requests may pass now.
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+}
+
+impl Permits {
+    /// For how long the request has to be held back.
+    pub fn delay(&self) -> Duration {
+        self.delay
+    }
+
+    /// Whether a limit would have refused the request, were it obeyed.
+    pub fn shadowed(&self) -> bool {
+        self.shadowed
+    }
+
+    /// Where the client stands; [`Limits::nearest`](crate::Limits::nearest) says under which limit.
+    pub fn nearest(&self) -> Option<Nearest> {
+        self.nearest
+    }
+
+    /// Takes what a later step has permitted.
+    pub fn add(&mut self, mut later: Permits) {
+        self.delay = later.delay;
+        self.shadowed |= later.shadowed;
+        let both = self.nearest.into_iter().chain(later.nearest);
+        self.nearest = both.min_by_key(|nearest| nearest.remaining);
+        match (&mut self.held, later.held.take()) {
+            (_, None) => {}
+            (Some(held), Some(mut more)) => held.items.append(&mut more.items),
+            (held @ None, more) => *held = more,
+        }
+    }
+
+    /// A later step has refused the request: it does not count for anybody.
+    pub fn take_back(&mut self) {
+        self.nearest = None;
+        if let Some(held) = self.held.take() {
+            held.give_back(|_| true);
+        }
+    }
+
+    /// The request is over and was answered with `status`, or 0 where it got no answer.
+    pub fn settle(&mut self, status: u16) {
+        if let Some(held) = self.held.take() {
+            let good = (100..400).contains(&status);
+            held.give_back(|hold| hold == Hold::Slot || (good && hold == Hold::Failure));
+        }
+    }
+
+    pub(crate) fn keep(&mut self, counters: &Arc<Counters>, item: Item) {
+        let empty = || Box::new(Held { counters: Arc::clone(counters), items: SmallVec::new() });
+        self.held.get_or_insert_with(empty).items.push(item);
+    }
+}
+
+impl Held {
+    fn give_back(self: Box<Self>, which: impl Fn(Hold) -> bool) {
+        let now = Now::read();
+        for item in self.items.iter().filter(|item| which(item.hold)) {
+            self.counters.change(item.key, |cell| item.rule.give_back(cell, now, item.by, item.cost));
+        }
+    }
+}
+
+impl Drop for Permits {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            held.give_back(|hold| hold == Hold::Slot);
+        }
+    }
+}

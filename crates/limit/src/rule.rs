@@ -1,0 +1,105 @@
+//! One rule of a limit, and what it says to a request.
+
+use crate::{
+    bucket::Bucket,
+    cell::{Cell, HELD},
+    clock::{Now, SECOND},
+    window::Window,
+};
+
+/// What is counted, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// At most so many in any window.
+    Window(Window),
+    /// A steady rate with a burst.
+    Bucket(Bucket),
+    /// At most so many at once.
+    Concurrent(u32),
+}
+
+/// What a rule says to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// It may pass.
+    Free(Standing),
+    /// Not before so many nanoseconds have passed.
+    Full { wait: u64 },
+}
+
+/// Where a key stands after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// How many more may pass now.
+    pub(crate) remaining: u32,
+    /// Nanoseconds until there is more.
+    pub(crate) reset: u64,
+}
+
+impl Rule {
+    /// A word for its kind: cells of one kind are nothing to another.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Window(_) => "window",
+            Self::Bucket(_) => "bucket",
+            Self::Concurrent(_) => "concurrent",
+        }
+    }
+
+    /// The quota and the seconds that it is for, as `RateLimit-Policy` says them; `None` for what is no quota over time.
+    pub(crate) fn policy(&self) -> Option<(u32, u64)> {
+        match self {
+            Self::Window(window) => Some((window.limit(), window.seconds())),
+            Self::Bucket(bucket) => Some((bucket.burst(), bucket.seconds())),
+            Self::Concurrent(_) => None,
+        }
+    }
+
+    /// The most that one request can cost.
+    pub(crate) fn most(&self) -> u32 {
+        match self {
+            Self::Window(window) => window.limit(),
+            Self::Bucket(bucket) => bucket.burst(),
+            Self::Concurrent(limit) => *limit,
+        }
+    }
+
+    pub(crate) fn ask(&self, cell: &Cell, now: Now, cost: u32) -> Said {
+        match self {
+            Self::Window(window) => window.ask(cell, now, cost),
+            Self::Bucket(bucket) => bucket.ask(cell, now, cost),
+            Self::Concurrent(limit) => match limit.checked_sub(cell.used.saturating_add(cost)) {
+                Some(remaining) => Said::Free(Standing { remaining, reset: 0 }),
+                // Nobody knows when a request ends.
+                None => Said::Full { wait: SECOND },
+            },
+        }
+    }
+
+    /// Charges for a request, whatever the rule says to it. Returns what to give back by.
+    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32, roomy: bool) -> u64 {
+        match self {
+            Self::Window(window) => window.charge(cell, now, cost, roomy),
+            Self::Bucket(bucket) => bucket.charge(cell, now, cost),
+            Self::Concurrent(_) => {
+                cell.used = cell.used.saturating_add(cost);
+                cell.expires = HELD;
+                0
+            }
+        }
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn give_back(&self, cell: &mut Cell, now: Now, by: u64, cost: u32) {
+        match self {
+            Self::Window(window) => window.give_back(cell, by, cost),
+            Self::Bucket(bucket) => bucket.give_back(cell, now, cost),
+            Self::Concurrent(_) => {
+                cell.used = cell.used.saturating_sub(cost);
+                if cell.used == 0 {
+                    cell.expires = 0;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! How often clients may come, and how many at once.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use testkit::{Answer, Gate, Origin, Proxy, Request, Response, within};
+
+use crate::setting::{BOTH, TRUSTING, route};
+
+/// A proxy with one route that answers by itself under these limits.
+async fn limited(lines: &str) -> Proxy {
+    Proxy::start(configuration(lines)).await
+}
+
+fn configuration(lines: &str) -> String {
+    format!("{BOTH}[routes.app]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\n{lines}\n")
+}
+
+/// How many of `count` requests were refused, sent over so many connections at once.
+async fn refused_of(proxy: &Proxy, count: usize, connections: usize, h2: bool) -> usize {
+    let share = |number: usize| count / connections + usize::from(number < count % connections);
+    let client = |number: usize| async move {
+        let mut refused = 0;
+        let passes = |answer: &Response| match answer.status {
+            200 => 0,
+            429 => 1,
+            other => panic!("{other}"),
+        };
+        if h2 {
+            let connection = proxy.h2c().await;
+            for _ in 0..share(number) {
+                refused += passes(&connection.fetch(Request::get("/")).await);
+            }
+        } else {
+            let mut connection = proxy.connect().await;
+            for _ in 0..share(number) {
+                refused += passes(&connection.fetch(Request::get("/")).await);
+            }
+        }
+        refused
+    };
+    join_all((0..connections).map(client)).await.into_iter().sum()
+}
+
+#[tokio::test]
+async fn of_a_hundred_and_ten_exactly_ten_are_refused() {
+    for (connections, h2) in [(1, false), (16, false), (256, false), (1, true), (16, true), (256, true)] {
+        let proxy = limited("limit = \"100/m per ip\"").await;
+        assert_eq!(refused_of(&proxy, 110, connections, h2).await, 10, "{connections} connections, h2: {h2}");
+        assert_eq!(proxy.metric("limit_total", &[("limit", "app"), ("result", "allowed")]).await, 100.0);
+        assert_eq!(proxy.metric("limit_total", &[("limit", "app"), ("result", "limited")]).await, 10.0);
+    }
+}
+
+#[tokio::test]
+async fn a_limit_goes_on_over_a_reload_and_over_an_upgrade() {
+    let mut proxy = limited("limit = \"100/m per ip\"").await;
+    assert_eq!(refused_of(&proxy, 40, 16, false).await, 0);
+    proxy.hang_up(configuration("limit = \"100/m per ip\"\ntimeout = \"5s\"")).await;
+    assert_eq!(refused_of(&proxy, 30, 16, true).await, 0);
+    proxy.upgrade(&[]).await;
+    assert_eq!(refused_of(&proxy, 40, 16, false).await, 10);
+    // Who is raised goes on from where it was.
+    proxy.hang_up(configuration("limit = \"103/m per ip\"")).await;
+    assert_eq!(refused_of(&proxy, 10, 1, false).await, 7);
+}
+
+#[tokio::test]
+async fn answers_tell_where_the_client_stands() {
+    let proxy = limited("limit = { requests = 2, window = \"1h\", x_headers = true }").await;
+    let first = proxy.get("/").await.expect(200);
+    assert_eq!(first.header("ratelimit-policy"), Some("\"app\";q=2;w=3600"));
+    assert_eq!(first.header("ratelimit"), Some("\"app\";r=1;t=3600"));
+    assert_eq!(first.header("x-ratelimit-limit"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining"), Some("1"));
+    proxy.get("/").await.expect(200);
+    let refused = proxy.get("/refused").await.expect_problem(429, "quota-exceeded");
+    let problem = refused.json();
+    assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+    assert_eq!(problem["violated-policies"][0], "app");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((3590..=3600).contains(&wait), "{wait}");
+    assert_eq!(refused.header("ratelimit"), Some(format!("\"app\";r=0;t={wait}").as_str()));
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    let line = proxy.logged("/refused").await;
+    assert_eq!((&line["error"], &line["limit"]), (&"limited".into(), &"app".into()));
+    assert_eq!(line["limit_remaining"], 0);
+    let passed = proxy.logged("/").await;
+    assert_eq!((&passed["limit"], &passed["limit_remaining"]), (&"app".into(), &1.into()));
+}
+
+#[tokio::test]
+async fn who_waits_as_long_as_told_passes() {
+    let proxy = limited("limit = { requests = 3, window = \"1500ms\" }").await;
+    assert_eq!(refused_of(&proxy, 3, 1, false).await, 0);
+    let wait: u64 = proxy.get("/").await.expect(429).header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    let told = Instant::now();
+    let mut early = 0;
+    within("the time to be over", async {
+        while proxy.get("/").await.status == 429 {
+            early += 1;
+        }
+    })
+    .await;
+    assert!(told.elapsed() <= Duration::from_secs(wait + 1) && early > 0, "{:?}", told.elapsed());
+}
+
+#[tokio::test]
+async fn clients_are_told_apart_by_what_the_key_says() {
+    let lines = "limit = { requests = 2, window = \"1h\", key = \"header:X-Tenant\", on_missing = \"deny\" }";
+    let proxy = Proxy::start(configuration(lines)).await;
+    for tenant in ["a", "b"] {
+        for status in [200, 200, 429] {
+            proxy.fetch(Request::get("/").header("X-Tenant", tenant)).await.expect(status);
+        }
+    }
+    proxy.get("/").await.expect_problem(400, "limit_key_missing");
+    // Addresses are seen through trusted proxies only, and IPv6 clients count by their network.
+    let open = "[routes.app]\npath = \"/*\"\nrespond = { body = \"x\" }\nlimit = \"1/h\"\n";
+    let trusting = Proxy::start(format!("{TRUSTING}{open}")).await;
+    for (address, status) in [("2001:db8::1", 200), ("2001:db8::2", 429), ("2001:db8:0:1::1", 200), ("10.0.0.1", 200)] {
+        trusting.fetch(Request::get("/").header("X-Forwarded-For", address)).await.expect(status);
+    }
+    let suspicious = Proxy::start(format!("{BOTH}{open}")).await;
+    for (address, status) in [("10.0.0.1", 200), ("10.0.0.2", 429)] {
+        suspicious.fetch(Request::get("/").header("X-Forwarded-For", address)).await.expect(status);
+    }
+}
+
+#[tokio::test]
+async fn a_named_limit_counts_the_routes_that_use_it_together_and_an_inherited_one_each_by_itself() {
+    let text = format!(
+        "{BOTH}[limits]\nfair-use = \"3/h\"\n[defaults]\nlimit = \"fair-use\"\n[routes]\n\
+         \"/a\" = {{ respond = {{ body = \"a\" }} }}\n\"/b\" = {{ respond = {{ body = \"b\" }} }}\n\
+         \"/own\" = {{ respond = {{ body = \"c\" }}, limit = \"1/h\" }}\n\
+         \"/free\" = {{ respond = {{ body = \"d\" }}, limit = false }}\n"
+    );
+    let proxy = Proxy::start(text).await;
+    for (path, status) in [("/a", 200), ("/b", 200), ("/a", 200), ("/b", 429), ("/own", 200), ("/own", 429)] {
+        proxy.get(path).await.expect(status);
+    }
+    for _ in 0..5 {
+        let free = proxy.get("/free").await.expect(200);
+        assert_eq!(free.header("ratelimit"), None);
+    }
+    let each = format!(
+        "{BOTH}[defaults]\nlimit = \"1/h\"\n[routes]\n\"/a\" = {{ respond = {{ body = \"a\" }} }}\n\"/b\" = {{ respond = {{ body = \"b\" }} }}\n"
+    );
+    let proxy = Proxy::start(each).await;
+    for (path, status) in [("/a", 200), ("/b", 200), ("/a", 429), ("/b", 429)] {
+        proxy.get(path).await.expect(status);
+    }
+}
+
+#[tokio::test]
+async fn only_failures_count_against_who_guesses() {
+    let origin = Origin::start(|seen| Answer::status(if seen.target == "/wrong" { 401 } else { 200 })).await;
+    let lines = "limit = { requests = 2, window = \"1h\", count = \"failures\" }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, lines))).await;
+    for (path, status) in
+        [("/right", 200), ("/right", 200), ("/right", 200), ("/wrong", 401), ("/wrong", 401), ("/right", 429)]
+    {
+        proxy.get(path).await.expect(status);
+    }
+    assert_eq!(origin.requests().len(), 5);
+}
+
+#[tokio::test]
+async fn so_many_at_once_and_a_place_is_free_again_however_its_request_ended() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/ws" => Answer::websocket(),
+        "/hold" => Answer::text("x").after(&script),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "limit = { concurrent = 2 }"))).await;
+    let h2 = proxy.h2c().await;
+    let (_, held) = h2.stream(Request::get("/hold")).await;
+    origin.request().await;
+    let socket = proxy.websocket("/ws").await;
+    let refused = proxy.get("/").await.expect_problem(429, "quota-exceeded");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.header("ratelimit"), None);
+    // One client goes away in the middle of its request, one closes its tunnel.
+    drop((held, h2));
+    within("a place to be free", async { while proxy.get("/").await.status == 429 {} }).await;
+    drop(socket);
+    gate.open();
+    let mut both = (proxy.connect().await, proxy.connect().await);
+    within("both places to be free", async {
+        loop {
+            let (one, two) = tokio::join!(both.0.fetch(Request::get("/")), both.1.fetch(Request::get("/")));
+            if one.status == 200 && two.status == 200 {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rate_holds_back_who_is_too_fast() {
+    let proxy = limited("limit = { rate = \"20/s\", burst = 1, over = \"delay\", max_delay = \"2s\" }").await;
+    let began = Instant::now();
+    assert_eq!(refused_of(&proxy, 11, 11, false).await, 0);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(proxy.metric("limit_total", &[("limit", "app"), ("result", "delayed")]).await >= 9.0);
+}
+
+#[tokio::test]
+async fn in_shadow_everybody_passes_and_it_is_told() {
+    let proxy = limited("limit = { requests = 1, window = \"1h\", mode = \"shadow\" }").await;
+    proxy.get("/first").await.expect(200);
+    let second = proxy.get("/second").await.expect(200);
+    assert_eq!(second.header("ratelimit-policy"), None);
+    assert_eq!(proxy.logged("/second").await["shadow"], "limited");
+    assert!(proxy.logged("/first").await["shadow"].is_null());
+    assert_eq!(proxy.metric("limit_total", &[("limit", "app"), ("result", "shadowed")]).await, 1.0);
+}
+
+#[tokio::test]
+async fn what_an_upstream_is_sent_is_limited_whatever_the_route() {
+    let origin = Origin::text("x").await;
+    let text = format!(
+        "{BOTH}[upstreams.paid]\nbackends = \"{origin}\"\n[limits.calls]\nrequests = 3\nwindow = \"1h\"\nkey = \"upstream\"\n\
+         [defaults]\nlimit = \"calls\"\n[routes]\n\"/a\" = \"paid\"\n\"/b\" = \"paid\"\n\"/c\" = {{ respond = {{ body = \"c\" }} }}\n"
+    );
+    let proxy = Proxy::start(text).await;
+    for (path, status) in [("/a", 200), ("/b", 200), ("/c", 200), ("/a", 200)] {
+        proxy.get(path).await.expect(status);
+    }
+    for path in ["/a", "/b"] {
+        let refused = proxy.get(path).await.expect_problem(429, "quota-exceeded");
+        assert!(refused.header("retry-after").is_some());
+    }
+    assert_eq!(proxy.exchange("GET /a HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").await.get(..12), Some("HTTP/1.1 429"));
+    proxy.get("/c").await.expect(200);
+    assert_eq!(origin.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn every_attempt_at_a_paid_service_counts() {
+    let origin = Origin::text("x").await;
+    let text = format!(
+        "{BOTH}[upstreams.paid]\nbackends = [\"http://{}\", \"{origin}\"]\nretries = 1\n[routes.app]\npath = \"/*\"\nupstream = \"paid\"\n\
+         limit = {{ requests = 4, window = \"1h\", key = \"upstream\" }}\n",
+        testkit::Address::refusing()
+    );
+    let proxy = Proxy::start(text).await;
+    let passed = join_all((0..4).map(|_| proxy.get("/"))).await.iter().filter(|answer| answer.status == 200).count();
+    assert!(passed < 4, "{passed}");
+}
+
+#[tokio::test]
+async fn upgrades_are_not_let_past_a_limit() {
+    let origin = Origin::start(|_| Answer::websocket()).await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "limit = \"1/h\""))).await;
+    let _first = proxy.websocket("/").await;
+    let asks = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    assert_eq!(proxy.exchange(asks).await.get(..12), Some("HTTP/1.1 429"));
+}
+
+#[tokio::test]
+async fn explain_looks_and_never_charges() {
+    let proxy = limited("limit = [\"2/h per ip\", { concurrent = 5 }]").await;
+    for _ in 0..5 {
+        let told = proxy.command(["explain", "GET", "/"]).await.expect(0);
+        assert!(told.stdout.contains("app-1: 1 of 2 left for 127.0.0.1; app-2: 4 of 5 left"), "{}", told.stdout);
+    }
+    assert_eq!(refused_of(&proxy, 3, 1, false).await, 1);
+}
+
+#[tokio::test]
+async fn a_wrong_limit_refuses_the_configuration_and_says_why() {
+    let text = "listen = \"127.0.0.1:0\"\n[limits]\nfair = { requests = 100 }\n[routes.\"/a\"]\nlimit = \"fare\"\n\
+                respond = { body = \"x\" }\n[routes.\"/b\"]\nlimit = [\"10/s per user\", { rate = 10 }, { reqests = 5 }]\nrespond = { body = \"x\" }\n";
+    let refused = Proxy::with(text).refused().await.expect(3);
+    for part in [
+        "`requests` without `window`",
+        "no limit is named `fare`",
+        "did you mean `fair`?",
+        "E0104",
+        "unknown key `reqests`",
+    ] {
+        assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
+    }
+}
