@@ -156,7 +156,7 @@ impl Passage<'_> {
     async fn proxy(&mut self) {
         let uploads = !self.conn.is_body_read();
         loop {
-            let peer = match dispatch::dispatch(self.ctx, self.head, uploads) {
+            let peer = match dispatch::dispatch(self.ctx, self.head, uploads).await {
                 Ok(peer) => peer,
                 Err(reason) => return self.fail(reason).await,
             };
@@ -268,7 +268,8 @@ impl Passage<'_> {
         self.after = After::Closes;
         self.ctx.record.status = 0;
         if reason != Reason::ClientClosed {
-            self.refuse(reason.into()).await;
+            let reply = self.ctx.proofs.answer(reason);
+            self.refuse(reply).await;
         }
     }
 
