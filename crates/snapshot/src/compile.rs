@@ -60,8 +60,17 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
-            Site { name, written, at, captures: &captures, upstreams: &upstreams, limits: &limits, policies: &policies, state }
-                .compile(report)
+            Site {
+                name,
+                written,
+                at,
+                captures: &captures,
+                upstreams: &upstreams,
+                limits: &limits,
+                policies: &policies,
+                state,
+            }
+            .compile(report)
         })
         .collect();
     if let Some(logging) = &mut logging {
