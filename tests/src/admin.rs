@@ -36,7 +36,7 @@ async fn status_is_one_screen_or_json_or_an_exit_code() {
     let screen = proxy.command(["status"]).await.expect(0).stdout;
     let folder = proxy.folder().canonicalize().unwrap();
     for told in
-        ["maitred ", "ready", &format!("pid {}", proxy.pid()), &folder.display().to_string(), "1 in all", "1 backend "]
+        ["maitred ", "ready", &format!("pid {}", proxy.pid()), &folder.display().to_string(), "1 in all", "1/1 up "]
     {
         assert!(screen.contains(told), "{told} is missing in:\n{screen}");
     }

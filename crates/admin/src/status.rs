@@ -78,6 +78,8 @@ pub struct Upstream {
     pub name: String,
     /// Its backends.
     pub backends: Vec<Backend>,
+    /// Requests that wait for a backend that has room.
+    pub waiting: u32,
 }
 
 /// One backend.
@@ -89,6 +91,15 @@ pub struct Backend {
     pub resolved: Vec<String>,
     /// Its weight.
     pub weight: u32,
+    /// How it is doing: `up`, `starting`, `drain`, `down`, `open`, `ejected`, `unreachable`, `failing` or `unresolved`.
+    #[serde(default)]
+    pub state: String,
+    /// What was wrong with its last health check.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Requests under way.
+    #[serde(default)]
+    pub in_flight: u32,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

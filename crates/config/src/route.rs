@@ -81,11 +81,11 @@ pub struct Policies {
     ///
     /// Example: `timeout = "5s"`
     pub timeout: Option<Toggle<Duration>>,
-    /// How often a request is tried again, in place of the upstream's `retries`. 0 to 10; `false` is 0.
+    /// When and how often a request is tried again, in place of the upstream's `retries`: a number from 0 to 10, or a table
+    /// with the same keys. `false` is 0.
     ///
-    /// Example: `retries = 0`
-    #[schemars(range(max = 10))]
-    pub retries: Option<Toggle<u32>>,
+    /// Example: `retries = { attempts = 3, on = ["connect", "503"] }`
+    pub retries: Option<Toggle<upstream::RetriesConfig>>,
     /// Connections that are upgraded, such as WebSocket, and streams.
     ///
     /// Example: `websocket = { idle = "1h" }`

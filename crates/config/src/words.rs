@@ -191,16 +191,7 @@ const ROUTE: &[&str] = &[
 ];
 
 /// Keys of upstreams of later releases.
-const UPSTREAM: &[&str] = &[
-    "circuit_breaker",
-    "credentials",
-    "discover",
-    "health_check",
-    "hedge",
-    "outlier",
-    "panic_threshold",
-    "slow_start",
-];
+const UPSTREAM: &[&str] = &["credentials", "discover", "hedge"];
 
 /// Keys of listeners of later releases.
 const LISTENER: &[&str] = &["allow", "auth", "client_auth", "client_ca", "deny"];
@@ -214,8 +205,7 @@ fn remark(at: &At) -> Option<String> {
         }
         [key] => SECTIONS.contains(&key),
         ["routes", _, key] | ["defaults", key] => ROUTE.contains(&key),
-        ["upstreams", _, key] => UPSTREAM.contains(&key) || matches!(key, "balance"),
-        ["upstreams", .., key] => matches!(key, "backup" | "zone" | "max_connections" | "queue"),
+        ["upstreams", _, key] => UPSTREAM.contains(&key),
         ["listeners", _, key] => LISTENER.contains(&key),
         _ => false,
     };

@@ -227,8 +227,11 @@ fn the_words_of_other_programs_are_known() {
     7 | healthCheck = true
       | ^^^^^^^^^^^ not a key of an upstream
       |
-      = note: here this is called `health_check`
-      = help: `health_check` comes with a later release of maitred; this one would not do what it says
+    help: here this is called
+      |
+    7 - healthCheck = true
+    7 + health_check = true
+      |
 
     error[E0102]: unknown section `frontends`
      --> maitred.toml:8:2

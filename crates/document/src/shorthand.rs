@@ -65,6 +65,10 @@ macro_rules! shorthand {
 
                     $(fn visit_i64<E: $crate::macros::serde::de::Error>(self, number: i64) -> ::std::result::Result<$type, E> {
                         $from_int(number).map_err(E::custom)
+                    }
+
+                    fn visit_u64<E: $crate::macros::serde::de::Error>(self, number: u64) -> ::std::result::Result<$type, E> {
+                        self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
                     })?
 
                     fn visit_map<A: $crate::macros::serde::de::MapAccess<'de>>(

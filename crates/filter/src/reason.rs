@@ -101,8 +101,12 @@ reasons! {
     /// A limit counts by a header, cookie, user or claim that the request does not have, and its `on_missing` is `"deny"`.
     LimitKeyMissing "limit_key_missing" 400 "Bad request";
     // What the upstream did.
-    /// No backend of the upstream has an address.
+    /// No backend of the upstream has an address, or all are out of use.
     NoBackend "no_backend" 503 "Service unavailable";
+    /// All backends of the upstream have as many requests as they may have, and none was free in time.
+    UpstreamBusy "upstream_busy" 503 "Service unavailable";
+    /// The circuit breaker of every backend that could be asked is open.
+    CircuitOpen "circuit_open" 503 "Service unavailable";
     /// The backend refused the connection.
     UpstreamRefused "upstream_refused" 502 "Bad gateway";
     /// The backend could not be reached.
@@ -117,6 +121,8 @@ reasons! {
     UpstreamReset "upstream_reset" 502 "Bad gateway";
     /// The backend's answer is not well-formed HTTP.
     UpstreamProtocol "upstream_protocol" 502 "Bad gateway";
+    /// The backend answered with a status that the request is tried again for.
+    UpstreamStatus "upstream_status" 502 "Bad gateway";
     /// Nothing passed either way for as long as the listener or the route allows.
     Idle "idle" 408 "Idle";
     // What we did.

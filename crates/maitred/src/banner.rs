@@ -125,14 +125,21 @@ fn leads(listener: &Listener) -> Option<String> {
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
-    let backend = |backend: &upstream::Backend| admin::Backend {
-        address: backend.label().to_string(),
-        resolved: backend.addresses().iter().map(ToString::to_string).collect(),
-        weight: backend.weight(),
+    let backend = |upstream: &upstream::Upstream, backend: &upstream::Backend| {
+        let condition = upstream.condition(backend);
+        admin::Backend {
+            address: backend.label().to_string(),
+            resolved: backend.addresses().iter().map(ToString::to_string).collect(),
+            weight: backend.weight_now(),
+            state: condition.state.as_str().to_owned(),
+            trouble: condition.trouble,
+            in_flight: condition.in_flight,
+        }
     };
     let upstream = |(name, upstream): (&String, &Arc<upstream::Upstream>)| admin::Upstream {
         name: name.clone(),
-        backends: upstream.backends().map(backend).collect(),
+        backends: upstream.backends().map(|one| backend(upstream, one)).collect(),
+        waiting: upstream.waiting(),
     };
     snapshot.upstreams.iter().map(upstream).collect()
 }

@@ -152,7 +152,7 @@ fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
     let upstream = &sent.upstream;
     let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
     step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
-    let retries = route.retries.unwrap_or_else(|| upstream.retries());
+    let retries = route.retries.as_ref().unwrap_or(upstream.retries()).attempts;
     let timeout = route.timeout.map_or_else(|| "none".to_owned(), |timeout| document::Duration(timeout).to_string());
     step("limits", format!("timeout {timeout}, {retries} retr{}", if retries == 1 { "y" } else { "ies" }));
     steps

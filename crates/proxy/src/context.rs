@@ -1,6 +1,9 @@
 //! What one request carries from step to step.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use filter::{Body, Captures, Client, Identity, Reason, Reply, View};
 use limit::{Nearest, Permits};
@@ -86,8 +89,14 @@ pub struct Attempt {
     pub retries: u32,
     /// When the whole request must have its answer's head.
     pub deadline: Option<Instant>,
-    /// The endpoint that this attempt goes to.
+    /// The endpoint that this attempt goes to, which counts it as under way for as long as it stands here.
     pub pick: Option<upstream::Pick>,
+    /// The backend of the attempt before.
+    pub last: Option<Arc<str>>,
+    /// How long to wait before the next attempt.
+    pub pause: Option<Duration>,
+    /// Counts the attempt as a retry of something that was sent.
+    pub resend: Option<upstream::Resend>,
     /// Endpoints that failed before.
     pub tried: smallvec::SmallVec<[upstream::EndpointId; 2]>,
     /// When this attempt began.

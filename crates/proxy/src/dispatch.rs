@@ -1,21 +1,27 @@
 //! Step 4: choose a backend, begin an attempt, decide on a retry.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use filter::{Admit, Reason};
-use http::{Method, header};
-use pingora_core::{Error, upstreams::peer::HttpPeer};
-use pingora_http::RequestHeader;
-use snapshot::{Destination, Route};
-use upstream::{Fault, Reading, Timeouts, Upstream};
+use http::{HeaderMap, Method, header};
+use pingora_core::{Error, ErrorType, upstreams::peer::HttpPeer};
+use pingora_http::{RequestHeader, ResponseHeader};
+use snapshot::Route;
+use tokio::time::sleep;
+use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
 use crate::context::{Attempt, Context};
 
 /// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
-/// the request has a body.
+/// the request has a body. May wait: for a place where all are taken, and before it tries again.
 pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+    if let Some(pause) = ctx.attempt.pause.take() {
+        let pause = time_left(&ctx.attempt, Instant::now())?.map_or(pause, |left| left.min(pause));
+        Box::pin(sleep(pause)).await;
+    }
     limit(ctx, head).await?;
-    choose(ctx, head, uploads)
+    time_left(&ctx.attempt, Instant::now())?;
+    choose(ctx, head, uploads).await
 }
 
 /// Asks the limits of what the upstream may be sent; every attempt counts. The whole refusal is kept in the proofs.
@@ -30,7 +36,7 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
             let delay = permits.delay();
             ctx.attempt.permits = permits;
             if !delay.is_zero() {
-                Box::pin(tokio::time::sleep(delay)).await;
+                Box::pin(sleep(delay)).await;
             }
             Ok(())
         }
@@ -43,21 +49,32 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
     }
 }
 
-fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
-    let now = Instant::now();
+async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
     let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, route.upstream()?))) else {
         return Err(Reason::Internal);
     };
+    let Attempt { tried, deadline, .. } = &ctx.attempt;
+    let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head)));
+    let pick = upstream.choose_or_wait(&Wish { tried, key }, *deadline).await.map_err(reason_of)?;
+    let now = Instant::now();
     let left = time_left(&ctx.attempt, now)?;
-    let Some(pick) = upstream.pick(&ctx.attempt.tried) else { return Err(Reason::NoBackend) };
     let mut peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
     upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
+    ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
     ctx.record.attempt();
     ctx.body = route.access.body_limit();
     ctx.attempt.pick = Some(pick);
     Ok(peer)
+}
+
+fn reason_of(missed: Missed) -> Reason {
+    match missed {
+        Missed::NoBackend => Reason::NoBackend,
+        Missed::Full => Reason::UpstreamBusy,
+        Missed::Open => Reason::CircuitOpen,
+    }
 }
 
 fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason> {
@@ -97,13 +114,17 @@ pub(crate) fn head_timeout(ctx: &Context) -> Duration {
 
 /// Whether the request asks for an answer that has no natural end.
 pub(crate) fn is_stream(head: &RequestHeader) -> bool {
-    let starts = |name: header::HeaderName, with: &str| {
-        let value = head.headers.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.starts_with(with))
-    };
-    head.headers.contains_key(header::UPGRADE)
-        || starts(header::ACCEPT, "text/event-stream")
-        || starts(header::CONTENT_TYPE, "application/grpc")
+    let upgrade = head.headers.contains_key(header::UPGRADE);
+    upgrade || starts(head, header::ACCEPT, "text/event-stream") || is_grpc(head)
+}
+
+fn is_grpc(head: &RequestHeader) -> bool {
+    starts(head, header::CONTENT_TYPE, "application/grpc")
+}
+
+fn starts(head: &RequestHeader, name: header::HeaderName, with: &str) -> bool {
+    let value = head.headers.get(name).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.starts_with(with))
 }
 
 /// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.
@@ -124,39 +145,99 @@ fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
     Some(told + Duration::from_millis(100))
 }
 
-/// After a connection that was not made: nothing was sent, so any method may go elsewhere.
-pub(crate) fn after_connect_failure(ctx: &mut Context, error: &mut Error) {
-    let reading = Reading::of(error);
-    give_up_pick(ctx, reading.reason);
-    if reading.fault == Fault::Backend
-        && let Some(pick) = &ctx.attempt.pick
-    {
-        pick.unreachable();
-    }
-    let retry = reading.fault == Fault::Backend && in_time(ctx) && (has_another_address(ctx) || take_retry(ctx));
-    conclude(ctx, error, reading.reason, retry);
+/// After a connection that was not made: nothing was sent, so any method may go elsewhere. Whether there is to be another
+/// attempt.
+pub(crate) fn after_connect_failure(ctx: &mut Context, reading: Reading) -> bool {
+    count_failure(ctx, reading);
+    let elsewhere = reading.fault == Fault::Backend && in_time(ctx);
+    let retry = elsewhere && (has_another_address(ctx) || covers(ctx, reading) && take_retry(ctx));
+    conclude(ctx, reading.reason, retry)
 }
 
 /// After a failure on a connection that was made: only an idempotent request whose body can be sent again, and only
-/// where the origin has answered nothing (RFC 9110 section 9.2.2).
-pub(crate) fn after_failure(ctx: &mut Context, error: &mut Error, method: &Method, replayable: bool) {
-    let reading = Reading::of(error);
+/// where the origin has answered nothing (RFC 9110 section 9.2.2). Whether there is to be another attempt.
+pub(crate) fn after_failure(ctx: &mut Context, reading: Reading, method: &Method, replayable: bool) -> bool {
     if reading.fault == Fault::Backend {
-        give_up_pick(ctx, reading.reason);
+        count_failure(ctx, reading);
     }
-    let repeatable = method.is_idempotent() && replayable && !ctx.attempt.answered;
-    // A backend that took all the time there was has had the request: asking another doubles the load of a slow day.
-    let worth_it = reading.fault == Fault::Backend && reading.reason != Reason::UpstreamTimeout;
-    let retry = repeatable && worth_it && in_time(ctx) && take_retry(ctx);
-    conclude(ctx, error, reading.reason, retry);
+    let repeatable = is_repeatable(ctx, method, replayable);
+    let worth_it = reading.fault == Fault::Backend && covers(ctx, reading) && in_time(ctx);
+    let retry = repeatable && worth_it && take_resend(ctx);
+    if retry {
+        back_off(ctx, None);
+    }
+    conclude(ctx, reading.reason, retry)
 }
 
-/// Notes where the attempt failed; the pick stays for the access log until the next one replaces it.
-fn give_up_pick(ctx: &mut Context, reason: Reason) {
+/// When the head of an answer is there, informational ones apart: counts it, and says whether it is to be passed over for
+/// another attempt. To be asked before anything of it goes to the client.
+pub(crate) fn after_answer(
+    ctx: &mut Context,
+    asked: &RequestHeader,
+    answer: &ResponseHeader,
+    replayable: bool,
+) -> bool {
+    let status = answer.status.as_u16();
+    let took = ctx.attempt.began.map_or(Duration::ZERO, |began| began.elapsed());
+    ctx.record.upstream_status = status;
+    ctx.record.first_byte = Some(took);
+    let Some(pick) = &ctx.attempt.pick else { return false };
+    pick.answered(status, took);
+    let Some(on) = retries(ctx).map(|retries| &retries.on) else { return false };
+    // A call of gRPC that may be repeated is known by nothing but that the configuration says so.
+    let call = is_grpc(asked) && answer.headers.get("grpc-status").is_some_and(|code| on.cover_grpc(code.as_bytes()));
+    let repeatable =
+        if call { replayable && !ctx.attempt.answered } else { is_repeatable(ctx, &asked.method, replayable) };
+    if !repeatable || !call && !on.cover_status(status) {
+        return false;
+    }
+    let told = retry_after(&answer.headers);
+    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
+    // Who asks for more time than there is had better tell the client himself.
+    let in_time = left.is_none_or(|left| left > told.unwrap_or(Duration::ZERO));
+    let retry = in_time && take_resend(ctx);
+    if retry {
+        ctx.attempt.tried.extend(ctx.attempt.pick.as_ref().map(upstream::Pick::endpoint));
+        back_off(ctx, told);
+    }
+    conclude(ctx, Reason::UpstreamStatus, retry)
+}
+
+/// What ends an attempt whose answer is passed over for another one (ADR 3).
+pub(crate) fn again() -> Box<Error> {
+    Error::explain(AGAIN, "the answer is worth another attempt")
+}
+
+/// Whether an error is [`again`]'s: everything about it is decided.
+pub(crate) fn is_again(error: &Error) -> bool {
+    *error.etype() == AGAIN
+}
+
+const AGAIN: ErrorType = ErrorType::Custom("again");
+
+/// Counts a failure against the endpoint, as far as it is to blame, and notes that it was tried.
+pub(crate) fn count_failure(ctx: &mut Context, reading: Reading) {
+    let took = ctx.attempt.began.map_or(Duration::ZERO, |began| began.elapsed());
+    let fair = given(ctx).is_none_or(|given| took + TICK >= given);
     if let Some(pick) = &ctx.attempt.pick {
-        pick.meters().failed(reason);
+        pick.failed(reading, took, fair);
         ctx.attempt.tried.push(pick.endpoint());
     }
+}
+
+/// How long the configuration lets a backend take. A client may give less, by its `grpc-timeout`, and so may what a
+/// retry has left.
+fn given(ctx: &Context) -> Option<Duration> {
+    let route = ctx.route()?;
+    let own = route.upstream()?.timeout();
+    Some(route.timeout.map_or(own, |timeout| timeout.min(own)))
+}
+
+/// Clocks and timers do not agree to the last millisecond.
+const TICK: Duration = Duration::from_millis(50);
+
+fn is_repeatable(ctx: &Context, method: &Method, replayable: bool) -> bool {
+    method.is_idempotent() && replayable && !ctx.attempt.answered
 }
 
 fn in_time(ctx: &Context) -> bool {
@@ -167,21 +248,58 @@ fn has_another_address(ctx: &Context) -> bool {
     ctx.route().and_then(Route::upstream).is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
 }
 
+/// The route's retries, or else its upstream's.
+fn retries(ctx: &Context) -> Option<&Retries> {
+    let route = ctx.route()?;
+    route.retries.as_ref().or(route.upstream().map(|upstream| upstream.retries()))
+}
+
+fn covers(ctx: &Context, reading: Reading) -> bool {
+    retries(ctx).is_some_and(|retries| retries.on.cover(reading))
+}
+
+/// Takes a retry of something that was sent, which has to be within the budget as well.
+fn take_resend(ctx: &mut Context) -> bool {
+    ctx.attempt.resend = None;
+    let Some((upstream, retries)) = ctx.route().and_then(Route::upstream).zip(retries(ctx)) else { return false };
+    if ctx.attempt.retries >= retries.attempts {
+        return false;
+    }
+    ctx.attempt.resend = upstream.resend(retries);
+    ctx.attempt.resend.is_some() && take_retry(ctx)
+}
+
 fn take_retry(ctx: &mut Context) -> bool {
-    let allowed = ctx.route().map_or(0, |route| match &route.destination {
-        Destination::Upstream(upstream) => route.retries.unwrap_or_else(|| upstream.retries()),
-        _ => 0,
-    });
-    let left = ctx.attempt.retries < allowed;
+    let left = retries(ctx).is_some_and(|retries| ctx.attempt.retries < retries.attempts);
     ctx.attempt.retries += u32::from(left);
     left
 }
 
-fn conclude(ctx: &Context, error: &mut Error, reason: Reason, retry: bool) {
-    if retry && let Some(upstream) = ctx.route().and_then(Route::upstream) {
-        upstream.meters().retry(reason);
+/// Something was sent: the next attempt waits a little, or as long as the backend has asked for.
+fn back_off(ctx: &mut Context, told: Option<Duration>) {
+    ctx.attempt.pause = told.or_else(|| retries(ctx).map(|retries| retries.backoff(ctx.attempt.retries)));
+}
+
+/// How long `Retry-After` asks to wait (RFC 9110 section 10.2.3): seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            httpdate::parse_http_date(text).ok().map(|date| date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
     }
-    error.set_retry(retry);
+}
+
+/// Lets go of an endpoint that another attempt leaves behind.
+fn conclude(ctx: &mut Context, reason: Reason, retry: bool) -> bool {
+    if retry {
+        if let Some(upstream) = ctx.route().and_then(Route::upstream) {
+            upstream.meters().retry(reason);
+        }
+        ctx.attempt.last = ctx.attempt.pick.take().map(|pick| pick.label().clone());
+    }
+    retry
 }
 
 #[cfg(test)]

@@ -64,7 +64,13 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
             listener: &view.client.listener,
             route: route.map_or(UNMATCHED, |route| &route.name),
             upstream: route.and_then(snapshot::Route::upstream).map(|upstream| &**upstream.name()),
-            backend: ctx.attempt.pick.as_ref().map(|pick| &**pick.label()),
+            backend: ctx
+                .attempt
+                .pick
+                .as_ref()
+                .map(upstream::Pick::label)
+                .or(ctx.attempt.last.as_ref())
+                .map(|label| &**label),
             client_ip: view.client.address,
             request_id: Some(view.client.request_id.as_str()),
             trace_id: Some(trace.as_str()),

@@ -12,6 +12,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use snapshot::Live;
+use upstream::Reading;
 
 use crate::{
     admit, arrive,
@@ -142,6 +143,10 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        let replayable = !session.as_ref().retry_buffer_truncated();
+        if !head.status.is_informational() && dispatch::after_answer(ctx, session.req_header(), head, replayable) {
+            return Err(dispatch::again());
+        }
         relay::upstream_response(ctx, head, session.req_header().version, session.is_upgrade_req())
     }
 
@@ -186,7 +191,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        dispatch::after_connect_failure(ctx, &mut error);
+        let retry = dispatch::after_connect_failure(ctx, Reading::of(&error));
+        error.set_retry(retry);
         error
     }
 
@@ -198,8 +204,13 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
         _reused: bool,
     ) -> Box<Error> {
+        if dispatch::is_again(&error) {
+            error.set_retry(true);
+            return error;
+        }
         let replayable = !session.as_ref().retry_buffer_truncated();
-        dispatch::after_failure(ctx, &mut error, &session.req_header().method, replayable);
+        let retry = dispatch::after_failure(ctx, Reading::of(&error), &session.req_header().method, replayable);
+        error.set_retry(retry);
         error
     }
 

@@ -115,16 +115,10 @@ pub(crate) fn upstream_response(
         return Err(nonsense("a transfer coding other than chunked"));
     }
     ctx.attempt.answered = true;
-    ctx.record.upstream_status = head.status.as_u16();
     if let Some(upstream) = ctx.route().and_then(Route::upstream)
-        && let Some(began) = ctx.attempt.began
+        && let Some(took) = ctx.record.first_byte
     {
-        let took = began.elapsed();
         upstream.meters().first_byte(took);
-        ctx.record.first_byte = Some(took);
-    }
-    if let Some(pick) = &ctx.attempt.pick {
-        pick.meters().answered(head.status.as_u16());
     }
     hop::strip_response(head, client);
     transform::settle_response(head);

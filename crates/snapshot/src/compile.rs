@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use listen::Listener;
-use upstream::Upstream;
+use upstream::{Retries, Upstream};
 
 use crate::{Destination, Route, Snapshot, State, fit, warnings};
 
@@ -213,7 +213,7 @@ impl Site<'_> {
                 .as_ref()
                 .and_then(|websocket| websocket.idle)
                 .map_or(DEFAULT_STREAM_IDLE, |idle| idle.0),
-            retries: retries?,
+            retries,
             meters: self.state.metrics.route(self.name),
         })
     }
@@ -240,16 +240,15 @@ impl Site<'_> {
         limit::Limits::compile(written, site, self.limits, &self.at.key("limit"), ground, report)
     }
 
-    fn retries(&self, report: &mut Report) -> Option<Option<u32>> {
-        match &self.written.policies.retries {
-            None => Some(None),
-            Some(Toggle::Off) => Some(Some(0)),
-            Some(Toggle::On(count)) if *count <= 10 => Some(Some(*count)),
-            Some(Toggle::On(count)) => {
-                let message = format!("`retries` cannot be {count}");
-                report.add(Code::E0103, &self.at.key("retries"), message, "at most 10");
-                None
+    fn retries(&self, report: &mut Report) -> Option<Retries> {
+        let at = self.at.key("retries");
+        match self.written.policies.retries.as_ref()? {
+            Toggle::Off => {
+                let mut none = upstream::compile_retries(None, &at, report);
+                none.attempts = 0;
+                Some(none)
             }
+            Toggle::On(written) => Some(upstream::compile_retries(Some(written), &at, report)),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use telemetry::{AuthMeters, RouteMeters};
-use upstream::Upstream;
+use upstream::{Retries, Upstream};
 
 /// One route, as run.
 pub struct Route {
@@ -39,8 +39,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// How long a tunnel or stream may be silent.
     pub stream_idle: Duration,
-    /// Retries; the upstream's own where `None`.
-    pub retries: Option<u32>,
+    /// When it is tried again; as the upstream says where `None`.
+    pub retries: Option<Retries>,
     /// Meters with their labels resolved.
     pub meters: Arc<RouteMeters>,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     pin::Pin,
     task::{Context, Poll},
@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use upstream::{EndpointId, Pick, Upstream};
+use upstream::{EndpointId, Fault, Missed, Pick, Reading, Upstream, Wish};
 
 /// A peer that is gone without a word is noticed after these two minutes (tcp(7)).
 const KEEPALIVE: TcpKeepalive =
@@ -34,40 +34,51 @@ pub(crate) enum Socket {
 /// last, and in `record` what it took.
 pub(crate) async fn connect(
     upstream: &Upstream,
+    client: Option<IpAddr>,
     record: &mut Record,
     pick: &mut Option<Pick>,
 ) -> Result<Socket, Reason> {
     let (mut tried, mut retries): (Vec<EndpointId>, u32) = (Vec::new(), 0);
+    // A stream has nothing else to go by, whatever the policy asks for.
+    let key = client.map(upstream::hash_address);
     loop {
-        let picked = pick.insert(upstream.pick(&tried).ok_or(Reason::NoBackend)?);
+        let wish = Wish { tried: &tried, key };
+        let picked = pick.insert(upstream.choose_or_wait(&wish, None).await.map_err(missed)?);
         record.attempt();
         let began = Instant::now();
-        let reason = match timeout(upstream.connect_timeout(), dial(picked)).await {
+        let reading = match timeout(upstream.connect_timeout(), dial(picked)).await {
             Ok(Ok(socket)) => {
                 record.connect = Some(began.elapsed());
                 upstream.meters().connect(began.elapsed());
-                picked.meters().connected();
+                picked.connected();
                 return Ok(socket);
             }
             Ok(Err(error)) => {
                 log::debug!("cannot connect to {}: {error}", picked.label());
-                reason_of(&error)
+                Reading::of_connecting(&error)
             }
-            Err(_) => Reason::ConnectTimeout,
+            Err(_) => Reading { reason: Reason::ConnectTimeout, fault: Fault::Backend, sent: false },
         };
-        picked.meters().failed(reason);
-        if reason == Reason::LocalResource {
-            return Err(reason);
+        picked.failed(reading, began.elapsed(), true);
+        if reading.fault == Fault::Ours {
+            return Err(reading.reason);
         }
-        picked.unreachable();
         tried.push(picked.endpoint());
         if !upstream.has_another_address(&tried) {
-            if retries == upstream.retries() {
-                return Err(reason);
+            if retries == upstream.retries().attempts || !upstream.retries().on.cover(reading) {
+                return Err(reading.reason);
             }
             retries += 1;
         }
-        upstream.meters().retry(reason);
+        upstream.meters().retry(reading.reason);
+    }
+}
+
+fn missed(missed: Missed) -> Reason {
+    match missed {
+        Missed::NoBackend => Reason::NoBackend,
+        Missed::Full => Reason::UpstreamBusy,
+        Missed::Open => Reason::CircuitOpen,
     }
 }
 
@@ -84,22 +95,6 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     Ok(stream)
 }
-
-fn reason_of(error: &io::Error) -> Reason {
-    use io::ErrorKind::{AddrInUse, AddrNotAvailable, ConnectionRefused, OutOfMemory, TimedOut};
-    match error.kind() {
-        ConnectionRefused => Reason::UpstreamRefused,
-        TimedOut => Reason::ConnectTimeout,
-        AddrInUse | AddrNotAvailable | OutOfMemory => Reason::LocalResource,
-        _ if matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS)) => Reason::LocalResource,
-        _ => Reason::UpstreamUnreachable,
-    }
-}
-
-/// "Too many open files in system", "Too many open files" and "No buffer space available" (errno(3) on Linux).
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-const ENOBUFS: i32 = 105;
 
 impl Socket {
     /// Closes with a reset: what was carried has broken off, and must not look as if it had ended.

@@ -64,7 +64,9 @@ impl Relay {
             told.generation = snapshot.generation;
             snapshot.upstreams.get(&**name).cloned().ok_or(Reason::NoBackend)?
         });
-        let mut backend = Box::pin(connect(upstream, &mut told.record, &mut told.pick)).await?;
+        let mut backend =
+            Box::pin(connect(upstream, connection.peer.map(|peer| peer.ip()), &mut told.record, &mut told.pick))
+                .await?;
         let ends = Ends { source: connection.peer, destination: connection.local };
         let first = upstream.header(&ends).into_iter().flatten().chain(said).collect();
         let (record, meters) = (&mut told.record, &connection.meters);

@@ -72,21 +72,18 @@ impl Family for HistogramVec {
     }
 }
 
-/// Removes the series of a family in which the label `label` has a value that is not `wanted`. `labels` are its labels in
-/// their order.
-fn retain<B: MetricVecBuilder>(family: &MetricVec<B>, labels: &[&str], label: &str, wanted: &HashSet<&str>)
+/// Removes the series of a family for which `gone` holds, given the values of its `labels` in their order.
+fn remove<B: MetricVecBuilder>(family: &MetricVec<B>, labels: &[&str], gone: impl Fn(&[&str]) -> bool)
 where
     MetricVec<B>: Collector,
 {
-    if !labels.contains(&label) {
-        return;
-    }
     for metrics in family.collect() {
         for metric in metrics.get_metric() {
-            let of =
-                |name: &str| metric.get_label().iter().find(|pair| pair.name() == name).map_or("", |pair| pair.value());
-            if !wanted.contains(of(label)) {
-                let values: Vec<&str> = labels.iter().map(|name| of(name)).collect();
+            let of = |name: &&str| {
+                metric.get_label().iter().find(|pair| pair.name() == *name).map_or("", |pair| pair.value())
+            };
+            let values: Vec<&str> = labels.iter().map(of).collect();
+            if gone(&values) {
                 // Already gone is as good.
                 let _ = family.remove_label_values(&values);
             }
@@ -121,7 +118,25 @@ macro_rules! families {
 
             /// Removes every series in which the label `label` has a value that is not `wanted`.
             pub(crate) fn retain(&self, label: &str, wanted: &HashSet<&str>) {
-                $(retain(&self.$name, &[$(stringify!($label)),*], label, wanted);)+
+                $({
+                    let labels: &[&str] = &[$(stringify!($label)),*];
+                    if let Some(place) = labels.iter().position(|name| *name == label) {
+                        remove(&self.$name, labels, |values| !wanted.contains(values[place]));
+                    }
+                })+
+            }
+
+            /// Removes every series of the upstream `upstream` whose backend is not `wanted`.
+            pub(crate) fn retain_backends(&self, upstream: &str, wanted: &[&str]) {
+                $({
+                    let labels: &[&str] = &[$(stringify!($label)),*];
+                    if let [Some(first), Some(second)] =
+                        ["upstream", "backend"].map(|label| labels.iter().position(|name| *name == label))
+                    {
+                        let gone = |values: &[&str]| values[first] == upstream && !wanted.contains(&values[second]);
+                        remove(&self.$name, labels, gone);
+                    }
+                })+
             }
         }
     };
@@ -162,8 +177,16 @@ families! {
         "How long new connections to backends took to make, TLS included.";
     upstream_retries_total: IntCounterVec [upstream, reason]
         "Attempts that were made because the one before had failed for this reason.";
+    backend_up: IntGaugeVec [upstream, backend]
+        "Whether a backend gets requests: not failing its health check, not ejected, not refusing connections, no circuit breaker open.";
     backend_weight: IntGaugeVec [upstream, backend]
         "A backend's weight.";
+    backend_health_checks_total: IntCounterVec [upstream, backend, result]
+        "Health checks of a backend: ok or failed.";
+    backend_ejections_total: IntCounterVec [upstream, backend]
+        "How often a backend was taken out of use after errors in a row.";
+    circuit_breaker_state: IntGaugeVec [upstream, backend]
+        "A backend's circuit breaker: 0 closed, 1 half open, 2 open.";
     auth_total: IntCounterVec [auth, result]
         "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     limit_total: IntCounterVec [limit, result]

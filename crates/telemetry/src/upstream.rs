@@ -32,6 +32,10 @@ pub struct BackendMeters {
     name: Box<str>,
     families: Arc<Families>,
     weight: IntGauge,
+    up: IntGauge,
+    circuit: OnceLock<IntGauge>,
+    ejections: IntCounter,
+    checks: OnceLock<[IntCounter; 2]>,
     requests: Slots,
 }
 
@@ -65,17 +69,13 @@ impl UpstreamMeters {
         made
     }
 
-    /// Forgets the weights of backends that are not among `names`. Their counters stay: counters never go back.
+    /// Forgets the backends that are not among `names`, their counters included: where addresses keep changing, what was
+    /// counted of each of them would only ever grow. What a request that is still under way brings back goes with the
+    /// next call.
     pub fn retain_backends(&self, names: &[&str]) {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
-        backends.retain(|name, _| {
-            let kept = names.contains(&&**name);
-            if !kept {
-                // Already forgotten is as good.
-                let _ = self.families.backend_weight.remove_label_values(&[&*self.name, &**name]);
-            }
-            kept
-        });
+        backends.retain(|name, _| names.contains(&&**name));
+        self.families.retain_backends(&self.name, names);
     }
 
     /// What the meters say now, but for the answers of backends.
@@ -116,6 +116,10 @@ impl BackendMeters {
             name: name.into(),
             families: Arc::clone(families),
             weight: families.backend_weight.with_label_values(&[upstream, name]),
+            up: families.backend_up.with_label_values(&[upstream, name]),
+            circuit: OnceLock::new(),
+            ejections: families.backend_ejections_total.with_label_values(&[upstream, name]),
+            checks: OnceLock::new(),
             requests: Slots::new(CODES),
         }
     }
@@ -133,6 +137,30 @@ impl BackendMeters {
     /// Says what weight the backend has.
     pub fn weight(&self, weight: u32) {
         self.weight.set(i64::from(weight));
+    }
+
+    /// Says whether the backend gets requests.
+    pub fn up(&self, up: bool) {
+        self.up.set(i64::from(up));
+    }
+
+    /// Says how its circuit breaker is.
+    pub fn circuit(&self, state: i64) {
+        let labels = [self.upstream(), self.name()];
+        self.circuit.get_or_init(|| self.families.circuit_breaker_state.with_label_values(&labels)).set(state);
+    }
+
+    /// Counts that it was taken out of use.
+    pub fn ejected(&self) {
+        self.ejections.inc();
+    }
+
+    /// Counts a health check.
+    pub fn checked(&self, well: bool) {
+        let resolve = |result| {
+            self.families.backend_health_checks_total.with_label_values(&[self.upstream(), self.name(), result])
+        };
+        self.checks.get_or_init(|| ["failed", "ok"].map(resolve))[usize::from(well)].inc();
     }
 
     /// Counts an attempt that was answered with `status`.

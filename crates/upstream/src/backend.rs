@@ -7,7 +7,9 @@ use pingora_core::upstreams::peer::HttpPeer;
 use telemetry::BackendMeters;
 
 use crate::{
-    name::{Address, Name},
+    name::Name,
+    order::{Duty, Orders},
+    probe::Check,
     target::Protocol,
 };
 
@@ -18,10 +20,15 @@ pub struct Backend {
     pub(crate) host: HeaderValue,
     pub(crate) protocol: Protocol,
     pub(crate) weight: u32,
+    /// Used only when none of a lower rank can be.
+    pub(crate) rank: u8,
     pub(crate) meters: Arc<BackendMeters>,
     pub(crate) addresses: Addresses,
     /// A peer with all its options but the address and the timeouts of the one request.
     pub(crate) template: Box<HttpPeer>,
+    pub(crate) orders: Arc<Orders>,
+    /// How its endpoints are asked whether they are well.
+    pub(crate) check: Option<Arc<Check>>,
 }
 
 /// Where a backend's addresses are from.
@@ -31,23 +38,6 @@ pub(crate) enum Addresses {
     Fixed,
     /// The URL has a host name.
     Named(Arc<Name>),
-}
-
-/// One address of one backend of an upstream. Two are equal only if a request to the one is a request to the other;
-/// comparing those of different upstreams says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EndpointId {
-    backend: u16,
-    address: u32,
-}
-
-/// The endpoint chosen for one attempt of a request.
-#[derive(Debug, Clone)]
-pub struct Pick {
-    backend: Arc<Backend>,
-    endpoint: EndpointId,
-    /// What replaces the template's address.
-    address: Option<SocketAddr>,
 }
 
 /// How long one attempt may take over what.
@@ -63,21 +53,9 @@ pub struct Timeouts {
     pub upload: Option<Duration>,
 }
 
-/// How freely an endpoint is chosen: each step leaves one wish out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Choice {
-    /// Not tried for this request, and without a failure of late.
-    Best,
-    /// Not tried for this request.
-    Untried,
-    /// Any that there is.
-    Any,
-}
-
-impl EndpointId {
-    pub(crate) fn backend(self) -> u16 {
-        self.backend
-    }
+impl Timeouts {
+    /// For a connection that carries nothing.
+    pub(crate) const NONE: Self = Self { connect: None, read: Duration::ZERO, upload: None };
 }
 
 impl Backend {
@@ -101,9 +79,19 @@ impl Backend {
         self.template._address.as_unix().is_some()
     }
 
-    /// Its share of the requests in proportion to the other backends'.
+    /// Its share of the requests in proportion to the other backends', as configured.
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// The same, as it is now: an operator may have given it another one.
+    pub fn weight_now(&self) -> u32 {
+        self.orders.weight().unwrap_or(self.weight)
+    }
+
+    /// What an operator wants of it.
+    pub fn duty(&self) -> Duty {
+        self.orders.duty()
     }
 
     /// What is counted of it.
@@ -122,111 +110,33 @@ impl Backend {
     /// Whether there is an address to send a request to: false while the backend's name is not resolved.
     pub fn is_resolved(&self) -> bool {
         match &self.addresses {
-            Addresses::Named(name) => name.any(|_| true),
+            Addresses::Named(name) => name.is_resolved(),
             Addresses::Fixed => true,
         }
     }
 
-    pub(crate) fn has(&self, index: u16, choice: Choice, tried: &[EndpointId]) -> bool {
-        match &self.addresses {
-            Addresses::Fixed => choice.allows_fixed(index, tried),
-            Addresses::Named(name) => name.any(|address| choice.allows(index, address, tried)),
-        }
-    }
-
-    pub(crate) fn take(self: &Arc<Self>, index: u16, choice: Choice, tried: &[EndpointId]) -> Option<Pick> {
-        let (id, address) = match &self.addresses {
-            Addresses::Fixed => (0, None),
-            Addresses::Named(name) => {
-                let (id, socket) = name.next(|address| choice.allows(index, address, tried))?;
-                (id, Some(socket))
-            }
-        };
-        Some(Pick { backend: Arc::clone(self), endpoint: EndpointId { backend: index, address: id }, address })
-    }
-}
-
-impl Choice {
-    fn allows_fixed(self, backend: u16, tried: &[EndpointId]) -> bool {
-        self == Self::Any || !tried.contains(&EndpointId { backend, address: 0 })
-    }
-
-    fn allows(self, backend: u16, address: &Address, tried: &[EndpointId]) -> bool {
-        let untried = || !tried.contains(&EndpointId { backend, address: address.id });
-        match self {
-            Self::Best => untried() && !address.shun.is_shunned(),
-            Self::Untried => untried(),
-            Self::Any => true,
-        }
-    }
-}
-
-impl Pick {
-    /// Which endpoint it is, to be remembered as tried.
-    pub fn endpoint(&self) -> EndpointId {
-        self.endpoint
-    }
-
-    /// The backend that it belongs to.
-    pub fn backend(&self) -> &Backend {
-        &self.backend
-    }
-
-    /// The backend's name in logs and metrics.
-    pub fn label(&self) -> &Arc<str> {
-        &self.backend.label
-    }
-
-    /// What is counted of the backend.
-    pub fn meters(&self) -> &BackendMeters {
-        &self.backend.meters
-    }
-
-    /// The Host field that names the backend itself.
-    pub fn host(&self) -> &HeaderValue {
-        &self.backend.host
-    }
-
-    /// The address to connect to; `None` for a unix socket.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address.or_else(|| self.backend.template._address.as_inet().copied())
+    /// The address to connect to, where `address` is the endpoint's own; `None` for a unix socket.
+    pub(crate) fn address(&self, address: Option<SocketAddr>) -> Option<SocketAddr> {
+        address.or_else(|| self.template._address.as_inet().copied())
     }
 
     /// The unix socket to connect to; `None` for an address.
-    pub fn socket(&self) -> Option<&Path> {
-        self.backend.template._address.as_unix().and_then(|address| address.as_pathname())
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.template._address.as_unix().and_then(|address| address.as_pathname())
     }
 
     /// What Pingora connects to.
-    pub fn peer(&self, timeouts: &Timeouts) -> Box<HttpPeer> {
-        let mut peer = self.backend.template.clone();
-        if let Some(address) = self.address {
+    pub(crate) fn peer(&self, address: Option<SocketAddr>, timeouts: &Timeouts) -> Box<HttpPeer> {
+        let mut peer = self.template.clone();
+        if let Some(address) = address {
             peer._address = address.into();
         }
         let options = &mut peer.options;
         if let Some(left) = timeouts.connect {
             options.total_connection_timeout = options.total_connection_timeout.map(|limit| limit.min(left));
         }
-        let upload = timeouts.upload.filter(|_| self.backend.protocol.is_h2());
+        let upload = timeouts.upload.filter(|_| self.protocol.is_h2());
         options.read_timeout = Some(upload.map_or(timeouts.read, |upload| upload.max(timeouts.read)));
         peer
-    }
-
-    /// To be told when a connection could not be made: other addresses of the same name are preferred for a while.
-    pub fn unreachable(&self) {
-        if let Addresses::Named(name) = &self.backend.addresses {
-            name.unreachable(self.endpoint.address);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_request_keeps_of_an_attempt_is_small() {
-        assert_eq!(size_of::<EndpointId>(), 8);
-        assert!(size_of::<Pick>() <= 48, "{}", size_of::<Pick>());
     }
 }

@@ -1,17 +1,26 @@
 //! From an upstream as written to one that runs, with every mistake reported.
 
+mod balance;
+mod health;
+mod retries;
+mod share;
+
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use balance::Policy;
+use ::balance::Kind;
 use document::{At, Code, Diagnostic, OneOrMany, Report};
 use http::HeaderValue;
 use proxy_protocol::Version;
-use telemetry::Metrics;
+use telemetry::{Metrics, UpstreamMeters};
 
+pub use self::retries::retries;
 use crate::{
     backend::{Addresses, Backend},
-    config::{self, Balance, Config, ProxyProtocol},
+    config::{self, Config, ProxyProtocol},
     peer::{self, Times},
+    pool::Pool,
+    probe::Check,
+    rules::Rules,
     state::State,
     target::{Place, Protocol, Target},
     trust::{self, Trust},
@@ -21,11 +30,10 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
-const DEFAULT_RETRIES: u32 = 1;
+const DEFAULT_QUEUE: Duration = Duration::from_secs(1);
 const DEFAULT_WEIGHT: u32 = 1;
 
 const WEIGHTS: RangeInclusive<u32> = 0..=1000;
-const RETRIES: RangeInclusive<u32> = 0..=10;
 /// Beyond this a configuration is a mistake, and the index of an endpoint would not fit.
 const MOST_BACKENDS: usize = 10_000;
 
@@ -33,6 +41,8 @@ const MOST_BACKENDS: usize = 10_000;
 struct Entry {
     target: Target,
     weight: u32,
+    backup: bool,
+    zone: Option<Box<str>>,
     at: At,
 }
 
@@ -48,52 +58,122 @@ pub fn compile(
     let errors = report.errors();
     let entries = entries(config, name, at, report);
     let times = times(config, at, report);
-    let retries = retries(config, at, report);
-    let trust = trust(config, &entries, at, report);
-    refuse_http_keys(config, &entries, at, report);
-    if report.errors() > errors {
-        return None;
-    }
-    let weights: Vec<u32> = entries.iter().map(|entry| entry.weight).collect();
-    let policy = match config.balance.unwrap_or(Balance::RoundRobin) {
-        Balance::RoundRobin => Policy::round_robin(&weights)?,
-    };
-    let meters = metrics.upstream(name);
-    let backend = |entry: &Entry| {
-        let label = entry.target.label();
-        let addresses = match &entry.target.place {
-            Place::Name(host, port) => Addresses::Named(state.name(host, *port)),
-            Place::Address(..) | Place::Unix(_) => Addresses::Fixed,
-        };
-        let Some(template) = peer::template(&entry.target, &trust, times) else {
-            report.add(Code::E0108, &entry.at, format!("`{label}` cannot be connected to"), "not usable as an address");
-            return None;
-        };
-        Some(Arc::new(Backend {
-            host: HeaderValue::try_from(entry.target.authority()).ok()?,
-            protocol: entry.target.protocol,
-            weight: entry.weight,
-            meters: meters.backend(&label),
-            label: label.into(),
-            addresses,
-            template,
-        }))
-    };
-    let backends = entries.iter().map(backend).collect::<Option<Box<[_]>>>()?;
+    let retries = retries(config.retries.as_ref(), &at.key("retries"), report);
+    let (kind, key) = self::balance::balance(config.balance.as_deref(), &at.key("balance"), report);
     let proxy_protocol = config.proxy_protocol.map(|written| match written {
         ProxyProtocol::V1 => Version::V1,
         ProxyProtocol::V2 => Version::V2,
     });
+    let check = health::check(config, &entries, proxy_protocol, &at.key("health_check"), report);
+    let rules = rules(config, kind, at, report);
+    let trust = trust(config, &entries, at, report);
+    refuse_http_keys(config, &entries, at, report);
+    check_zone(config, &entries, at, report);
+    if report.errors() > errors {
+        return None;
+    }
+    let meters = metrics.upstream(name);
+    let making = Making { config, name, state, trust: &trust, times, check: check.as_ref(), meters: &meters };
+    let backends = entries.iter().map(|entry| making.backend(entry, report)).collect::<Option<Box<[_]>>>()?;
     Some(Upstream {
-        name: name.into(),
-        backends,
-        policy,
+        pool: Pool::new(name, kind, rules, backends, state, meters),
+        key,
         timeout: times.first_byte,
         connect: times.connect,
         retries,
         proxy_protocol,
-        meters,
+        state: state.clone(),
     })
+}
+
+/// What all backends of an upstream have in common while they are made.
+struct Making<'m> {
+    config: &'m Config,
+    name: &'m str,
+    state: &'m State,
+    trust: &'m Trust,
+    times: Times,
+    check: Option<&'m Arc<Check>>,
+    meters: &'m UpstreamMeters,
+}
+
+impl Making<'_> {
+    fn backend(&self, entry: &Entry, report: &mut Report) -> Option<Arc<Backend>> {
+        let label = entry.target.label();
+        let addresses = match &entry.target.place {
+            Place::Name(host, port) => Addresses::Named(self.state.name(host, *port)),
+            Place::Address(..) | Place::Unix(_) => Addresses::Fixed,
+        };
+        let Some(template) = peer::template(&entry.target, self.trust, self.times) else {
+            report.add(Code::E0108, &entry.at, format!("`{label}` cannot be connected to"), "not usable as an address");
+            return None;
+        };
+        let elsewhere =
+            self.config.prefer_zone.is_some() && entry.zone.as_deref() != self.config.prefer_zone.as_deref();
+        Some(Arc::new(Backend {
+            host: HeaderValue::try_from(entry.target.authority()).ok()?,
+            protocol: entry.target.protocol,
+            weight: entry.weight,
+            rank: u8::from(elsewhere) + 2 * u8::from(entry.backup),
+            meters: self.meters.backend(&label),
+            orders: self.state.orders(self.name, &label),
+            check: self.check.cloned(),
+            label: label.into(),
+            addresses,
+            template,
+        }))
+    }
+}
+
+fn rules(config: &Config, kind: Kind, at: &At, report: &mut Report) -> Rules {
+    let pool = config.pool.as_ref();
+    let in_pool = at.key("pool");
+    let most = pool.and_then(|pool| pool.max_connections);
+    let queue = pool.and_then(|pool| pool.queue);
+    if queue.is_some() && most.is_none() {
+        report.push(
+            Diagnostic::new(Code::E0106, "`queue` needs `max_connections`")
+                .label(in_pool.key("queue").name(), "nobody ever waits without it")
+                .help("add `max_connections = 100`, or delete `queue`"),
+        );
+    }
+    Rules {
+        outlier: health::outlier(config.outlier.as_ref(), &at.key("outlier"), report),
+        breaker: health::breaker(config.circuit_breaker.as_ref(), &at.key("circuit_breaker"), report),
+        slow_start: config.slow_start.map(|time| time.0.as_millis() as u64).filter(|time| *time > 0),
+        panic: health::panic(config.panic_threshold.as_deref(), &at.key("panic_threshold"), report),
+        max_connections: most.map(|most| health::at_least_one(Some(most), 1, &in_pool.key("max_connections"), report)),
+        queue: queue.map_or(DEFAULT_QUEUE, |queue| queue.0),
+        latency: kind == Kind::Latency,
+    }
+}
+
+/// Where no backend is in any zone, preferring one does nothing.
+fn check_zone(config: &Config, entries: &[Entry], at: &At, report: &mut Report) {
+    if config.prefer_zone.is_some() && !entries.is_empty() && entries.iter().all(|entry| entry.zone.is_none()) {
+        report.push(
+            Diagnostic::new(Code::E0107, "`prefer_zone` is set, but no backend says in which zone it is")
+                .label(at.key("prefer_zone").name(), "would have no effect")
+                .help("write `{ url = \"…\", zone = \"a\" }` for the backends, or delete `prefer_zone`"),
+        );
+    }
+}
+
+/// A time that is longer than none.
+fn positive(written: Option<document::Duration>, default: Duration, at: At, report: &mut Report) -> Duration {
+    match written {
+        Some(document::Duration(Duration::ZERO)) => {
+            let text = format!("`{}` must be longer than 0", at.last());
+            report.push(
+                Diagnostic::new(Code::E0103, text)
+                    .label(&at, "nothing could ever be done in no time")
+                    .help(format!("the default is \"{}\"", document::Duration(default))),
+            );
+            default
+        }
+        Some(document::Duration(time)) => time,
+        None => default,
+    }
 }
 
 fn entries(config: &Config, name: &str, at: &At, report: &mut Report) -> Vec<Entry> {
@@ -141,11 +221,12 @@ fn entry(backend: &config::Backend, at: At, report: &mut Report) -> Option<Entry
         return None;
     };
     // In its short form the entry itself is the URL.
-    let place = if backend.weight.is_some() { at.key("url") } else { at.clone() };
+    let place = if backend.is_table { at.key("url") } else { at.clone() };
     match Target::parse(url) {
         Ok(target) => {
             warn_plaintext(&target, &place, report);
-            Some(Entry { target, weight, at: place })
+            let zone = backend.zone.as_deref().map(Into::into);
+            Some(Entry { target, weight, backup: backend.backup == Some(true), zone, at: place })
         }
         Err(mistake) => {
             let mut diagnostic =
@@ -216,34 +297,12 @@ fn is_public(ip: IpAddr) -> bool {
 
 fn times(config: &Config, at: &At, report: &mut Report) -> Times {
     let pool = config.pool.as_ref();
-    let mut positive = |written: Option<document::Duration>, default: Duration, at: At| match written {
-        Some(document::Duration(Duration::ZERO)) => {
-            let text = format!("`{}` must be longer than 0", at.last());
-            report.push(
-                Diagnostic::new(Code::E0103, text)
-                    .label(&at, "nothing could ever be done in no time")
-                    .help(format!("the default is \"{}\"", document::Duration(default))),
-            );
-            default
-        }
-        Some(document::Duration(time)) => time,
-        None => default,
-    };
     let in_pool = at.key("pool");
     Times {
-        first_byte: positive(config.timeout, DEFAULT_TIMEOUT, at.key("timeout")),
-        idle: positive(pool.and_then(|pool| pool.idle), DEFAULT_IDLE, in_pool.key("idle")),
-        connect: positive(pool.and_then(|pool| pool.connect), DEFAULT_CONNECT, in_pool.key("connect")),
+        first_byte: positive(config.timeout, DEFAULT_TIMEOUT, at.key("timeout"), report),
+        idle: positive(pool.and_then(|pool| pool.idle), DEFAULT_IDLE, in_pool.key("idle"), report),
+        connect: positive(pool.and_then(|pool| pool.connect), DEFAULT_CONNECT, in_pool.key("connect"), report),
     }
-}
-
-fn retries(config: &Config, at: &At, report: &mut Report) -> u32 {
-    let retries = config.retries.unwrap_or(DEFAULT_RETRIES);
-    if !RETRIES.contains(&retries) {
-        let text = format!("`retries` is a number from {} to {}", RETRIES.start(), RETRIES.end());
-        report.add(Code::E0103, &at.key("retries"), text, "more would multiply the load on backends that already fail");
-    }
-    retries
 }
 
 /// Keys that would do nothing where no backend speaks HTTP.
@@ -252,7 +311,9 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
         return;
     }
     let idle = config.pool.as_ref().is_some_and(|pool| pool.idle.is_some());
+    let by_request = config.balance.as_deref().is_some_and(|text| text.starts_with("hash:") && text != "hash:ip");
     let keys = [
+        (by_request, at.key("balance"), "goes by what a request has, and bytes passed on are none"),
         (config.timeout.is_some(), at.key("timeout"), "is for answers, and bytes passed on have none"),
         (idle, at.key("pool").key("idle"), "is for connections that wait for the next request"),
     ];

@@ -1,8 +1,14 @@
 //! An upstream, as written.
 
+mod health;
+mod retries;
+
 use document::{Duration, OneOrMany};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+pub use health::{CircuitBreaker, HealthCheck, HealthCheckTable, Outlier};
+pub use retries::{Retries, RetriesTable};
 
 /// A named set of backends that serve the same thing, and how to reach them.
 ///
@@ -36,12 +42,42 @@ pub struct Config {
     /// Example: `backends = ["http://users-1:8080", { url = "http://users-2:8080", weight = 3 }]`
     pub backends: Option<OneOrMany<Backend>>,
 
-    /// How a backend is chosen. The default and, so far, the only policy is `"round_robin"`: each backend in turn, as
-    /// often as its weight says and spread as evenly as possible (smooth weighted round robin: with weights 5, 1 and 1
-    /// `a a b a c a a`).
+    /// How a backend is chosen. Default `"round_robin"`.
     ///
-    /// Example: `balance = "round_robin"`
-    pub balance: Option<Balance>,
+    /// - `"round_robin"`: each backend in turn, as often as its weight says and spread as evenly as possible (smooth
+    ///   weighted round robin: with weights 5, 1 and 1 `a a b a c a a`).
+    /// - `"random"`: a lot is drawn for each request; the weight is the chance.
+    /// - `"least_requests"`: the one with the fewest requests under way in proportion to its weight. Among more than
+    ///   eight backends two are compared.
+    /// - `"p2c"`: the one of two drawn by lot that has fewer requests under way (power of two choices).
+    /// - `"ewma"`: the one of two drawn by lot that is likely to answer first, by how long its answers took of late and
+    ///   how many it is working on (peak EWMA over 10s).
+    /// - `"hash:ip"`, `"hash:header:X-User"`, `"hash:cookie:visitor"`, `"hash:path"`: requests with the same client
+    ///   address (of IPv6 the first 64 bits), field, cookie or path go to the same backend, and hardly any moves when
+    ///   backends come or go (Maglev). A backend takes up to 1.25 times its share of the requests under way; what is
+    ///   beyond goes to the next one. A request without the field or cookie goes anywhere.
+    ///
+    /// Example: `balance = "least_requests"`
+    pub balance: Option<String>,
+
+    /// The zone that maitred runs in. Backends of this zone are used before those of others, which are used when none of
+    /// the zone is well. Default: none, zones do not matter.
+    ///
+    /// Example: `prefer_zone = "${ZONE}"`
+    pub prefer_zone: Option<String>,
+
+    /// How long a backend that is new or back takes to its full share of the requests. It begins with a tenth. Default:
+    /// it has its share at once.
+    ///
+    /// Example: `slow_start = "30s"`
+    pub slow_start: Option<Duration>,
+
+    /// Below this share of healthy backends all are used, healthy or not: so many can hardly be down, and the few that
+    /// are left would break down as well. Default: only when none is healthy. `"0%"`: never, and where none is healthy
+    /// the client is answered 503.
+    ///
+    /// Example: `panic_threshold = "50%"`
+    pub panic_threshold: Option<String>,
 
     /// How long a backend may take to the first byte of its answer, each try. Default `"30s"`.
     ///
@@ -58,14 +94,41 @@ pub struct Config {
     /// Example: `pool = { idle = "60s", connect = "2s" }`
     pub pool: Option<Pool>,
 
-    /// How often a request is tried again at another backend, 0 to 10. Default 1.
+    /// How often a request is tried again at another backend, 0 to 10, or a table. Default 1.
     ///
     /// Only what is safe to repeat: a request that never reached a backend, or one with an idempotent method (RFC 9110
-    /// section 9.2.2) that got no answer at all. A POST reaches an origin at most once.
+    /// section 9.2.2) whose body is no longer than 64 KiB. Nothing is repeated once an answer has begun to go to the
+    /// client. A POST reaches an origin at most once.
     ///
-    /// Example: `retries = 2`
-    #[schemars(range(max = 10))]
-    pub retries: Option<u32>,
+    /// Example: `retries = { attempts = 2, on = ["connect", "reset", "503"] }`
+    pub retries: Option<Retries>,
+
+    /// Asks every backend again and again whether it is well, and uses those that are not only when no other is left:
+    /// `"tcp"`, `"grpc"`, a path such as `"/health"`, or a table. Default: none is asked.
+    ///
+    /// Upstreams that name the same backend and ask it the same share the answer, and a reload keeps it. What a backend
+    /// answers first decides, at the start of the server as well as when it comes later.
+    ///
+    /// Example: `health_check = { path = "/health", interval = "5s" }`
+    pub health_check: Option<HealthCheck>,
+
+    /// Takes a backend out of use that fails again and again. `false`: never. On by default.
+    ///
+    /// What counts is an attempt that got no answer (closed, reset, nonsense, or none within `timeout`) or one of 502,
+    /// 503 and 504, without a good answer in between. What the client or maitred itself is to blame for does not. A
+    /// backend that refuses connections needs no counting: the first refusal takes it out of use, until a connection can
+    /// be made again, which is tried four times a second.
+    ///
+    /// Example: `outlier = { consecutive_errors = 5, eject_for = "30s", max_ejected = "50%" }`
+    pub outlier: Option<document::Toggle<Outlier>>,
+
+    /// Sends a backend nothing for a while after too many failures, and then one request to see. Default: none.
+    ///
+    /// Failures are attempts without an answer, and answers of 500 and above. Unlike `outlier` it may take all backends
+    /// out of use: then the client is answered 503 at once (`circuit_open`).
+    ///
+    /// Example: `circuit_breaker = { failures = 5, within = "10s", open_for = "30s" }`
+    pub circuit_breaker: Option<CircuitBreaker>,
 
     /// TLS towards the backends; for the schemes `https` and `h2`.
     ///
@@ -103,6 +166,12 @@ pub struct Backend {
     pub url: Option<String>,
     /// Its share of the requests in proportion to the others' weights.
     pub weight: Option<u32>,
+    /// Whether it is used only when no other can be.
+    pub backup: Option<bool>,
+    /// The zone that it is in.
+    pub zone: Option<String>,
+    /// Whether it is written as a table.
+    pub(crate) is_table: bool,
 }
 
 /// One backend with its weight.
@@ -118,14 +187,16 @@ pub struct BackendTable {
     /// Example: `weight = 3`
     #[schemars(range(max = 1000))]
     pub weight: Option<u32>,
-}
 
-/// How a backend is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// Each backend in turn, as often as its weight says and spread as evenly as possible.
-    RoundRobin,
+    /// Whether it is used only when no other backend is well. Default `false`.
+    ///
+    /// Example: `backup = true`
+    pub backup: Option<bool>,
+
+    /// The zone that it is in; see `prefer_zone`.
+    ///
+    /// Example: `zone = "b"`
+    pub zone: Option<String>,
 }
 
 /// The connections that are kept open to the backends.
@@ -142,6 +213,18 @@ pub struct Pool {
     ///
     /// Example: `connect = "2s"`
     pub connect: Option<Duration>,
+
+    /// How many requests a backend has at a time, and with HTTP/1.1 so as many connections. Default: any number.
+    ///
+    /// Example: `max_connections = 1000`
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+
+    /// How long a request waits when all backends have as many as they may have. As many may wait as may be under way.
+    /// Default `"1s"`; `"0s"`: none waits. A client that waited in vain is answered 503 (`upstream_busy`).
+    ///
+    /// Example: `queue = "1s"`
+    pub queue: Option<Duration>,
 }
 
 /// TLS towards the backends.
@@ -180,20 +263,20 @@ pub struct Tls {
 impl Config {
     /// The upstream that a route's `upstream = "http://…"` stands for.
     pub fn from_url(url: impl Into<String>) -> Self {
-        let backend = Backend { url: Some(url.into()), weight: None };
+        let backend = Backend { url: Some(url.into()), ..Backend::default() };
         Self { backends: Some(OneOrMany(vec![backend])), ..Self::default() }
     }
 }
 
 impl Backend {
     fn from_text(url: &str) -> Result<Self, String> {
-        Ok(Self { url: Some(url.into()), weight: None })
+        Ok(Self { url: Some(url.into()), ..Self::default() })
     }
 }
 
 impl From<BackendTable> for Backend {
-    fn from(BackendTable { url, weight }: BackendTable) -> Self {
-        Self { url, weight }
+    fn from(BackendTable { url, weight, backup, zone }: BackendTable) -> Self {
+        Self { url, weight, backup, zone, is_table: true }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Upstreams: named sets of backends, where they are, and how they are connected to.
 //!
 //! A [`Config`] is compiled into an [`Upstream`], which is immutable and belongs to one configuration. What is learnt
-//! meanwhile, the addresses of host names, is kept in a [`State`] that outlives it. For each attempt of a request an
+//! meanwhile, the addresses of host names and how each endpoint is doing, is kept in a [`State`] that outlives it. For each attempt of a request an
 //! upstream is asked for a [`Pick`], which makes the peer that Pingora connects to; nobody waits for DNS there. When an
 //! attempt fails, [`Reading`] says what Pingora's error means.
 //!
@@ -23,23 +23,49 @@
 
 mod announce;
 mod backend;
+mod breaker;
+mod clock;
 mod compile;
+mod condition;
 mod config;
+mod dial;
+mod endpoint;
+mod key;
+mod latency;
 mod name;
+mod order;
+mod outlier;
 mod peer;
+mod pool;
+mod probe;
 mod reading;
 mod resolve;
+mod retry;
+mod rules;
+mod set;
 mod shun;
+mod standing;
 mod state;
+mod sweep;
+mod tally;
 mod target;
 mod trust;
 mod upstream;
 
-pub use backend::{Backend, EndpointId, Pick, Timeouts};
-pub use compile::compile;
-pub use config::{Backend as BackendConfig, BackendTable, Balance, Config, Pool, ProxyProtocol, Tls};
+pub use backend::{Backend, Timeouts};
+pub use compile::{compile, retries as compile_retries};
+pub use condition::{Condition, State as BackendState};
+pub use config::{
+    Backend as BackendConfig, BackendTable, CircuitBreaker, Config, HealthCheck, HealthCheckTable, Outlier, Pool,
+    ProxyProtocol, Retries as RetriesConfig, RetriesTable, Tls,
+};
+pub use endpoint::{EndpointId, Pick};
+pub use key::{Key, hash_address};
+pub use order::{Duty, Order};
+pub use pool::{Missed, Wish};
 pub use reading::{Fault, Reading, reason_of};
 pub use resolve::{Answer, Resolve, System};
+pub use retry::{Conditions, Resend, Retries};
 pub use state::State;
 pub use target::Protocol;
 pub use upstream::Upstream;

@@ -2,10 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -13,8 +10,8 @@ use arc_swap::ArcSwap;
 use tokio::{sync::watch, task::AbortHandle, time};
 
 use crate::{
+    pool::Pool,
     resolve::{Answer, Resolve},
-    shun::Shun,
 };
 
 /// The bounds between which a TTL is obeyed.
@@ -31,21 +28,12 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) struct Name {
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
-    addresses: ArcSwap<Vec<Address>>,
-    cursor: AtomicUsize,
-    next_id: AtomicU32,
+    addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Whom to tell when the addresses change.
+    pools: Mutex<Vec<Weak<Pool>>>,
     /// Whether a first lookup has come to an end, with or without an answer.
     settled: watch::Sender<bool>,
     task: OnceLock<AbortHandle>,
-}
-
-/// One address of a name.
-#[derive(Debug, Clone)]
-pub(crate) struct Address {
-    /// The same for as long as the name keeps the address, and never given to another.
-    pub(crate) id: u32,
-    pub(crate) socket: SocketAddr,
-    pub(crate) shun: Arc<Shun>,
 }
 
 /// What a lookup has led to.
@@ -61,69 +49,49 @@ impl Name {
             host: host.into(),
             port,
             addresses: ArcSwap::default(),
-            cursor: AtomicUsize::new(0),
-            next_id: AtomicU32::new(0),
+            pools: Mutex::default(),
             settled: watch::Sender::new(false),
             task: OnceLock::new(),
         }
     }
 
-    /// Whether any address is `usable` now.
-    pub(crate) fn any(&self, usable: impl Fn(&Address) -> bool) -> bool {
-        self.addresses.load().iter().any(usable)
-    }
-
-    /// The next address, in turn, among those that are `usable`.
-    pub(crate) fn next(&self, usable: impl Fn(&Address) -> bool) -> Option<(u32, SocketAddr)> {
-        let addresses = self.addresses.load();
-        let start = if addresses.len() > 1 { self.cursor.fetch_add(1, Relaxed) } else { 0 };
-        for step in 0..addresses.len() {
-            let address = &addresses[start.wrapping_add(step) % addresses.len()];
-            if usable(address) {
-                if step > 0 {
-                    // Those passed over have had their turn: what they leave is shared by all others.
-                    self.cursor.fetch_add(step, Relaxed);
-                }
-                return Some((address.id, address.socket));
-            }
-        }
-        None
-    }
-
-    /// Remembers that the address `id` could not be reached.
-    pub(crate) fn unreachable(&self, id: u32) {
-        let addresses = self.addresses.load();
-        if let Some(address) = addresses.iter().find(|address| address.id == id) {
-            address.shun.strike();
-        }
-    }
-
     /// All addresses, in the order of the answer.
     pub(crate) fn sockets(&self) -> Vec<SocketAddr> {
-        self.addresses.load().iter().map(|address| address.socket).collect()
+        self.addresses.load().to_vec()
     }
 
-    /// Takes over what a lookup found. What is known of an address that stays is kept.
+    pub(crate) fn is_resolved(&self) -> bool {
+        !self.addresses.load().is_empty()
+    }
+
+    /// From now on `pool` is told when the addresses change.
+    pub(crate) fn tell(&self, pool: &Weak<Pool>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(pool.clone());
+    }
+
+    /// Takes over what a lookup found.
     pub(crate) fn publish(&self, found: &[IpAddr]) {
-        let old = self.addresses.load_full();
-        let address = |socket| {
-            let known = old.iter().find(|address| address.socket == socket).cloned();
-            known.unwrap_or_else(|| Address { id: self.next_id.fetch_add(1, Relaxed), socket, shun: Arc::default() })
-        };
-        let mut new: Vec<Address> = Vec::with_capacity(found.len());
+        let mut new: Vec<SocketAddr> = Vec::with_capacity(found.len());
         for &ip in found {
             let socket = SocketAddr::new(ip, self.port);
-            if !new.iter().any(|address| address.socket == socket) {
-                new.push(address(socket));
+            if !new.contains(&socket) {
+                new.push(socket);
             }
         }
-        let same = old.len() == new.len() && new.iter().all(|address| old.iter().any(|other| other.id == address.id));
-        if same {
+        let old = self.addresses.load_full();
+        if old.len() == new.len() && new.iter().all(|socket| old.contains(socket)) {
             return;
         }
-        let list: Vec<String> = new.iter().map(|address| address.socket.ip().to_string()).collect();
+        let list: Vec<String> = new.iter().map(|socket| socket.ip().to_string()).collect();
         log::info!("`{}` is now {}", self.host, list.join(", "));
         self.addresses.store(Arc::new(new));
+        let pools: Vec<_> = {
+            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.iter().filter_map(Weak::upgrade).collect()
+        };
+        pools.iter().for_each(|pool| pool.rebuild());
     }
 
     /// Waits until a first lookup has come to an end.
@@ -193,7 +161,7 @@ async fn look_up(resolver: &dyn Resolve, host: &str, name: &Weak<Name>) -> Outco
 }
 
 fn last_good(name: &Name) -> String {
-    match name.sockets().len() {
+    match name.addresses.load().len() {
         0 => String::new(),
         1 => "; its last address stays in use".into(),
         count => format!("; its last {count} addresses stay in use"),

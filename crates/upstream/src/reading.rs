@@ -132,7 +132,12 @@ fn is_local(error: &Error) -> bool {
     }
     let Some(io) = io_error(error) else { return false };
     matches!(io.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
-        || matches!(io.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+        || has_run_out(io)
+}
+
+/// Whether the system has no more descriptors or buffers for us.
+pub(crate) fn has_run_out(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }
 
 /// "Too many open files in system", "Too many open files" and "No buffer space available" (errno(3) on Linux).

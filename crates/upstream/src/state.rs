@@ -1,31 +1,73 @@
-//! What outlives a configuration: the addresses of every host name in use.
+//! What outlives a configuration: addresses of host names, how endpoints are doing, what operators have ordered.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    hash::Hash,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use tokio::time;
-
-use crate::{
-    name::Name,
-    resolve::{Resolve, System},
+use pingora_core::connectors::http::Connector;
+use tokio::{
+    runtime::Handle,
+    task::{self, AbortHandle},
+    time,
 };
 
-/// The names that upstreams use, found again by host and port: a reload keeps the addresses of those that stay.
+use crate::{
+    backend::Backend,
+    name::Name,
+    order::Orders,
+    pool::Pool,
+    probe::{self, Check, Probe},
+    resolve::{Resolve, System},
+    standing::Standing,
+    sweep,
+    tally::Tally,
+};
+
+/// What is known of host names, endpoints and upstreams, found again by name: a reload keeps what it knows of those that
+/// stay.
 ///
-/// A name is created when an upstream is compiled, which asks nobody; [`start`](State::start) begins the lookups, and
-/// they end with the last upstream that uses the name.
+/// Each thing is made when an upstream is compiled, which asks nobody; [`start`](State::start) begins the lookups and the
+/// health checks, and they end with the last upstream that needs them.
 #[derive(Clone)]
-pub struct State {
+pub struct State(Arc<Kept>);
+
+/// What is kept. Things that nobody uses any more are swept when the next one is made.
+pub(crate) struct Kept {
     resolver: Arc<dyn Resolve>,
-    names: Arc<Mutex<Names>>,
+    names: Mutex<Names>,
+    standings: Mutex<HashMap<Place, Weak<Standing>>>,
+    orders: Mutex<HashMap<Post, Weak<Orders>>>,
+    tallies: Mutex<HashMap<Box<str>, Weak<Tally>>>,
+    probes: Mutex<HashMap<probe::Key, Weak<Probe>>>,
+    /// The pools of the configuration in force.
+    live: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
+    next_id: AtomicU32,
+    running: OnceLock<Running>,
 }
 
-/// By host and port. A name that nobody uses any more is swept when the next one is made.
+/// By host and port.
 type Names = HashMap<(Box<str>, u16), Weak<Name>>;
+
+/// An endpoint's upstream, its backend, and its address where the backend has several.
+type Place = (Arc<str>, Arc<str>, Option<SocketAddr>);
+
+/// An upstream and one of its backends.
+type Post = (Arc<str>, Arc<str>);
+
+/// What asks and looks after things in the background.
+struct Running {
+    runtime: Handle,
+    connector: Arc<Connector>,
+    sweeper: AbortHandle,
+}
 
 impl Default for State {
     fn default() -> Self {
@@ -36,19 +78,38 @@ impl Default for State {
 impl State {
     /// A state that asks `resolver`; [`State::default`] asks the system's.
     pub fn new(resolver: impl Resolve) -> Self {
-        Self { resolver: Arc::new(resolver), names: Arc::default() }
+        Self(Arc::new(Kept {
+            resolver: Arc::new(resolver),
+            names: Mutex::default(),
+            standings: Mutex::default(),
+            orders: Mutex::default(),
+            tallies: Mutex::default(),
+            probes: Mutex::default(),
+            live: Mutex::default(),
+            next_id: AtomicU32::new(0),
+            running: OnceLock::new(),
+        }))
     }
 
-    /// Begins to look up every name in use that is not yet. To be called within the Tokio runtime that is to carry the
-    /// lookups, after each compilation that is going to be used.
+    /// Begins to look up every name in use and to ask every endpoint that is to be asked. To be called within the Tokio
+    /// runtime that is to carry this, after each compilation that is going to be used.
     pub fn start(&self) {
+        let begin = || Running {
+            runtime: Handle::current(),
+            connector: Arc::new(Connector::new(None)),
+            sweeper: task::spawn(sweep::keep_sweeping(Arc::downgrade(&self.0))).abort_handle(),
+        };
+        let running = self.0.running.get_or_init(begin);
         for name in self.in_use() {
-            name.start(&self.resolver);
+            name.start(&self.0.resolver);
+        }
+        for probe in in_use(&self.0.probes) {
+            probe.start(&running.runtime, &running.connector);
         }
     }
 
-    /// Does what [`start`](State::start) does and waits until each name has been looked up once, at most for `limit`.
-    /// What is left then keeps being tried. Returns the hosts that have no address yet.
+    /// Does what [`start`](State::start) does and waits until each name has been looked up once, and each endpoint asked
+    /// once, at most for `limit`. What is left then keeps being tried. Returns the hosts that have no address yet.
     pub async fn first_resolution(&self, limit: Duration) -> Vec<Box<str>> {
         self.start();
         let names = self.in_use();
@@ -56,29 +117,99 @@ impl State {
             for name in &names {
                 name.settled().await;
             }
+            for probe in in_use(&self.0.probes) {
+                probe.settled().await;
+            }
         };
         // Late is not wrong: those without an address are returned either way.
         let _ = time::timeout(limit, all).await;
-        names.iter().filter(|name| name.sockets().is_empty()).map(|name| name.host.clone()).collect()
+        names.iter().filter(|name| !name.is_resolved()).map(|name| name.host.clone()).collect()
+    }
+
+    /// Whether a server runs on it: what comes from now on is new.
+    pub(crate) fn is_running(&self) -> bool {
+        self.0.running.get().is_some()
     }
 
     /// The name `host` with `port`, made where nobody uses it yet.
     pub(crate) fn name(&self, host: &str, port: u16) -> Arc<Name> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.retain(|_, name| name.strong_count() > 0);
-        let key = (host.into(), port);
-        if let Some(name) = names.get(&key).and_then(Weak::upgrade) {
-            return name;
+        find(&self.0.names, (host.into(), port), || Name::new(host, port)).0
+    }
+
+    /// How the endpoint of a backend is doing, and whether nothing was known of it.
+    pub(crate) fn standing(
+        &self,
+        upstream: &Arc<str>,
+        backend: &Arc<str>,
+        address: Option<SocketAddr>,
+    ) -> (Arc<Standing>, bool) {
+        let place = (Arc::clone(upstream), Arc::clone(backend), address);
+        find(&self.0.standings, place, || Standing::new(self.0.next_id.fetch_add(1, Relaxed)))
+    }
+
+    /// What is ordered of a backend.
+    pub(crate) fn orders(&self, upstream: &str, backend: &str) -> Arc<Orders> {
+        find(&self.0.orders, (upstream.into(), backend.into()), Orders::default).0
+    }
+
+    /// How much is going on in an upstream.
+    pub(crate) fn tally(&self, upstream: &str) -> Arc<Tally> {
+        find(&self.0.tallies, upstream.into(), Tally::default).0
+    }
+
+    /// The probe of an endpoint; it asks at once where a server runs.
+    pub(crate) fn probe(&self, check: &Arc<Check>, backend: &Arc<Backend>, address: Option<SocketAddr>) -> Arc<Probe> {
+        let key = probe::Key::new(check, backend, address);
+        let (probe, _) = find(&self.0.probes, key, || Probe::new(check, backend, address));
+        probe.count_for(backend);
+        if let Some(running) = self.0.running.get() {
+            probe.start(&running.runtime, &running.connector);
         }
-        let name = Arc::new(Name::new(host, port));
-        names.insert(key, Arc::downgrade(&name));
-        name
+        probe
+    }
+
+    /// From now on `pool` is the one in force of its name.
+    pub(crate) fn goes_live(&self, pool: &Arc<Pool>) {
+        let mut live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|_, pool| pool.strong_count() > 0);
+        live.insert(Arc::clone(&pool.name), Arc::downgrade(pool));
     }
 
     fn in_use(&self) -> Vec<Arc<Name>> {
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.values().filter_map(Weak::upgrade).collect()
+        in_use(&self.0.names)
     }
+}
+
+impl Kept {
+    pub(crate) fn live(&self) -> Vec<Arc<Pool>> {
+        in_use(&self.live)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+/// What is kept under `key`, made where nobody uses it; and whether it was made.
+fn find<K: Eq + Hash, V>(kept: &Mutex<HashMap<K, Weak<V>>>, key: K, make: impl FnOnce() -> V) -> (Arc<V>, bool) {
+    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = kept.get(&key).and_then(Weak::upgrade) {
+        return (found, false);
+    }
+    if kept.len() == kept.capacity() {
+        // Before it grows, and so seldom enough to cost nothing.
+        kept.retain(|_, value| value.strong_count() > 0);
+    }
+    let made = Arc::new(make());
+    kept.insert(key, Arc::downgrade(&made));
+    (made, true)
+}
+
+fn in_use<K, V>(kept: &Mutex<HashMap<K, Weak<V>>>) -> Vec<Arc<V>> {
+    let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.values().filter_map(Weak::upgrade).collect()
 }
 
 impl fmt::Debug for State {

@@ -1,39 +1,51 @@
 //! An upstream as run: which backends there are, and which one is next.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use balance::Policy;
 use pingora_core::upstreams::peer::HttpPeer;
 use proxy_protocol::{Ends, Version};
 use telemetry::UpstreamMeters;
+use tokio::time::timeout_at;
 
 use crate::{
     announce,
-    backend::{Backend, Choice, EndpointId, Pick},
+    backend::Backend,
+    clock,
+    condition::{self, Condition},
+    endpoint::{EndpointId, Pick},
+    key::Key,
+    order::Order,
+    pool::{Missed, Pool, Wish},
+    retry::{Resend, Retries},
+    state::State,
+    sweep,
 };
 
 /// A named set of backends that serve the same thing.
 #[derive(Debug)]
 pub struct Upstream {
-    pub(crate) name: Arc<str>,
-    pub(crate) backends: Box<[Arc<Backend>]>,
-    pub(crate) policy: Policy,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) key: Option<Key>,
     pub(crate) timeout: Duration,
     pub(crate) connect: Duration,
-    pub(crate) retries: u32,
+    pub(crate) retries: Retries,
     pub(crate) proxy_protocol: Option<Version>,
-    pub(crate) meters: Arc<UpstreamMeters>,
+    pub(crate) state: State,
 }
 
 impl Upstream {
     /// Its name in logs and metrics.
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.pool.name
     }
 
     /// Its backends, in the order of the configuration.
     pub fn backends(&self) -> impl ExactSizeIterator<Item = &Backend> {
-        self.backends.iter().map(AsRef::as_ref)
+        self.pool.backends.iter().map(AsRef::as_ref)
     }
 
     /// How long a backend may take to the first byte of its answer, each try.
@@ -46,14 +58,19 @@ impl Upstream {
         self.connect
     }
 
-    /// How many more tries a request has after the first.
-    pub fn retries(&self) -> u32 {
-        self.retries
+    /// When and how often a request is tried again.
+    pub fn retries(&self) -> &Retries {
+        &self.retries
+    }
+
+    /// What the balancing policy goes by, where it goes by a key of the request.
+    pub fn key(&self) -> Option<&Key> {
+        self.key.as_ref()
     }
 
     /// What is counted of it.
     pub fn meters(&self) -> &UpstreamMeters {
-        &self.meters
+        &self.pool.meters
     }
 
     /// Makes the connections of `peer` begin with a header that tells the client's, where the configuration asks for one.
@@ -68,37 +85,86 @@ impl Upstream {
         self.proxy_protocol.map(|version| proxy_protocol::encode(version, client))
     }
 
-    /// The endpoint for the next attempt: one that is not among those `tried`, as long as there is one. `None` where no
-    /// backend has an address.
+    /// The endpoint for an attempt that nothing is known of but which were `tried`: one that is not among those, as long
+    /// as there is one.
     pub fn pick(&self, tried: &[EndpointId]) -> Option<Pick> {
-        // Addresses may change between a look and a grip, so each step may come to nothing and hand on to the next.
-        [Choice::Best, Choice::Untried, Choice::Any].into_iter().find_map(|choice| self.choose(choice, tried))
+        self.choose(&Wish { tried, ..Wish::default() }).ok()
     }
 
-    fn choose(&self, choice: Choice, tried: &[EndpointId]) -> Option<Pick> {
-        let index = self.policy.pick(|index| self.backends[index].has(index as u16, choice, tried))?;
-        self.backends[index].take(index as u16, choice, tried)
+    /// The endpoint for the next attempt.
+    pub fn choose(&self, wish: &Wish<'_>) -> Result<Pick, Missed> {
+        self.pool.choose(wish)
+    }
+
+    /// The endpoint for the next attempt. Where all have as many requests as they may have it waits for one, as long as
+    /// the configuration says and not beyond `deadline`; where too many wait already it does not.
+    pub async fn choose_or_wait(&self, wish: &Wish<'_>, deadline: Option<Instant>) -> Result<Pick, Missed> {
+        let chosen = self.choose(wish);
+        let queue = self.pool.rules.queue;
+        if chosen.as_ref().err() != Some(&Missed::Full) || queue.is_zero() {
+            return chosen;
+        }
+        // In a box, since it is large and seldom needed.
+        Box::pin(self.wait(wish, queue, deadline)).await
+    }
+
+    async fn wait(&self, wish: &Wish<'_>, queue: Duration, deadline: Option<Instant>) -> Result<Pick, Missed> {
+        let set = self.pool.set();
+        let places = self.pool.rules.max_connections.unwrap_or(0).saturating_mul(set.endpoints().count() as u32);
+        let Some(waiting) = self.pool.tally.wait(places) else { return Err(Missed::Full) };
+        let end = Instant::now() + queue;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        loop {
+            let mut freed = pin!(waiting.freed());
+            freed.as_mut().enable();
+            let chosen = self.choose(wish);
+            if chosen.as_ref().err() != Some(&Missed::Full) {
+                return chosen;
+            }
+            if timeout_at(end.into(), freed).await.is_err() {
+                return Err(Missed::Full);
+            }
+        }
     }
 
     /// Whether a request whose connection to the endpoint last `tried` could not be made has another address of the same
     /// host to go to. Trying that is a part of connecting, not a retry of the request (RFC 8305 section 5): it needs no
     /// retry to be left, since nothing has been sent.
     pub fn has_another_address(&self, tried: &[EndpointId]) -> bool {
-        let Some(last) = tried.last() else { return false };
-        let index = last.backend();
-        self.backends
-            .get(usize::from(index))
-            .is_some_and(|backend| tried.len() < MOST_ADDRESSES && backend.has(index, Choice::Untried, tried))
+        tried.len() < MOST_ADDRESSES && self.pool.has_another_address(tried)
     }
 
-    /// To be called when the configuration that this upstream is part of goes live: says the weights of its backends and
-    /// forgets those of backends that are gone.
+    /// Leave for one more retry of something that was sent, where it stays within the budget of `retries`.
+    pub fn resend(&self, retries: &Retries) -> Option<Resend> {
+        Resend::new(retries, &self.pool.tally)
+    }
+
+    /// Carries out what an operator wants of the backend `label`; whether there is such a backend.
+    pub fn order(&self, label: &str, order: &Order) -> bool {
+        let Some(backend) = self.pool.backends.iter().find(|backend| &*backend.label == label) else { return false };
+        backend.orders.give(order, clock::now());
+        self.pool.rebuild();
+        sweep::sweep(&self.pool);
+        true
+    }
+
+    /// How a backend of this upstream is doing.
+    pub fn condition(&self, backend: &Backend) -> Condition {
+        condition::of(&self.pool, backend)
+    }
+
+    /// How many requests wait for a place.
+    pub fn waiting(&self) -> u32 {
+        self.pool.tally.waiting()
+    }
+
+    /// To be called when the configuration that this upstream is part of goes live: from now on it is looked after, and
+    /// what was counted of backends that are gone is forgotten.
     pub fn goes_live(&self) {
-        let labels: Vec<&str> = self.backends.iter().map(|backend| &*backend.label).collect();
-        self.meters.retain_backends(&labels);
-        for backend in &self.backends {
-            backend.meters.weight(backend.weight);
-        }
+        let labels: Vec<&str> = self.pool.backends.iter().map(|backend| &*backend.label).collect();
+        self.pool.meters.retain_backends(&labels);
+        self.state.goes_live(&self.pool);
+        sweep::sweep(&self.pool);
     }
 }
 

@@ -207,8 +207,9 @@ async fn a_named_backend_is_reached_at_its_addresses() {
         match ask(&connector, &pick).await {
             Ok((status, _)) => break assert_eq!(status, 200),
             Err(error) => {
-                assert!(!Reading::of(&error.into_up()).sent);
-                pick.unreachable();
+                let reading = Reading::of(&error.into_up());
+                assert!(!reading.sent);
+                pick.failed(reading, Duration::ZERO, true);
                 tried.push(pick.endpoint());
                 assert!(users.has_another_address(&tried));
             }

@@ -157,7 +157,15 @@ fn status() -> Status {
         }],
         upstreams: vec![Upstream {
             name: "users".into(),
-            backends: vec![Backend { address: "u:80".into(), resolved: vec!["10.0.0.1:80".into()], weight: 3 }],
+            backends: vec![Backend {
+                address: "u:80".into(),
+                resolved: vec!["10.0.0.1:80".into()],
+                weight: 3,
+                state: "up".into(),
+                trouble: None,
+                in_flight: 0,
+            }],
+            waiting: 0,
         }],
     }
 }

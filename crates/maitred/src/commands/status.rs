@@ -8,7 +8,7 @@ use crate::{
     exit::{FAILED, Failure, Outcome},
     out,
     style::Style,
-    words::{ago, clock, count, span},
+    words::{ago, clock, span},
 };
 
 /// Prints what the server says of itself; with `--quiet` only the exit code tells, for health checks of containers.
@@ -74,22 +74,22 @@ fn screen(status: &Value, style: Style) -> String {
     lines.join("\n") + "\n"
 }
 
-/// `2 backends   10.0.1.11:8080  10.0.1.12:8080`, and what is wrong with them.
+/// `1/2 up   10.0.1.11:8080   10.0.1.12:8080 failing: it answered 503`.
 fn backends(backends: &[Value], style: Style) -> String {
-    let missing =
-        |backend: &&Value| backend["address"].as_str().is_some_and(is_name) && list(&backend["resolved"]).is_empty();
-    let lost = backends.iter().filter(missing).count();
-    let names: Vec<&str> = backends.iter().filter_map(|backend| backend["address"].as_str()).collect();
-    let mut text = format!("{}   {}", count(backends.len(), "backend"), names.join("  "));
-    if lost > 0 {
-        text.push_str(&format!("   {}", style.warning(&format!("{lost} without an address"))));
+    let is_up = |backend: &&Value| matches!(backend["state"].as_str(), Some("up" | "starting"));
+    let up = format!("{}/{} up", backends.iter().filter(is_up).count(), backends.len());
+    let all = backends.iter().all(|backend| is_up(&backend));
+    let mut text = if all { up } else { style.warning(&up) };
+    for backend in backends {
+        let (address, state) = (backend["address"].as_str().unwrap_or("-"), backend["state"].as_str().unwrap_or("-"));
+        text.push_str(&format!("   {address}"));
+        if state == "up" {
+            continue;
+        }
+        let trouble = backend["trouble"].as_str().map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        text.push_str(&format!(" {}", style.warning(&format!("{state}{trouble}"))));
     }
     text
-}
-
-/// Whether a backend's address has a name to be resolved, and is not the path of a socket.
-fn is_name(address: &str) -> bool {
-    !address.starts_with('/')
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -116,9 +116,9 @@ mod tests {
             "last_reload": { "time": "2026-11-21T14:02:11Z", "applied": false },
             "listeners": [{ "name": "https", "addresses": ["https://localhost:443"] }],
             "upstreams": [{ "name": "users", "backends": [
-                { "address": "u1:80", "resolved": ["10.0.0.1:80"], "weight": 1 },
-                { "address": "u2:80", "resolved": [], "weight": 1 },
-                { "address": "/run/u.sock", "resolved": [], "weight": 1 },
+                { "address": "u1:80", "resolved": ["10.0.0.1:80"], "weight": 1, "state": "up" },
+                { "address": "u2:80", "resolved": [], "weight": 1, "state": "unresolved" },
+                { "address": "u3:80", "weight": 1, "state": "failing", "trouble": "it answered 503" },
             ]}],
         });
         let screen = screen(&status, Style::of(crate::cli::ColorWhen::Never, &std::io::stdout()));
@@ -128,7 +128,7 @@ mod tests {
             "refused at ",
             "1234/s   0.2 % errors   12 in flight   5678901 in all",
             "https      https://localhost:443",
-            "users      3 backends   u1:80  u2:80  /run/u.sock   1 without an address",
+            "users      1/3 up   u1:80   u2:80 unresolved   u3:80 failing: it answered 503",
         ] {
             assert!(screen.contains(told), "{told} is missing in:\n{screen}");
         }

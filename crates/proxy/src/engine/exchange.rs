@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{alarm::Alarm, download::Download, upload::Upload};
 use crate::{
     context::Context,
+    dispatch,
     front::conn::Conn,
     gateway,
     relay::{self, request_chunk},
@@ -174,6 +175,9 @@ impl<'a> Exchange<'a> {
                 self.down.put_interim(&answered.head);
             }
             return Ok(());
+        }
+        if dispatch::after_answer(self.ctx, self.head, &answered.head, self.upload.is_replayable()) {
+            return Err(dispatch::again());
         }
         // What the origin itself said of its framing, before it is settled.
         let ending = self.down.ending(&mut answered, &self.head.method)?;

@@ -24,6 +24,7 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 use snapshot::Route;
 use tokio::time::Instant;
+use upstream::Reading;
 
 pub(crate) use self::alarm::Alarm;
 use self::{
@@ -156,7 +157,7 @@ impl Passage<'_> {
     async fn proxy(&mut self) {
         let uploads = !self.conn.is_body_read();
         loop {
-            let peer = match dispatch::dispatch(self.ctx, self.head, uploads).await {
+            let peer = match self.dispatch(uploads).await {
                 Ok(peer) => peer,
                 Err(reason) => return self.fail(reason).await,
             };
@@ -165,6 +166,15 @@ impl Passage<'_> {
                 Err(error) if error.retry() => log::debug!("another attempt after {error}"),
                 Err(error) => return self.fail(gateway::reason_in(&error)).await,
             }
+        }
+    }
+
+    /// Begins an attempt, for as long as the client waits for it.
+    async fn dispatch(&mut self, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+        tokio::select! {
+            biased;
+            peer = dispatch::dispatch(self.ctx, self.head, uploads) => peer,
+            () = poll_fn(|cx| self.conn.poll_gone(cx)), if self.conn.is_body_read() => Err(Reason::ClientClosed),
         }
     }
 
@@ -187,7 +197,9 @@ impl Passage<'_> {
                 Err(Failed::Stale) => (origin, reused) = (self.connect(peer).await?, false),
                 Err(Failed::Broken(mut error)) => {
                     let replayable = self.upload.is_replayable();
-                    dispatch::after_failure(self.ctx, &mut error, &self.head.method, replayable);
+                    let again = dispatch::is_again(&error)
+                        || dispatch::after_failure(self.ctx, Reading::of(&error), &self.head.method, replayable);
+                    error.set_retry(again);
                     return Err(error);
                 }
             }
@@ -204,7 +216,8 @@ impl Passage<'_> {
             }
         };
         connected.map_err(|mut error| {
-            dispatch::after_connect_failure(self.ctx, &mut error);
+            let again = dispatch::after_connect_failure(self.ctx, Reading::of(&error));
+            error.set_retry(again);
             error
         })
     }

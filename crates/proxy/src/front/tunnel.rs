@@ -20,6 +20,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
+use upstream::{Fault, Reading};
 
 use super::{
     answer::{self, Content},
@@ -96,50 +97,60 @@ impl Tunnels {
         relayed.map_err(Failed::Gone)
     }
 
-    /// Connects, with the retries that connecting has, sends the head, and reads the final head of the answer.
+    /// Connects, sends the head, and reads the final head of the answer, as often as may be tried.
     async fn ask(&self, head: &RequestHeader, ctx: &mut Context) -> Result<(Stream, Answered), Failed> {
-        let mut origin = loop {
+        loop {
+            let mut origin = self.connect(head, ctx).await?;
+            let mut answered = exchange_heads(&mut origin, head, ctx).await?;
+            if dispatch::after_answer(ctx, head, &answered.head, true) {
+                continue;
+            }
+            relay::upstream_response(ctx, &mut answered.head, Version::HTTP_11, true)
+                .map_err(|_| failed(ctx, Reason::UpstreamProtocol))?;
+            return Ok((origin, answered));
+        }
+    }
+
+    async fn connect(&self, head: &RequestHeader, ctx: &mut Context) -> Result<Stream, Failed> {
+        loop {
             let dispatched = dispatch::dispatch(ctx, head, false).await;
             let peer = dispatched.map_err(|reason| Failed::Refused(Box::new(ctx.proofs.answer(reason))))?;
             match self.0.new_stream(&*peer).await {
-                Ok(origin) => break origin,
-                Err(mut error) => {
-                    dispatch::after_connect_failure(ctx, &mut error);
-                    if !error.retry() {
-                        return Err(upstream::reason_of(&error).into());
+                Ok(origin) => {
+                    finish::connected(ctx, false);
+                    return Ok(origin);
+                }
+                Err(error) => {
+                    let reading = Reading::of(&error);
+                    if !dispatch::after_connect_failure(ctx, reading) {
+                        return Err(reading.reason.into());
                     }
                 }
             }
-        };
-        finish::connected(ctx, false);
-        let mut to = head.clone();
-        to.set_version(Version::HTTP_11);
-        relay::request(ctx, head, &mut to).map_err(|_| Reason::Internal)?;
-        let wait = dispatch::head_timeout(ctx);
-        let exchanged = timeout(wait, async {
-            origin.write_all(&answer::request_wire(&to)).await?;
-            origin.flush().await?;
-            read_answer(&mut origin).await
-        });
-        let answered = match exchanged.await {
-            Err(_) => return Err(failed(ctx, Reason::UpstreamTimeout)),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(failed(ctx, Reason::UpstreamProtocol));
-            }
-            Ok(Err(_)) => return Err(failed(ctx, Reason::UpstreamReset)),
-            Ok(Ok(answered)) => answered,
-        };
-        let mut answered = answered;
-        relay::upstream_response(ctx, &mut answered.head, Version::HTTP_11, true)
-            .map_err(|_| failed(ctx, Reason::UpstreamProtocol))?;
-        Ok((origin, answered))
+        }
     }
 }
 
-fn failed(ctx: &Context, reason: Reason) -> Failed {
-    if let Some(pick) = &ctx.attempt.pick {
-        pick.meters().failed(reason);
+/// Sends the head and reads the final head of the answer.
+async fn exchange_heads(origin: &mut Stream, head: &RequestHeader, ctx: &mut Context) -> Result<Answered, Failed> {
+    let mut to = head.clone();
+    to.set_version(Version::HTTP_11);
+    relay::request(ctx, head, &mut to).map_err(|_| Reason::Internal)?;
+    let exchanged = timeout(dispatch::head_timeout(ctx), async {
+        origin.write_all(&answer::request_wire(&to)).await?;
+        origin.flush().await?;
+        read_answer(origin).await
+    });
+    match exchanged.await {
+        Err(_) => Err(failed(ctx, Reason::UpstreamTimeout)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(failed(ctx, Reason::UpstreamProtocol)),
+        Ok(Err(_)) => Err(failed(ctx, Reason::UpstreamReset)),
+        Ok(Ok(answered)) => Ok(answered),
     }
+}
+
+fn failed(ctx: &mut Context, reason: Reason) -> Failed {
+    dispatch::count_failure(ctx, Reading { reason, fault: Fault::Backend, sent: true });
     reason.into()
 }
 

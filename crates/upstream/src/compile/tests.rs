@@ -60,7 +60,7 @@ fn files() -> (TempDir, impl Fn(&str) -> String) {
 #[test]
 fn the_shortest_upstream_has_every_default() {
     let upstream = sound(json!({ "backends": "http://10.0.0.1:8080" }));
-    assert_eq!((upstream.timeout(), upstream.retries()), (DEFAULT_TIMEOUT, 1));
+    assert_eq!((upstream.timeout(), upstream.retries().attempts), (DEFAULT_TIMEOUT, 1));
     let pick = upstream.pick(&[]).unwrap();
     assert_eq!(&**pick.label(), "10.0.0.1:8080");
     assert_eq!(pick.host(), "10.0.0.1:8080");
@@ -88,7 +88,7 @@ fn every_key_arrives() {
         "pool": { "idle": "7s", "connect": "1s" },
         "retries": 4,
     }));
-    assert_eq!((upstream.timeout(), upstream.retries()), (Duration::from_secs(5), 4));
+    assert_eq!((upstream.timeout(), upstream.retries().attempts), (Duration::from_secs(5), 4));
     let picked: Vec<_> = (0..4).map(|_| upstream.pick(&[]).unwrap().label().to_string()).collect();
     assert_eq!(picked, ["10.0.0.1:80", "10.0.0.1:80", "10.0.0.2:8080", "10.0.0.1:80"]);
     let pick = upstream.pick(&[]).unwrap();
@@ -165,16 +165,10 @@ fn plaintext_to_a_public_address_is_warned_of() {
 }
 
 #[test]
-fn another_policy_is_refused_with_those_that_exist() {
-    let error = serde_json::from_value::<Config>(json!({ "balance": "p2c" })).unwrap_err().to_string();
-    assert!(error.contains("`p2c`") && error.contains("`round_robin`"), "{error}");
-}
-
-#[test]
 fn the_table_is_what_the_short_form_stands_for() {
-    let table = BackendTable { url: Some("http://a".into()), weight: None };
+    let table = BackendTable { url: Some("http://a".into()), weight: None, backup: None, zone: None };
     let short: config::Backend = serde_json::from_value(json!("http://a")).unwrap();
-    assert_eq!(short, table.into());
+    assert_eq!(config::Backend { is_table: true, ..short }, table.into());
 }
 
 #[test]
@@ -251,7 +245,12 @@ fn tls_files_that_cannot_be_used_are_refused() {
 fn weights_are_told_when_the_upstream_goes_live() {
     let metrics = metrics();
     let config = Config {
-        backends: Some(OneOrMany(vec![config::Backend { url: Some("http://10.0.0.1".into()), weight: Some(7) }])),
+        backends: Some(OneOrMany(vec![config::Backend {
+            url: Some("http://10.0.0.1".into()),
+            weight: Some(7),
+            is_table: true,
+            ..config::Backend::default()
+        }])),
         ..Config::default()
     };
     let upstream = compile(&config, "users", &At::root(), &State::default(), &metrics, &mut Report::new()).unwrap();
@@ -266,5 +265,71 @@ fn what_streams_have_no_use_for_is_refused() {
     assert_eq!(findings(written), ["E0107 timeout", "E0107 pool.idle"]);
     sound(json!({ "backends": ["tcp://10.0.0.1:5432", "unix:/run/db.sock"], "timeout": "5s" }));
     let upstream = sound(json!({ "backends": "tcp://10.0.0.1:5432", "pool": { "connect": "1s" }, "retries": 2 }));
-    assert_eq!((upstream.connect_timeout(), upstream.retries()), (Duration::from_secs(1), 2));
+    assert_eq!((upstream.connect_timeout(), upstream.retries().attempts), (Duration::from_secs(1), 2));
+}
+
+#[test]
+fn every_mistake_about_health_and_retries_is_reported() {
+    let found = findings(json!({
+        "backends": ["http://10.0.0.1"],
+        "balance": "least-conn",
+        "prefer_zone": "a",
+        "panic_threshold": "half",
+        "pool": { "queue": "1s", "max_connections": 0 },
+        "retries": { "attempts": 11, "on": ["conect", "503", "200"], "budget": "120%", "backoff": "0s" },
+        "health_check": { "path": "health", "host": "", "status": ["2xx", "6xx"], "service": "x", "interval": "0s", "healthy": 0 },
+        "outlier": { "consecutive_errors": 0, "eject_for": "0s", "max_ejected": "50" },
+        "circuit_breaker": { "failures": 0, "within": "0s", "open_for": "0s" },
+    }));
+    assert_eq!(
+        found,
+        [
+            "E0103 retries.attempts",
+            "E0108 retries.budget",
+            "E0108 retries.on.0",
+            "E0108 retries.on.2",
+            "E0103 retries.backoff",
+            "E0108 balance",
+            "E0107 health_check.service",
+            "E0108 health_check.path",
+            "E0108 health_check.host",
+            "E0108 health_check.status.1",
+            "E0103 health_check.interval",
+            "E0103 health_check.healthy",
+            "E0103 outlier.consecutive_errors",
+            "E0103 outlier.eject_for",
+            "E0108 outlier.max_ejected",
+            "E0103 circuit_breaker.failures",
+            "E0103 circuit_breaker.within",
+            "E0103 circuit_breaker.open_for",
+            "E0108 panic_threshold",
+            "E0103 pool.max_connections",
+            "E0107 prefer_zone",
+        ]
+    );
+}
+
+#[test]
+fn short_forms_and_words_of_other_programs_are_understood() {
+    for balance in
+        ["random", "least_requests", "p2c", "ewma", "hash:ip", "hash:header:X-User", "hash:cookie:c", "hash:path"]
+    {
+        assert!(sound(json!({ "backends": "http://10.0.0.1", "balance": balance })).pick(&[]).is_some());
+    }
+    for (balance, ours) in
+        [("ip_hash", "\"hash:ip\""), ("leastconn", "\"least_requests\""), ("round-robin", "\"round_robin\"")]
+    {
+        let (_, report) = compiled(json!({ "backends": "http://10.0.0.1", "balance": balance }));
+        assert_eq!(report.diagnostics()[0].patch.as_ref().unwrap().replacement, ours);
+    }
+    for check in [json!("tcp"), json!("/health"), json!({ "type": "tcp", "interval": "1s" })] {
+        sound(json!({ "backends": "http://10.0.0.1", "health_check": check }));
+    }
+    sound(json!({ "backends": "h2c://10.0.0.1", "health_check": "grpc" }));
+    assert_eq!(findings(json!({ "backends": "http://10.0.0.1", "health_check": "grpc" })), ["E0107 health_check"]);
+    assert_eq!(
+        findings(json!({ "backends": "http://10.0.0.1", "health_check": { "interval": "1s" } })),
+        ["E0106 health_check"]
+    );
+    assert!(serde_json::from_value::<Config>(json!({ "health_check": "http" })).is_err());
 }

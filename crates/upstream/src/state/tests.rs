@@ -10,7 +10,9 @@ use telemetry::{Build, Metrics};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::{Answer, Config, Upstream};
+use filter::Reason;
+
+use crate::{Answer, Config, Fault, Pick, Reading, Upstream};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -68,6 +70,12 @@ fn upstream(state: &State, url: &str) -> Upstream {
     let metrics = Metrics::new(&Build { version: "", revision: "", rustc: "", tls: "" });
     let config = Config::from_url(url);
     crate::compile(&config, "users", &At::root(), state, &metrics, &mut Report::new()).unwrap()
+}
+
+/// What an attempt says whose connection was refused.
+fn refused(pick: &Pick) {
+    let reading = Reading { reason: Reason::UpstreamRefused, fault: Fault::Backend, sent: false };
+    pick.failed(reading, Duration::ZERO, true);
 }
 
 fn addresses(upstream: &Upstream) -> Vec<String> {
@@ -130,8 +138,10 @@ async fn a_name_outlives_a_reload_and_ends_with_its_last_user() {
     time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(table.asked.load(SeqCst), asked, "nobody asks any more");
     assert!(state.in_use().is_empty());
-    state.name("other", 80);
-    assert_eq!(state.names.lock().unwrap().len(), 1, "the dead entry is swept");
+    for port in 0..1_000 {
+        state.name("other", port);
+    }
+    assert!(state.0.names.lock().unwrap().len() < 20, "dead entries are swept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,7 +151,7 @@ async fn another_address_is_tried_when_one_cannot_be_reached() {
     let users = upstream(&state, "http://users");
     state.first_resolution(SOON).await;
     let first = users.pick(&[]).unwrap();
-    first.unreachable();
+    refused(&first);
     let tried = [first.endpoint()];
     assert!(users.has_another_address(&tried));
     let second = users.pick(&tried).unwrap();
@@ -150,6 +160,6 @@ async fn another_address_is_tried_when_one_cannot_be_reached() {
     for _ in 0..5 {
         assert_eq!(users.pick(&[]).unwrap().endpoint(), second.endpoint(), "later requests avoid it at once");
     }
-    second.unreachable();
+    refused(&second);
     assert!(users.pick(&[]).is_some(), "but rather it than none");
 }

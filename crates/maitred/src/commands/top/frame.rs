@@ -149,7 +149,11 @@ fn upstream(upstream: &Upstream) -> Row {
 
 fn backend(backend: &Backend) -> Row {
     let (attempts, failures) = (rate(backend.attempts_per_second), rate(backend.failures_per_second));
-    let text = row(&format!("  {}", backend.address), [&attempts, "", "", "", "", &failures, "", ""]);
+    let name = match backend.state.as_str() {
+        "" | "up" => format!("  {}", backend.address),
+        state => format!("  {} ({state})", backend.address),
+    };
+    let text = row(&name, [&attempts, "", "", "", "", &failures, "", ""]);
     Row::of(text, backend.failures_per_second)
 }
 

@@ -66,6 +66,7 @@ pub struct Backend {
     pub failures_per_second: f64,
     /// Addresses that its name has.
     pub resolved: usize,
+    pub state: String,
 }
 
 impl Load {
@@ -141,6 +142,7 @@ fn upstream_of(before: Option<&UpstreamTraffic>, now: &UpstreamTraffic, seconds:
             attempts_per_second: attempts as f64 / seconds,
             failures_per_second: failed(backend).saturating_sub(old.map_or(0, failed)) as f64 / seconds,
             resolved: backend.backend.resolved.len(),
+            state: backend.backend.state.clone(),
         }
     });
     Upstream {

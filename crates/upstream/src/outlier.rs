@@ -1,0 +1,120 @@
+//! Takes an endpoint that fails again and again out of use for a while.
+
+use std::{
+    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// The longest that an endpoint is out, in milliseconds, unless `eject_for` itself is longer.
+const LONGEST: u64 = 300_000;
+
+/// When to eject, as configured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rules {
+    pub(crate) consecutive_errors: u32,
+    pub(crate) eject_for: Duration,
+    /// The largest share of the endpoints that may be out at a time.
+    pub(crate) max_ejected: f32,
+}
+
+/// What is known of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Outlier {
+    consecutive: AtomicU32,
+    /// In milliseconds; 0: not ejected.
+    until: AtomicU64,
+    /// When it was last ejected, and when it was or will be back.
+    since: AtomicU64,
+    over: AtomicU64,
+    times: AtomicU32,
+}
+
+impl Outlier {
+    pub(crate) fn is_ejected(&self, now: u64) -> bool {
+        now < self.until.load(Relaxed)
+    }
+
+    /// When it was last ejected.
+    pub(crate) fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
+    /// An answer came.
+    pub(crate) fn success(&self) {
+        if self.consecutive.load(Relaxed) != 0 {
+            self.consecutive.store(0, Relaxed);
+        }
+    }
+
+    /// None came; whether that was one too many.
+    pub(crate) fn failure(&self, rules: &Rules) -> bool {
+        self.consecutive.fetch_add(1, Relaxed) + 1 >= rules.consecutive_errors
+    }
+
+    /// Takes it out, for longer each time; gives for how long.
+    pub(crate) fn eject(&self, rules: &Rules, now: u64) -> Duration {
+        let base = rules.eject_for.as_millis() as u64;
+        if now > self.over.load(Relaxed) + LONGEST.max(base) {
+            self.times.store(0, Relaxed);
+        }
+        let times = u64::from(self.times.fetch_add(1, Relaxed)) + 1;
+        let time = base.saturating_mul(times).min(LONGEST.max(base));
+        self.since.store(now, Relaxed);
+        self.until.store(now + time, Relaxed);
+        self.over.store(now + time, Relaxed);
+        self.consecutive.store(0, Relaxed);
+        Duration::from_millis(time)
+    }
+
+    /// Takes it back before its time.
+    pub(crate) fn readmit(&self) {
+        self.until.store(0, Relaxed);
+        self.consecutive.store(0, Relaxed);
+    }
+}
+
+/// How many of `count` endpoints may be out at a time: one where there is another, and what the share allows.
+pub(crate) fn most_ejected(rules: &Rules, count: usize) -> usize {
+    let share = (rules.max_ejected * count as f32).floor() as usize;
+    if rules.max_ejected == 0.0 { 0 } else { share.max(1).min(count.saturating_sub(1)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { consecutive_errors: 3, eject_for: Duration::from_secs(30), max_ejected: 0.5 };
+
+    #[test]
+    fn only_errors_in_a_row_count() {
+        let outlier = Outlier::default();
+        for _ in 0..10 {
+            assert!(!outlier.failure(&RULES) && !outlier.failure(&RULES));
+            outlier.success();
+        }
+        assert!(!outlier.failure(&RULES) && !outlier.failure(&RULES) && outlier.failure(&RULES));
+    }
+
+    #[test]
+    fn it_is_out_for_longer_each_time() {
+        let outlier = Outlier::default();
+        assert_eq!(outlier.eject(&RULES, 1_000).as_secs(), 30);
+        assert!(outlier.is_ejected(30_999) && !outlier.is_ejected(31_000));
+        assert_eq!(outlier.eject(&RULES, 40_000).as_secs(), 60);
+        for _ in 0..20 {
+            assert!(outlier.eject(&RULES, 100_000).as_secs() <= 300);
+        }
+        assert_eq!(outlier.eject(&RULES, 10_000_000).as_secs(), 30, "long ago is forgotten");
+        outlier.readmit();
+        assert!(!outlier.is_ejected(10_000_001));
+    }
+
+    #[test]
+    fn never_all_are_out() {
+        assert_eq!([1, 2, 3, 4, 5, 10].map(|count| most_ejected(&RULES, count)), [0, 1, 1, 2, 2, 5]);
+        let all = Rules { max_ejected: 1.0, ..RULES };
+        assert_eq!([1, 2, 10].map(|count| most_ejected(&all, count)), [0, 1, 9]);
+        let none = Rules { max_ejected: 0.0, ..RULES };
+        assert_eq!(most_ejected(&none, 10), 0);
+    }
+}

@@ -1,0 +1,250 @@
+//! The endpoints of an upstream as they come and go, and the choice among them.
+
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use balance::{Kind, Policy};
+use telemetry::UpstreamMeters;
+
+use crate::{
+    backend::{Addresses, Backend},
+    breaker::Circuit,
+    clock,
+    endpoint::{Endpoint, EndpointId, Need, Pick},
+    order::Duty,
+    outlier,
+    rules::{Panic, Rules},
+    set::{Set, Tier},
+    standing::EJECTED,
+    state::State,
+    tally::Tally,
+};
+
+/// A backend's weight is shared by its addresses: in parts of which so many make the whole.
+const PARTS: u32 = 5_040;
+/// How often an endpoint is chosen anew because somebody else has had its last place.
+const GRIPS: usize = 4;
+
+/// The endpoints of one upstream of one configuration.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) name: Arc<str>,
+    kind: Kind,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) backends: Box<[Arc<Backend>]>,
+    state: State,
+    set: ArcSwap<Set>,
+    /// Held while the set is exchanged or an endpoint ejected.
+    changing: Mutex<()>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) meters: Arc<UpstreamMeters>,
+    /// Whether too few endpoints are healthy to go by their health.
+    pub(crate) panicking: AtomicBool,
+    myself: Weak<Self>,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'w> {
+    /// The endpoints that it has tried: others are preferred.
+    pub tried: &'w [EndpointId],
+    /// The hash of what the policy goes by, where it goes by a key.
+    pub key: Option<u64>,
+}
+
+/// Why there is no endpoint for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// None has an address, or all are out of use.
+    NoBackend,
+    /// All have as many requests as they may have.
+    Full,
+    /// The circuit breakers of all that could be used are open.
+    Open,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        name: &str,
+        kind: Kind,
+        rules: Rules,
+        backends: Box<[Arc<Backend>]>,
+        state: &State,
+        meters: Arc<UpstreamMeters>,
+    ) -> Arc<Self> {
+        let pool = Arc::new_cyclic(|myself| Self {
+            name: name.into(),
+            kind,
+            rules: Arc::new(rules),
+            backends,
+            state: state.clone(),
+            set: ArcSwap::default(),
+            changing: Mutex::default(),
+            tally: state.tally(name),
+            meters,
+            panicking: AtomicBool::new(false),
+            myself: myself.clone(),
+        });
+        for backend in &pool.backends {
+            if let Addresses::Named(name) = &backend.addresses {
+                name.tell(&pool.myself);
+            }
+        }
+        pool.rebuild();
+        pool
+    }
+
+    pub(crate) fn set(&self) -> Arc<Set> {
+        self.set.load_full()
+    }
+
+    /// Takes over the addresses and weights as they are now. What is known of an endpoint that stays is kept.
+    pub(crate) fn rebuild(&self) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.set.load_full();
+        let mut ranks: BTreeMap<u8, (Vec<Arc<Endpoint>>, Vec<u32>)> = BTreeMap::new();
+        for backend in &self.backends {
+            let addresses: Vec<Option<SocketAddr>> = match &backend.addresses {
+                Addresses::Fixed => vec![None],
+                Addresses::Named(name) => name.sockets().into_iter().map(Some).collect(),
+            };
+            let parts = PARTS / u32::try_from(addresses.len().max(1)).unwrap_or(PARTS).min(PARTS);
+            let (endpoints, weights) = ranks.entry(backend.rank).or_default();
+            for address in addresses {
+                endpoints.push(self.endpoint(&old, backend, address));
+                weights.push(backend.weight_now().min(u32::MAX / PARTS) * parts);
+            }
+        }
+        let tiers = ranks.into_values().filter_map(|(endpoints, weights)| {
+            let names: Vec<String> = endpoints.iter().map(|endpoint| endpoint.name()).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            Some(Tier { policy: Policy::new(self.kind, &weights, &names)?, endpoints: endpoints.into() })
+        });
+        self.set.store(Arc::new(Set { tiers: tiers.collect() }));
+    }
+
+    fn endpoint(&self, old: &Set, backend: &Arc<Backend>, address: Option<SocketAddr>) -> Arc<Endpoint> {
+        let same = |endpoint: &&Arc<Endpoint>| Arc::ptr_eq(&endpoint.backend, backend) && endpoint.address == address;
+        if let Some(known) = old.endpoints().find(same) {
+            return Arc::clone(known);
+        }
+        let (standing, is_new) = self.state.standing(&self.name, &backend.label, address);
+        if is_new && self.rules.slow_start.is_some() && self.state.is_running() {
+            standing.start_slowly(clock::now());
+        }
+        Arc::new(Endpoint {
+            probe: backend.check.as_ref().map(|check| self.state.probe(check, backend, address)),
+            backend: Arc::clone(backend),
+            address,
+            standing,
+            tally: Arc::clone(&self.tally),
+            rules: Arc::clone(&self.rules),
+            pool: self.myself.clone(),
+        })
+    }
+
+    /// The endpoint for the next attempt.
+    pub(crate) fn choose(&self, wish: &Wish<'_>) -> Result<Pick, Missed> {
+        let set = self.set.load();
+        let now = OnceCell::new();
+        let healthy = !self.panicking.load(Relaxed);
+        let best = Need { healthy, untried: true, at_best: true };
+        if let Some(pick) = grip(&set, best, wish, &now) {
+            return Ok(pick);
+        }
+        let second = [Need { at_best: false, ..best }, Need { at_best: false, untried: false, ..best }];
+        let open = healthy && self.is_open(&set);
+        let last = [true, false].map(|untried| Need { healthy: false, untried, at_best: false });
+        // Rather one that has failed for this request than one that fails everybody's, unless all of them do.
+        let needs =
+            if open { [second[0], last[0], second[1], last[1]] } else { [second[0], second[1], second[0], second[1]] };
+        let pick = needs.into_iter().find_map(|need| grip(&set, need, wish, &now));
+        pick.ok_or_else(|| missed(&set))
+    }
+
+    /// Whether endpoints are used although they are not healthy.
+    fn is_open(&self, set: &Set) -> bool {
+        let now = clock::now();
+        self.rules.panic != Panic::Never && !set.endpoints().any(|endpoint| endpoint.is_healthy(now))
+    }
+
+    pub(crate) fn has_another_address(&self, tried: &[EndpointId]) -> bool {
+        self.set.load().has_sibling(tried)
+    }
+
+    /// Takes an endpoint out of use, unless too many are.
+    pub(crate) fn eject(&self, endpoint: &Endpoint) {
+        let Some(rules) = &self.rules.outlier else { return };
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (set, now) = (self.set.load(), clock::now());
+        let is_out = |endpoint: &Endpoint| endpoint.standing.outlier.is_ejected(now);
+        if is_out(endpoint) {
+            return;
+        }
+        let (count, out) = (set.endpoints().count(), set.endpoints().filter(|endpoint| is_out(endpoint)).count());
+        let (name, upstream) = (endpoint.name(), &self.name);
+        if out >= outlier::most_ejected(rules, count) {
+            log::debug!("`{name}` of upstream `{upstream}` fails, and stays: {out} of {count} are out already");
+            return;
+        }
+        let time = endpoint.standing.outlier.eject(rules, now);
+        endpoint.standing.mark(EJECTED);
+        endpoint.backend.meters.ejected();
+        log::warn!(
+            "`{name}` of upstream `{upstream}` is ejected for {time:?} after {} errors in a row",
+            rules.consecutive_errors
+        );
+    }
+
+    /// Decides anew whether too few endpoints are healthy to go by it.
+    pub(crate) fn review(&self, set: &Set, now: u64) {
+        let Panic::Below(share) = self.rules.panic else { return };
+        let (mut all, mut healthy) = (0_u32, 0_u32);
+        for endpoint in set.endpoints().filter(|endpoint| endpoint.backend.duty() != Duty::Drain) {
+            all += 1;
+            healthy += u32::from(endpoint.is_healthy(now));
+        }
+        let panics = (healthy as f32) < share * all as f32;
+        if self.panicking.swap(panics, Relaxed) != panics {
+            let upstream = &self.name;
+            match panics {
+                true => {
+                    log::warn!("only {healthy} of {all} backends of upstream `{upstream}` are healthy: all are used")
+                }
+                false => {
+                    log::info!("{healthy} of {all} backends of upstream `{upstream}` are healthy: the others rest")
+                }
+            }
+        }
+    }
+}
+
+fn grip(set: &Set, need: Need, wish: &Wish<'_>, now: &OnceCell<u64>) -> Option<Pick> {
+    (0..GRIPS).find_map(|_| match set.pick(need, wish.tried, wish.key, now) {
+        None => Some(None),
+        Some(endpoint) => endpoint.take().map(Some),
+    })?
+}
+
+fn missed(set: &Set) -> Missed {
+    let now = clock::now();
+    let in_use = || set.endpoints().filter(|endpoint| endpoint.backend.duty() == Duty::Ready);
+    if in_use().any(|endpoint| endpoint.is_full() && endpoint.standing.breaker.would_let(now)) {
+        return Missed::Full;
+    }
+    match in_use().any(|endpoint| endpoint.standing.breaker.circuit(now) != Circuit::Closed) {
+        true => Missed::Open,
+        false => Missed::NoBackend,
+    }
+}
+
+#[cfg(test)]
+mod tests;

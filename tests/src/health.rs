@@ -1,0 +1,297 @@
+//! Backends that fail and come back: when they are used and when they are not.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use testkit::{Address, Answer, Origin, Proxy, Request, within};
+
+use crate::setting::BOTH;
+
+async fn balanced(backends: &[&dyn std::fmt::Display], lines: &str) -> Proxy {
+    let list: Vec<String> = backends.iter().map(|backend| format!("\"{backend}\"")).collect();
+    Proxy::start(format!(
+        "{BOTH}[upstreams.app]\nbackends = [{}]\n{lines}\n[routes]\n\"/*\" = \"app\"\n",
+        list.join(", ")
+    ))
+    .await
+}
+
+/// An origin whose answer to `/health` can be changed, and which answers everything else with `name`.
+async fn watched(name: &'static str) -> (Origin, Arc<AtomicU16>) {
+    let status = Arc::new(AtomicU16::new(200));
+    let told = status.clone();
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/health" => Answer::status(told.load(Relaxed)).body("health"),
+        _ => Answer::text(name),
+    })
+    .await;
+    (origin, status)
+}
+
+const OFTEN: &str = "health_check = { path = \"/health\", interval = \"50ms\", timeout = \"1s\" }";
+
+/// Waits until the metric says so.
+async fn until_up(proxy: &Proxy, origin: &dyn std::fmt::Display, up: bool) {
+    let label = origin.to_string().replace("http://", "").replace("h2c://", "");
+    within(format!("{label} to be up: {up}"), async {
+        while proxy.metric("backend_up", &[("backend", &label)]).await != f64::from(u8::from(up)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+async fn answers(proxy: &Proxy, count: usize) -> Vec<String> {
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        answers.push(proxy.get("/").await.expect(200).text());
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_its_check_gets_nothing_until_it_passes_again() {
+    let (one, health) = watched("one").await;
+    let (two, _) = watched("two").await;
+    let proxy = balanced(&[&one, &two], OFTEN).await;
+    assert_eq!(answers(&proxy, 4).await, ["one", "two", "one", "two"]);
+    health.store(500, Relaxed);
+    until_up(&proxy, &one, false).await;
+    assert_eq!(answers(&proxy, 10).await, ["two"; 10]);
+    let status = proxy.command(["status"]).await.expect(0).stdout;
+    assert!(status.contains("1/2 up") && status.contains("failing: it answered 500"), "{status}");
+    health.store(200, Relaxed);
+    until_up(&proxy, &one, true).await;
+    assert!(answers(&proxy, 4).await.contains(&"one".to_owned()));
+    let label = one.socket().to_string();
+    for (result, least) in [("ok", 3.0), ("failed", 3.0)] {
+        let labels = [("backend", label.as_str()), ("result", result)];
+        assert!(proxy.metric("backend_health_checks_total", &labels).await >= least);
+    }
+}
+
+#[tokio::test]
+async fn the_first_answer_decides_before_anybody_asks() {
+    let (one, health) = watched("one").await;
+    let (two, _) = watched("two").await;
+    health.store(503, Relaxed);
+    let proxy = balanced(&[&one, &two], "health_check = { path = \"/health\", interval = \"1h\" }").await;
+    assert_eq!(answers(&proxy, 6).await, ["two"; 6]);
+}
+
+#[tokio::test]
+async fn the_question_is_as_configured() {
+    let (one, _) = watched("one").await;
+    let check =
+        "health_check = { path = \"/health\", host = \"h.example\", body = \"heal\", status = [\"200\", \"4xx\"] }";
+    let proxy = balanced(&[&one], check).await;
+    until_up(&proxy, &one, true).await;
+    let seen = one.request().await;
+    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/health"));
+    assert_eq!(seen.header("host"), Some("h.example"));
+    assert!(seen.header("user-agent").is_some_and(|agent| agent.starts_with("maitred/")), "{seen:?}");
+    let proxy = balanced(&[&one], "health_check = { path = \"/health\", body = \"never\" }").await;
+    until_up(&proxy, &one, false).await;
+    let told = proxy.admin("/api/v1/upstreams/app").await.expect(200).json();
+    assert_eq!(told["backends"][0]["trouble"], "its answer does not say what it should");
+    // It is the only one: rather it than none.
+    proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_tcp_check_knows_who_listens() {
+    let nobody = Address::refusing();
+    let origin = Origin::text("x").await;
+    let proxy = balanced(&[&format!("http://{nobody}"), &origin], "health_check = \"tcp\"").await;
+    until_up(&proxy, &nobody, false).await;
+    until_up(&proxy, &origin, true).await;
+    assert_eq!(answers(&proxy, 4).await, ["x"; 4]);
+    assert_eq!(proxy.metric("upstream_retries_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_grpc_check_asks_the_health_service() {
+    let serving = |status: u8| {
+        move |seen: &testkit::Seen| match seen.target.as_str() {
+            "/grpc.health.v1.Health/Check" => Answer::status(200)
+                .header("Content-Type", "application/grpc")
+                .chunk([0, 0, 0, 0, 2, 0x08, status].to_vec())
+                .trailer("grpc-status", "0"),
+            _ => Answer::text("x"),
+        }
+    };
+    let well = Origin::builder().h2c().start(serving(1)).await;
+    let ill = Origin::builder().h2c().start(serving(2)).await;
+    let proxy = balanced(&[&well, &ill], "health_check = { type = \"grpc\", service = \"shop\" }").await;
+    until_up(&proxy, &well, true).await;
+    until_up(&proxy, &ill, false).await;
+    let seen = well.request().await;
+    assert_eq!(&seen.body.start[..], b"\0\0\0\0\x06\x0a\x04shop");
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_backend_outlives_a_reload() {
+    let (one, health) = watched("one").await;
+    let (two, _) = watched("two").await;
+    let text = |timeout: &str| {
+        let check = "health_check = { path = \"/health\", interval = \"1h\" }";
+        format!(
+            "{BOTH}[upstreams.app]\nbackends = [\"{one}\", \"{two}\"]\n{check}\ntimeout = \"{timeout}\"\n[routes]\n\"/*\" = \"app\"\n"
+        )
+    };
+    health.store(503, Relaxed);
+    let proxy = Proxy::start(text("5s")).await;
+    assert_eq!(answers(&proxy, 4).await, ["two"; 4]);
+    let asked = two.requests().iter().filter(|seen| seen.target == "/health").count();
+    proxy.configure(text("6s"));
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(answers(&proxy, 4).await, ["two"; 4]);
+    let again = two.requests().iter().filter(|seen| seen.target == "/health").count();
+    assert_eq!(asked, again, "nobody asked anew");
+}
+
+#[tokio::test]
+async fn a_backend_that_answers_nonsense_is_ejected_and_comes_back() {
+    let sane = Arc::new(AtomicU16::new(0));
+    let told = sane.clone();
+    let one = Origin::start(move |_| match told.load(Relaxed) {
+        0 => Answer::raw("nonsense\r\n\r\n").closing(),
+        _ => Answer::text("one"),
+    })
+    .await;
+    let two = Origin::text("two").await;
+    let lines = "outlier = { consecutive_errors = 3, eject_for = \"2s\" }";
+    let proxy = balanced(&[&one, &two], lines).await;
+    // Each of them is tried again at the other one.
+    for _ in 0..20 {
+        proxy.get("/").await.expect(200);
+    }
+    assert_eq!(one.requests().len(), 3, "three strikes");
+    let label = one.socket().to_string();
+    assert_eq!(proxy.metric("backend_ejections_total", &[("backend", &label)]).await, 1.0);
+    let began = Instant::now();
+    sane.store(1, Relaxed);
+    within("the backend to be back", async { while proxy.get("/").await.expect(200).text() != "one" {} }).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    proxy.printed("is ejected for 2s").await;
+    proxy.printed("is back").await;
+}
+
+#[tokio::test]
+async fn a_client_alone_does_not_get_backends_ejected() {
+    let origins = [Origin::start(|_| Answer::hang()).await, Origin::start(|_| Answer::hang()).await];
+    let proxy = balanced(&[&origins[0], &origins[1]], "outlier = { consecutive_errors = 1 }").await;
+    for n in 1..=6 {
+        // A deadline that the client chose.
+        let call = Request::get("/").header("Content-Type", "application/grpc").header("grpc-timeout", "1m");
+        proxy.h2c().await.fetch(call).await;
+        // A client that leaves.
+        let mut connection = proxy.connect().await;
+        connection.start(&Request::get("/")).await;
+        within("a backend to have it", async {
+            while origins.iter().map(|origin| origin.requests().len()).sum::<usize>() < 2 * n {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        drop(connection);
+    }
+    assert_eq!(proxy.metric("backend_ejections_total", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_circuit_breaker_opens_fails_fast_and_closes() {
+    let status = Arc::new(AtomicU16::new(500));
+    let told = status.clone();
+    let origin = Origin::start(move |_| Answer::status(told.load(Relaxed))).await;
+    let breaker = "circuit_breaker = { failures = 3, within = \"1m\", open_for = \"1s\" }";
+    let proxy = balanced(&[&origin], breaker).await;
+    for _ in 0..3 {
+        proxy.get("/").await.expect(500);
+    }
+    proxy.get("/open").await.expect_problem(503, "circuit_open");
+    assert_eq!(origin.requests().len(), 3);
+    assert_eq!(proxy.logged("/open").await["error"], "circuit_open");
+    proxy.until_metric("circuit_breaker_state", &[], 2.0).await;
+    status.store(200, Relaxed);
+    within("the breaker to close", async { while proxy.get("/").await.status != 200 {} }).await;
+    for _ in 0..5 {
+        proxy.get("/").await.expect(200);
+    }
+    within("the metric to say so", async {
+        while proxy.metric("circuit_breaker_state", &[]).await != 0.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_upstream_makes_clients_wait_in_a_bounded_line() {
+    let gate = testkit::Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| Answer::text("x").after(&held)).await;
+    let proxy = balanced(&[&origin], "pool = { max_connections = 2, queue = \"20s\" }").await;
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        let mut connection = proxy.connect().await;
+        connection.start(&Request::get("/")).await;
+        connections.push(connection);
+    }
+    within("two to wait", async {
+        loop {
+            let told = proxy.admin("/api/v1/status").await.expect(200).json();
+            let upstream = &told["upstreams"][0];
+            if upstream["waiting"] == 2 && upstream["backends"][0]["in_flight"] == 2 {
+                break;
+            }
+        }
+    })
+    .await;
+    proxy.get("/full").await.expect_problem(503, "upstream_busy");
+    origin.nth(1).await;
+    assert_eq!(origin.requests().len(), 2);
+    gate.open();
+    for connection in &mut connections {
+        connection.answer("GET").await.expect(200);
+    }
+    assert_eq!(origin.requests().len(), 4);
+    assert!(origin.connections() <= 2);
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_or_stopped_costs_what_it_held() {
+    let respond = |name: &str| {
+        format!(
+            "[listeners.http]\naddress = \"127.0.0.1:0\"\n[routes.all]\npath = \"/*\"\nrespond = {{ body = \"{name}\" }}\n"
+        )
+    };
+    let backends =
+        [Proxy::start(respond("a")).await, Proxy::start(respond("b")).await, Proxy::start(respond("c")).await];
+    let urls: Vec<String> = backends.iter().map(|backend| format!("http://{}", backend.address())).collect();
+    let lines =
+        "timeout = \"1s\"\nhealth_check = { path = \"/\", interval = \"300ms\", timeout = \"300ms\", unhealthy = 2 }";
+    let proxy = balanced(&[&urls[0], &urls[1], &urls[2]], lines).await;
+    answers(&proxy, 6).await;
+    backends[0].signal("KILL").await;
+    backends[0].until_refusing().await;
+    // Nothing was under way: nothing is lost, whatever the method.
+    for n in 0..20 {
+        let request = if n % 2 == 0 { Request::get("/") } else { Request::post("/", "x") };
+        proxy.fetch(request).await.expect(200);
+    }
+    backends[1].signal("STOP").await;
+    let url = &urls[1];
+    until_up(&proxy, url, false).await;
+    assert_eq!(answers(&proxy, 20).await, ["c"; 20]);
+    let began = Instant::now();
+    backends[1].signal("CONT").await;
+    until_up(&proxy, url, true).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(answers(&proxy, 20).await.contains(&"b".to_owned()));
+}
