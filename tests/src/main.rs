@@ -49,6 +49,7 @@ mod show;
 mod slow_clients;
 mod streams;
 mod tls;
+mod tokens;
 mod tools;
 mod trials;
 mod upgrade;

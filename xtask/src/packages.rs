@@ -33,11 +33,13 @@ pub(crate) const TEST: &[Tool] = &[
     Tool { program: "python3", package: "python3", why: "a file server as origin" },
     Tool { program: WEBSOCKETS, package: "python3-websockets", why: "a WebSocket client that is not ours" },
     Tool { program: GRPC, package: "python3-grpcio", why: "a gRPC client and service that are not ours" },
+    Tool { program: JWT, package: "python3-jwt python3-cryptography", why: "tokens that are not ours" },
     Tool { program: "openssl", package: "openssl", why: "a TLS client that says what it was shown" },
 ];
 
 /// Modules of Python's rather than programs: looked for by the file that each is.
 const WEBSOCKETS: &str = "/usr/lib/python3/dist-packages/websockets/__init__.py";
+const JWT: &str = "/usr/lib/python3/dist-packages/jwt/__init__.py";
 const GRPC: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
 
 /// What the bench calls besides the proxies that it compares with.

@@ -140,7 +140,14 @@ fn alike(one: &str, two: &str) -> bool {
 
 impl Asked {
     async fn admit(&self, request: &View<'_>) -> Verdict {
-        self.judge(request, None)
+        let mut doubts: SmallVec<[Doubt; 2]> = SmallVec::new();
+        for (index, policy) in self.policies.iter().enumerate() {
+            match policy.admit(request).await {
+                Ok(identity) => return self.weigh(identity, index, request),
+                Err(doubt) => doubts.push(doubt),
+            }
+        }
+        self.refuse(&doubts)
     }
 
     fn judge(&self, request: &View<'_>, posed: Option<&str>) -> Verdict {

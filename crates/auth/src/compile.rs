@@ -7,9 +7,10 @@ use filter::Mode;
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::{
-    ANONYMOUS, Auth, Config, Kind, Policy, Require, RequireConfig, Written,
+    ANONYMOUS, Auth, Config, Kind, Policy, Require, RequireConfig, State, Written,
     api_key::ApiKeys,
     auth::Asked,
+    jwt,
     keys::{File, Keys},
     place::Place,
     policy::{Challenges, Forward, Scheme},
@@ -20,6 +21,8 @@ use crate::{
 pub struct Source<'a> {
     /// Who looks at files.
     pub followers: &'a Followers,
+    /// What the world has told us.
+    pub state: &'a State,
 }
 
 /// Compiles the policy `name`, which stands at `at`. `None` when anything is wrong.
@@ -50,6 +53,11 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
             key_places(config, at, report),
             Challenges::plain("ApiKey", realm),
         ),
+        Kind::Jwt => (
+            jwt::compile::compile(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Jwt),
+            token_places(config, at, report),
+            Challenges::bearer(realm),
+        ),
     };
     (report.errors() == errors).then_some(())?;
     Some(Policy {
@@ -66,10 +74,22 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
 /// Reports keys that mean nothing to this kind of policy.
 fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
     const API_KEY: &[Kind] = &[Kind::ApiKey];
-    let keys: [(&str, bool, &[Kind]); 3] = [
-        ("header", config.header.is_some(), API_KEY),
-        ("query", config.query.is_some(), API_KEY),
+    const JWT: &[Kind] = &[Kind::Jwt];
+    const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt];
+    let keys = [
+        ("header", config.header.is_some(), EITHER),
+        ("query", config.query.is_some(), EITHER),
         ("keys", config.keys.is_some(), API_KEY),
+        ("issuer", config.issuer.is_some(), JWT),
+        ("audience", config.audience.is_some(), JWT),
+        ("jwks", config.jwks.is_some(), JWT),
+        ("public_key", config.public_key.is_some(), JWT),
+        ("secret", config.secret.is_some(), JWT),
+        ("algorithms", config.algorithms.is_some(), JWT),
+        ("leeway", config.leeway.is_some(), JWT),
+        ("typ", config.typ.is_some(), JWT),
+        ("user", config.user.is_some(), JWT),
+        ("roles", config.roles.is_some(), JWT),
     ];
     for (key, given, kinds) in keys {
         if given && !kinds.contains(&kind) {
@@ -113,19 +133,36 @@ fn is_framing(name: &HeaderName) -> bool {
 
 fn key_places(config: &Config, at: &At, report: &mut Report) -> Vec<Place> {
     let written = config.header.as_deref().unwrap_or("X-API-Key");
-    let mut places = Vec::new();
-    match HeaderName::from_bytes(written.as_bytes()) {
-        Ok(header::AUTHORIZATION) => places.push(Place::Authorization("Bearer")),
-        Ok(name) => places.push(Place::Field(name)),
-        Err(_) => report.add(Code::E0108, &at.key("header"), "this is not the name of a header field", "here"),
-    }
+    let mut places: Vec<Place> = field(written, at, report).into_iter().collect();
     places.push(Place::Authorization("ApiKey"));
-    match config.query.as_deref() {
-        Some("") => report.add(Code::E0108, &at.key("query"), "a parameter has a name", "this is empty"),
-        Some(name) => places.push(Place::Query(name.into())),
-        None => {}
-    }
+    places.extend(parameter(config, at, report));
     places
+}
+
+fn token_places(config: &Config, at: &At, report: &mut Report) -> Vec<Place> {
+    let written = config.header.as_deref().unwrap_or("Authorization");
+    field(written, at, report).into_iter().chain(parameter(config, at, report)).collect()
+}
+
+fn field(written: &str, at: &At, report: &mut Report) -> Option<Place> {
+    match HeaderName::from_bytes(written.as_bytes()) {
+        Ok(header::AUTHORIZATION) => Some(Place::Authorization("Bearer")),
+        Ok(name) => Some(Place::Field(name)),
+        Err(_) => {
+            report.add(Code::E0108, &at.key("header"), "this is not the name of a header field", "here");
+            None
+        }
+    }
+}
+
+fn parameter(config: &Config, at: &At, report: &mut Report) -> Option<Place> {
+    match config.query.as_deref() {
+        Some("") => {
+            report.add(Code::E0108, &at.key("query"), "a parameter has a name", "this is empty");
+            None
+        }
+        name => name.map(|name| Place::Query(name.into())),
+    }
 }
 
 fn api_keys(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use document::OneOrMany;
+use document::{Duration, OneOrMany, Secret};
 use filter::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ pub struct Config {
     /// Example: `realm = "orders"`
     pub realm: Option<String>,
     /// Facts about the caller that the origin is told, each with the name of the field that carries it: `user`, `key`,
-    /// `plan`, `scope`, `role`, or a claim by its name; the members of a list have commas between them. Such fields
+    /// `plan`, `scope`, `role`, or a claim by its name. Scopes have spaces between them, the members of other lists commas. Such fields
     /// of the client's own are removed from every request of the route.
     ///
     /// Example: `forward = { user = "X-User", plan = "X-Plan" }`
@@ -44,7 +44,7 @@ pub struct Config {
     /// Example: `hide_credentials = false`
     pub hide_credentials: Option<bool>,
     /// The header field that carries the key or token. Default for `api_key`: `"X-API-Key"`, beside
-    /// `Authorization: ApiKey …`.
+    /// `Authorization: ApiKey …`; for `jwt`: `Authorization: Bearer …`.
     ///
     /// Example: `header = "X-Partner-Key"`
     pub header: Option<String>,
@@ -53,6 +53,50 @@ pub struct Config {
     ///
     /// Example: `query = "api_key"`
     pub query: Option<String>,
+    /// Who makes the tokens of `type = "jwt"`: what their `iss` has to be, exactly. Where neither `jwks`, `public_key` nor
+    /// `secret` is given, its keys are found by discovery (`ISSUER/.well-known/openid-configuration`). Default: any.
+    ///
+    /// Example: `issuer = "https://login.example.com/"`
+    pub issuer: Option<String>,
+    /// Whom the tokens are meant for: their `aud` has to have any one of these. Default: anybody, which is seldom right
+    /// where an issuer makes tokens for more than one service.
+    ///
+    /// Example: `audience = "api"`
+    pub audience: Option<OneOrMany<String>>,
+    /// The URL of the issuer's keys (JWKS). They are fetched before the first request, every ten minutes, and when a token
+    /// names one that is not known, at most every 30 seconds; while they cannot be had, the last ones serve for a day.
+    ///
+    /// Example: `jwks = "https://login.example.com/jwks.json"`
+    pub jwks: Option<String>,
+    /// The public key or certificate that tokens are checked with: a PEM file.
+    ///
+    /// Example: `public_key = "/etc/maitred/jwt.pem"`
+    pub public_key: Option<String>,
+    /// The secret that tokens are made and checked with (HMAC), of at least 32 bytes. Whoever has it can make tokens.
+    ///
+    /// Example: `secret = "${JWT_SECRET}"`
+    pub secret: Option<Secret>,
+    /// How tokens may be signed; whatever a token says, nothing else is looked at, and nothing that the type of the key
+    /// does not fit. Default: RS256, PS256, ES256 and EdDSA; with `secret` HS256.
+    ///
+    /// Example: `algorithms = ["RS256", "ES256"]`
+    pub algorithms: Option<OneOrMany<String>>,
+    /// How far the issuer's clock may be from ours. Default `"1m"`.
+    ///
+    /// Example: `leeway = "30s"`
+    pub leeway: Option<Duration>,
+    /// What kind of token it has to be, as its header says in `typ` (RFC 8725 section 3.11). Default: any.
+    ///
+    /// Example: `typ = "at+jwt"`
+    pub typ: Option<String>,
+    /// The claim that names the user. Default `"sub"`.
+    ///
+    /// Example: `user = "preferred_username"`
+    pub user: Option<String>,
+    /// The claim that has the user's roles; one within another is written with a dot. Default `"roles"`.
+    ///
+    /// Example: `roles = "realm_access.roles"`
+    pub roles: Option<String>,
     /// The file of keys of `type = "api_key"`, which `maitred key` writes: their SHA-256, never the keys. It is
     /// followed: a change is in force within a second.
     ///
@@ -67,6 +111,8 @@ pub struct Config {
 pub enum Kind {
     /// A key out of a file.
     ApiKey,
+    /// A token that its issuer has signed (RFC 7519).
+    Jwt,
 }
 
 impl Kind {
@@ -74,6 +120,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ApiKey => "api_key",
+            Self::Jwt => "jwt",
         }
     }
 }

@@ -8,14 +8,20 @@ mod api_key;
 mod auth;
 mod compile;
 mod config;
+mod fetch;
+mod fetched;
+mod jwt;
 pub mod keys;
+mod keyset;
 mod place;
 mod policy;
 mod require;
+mod verdicts;
 
 pub use auth::{Auth, Outcome, Verdict};
 pub use compile::{Source, compile, policy};
 pub use config::{Config, Kind, Require as RequireConfig, Written};
+pub use fetched::State;
 pub use policy::Policy;
 pub use require::Require;
 

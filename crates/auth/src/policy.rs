@@ -1,6 +1,6 @@
 //! One way to find out who calls.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use filter::{Claim, Identity, Mode, Reason, Reply, View};
 use http::{HeaderName, HeaderValue, header};
@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, header};
 use crate::{
     api_key::ApiKeys,
     auth::Outcome,
+    jwt::Jwt,
     place::{Found, Place},
 };
 
@@ -29,6 +30,7 @@ pub struct Policy {
 #[derive(Debug)]
 pub(crate) enum Scheme {
     ApiKey(ApiKeys),
+    Jwt(Box<Jwt>),
 }
 
 /// What `WWW-Authenticate` says, by what is wrong.
@@ -50,6 +52,8 @@ pub(crate) enum Doubt {
     Expired,
     /// Nobody can tell at the moment.
     Unavailable,
+    /// Somebody else has to be asked first.
+    Unheard,
 }
 
 impl Policy {
@@ -63,17 +67,36 @@ impl Policy {
         self.mode
     }
 
-    /// Looks for the credential and verifies it.
+    /// Looks for the credential and verifies it, and asks whoever has to be asked for that.
+    pub(crate) async fn admit(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
+        let credential = self.credential(request)?;
+        match (self.known(&credential), &self.scheme) {
+            (Err(Doubt::Unheard), Scheme::Jwt(jwt)) => jwt.ask(&credential).await,
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// The same with what is known already.
     pub(crate) fn verify(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
+        match self.known(&self.credential(request)?) {
+            Err(Doubt::Unheard) => Err(Doubt::Unavailable),
+            verdict => verdict,
+        }
+    }
+
+    fn known(&self, credential: &str) -> Result<Arc<Identity>, Doubt> {
+        match &self.scheme {
+            Scheme::ApiKey(keys) => keys.verify(credential),
+            Scheme::Jwt(jwt) => jwt.verify(credential),
+        }
+    }
+
+    fn credential<'r>(&self, request: &View<'r>) -> Result<Cow<'r, str>, Doubt> {
         for place in &self.places {
             match place.find(request) {
                 Found::Nothing => {}
                 Found::Unclear => return Err(Doubt::Invalid),
-                Found::One(credential) => {
-                    return match &self.scheme {
-                        Scheme::ApiKey(keys) => keys.verify(&credential),
-                    };
-                }
+                Found::One(credential) => return Ok(credential),
             }
         }
         Err(Doubt::Missing)
@@ -89,7 +112,7 @@ impl Policy {
 
     pub(crate) fn challenge(&self, doubt: Doubt) -> HeaderValue {
         match doubt {
-            Doubt::Missing | Doubt::Unavailable => &self.challenges.missing,
+            Doubt::Missing | Doubt::Unavailable | Doubt::Unheard => &self.challenges.missing,
             Doubt::Invalid => &self.challenges.invalid,
             Doubt::Expired => &self.challenges.expired,
         }
@@ -100,6 +123,7 @@ impl Policy {
     pub(crate) fn pose(&self, user: &str) -> Option<Arc<Identity>> {
         match &self.scheme {
             Scheme::ApiKey(keys) => keys.pose(user),
+            Scheme::Jwt(_) => None,
         }
     }
 }
@@ -110,6 +134,16 @@ impl Challenges {
         let missing = HeaderValue::from_str(&format!("{scheme} realm=\"{realm}\"")).ok()?;
         Some(Self { invalid: missing.clone(), expired: missing.clone(), missing })
     }
+
+    /// Those of bearer tokens (RFC 6750 section 3).
+    pub(crate) fn bearer(realm: &str) -> Option<Self> {
+        let told = |more: &str| HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"{more}")).ok();
+        Some(Self {
+            missing: told("")?,
+            invalid: told(", error=\"invalid_token\", error_description=\"The token is not valid\"")?,
+            expired: told(", error=\"invalid_token\", error_description=\"The token has expired\"")?,
+        })
+    }
 }
 
 impl Doubt {
@@ -118,7 +152,7 @@ impl Doubt {
             Self::Missing => Reason::AuthMissing,
             Self::Invalid => Reason::AuthInvalid,
             Self::Expired => Reason::AuthExpired,
-            Self::Unavailable => Reason::AuthUnavailable,
+            Self::Unavailable | Self::Unheard => Reason::AuthUnavailable,
         }
     }
 
@@ -127,7 +161,7 @@ impl Doubt {
             Self::Missing => Outcome::Missing,
             Self::Invalid => Outcome::Invalid,
             Self::Expired => Outcome::Expired,
-            Self::Unavailable => Outcome::Error,
+            Self::Unavailable | Self::Unheard => Outcome::Error,
         }
     }
 }
@@ -155,13 +189,13 @@ impl Forward {
 
 fn value(identity: &Identity, fact: &str) -> Option<HeaderValue> {
     let own = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-    let listed = |list: &[Box<str>]| (!list.is_empty()).then(|| list.join(","));
+    let listed = |list: &[Box<str>], between| (!list.is_empty()).then(|| list.join(between));
     let text = match fact {
         "user" => own(&identity.user),
         "key" => own(&identity.key),
         "plan" => own(&identity.plan),
-        "scope" => listed(&identity.scopes),
-        "role" => listed(&identity.roles),
+        "scope" => listed(&identity.scopes, " "),
+        "role" => listed(&identity.roles, ","),
         _ => None,
     };
     let mut text = text.or_else(|| identity.claim(fact).map(|claim: &Claim| claim.as_str().to_owned()))?;

@@ -143,6 +143,12 @@ impl Claim {
         &self.text
     }
 
+    /// Its values: one, or those of the list.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        let one = std::slice::from_ref(&self.text);
+        self.list.as_deref().unwrap_or(one).iter().map(|value| &**value)
+    }
+
     /// Whether this is `value`, or a list that has it.
     pub fn has(&self, value: &str) -> bool {
         match &self.list {

@@ -135,7 +135,7 @@ fn upstreams(config: &Config, state: &State, report: &mut Report) -> BTreeMap<St
 /// A policy that does not compile is kept by name, so that the routes that ask for it are not reported as well.
 fn policies(config: &Config, state: &State, report: &mut Report) -> BTreeMap<String, Option<Arc<auth::Policy>>> {
     let at = At::root().key("auth");
-    let source = auth::Source { followers: &state.files };
+    let source = auth::Source { followers: &state.files, state: &state.auth };
     let compile = |(name, written): (&String, &auth::Config)| {
         (name.clone(), auth::policy(name, written, &at.key(name), source, report).map(Arc::new))
     };
@@ -222,7 +222,7 @@ impl Site<'_> {
     fn auth(&self, report: &mut Report) -> Option<auth::Auth> {
         let policies = &self.written.policies;
         let named = |name: &str| self.policies.get(name).cloned().flatten();
-        let source = auth::Source { followers: &self.state.files };
+        let source = auth::Source { followers: &self.state.files, state: &self.state.auth };
         auth::compile(on(&policies.auth), on(&policies.require), self.name, &self.at, &named, source, report)
     }
 

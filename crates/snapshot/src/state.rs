@@ -11,6 +11,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// Addresses that host names resolved to.
     pub upstreams: upstream::State,
+    /// What issuers of tokens have published.
+    pub auth: auth::State,
     /// Files that are followed as they change.
     pub files: document::Followers,
     /// What limits have counted; a limit of the same name goes on with it.
@@ -31,6 +33,7 @@ impl State {
         Self {
             metrics,
             upstreams: upstream::State::default(),
+            auth: auth::State::default(),
             files: document::Followers::default(),
             limits: limit::State::default(),
             ticket_keys: tls::TicketKeys::default(),

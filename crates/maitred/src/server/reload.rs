@@ -135,7 +135,7 @@ impl Running {
         let (compiled, loaded, report) = compiled.await.map_err(|error| Refusal::new(error.to_string()))?;
         // A certificate may have been taken away between the two.
         let Some(compiled) = compiled else { return Err(Refusal::of(&loaded, &report)) };
-        self.state.upstreams.first_resolution(WARM).await;
+        tokio::join!(self.state.upstreams.first_resolution(WARM), self.state.auth.prefetch(WARM));
         let (_, in_force) = self.generations.current();
         if !loaded.document.root().says_the_same(in_force.document.root()) {
             self.generations.push(Arc::new(loaded), by);

@@ -35,6 +35,9 @@ use crate::{
 /// How long the start waits for the first answers of DNS; what is missing then is looked up further in the background.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
 
+/// How long the start waits for the keys that tokens are checked with.
+const FIRST_KEYS: Duration = Duration::from_secs(5);
+
 /// Idle connections to upstreams that each worker may keep.
 const POOL_SIZE: usize = 512;
 
@@ -109,7 +112,8 @@ impl Starting {
         let (history, in_force) = (generations.list(), generations.current().1);
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
         admin.attach(desk.clone());
-        let unresolved = state.upstreams.first_resolution(FIRST_RESOLUTION).await;
+        let (unresolved, ()) =
+            tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
         let options = Options { threads, pool_size: POOL_SIZE, general: wants_general() };
         let front = Arc::new(Front::new(live.clone(), &options));
         let running = Running {
@@ -146,7 +150,7 @@ impl Running {
         let listeners = Arc::clone(&self.listeners);
         let ended = self.ended.subscribe();
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
-        tokio::spawn(super::follow::follow(self.state.files.clone(), self.ended.subscribe()));
+        tokio::spawn(super::follow::follow(self.state.files.clone(), self.state.auth.clone(), self.ended.subscribe()));
         self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
         self.state.metrics.config_loaded();
         self.state.metrics.generation(self.generations.current().0.id);

@@ -1,0 +1,205 @@
+//! Signed tokens (RFC 7519): which are good, and whom they vouch for.
+
+mod claims;
+pub(crate) mod compile;
+pub(crate) mod strict;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use filter::{Credential, Identity};
+use jsonwebtoken::Algorithm;
+use serde_json::{Map, Value};
+
+use crate::{
+    fetched::Fetched,
+    keyset::KeySet,
+    policy::{Doubt, Forward},
+    verdicts::{Known, Verdicts},
+};
+
+/// The longest token that is looked at.
+const LONGEST: usize = 8 * 1024;
+
+/// How many keys without an id of their own a token is tried against.
+const MOST_TRIES: usize = 8;
+
+/// What tokens are held to.
+#[derive(Debug)]
+pub(crate) struct Jwt {
+    pub policy: Arc<str>,
+    pub keys: Trusted,
+    pub rules: Rules,
+    pub forward: Forward,
+    pub verdicts: Verdicts,
+}
+
+/// Whose signatures are trusted. Nothing in a token ever adds to it (RFC 8725 section 3.10).
+#[derive(Debug)]
+pub(crate) enum Trusted {
+    /// Those of the configuration.
+    Fixed(KeySet),
+    /// Those that the issuer publishes.
+    Fetched(Arc<Fetched>),
+}
+
+/// What has to be in a token.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// The only ways of signing that are looked at, whatever a token says.
+    pub algorithms: Box<[Algorithm]>,
+    pub issuer: Option<Box<str>>,
+    /// Any one of them, where any are given.
+    pub audience: Box<[Box<str>]>,
+    pub typ: Option<Box<str>>,
+    pub leeway: i64,
+    /// The claim that names the user.
+    pub user: Box<str>,
+    /// The claim that has the roles.
+    pub roles: Box<str>,
+}
+
+impl Jwt {
+    /// What is known of the token now; [`Doubt::Unheard`] where a key is not known yet.
+    pub(crate) fn verify(&self, token: &str) -> Result<Arc<Identity>, Doubt> {
+        if token.len() > LONGEST {
+            return Err(Doubt::Invalid);
+        }
+        let now = jiff::Timestamp::now().as_second();
+        match &self.keys {
+            Trusted::Fixed(keys) => self.verify_with(keys, token, now),
+            Trusted::Fetched(fetched) => {
+                let keys = fetched.keys(now).ok_or(Doubt::Unheard)?;
+                self.verify_with(&keys, token, now)
+            }
+        }
+    }
+
+    /// The same once the keys were asked for anew.
+    pub(crate) async fn ask(&self, token: &str) -> Result<Arc<Identity>, Doubt> {
+        let Trusted::Fetched(fetched) = &self.keys else { return Err(Doubt::Invalid) };
+        fetched.renew().await;
+        match (self.verify(token), fetched.keys(jiff::Timestamp::now().as_second())) {
+            (Err(Doubt::Unheard), Some(_)) => Err(Doubt::Invalid),
+            (Err(Doubt::Unheard), None) => Err(Doubt::Unavailable),
+            (verdict, _) => verdict,
+        }
+    }
+
+    fn verify_with(&self, keys: &KeySet, token: &str, now: i64) -> Result<Arc<Identity>, Doubt> {
+        let hash = digest(&SHA256, token.as_bytes());
+        let hash: [u8; 32] = hash.as_ref().try_into().map_err(|_| Doubt::Invalid)?;
+        if let Some(known) = self.verdicts.get(&hash, keys.id) {
+            let ended = known.until.is_some_and(|until| until <= now);
+            return if ended { Err(Doubt::Expired) } else { Ok(known.identity) };
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Doubt::Invalid)?;
+        let (header, payload) =
+            signed.split_once('.').filter(|(_, payload)| !payload.contains('.')).ok_or(Doubt::Invalid)?;
+        self.check_signature(keys, header, signed, signature)?;
+        let claims = object(payload)?;
+        let until = self.rules.check(&claims, now)?;
+        let mut identity = self.identity(&claims)?;
+        self.forward.fill(&mut identity);
+        let identity = Arc::new(identity);
+        self.verdicts.put(hash, Known { identity: identity.clone(), until: Some(until), keys: keys.id });
+        Ok(identity)
+    }
+
+    fn check_signature(&self, keys: &KeySet, header: &str, signed: &str, signature: &str) -> Result<(), Doubt> {
+        let header = object(header)?;
+        let algorithm = self.rules.algorithm(&header)?;
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.as_str()),
+            Some(_) => return Err(Doubt::Invalid),
+        };
+        let mut tried = 0;
+        for key in keys.for_token(kid, algorithm).take(MOST_TRIES) {
+            tried += 1;
+            if matches!(jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &key.key, algorithm), Ok(true)) {
+                return Ok(());
+            }
+        }
+        // A key that nobody knows may be one that was published since; one that does not fit is forged.
+        if tried == 0 && matches!(self.keys, Trusted::Fetched(_)) { Err(Doubt::Unheard) } else { Err(Doubt::Invalid) }
+    }
+
+    fn identity(&self, claims: &Map<String, Value>) -> Result<Identity, Doubt> {
+        let all = claims::flat(claims);
+        let user = all.get(&self.rules.user).map(|claim| claim.as_str().into());
+        let scopes = claims.get("scope").or_else(|| claims.get("scp")).map(claims::words).unwrap_or_default();
+        let roles = all.get(&self.rules.roles).map(claims::members).unwrap_or_default();
+        if claims.get("sub").is_some_and(|sub| !sub.is_string()) {
+            return Err(Doubt::Invalid);
+        }
+        Ok(Identity { user, scopes, roles, claims: all, ..Identity::new(self.policy.clone(), Credential::Jwt) })
+    }
+}
+
+impl Rules {
+    /// The algorithm of a header that may be trusted to be checked.
+    fn algorithm(&self, header: &Map<String, Value>) -> Result<Algorithm, Doubt> {
+        // Extensions that have to be understood (RFC 7515 section 4.1.11), of which there are none here; and a payload
+        // that is not what was signed (RFC 7797).
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(Doubt::Invalid);
+        }
+        if let Some(expected) = &self.typ {
+            let typ = header.get("typ").and_then(Value::as_str).ok_or(Doubt::Invalid)?;
+            let bare = |typ: &str| typ.to_ascii_lowercase().trim_start_matches("application/").to_owned();
+            if bare(typ) != bare(expected) {
+                return Err(Doubt::Invalid);
+            }
+        }
+        let algorithm = header.get("alg").and_then(Value::as_str).and_then(|name| name.parse::<Algorithm>().ok());
+        algorithm.filter(|algorithm| self.algorithms.contains(algorithm)).ok_or(Doubt::Invalid)
+    }
+
+    /// Whether the claims hold now; until when they do.
+    fn check(&self, claims: &Map<String, Value>, now: i64) -> Result<i64, Doubt> {
+        let until = claims.get("exp").and_then(seconds).ok_or(Doubt::Invalid)?;
+        for early in ["nbf", "iat"] {
+            match claims.get(early).map(seconds) {
+                None => {}
+                Some(Some(time)) if time <= now.saturating_add(self.leeway) => {}
+                Some(_) => return Err(Doubt::Invalid),
+            }
+        }
+        if let Some(issuer) = &self.issuer
+            && claims.get("iss").and_then(Value::as_str) != Some(issuer)
+        {
+            return Err(Doubt::Invalid);
+        }
+        let meant = |one: &Value| one.as_str().is_some_and(|one| self.audience.iter().any(|own| **own == *one));
+        let is_for_us = match claims.get("aud") {
+            Some(Value::Array(all)) => all.iter().any(meant),
+            Some(one) => meant(one),
+            None => false,
+        };
+        if !self.audience.is_empty() && !is_for_us {
+            return Err(Doubt::Invalid);
+        }
+        let until = until.saturating_add(self.leeway);
+        if until <= now { Err(Doubt::Expired) } else { Ok(until) }
+    }
+}
+
+/// A time in seconds since 1970 (RFC 7519 section 2), fractions cut off.
+fn seconds(value: &Value) -> Option<i64> {
+    let number = value.as_number()?;
+    number.as_i64().or_else(|| {
+        let float = number.as_f64()?;
+        (float.is_finite() && float.abs() < 1e15).then_some(float as i64)
+    })
+}
+
+/// Reads a part of a token.
+fn object(part: &str) -> Result<Map<String, Value>, Doubt> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| Doubt::Invalid)?;
+    strict::object(&bytes).ok_or(Doubt::Invalid)
+}
+
+#[cfg(test)]
+mod tests;

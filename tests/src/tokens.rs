@@ -1,0 +1,232 @@
+//! Tokens of a library that nobody here wrote (PyJWT), and issuers that are away, slow, lying or changing their keys.
+
+use std::{
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use testkit::{Answer, Origin, Proxy, Request, maitred, tool, within};
+use tokio::io::AsyncWriteExt;
+
+use crate::setting::BOTH;
+
+/// Makes keys, and a good token with each: what PyJWT says a key set and a token are.
+const MAKE: &str = r#"
+import json, sys, time, jwt
+from cryptography.hazmat.primitives import serialization as s
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+asked = json.load(sys.stdin)
+claims = {"iss": asked["issuer"], "aud": "api", "sub": "u-19", "exp": time.time() + 600, "iat": time.time(), "scope": "orders"}
+claims.update(asked.get("claims", {}))
+from jwt.algorithms import RSAAlgorithm, ECAlgorithm, OKPAlgorithm
+pairs = {
+    "RS256": (rsa.generate_private_key(65537, 2048), RSAAlgorithm), "ES256": (ec.generate_private_key(ec.SECP256R1()), ECAlgorithm),
+    "ES384": (ec.generate_private_key(ec.SECP384R1()), ECAlgorithm), "EdDSA": (ed25519.Ed25519PrivateKey.generate(), OKPAlgorithm),
+}
+pairs["PS256"] = pairs["RS256"]
+keys, tokens, pems = [], {}, {}
+for name in asked["algorithms"]:
+    private, algorithm = pairs[name]
+    kid = asked["prefix"] + name
+    if name != "EdDSA":
+        key = json.loads(algorithm.to_jwk(private.public_key()))
+    else:
+        import base64
+        raw = private.public_key().public_bytes(s.Encoding.Raw, s.PublicFormat.Raw)
+        key = {"kty": "OKP", "crv": "Ed25519", "x": base64.urlsafe_b64encode(raw).rstrip(b"=").decode()}
+    key.pop("key_ops", None)
+    keys.append({**key, "kid": kid, "use": "sig"})
+    pems[name] = private.public_key().public_bytes(s.Encoding.PEM, s.PublicFormat.SubjectPublicKeyInfo).decode()
+    tokens[name] = jwt.encode(claims, private, algorithm=name, headers={"kid": kid})
+tokens["HS256"] = jwt.encode(claims, asked.get("secret", "x" * 32), algorithm="HS256")
+print(json.dumps({"keys": keys, "tokens": tokens, "pems": pems}))
+"#;
+
+/// What PyJWT makes of the wish.
+async fn made(wish: Value) -> Value {
+    // Debian's own interpreter, which has Debian's modules.
+    let mut command = tool("/usr/bin/python3", "python3-jwt python3-cryptography");
+    command.args(["-c", MAKE]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(wish.to_string().as_bytes()).await.unwrap();
+    let output = within("PyJWT to make tokens", child.wait_with_output()).await.unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// An issuer whose documents a test can change.
+struct Issuer {
+    origin: Origin,
+    keys: Arc<Mutex<Value>>,
+}
+
+impl Issuer {
+    fn script(
+        keys: &Arc<Mutex<Value>>,
+        host: Arc<Mutex<String>>,
+    ) -> impl Fn(&testkit::Seen) -> Answer + Send + Sync + 'static {
+        let keys = keys.clone();
+        move |seen| {
+            let issuer = format!("{}/", host.lock().unwrap());
+            let document = match seen.target.as_str() {
+                "/.well-known/openid-configuration" => json!({ "issuer": issuer, "jwks_uri": format!("{issuer}keys") }),
+                "/keys" => json!({ "keys": *keys.lock().unwrap() }),
+                _ => return Answer::status(404),
+            };
+            Answer::text(document.to_string()).header("Content-Type", "application/json")
+        }
+    }
+
+    async fn start() -> Self {
+        let (keys, host) = (Arc::new(Mutex::new(json!([]))), Arc::new(Mutex::new(String::new())));
+        let origin = Origin::start(Self::script(&keys, host.clone())).await;
+        *host.lock().unwrap() = origin.to_string();
+        Self { origin, keys }
+    }
+
+    fn url(&self) -> String {
+        format!("{}/", self.origin)
+    }
+
+    fn publish(&self, made: &Value) {
+        *self.keys.lock().unwrap() = made["keys"].clone();
+    }
+
+    fn asked_for_keys(&self) -> usize {
+        self.origin.requests().iter().filter(|seen| seen.target == "/keys").count()
+    }
+}
+
+fn bearer(token: &Value) -> Request {
+    Request::get("/a").header("Authorization", &format!("Bearer {}", token.as_str().unwrap()))
+}
+
+async fn guarded(policy: &str) -> (Origin, Proxy) {
+    let origin = Origin::echo().await;
+    let text = format!(
+        "{BOTH}[auth.customers]\ntype = \"jwt\"\nforward = {{ sub = \"X-User\", scope = \"X-Scopes\" }}\n{policy}\n\
+         [routes.app]\npath = \"/*\"\nauth = \"customers\"\nrequire = {{ scope = \"orders\" }}\nupstream = \"{origin}\"\n"
+    );
+    let proxy = Proxy::start(text).await;
+    (origin, proxy)
+}
+
+#[tokio::test]
+async fn tokens_of_pyjwt_are_accepted_with_keys_found_by_discovery() {
+    let issuer = Issuer::start().await;
+    let all = ["RS256", "PS256", "ES256", "EdDSA"];
+    let made = made(json!({ "issuer": issuer.url(), "algorithms": all, "prefix": "a-" })).await;
+    issuer.publish(&made);
+    let (_origin, proxy) = guarded(&format!("issuer = \"{}\"\naudience = \"api\"", issuer.url())).await;
+    assert_eq!(issuer.asked_for_keys(), 1, "keys are there before the first request");
+    let h2 = proxy.h2c().await;
+    for name in all {
+        let answer = proxy.fetch(bearer(&made["tokens"][name])).await.expect(200);
+        assert_eq!((answer.seen("x-user").as_deref(), answer.seen("authorization")), (Some("u-19"), None), "{name}");
+        h2.fetch(bearer(&made["tokens"][name])).await.expect(200);
+    }
+    // A token by a secret is none here, whatever the secret.
+    let refused = proxy.fetch(bearer(&made["tokens"]["HS256"])).await.expect_problem(401, "auth_invalid");
+    let told = refused.headers.all("www-authenticate");
+    assert_eq!(
+        told,
+        ["Bearer realm=\"customers\", error=\"invalid_token\", error_description=\"The token is not valid\""]
+    );
+    assert_eq!(proxy.get("/a").await.expect(401).headers.all("www-authenticate"), ["Bearer realm=\"customers\""]);
+    assert_eq!(proxy.logged("/a").await["user"], "u-19");
+}
+
+#[tokio::test]
+async fn secrets_and_public_keys_are_taken_from_the_configuration() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let wish = json!({ "issuer": "me", "algorithms": ["RS256", "ES256", "ES384", "EdDSA"], "prefix": "", "secret": secret,
+                       "claims": { "scope": "read" } });
+    let made = made(wish).await;
+    let (_origin, proxy) = guarded(&format!("secret = \"{secret}\"")).await;
+    let weak = proxy.fetch(bearer(&made["tokens"]["HS256"])).await.expect_problem(403, "forbidden");
+    let told = weak.headers.all("www-authenticate");
+    assert_eq!(told, ["Bearer error=\"insufficient_scope\", scope=\"orders\""]);
+    proxy.fetch(bearer(&made["tokens"]["RS256"])).await.expect_problem(401, "auth_invalid");
+    for name in ["RS256", "ES256", "ES384", "EdDSA"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), made["pems"][name].as_str().unwrap()).unwrap();
+        let (_origin, proxy) = guarded(&format!("public_key = {:?}", file.path())).await;
+        proxy.fetch(bearer(&made["tokens"][name])).await.expect_problem(403, "forbidden");
+        proxy.fetch(bearer(&made["tokens"]["HS256"])).await.expect_problem(401, "auth_invalid");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_or_lies_lets_nobody_in_and_its_keys_outlive_its_absence() {
+    let issuer = Issuer::start().await;
+    let wish = |prefix: &str| json!({ "issuer": issuer.url(), "algorithms": ["ES256"], "prefix": prefix });
+    let (old, new) = (made(wish("old-")).await, made(wish("new-")).await);
+    // Nothing that could be a key: nobody can tell, which is not the client's fault.
+    let (_origin, proxy) = guarded(&format!("issuer = \"{}\"", issuer.url())).await;
+    let unknown = proxy.fetch(bearer(&old["tokens"]["ES256"])).await.expect_problem(503, "auth_unavailable");
+    assert_eq!(unknown.header("www-authenticate"), None);
+    issuer.publish(&old);
+    let served = async { while proxy.fetch(bearer(&old["tokens"]["ES256"])).await.status != 200 {} };
+    within("keys to be fetched", served).await;
+    // One key that nobody knows is looked for, and then none for a while, however many ask.
+    let before = issuer.asked_for_keys();
+    for _ in 0..5 {
+        proxy.fetch(bearer(&new["tokens"]["ES256"])).await.expect_problem(401, "auth_invalid");
+    }
+    assert!(issuer.asked_for_keys() <= before + 1);
+    let Issuer { origin, .. } = issuer;
+    drop(origin);
+    proxy.fetch(bearer(&old["tokens"]["ES256"])).await.expect(200);
+    assert!(proxy.metric("auth_total", &[("auth", "customers"), ("result", "error")]).await >= 1.0);
+}
+
+#[tokio::test]
+async fn policies_of_tokens_that_cannot_be_meant_are_refused() {
+    let text = r#"
+        listen = "127.0.0.1:0"
+        [auth.nobody]
+        type = "jwt"
+        [auth.both]
+        type = "jwt"
+        secret = "${SECRET:-0123456789abcdef0123456789abcdef}"
+        jwks = "https://a.test/keys"
+        [auth.short]
+        type = "jwt"
+        secret = "${SECRET:-hush}"
+        [auth.confused]
+        type = "jwt"
+        issuer = "https://a.test/"
+        algorithms = ["HS256", "none", "RS256"]
+        keys = "keys.toml"
+        leeway = "1h"
+        [auth.nowhere]
+        type = "jwt"
+        jwks = "ftp://a.test/keys"
+        public_key = "nowhere.pem"
+        [auth.file]
+        type = "jwt"
+        public_key = "maitred.toml"
+        [auth.plain]
+        type = "jwt"
+        jwks = "http://a.test/keys"
+    "#;
+    let starter = Proxy::with(text);
+    let refused = maitred(starter.folder(), ["check", "-c", "maitred.toml"]).await.expect(3);
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    for expected in [
+        "error[E0106]: the policy `nobody` trusts nobody's tokens",
+        "error[E0107]: the policy `both` trusts two kinds of keys",
+        "error[E0103]: the secret is too short for HS256",
+        "error[E0107]: `HS256` does not go with these keys",
+        "error[E0108]: \"none\" is not a way of signing that is trusted",
+        "error[E0107]: `keys` means nothing to `type = \"jwt\"`",
+        "error[E0103]: `leeway` is more than clocks differ",
+        "error[E0107]: the policy `nowhere` trusts two kinds of keys",
+        "error[E0501]: `maitred.toml` is not a public key that tokens can be checked with",
+        "warning[W0701]: keys are fetched unencrypted",
+    ] {
+        assert!(told.contains(expected), "{expected}\n{told}");
+    }
+    assert!(!told.contains("hush\""), "{told}");
+}
