@@ -128,6 +128,8 @@ reasons! {
     // What we did.
     /// maitred ran out of a resource of its own: file descriptors, ports or memory.
     LocalResource "local_resource" 503 "Service unavailable";
+    /// maitred was told to stop, and the request was not over when the grace period was.
+    Stopping "stopping" 503 "Service unavailable";
     /// A fault in maitred itself. Please report it.
     Internal "internal" 500 "Internal server error";
 }

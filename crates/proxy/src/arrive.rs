@@ -37,7 +37,7 @@ pub(crate) fn arrive(
         captures: Captures::new(),
     });
     check(head)?;
-    arrival.host = canonical_host(host_of(head));
+    arrival.host = Some(canonical_host(host_of(head)));
     if let std::borrow::Cow::Owned(path) = route::normalise(head.uri.path())? {
         arrival.path = Some(path.into());
     }
@@ -117,13 +117,11 @@ fn deadline(arrival: &Arrival, began: Instant) -> Option<Instant> {
     arrival.route().and_then(|route| route.timeout).map(|timeout| began + timeout)
 }
 
-/// Lower case, without a trailing dot; `None` when it is so already.
-fn canonical_host(host: &str) -> Option<Box<str>> {
-    let trimmed = host.strip_suffix('.').unwrap_or(host);
-    if trimmed.len() == host.len() && !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    Some(trimmed.to_ascii_lowercase().into())
+/// Lower case, without a trailing dot.
+fn canonical_host(host: &str) -> Box<str> {
+    let mut host: Box<str> = host.strip_suffix('.').unwrap_or(host).into();
+    host.make_ascii_lowercase();
+    host
 }
 
 fn client(connection: &Connection, head: &RequestHeader) -> Client {
@@ -168,9 +166,9 @@ mod tests {
 
     #[test]
     fn hosts_compare_in_lower_case_and_without_the_root_dot() {
-        assert_eq!(canonical_host("api.example.com"), None);
-        assert_eq!(canonical_host("API.example.com").as_deref(), Some("api.example.com"));
-        assert_eq!(canonical_host("api.example.com.").as_deref(), Some("api.example.com"));
+        for host in ["api.example.com", "API.example.com", "api.example.com."] {
+            assert_eq!(&*canonical_host(host), "api.example.com");
+        }
     }
 
     #[test]

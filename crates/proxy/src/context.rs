@@ -45,7 +45,7 @@ pub struct Arrival {
     pub route: Option<u32>,
     /// Who asks.
     pub client: Client,
-    /// The host asked for, where it differs from the one that the head names.
+    /// The host asked for, in lower case: looked up once, since every step wants it.
     pub host: Option<Box<str>>,
     /// The normalised path, where it differs from the path in the head.
     pub path: Option<Box<str>>,

@@ -8,6 +8,7 @@ use pingora_core::{Error, ErrorType, Result, protocols::Stream};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{
+    HEAD,
     head::{self, Answered, Ending, Malformed},
     outbox::{Coding, Outbox},
     upload::poll_read_buf,
@@ -167,6 +168,7 @@ impl Download {
         if is_old {
             head.remove_header(&header::TRANSFER_ENCODING);
         }
+        self.out.head().reserve(HEAD);
         head::write_final(head, keeps, self.out.head());
         self.answers = true;
         self.stage = if ending == Ending::Head { Stage::Whole } else { Stage::Content(ending, coding) };

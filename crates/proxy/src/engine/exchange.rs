@@ -163,6 +163,7 @@ impl<'a> Exchange<'a> {
         let mut chunk = Some(content);
         relay::response_chunk(self.ctx, &mut chunk, last).map_err(|reply| gateway::carry(reply.reason))?;
         self.down.put_content(chunk.unwrap_or_default(), last);
+        self.ctx.record.bytes_out = self.down.sent;
         Ok(())
     }
 

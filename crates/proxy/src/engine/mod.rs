@@ -72,8 +72,12 @@ struct Passage<'a> {
     head: &'a RequestHeader,
     ctx: &'a mut Context,
     upload: Upload,
+    /// Whether the request asks for an answer that has no natural end.
+    streams: bool,
     /// Whether the client has been sent any of the final answer.
     committed: bool,
+    /// Whether its record is told.
+    told: bool,
     after: After,
 }
 
@@ -111,9 +115,12 @@ impl Engine {
         let keeps = head::persists(&head.headers, head.version == Version::HTTP_10);
         let after = if keeps { After::Goes } else { After::Closes };
         let upload = Upload::new(body);
-        let mut passage = Passage { engine: self, conn, alarm, head, ctx, upload, committed: false, after };
+        let streams = dispatch::is_stream(head) && ctx.route().is_some();
+        let mut passage =
+            Passage { engine: self, conn, alarm, head, ctx, upload, streams, committed: false, told: false, after };
         passage.run(arrived).await;
-        passage.tell()
+        passage.tell();
+        passage.after
     }
 
     /// A connection to the peer that nobody has used.
@@ -126,9 +133,8 @@ impl Engine {
 impl Passage<'_> {
     /// Every step from `admit` on.
     async fn run(&mut self, arrived: Result<(), Reply>) {
-        let stream = dispatch::is_stream(self.head) && self.ctx.route().is_some();
         let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
-        self.ctx.min_rate = rate.filter(|_| !stream);
+        self.ctx.min_rate = rate.filter(|_| !self.streams);
         finish::begin(self.ctx);
         let passed = match arrived {
             Ok(()) => admit::admit(self.ctx, self.head).await,
@@ -141,7 +147,8 @@ impl Passage<'_> {
     }
 
     /// The end: what is left to count is counted, and all of it told.
-    fn tell(self) -> After {
+    fn tell(&mut self) {
+        self.told = true;
         self.ctx.record.bytes_in = self.upload.received();
         if self.ctx.record.status == 0 {
             self.ctx.record.status = match self.ctx.record.reason {
@@ -150,7 +157,6 @@ impl Passage<'_> {
             };
         }
         finish::tell(self.ctx, self.head);
-        self.after
     }
 
     /// Attempt after attempt, until one answers or none is left.
@@ -237,7 +243,6 @@ impl Passage<'_> {
         let done = exchange.run(self.alarm).await;
         let (down, keeps) = (exchange.down, exchange.keeps);
         self.committed = down.committed;
-        self.ctx.record.bytes_out = down.sent;
         self.after = match &done {
             Ok(()) if keeps => After::Goes,
             Err(_) if down.is_open_ended() => After::Breaks,
@@ -257,7 +262,7 @@ impl Passage<'_> {
 
     fn limits(&self, peer: &HttpPeer) -> Limits {
         let body = self.patience();
-        let stream = self.ctx.route().filter(|_| dispatch::is_stream(self.head));
+        let stream = self.ctx.route().filter(|_| self.streams);
         Limits {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
             origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
@@ -279,7 +284,7 @@ impl Passage<'_> {
             return;
         }
         self.after = After::Closes;
-        self.ctx.record.status = 0;
+        (self.ctx.record.status, self.ctx.record.bytes_out) = (0, 0);
         if reason != Reason::ClientClosed {
             let reply = self.ctx.proofs.answer(reason);
             self.refuse(reply).await;
@@ -341,6 +346,16 @@ impl Passage<'_> {
         });
         if !whole.await {
             self.after = After::Closes;
+        }
+    }
+}
+
+/// A request that is dropped on its way is told all the same: it was cut at the end of the grace period, or by a fault.
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.ctx.record.reason = if std::thread::panicking() { Reason::Internal } else { Reason::Stopping };
+            self.tell();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -32,9 +33,13 @@ pub(crate) struct Pool {
 
 #[derive(Debug, Default)]
 struct Part {
-    idle: HashMap<u64, VecDeque<Idle>>,
+    idle: HashMap<u64, VecDeque<Idle>, BuildHasherDefault<Hashed>>,
     count: usize,
 }
+
+/// Hashes what is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
 
 #[derive(Debug)]
 struct Idle {
@@ -116,6 +121,20 @@ impl Pool {
             drop(part);
         }
         left
+    }
+}
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 

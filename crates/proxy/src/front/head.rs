@@ -133,10 +133,13 @@ fn version_reason(bytes: &[u8]) -> Reason {
 /// Every line feed follows a carriage return, and every carriage return precedes one: a parser that takes a bare one
 /// for a line's end would see other fields than we do (RFC 9112 section 2.2).
 pub fn check_lines(head: &[u8]) -> Result<(), Reason> {
-    let strict = memchr::memchr2_iter(b'\r', b'\n', head).all(|at| match head[at] {
-        b'\r' => head.get(at + 1) == Some(&b'\n'),
-        _ => at > 0 && head[at - 1] == b'\r',
+    // As many of the one as of the other, and each of the one right behind one of the other: then they come in pairs.
+    let mut feeds = 0;
+    let follow = memchr::memchr_iter(b'\n', head).all(|at| {
+        feeds += 1;
+        at > 0 && head[at - 1] == b'\r'
     });
+    let strict = follow && memchr::memchr_iter(b'\r', head).count() == feeds;
     if strict { Ok(()) } else { Err(Reason::BadRequest) }
 }
 
