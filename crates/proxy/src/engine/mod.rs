@@ -49,7 +49,7 @@ const HEAD: usize = 1024;
 
 /// Connects to origins and keeps their connections.
 pub(crate) struct Engine {
-    connector: TransportConnector,
+    connector: Arc<TransportConnector>,
     pool: Arc<Pool>,
 }
 
@@ -91,8 +91,8 @@ enum Failed {
 
 impl Engine {
     /// Room for `size` idle connections for each of `workers`.
-    pub(crate) fn new(workers: usize, size: usize) -> Self {
-        Self { connector: TransportConnector::new(None), pool: Pool::new(workers, size) }
+    pub(crate) fn new(connector: Arc<TransportConnector>, workers: usize, size: usize) -> Self {
+        Self { connector, pool: Pool::new(workers, size) }
     }
 
     /// Whether a request goes to nobody who speaks HTTP/2.

@@ -24,6 +24,7 @@ use http::header;
 use listen::{Accepted, Connection, Listener, Serve};
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp},
+    connectors::TransportConnector,
     protocols::{
         Digest,
         http::{
@@ -118,13 +119,16 @@ impl Front {
             max_retries: 64,
             ..ServerConf::default()
         };
-        let own = (!options.general).then(|| Arc::new(Engine::new(options.threads, options.pool_size)));
+        // One for both: it reads all the authorities that the system trusts.
+        let connector = Arc::new(TransportConnector::new(None));
+        let own =
+            (!options.general).then(|| Arc::new(Engine::new(connector.clone(), options.threads, options.pool_size)));
         let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone()));
         // CONNECT is refused by `arrive`, which answers and logs it like any other; the engine would do neither.
         let mut server = HttpServerOptions::default();
         server.allow_connect_method_proxying = true;
         engine.server_options = Some(server);
-        let tunnels = Arc::new(Tunnels::new());
+        let tunnels = Arc::new(Tunnels::new(connector));
         let (general, server) = (Arc::new(engine), HttpServerOptions::default());
         Self { general, engine: own, tunnels, live, h2: h2_options(), server }
     }

@@ -6,7 +6,10 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,8 +38,8 @@ const BUFFER: usize = 8 * 1024;
 /// How long one half of a tunnel may be silent once the other is closed: time for last words, not for a leak.
 const HALF_CLOSED: Duration = Duration::from_secs(2);
 
-/// The one connector of all tunnels. Nothing is pooled: a connection that has changed its protocol ends with it.
-pub(crate) struct Tunnels(TransportConnector);
+/// The connector of all tunnels. Nothing is pooled: a connection that has changed its protocol ends with it.
+pub(crate) struct Tunnels(Arc<TransportConnector>);
 
 /// How the exchange before the tunnel failed.
 enum Failed {
@@ -53,8 +56,8 @@ impl From<Reason> for Failed {
 }
 
 impl Tunnels {
-    pub(crate) fn new() -> Self {
-        Self(TransportConnector::new(None))
+    pub(crate) fn new(connector: Arc<TransportConnector>) -> Self {
+        Self(connector)
     }
 
     /// Carries one request, whose head of `length` bytes is the first that `conn` has read ahead, and ends `conn`.
