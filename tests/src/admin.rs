@@ -321,8 +321,7 @@ async fn every_change_is_in_the_audit_log_with_who_made_it() {
 async fn a_reload_moves_the_audit_log_and_a_file_that_cannot_be_written_refuses_it() {
     let folder = tempfile::tempdir().unwrap();
     let configuration = |audit: &Path, body: &str| {
-        let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\naudit = \"{}\"\n", audit.display());
-        format!("{}{admin}", answers(body))
+        format!("{}[admin]\naddress = \"127.0.0.1:0\"\naudit = \"{}\"\n", answers(body), audit.display())
     };
     let (first, second) = (folder.path().join("first.jsonl"), folder.path().join("second.jsonl"));
     let proxy = Proxy::start(format!("listen = \"127.0.0.1:0\"\n{}", configuration(&first, "one"))).await;

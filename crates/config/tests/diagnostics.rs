@@ -111,19 +111,19 @@ grace_period = 30
 [listeners.HTTP_main]
 addres = ":80"
 
-[auth.customers]
-type = "jwt"
+[waf.customers]
+mode = "block"
 
 [defaults]
 timeout = "soon"
-auth = "customers"
+waf = "customers"
 
 [routes]
 orders = "http://localhost:3000"
 "/a" = "nowhere"
 "/b" = { path = "/c", upstream = "localhost:3000" }
 "/c" = { upstream = "${UNSET}", max_body = 5000000, cors = { allowedOrigins = "*" } }
-"/d" = { limit = "100/m per ip", proxy_pass = "http://x" }
+"/d" = { minify = true, proxy_pass = "http://x" }
 "#;
 
 /// The report stands in a file of its own, being as long as it is.

@@ -39,6 +39,8 @@ fn section_header(name: &str) -> Option<&str> {
         "listeners" => "listeners.public",
         "upstreams" => "upstreams.users",
         "routes" => "routes.users",
+        "auth" => "auth.customers",
+        "limits" => "limits.partners",
         "tests" => "tests.orders",
         other => other,
     })

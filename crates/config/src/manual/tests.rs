@@ -28,7 +28,10 @@ fn the_schema_knows_every_section_and_refuses_others() {
     let sections: Vec<_> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         sections,
-        ["listen", "include", "server", "listeners", "upstreams", "routes", "defaults", "logging", "admin", "tests"]
+        [
+            "listen", "include", "server", "listeners", "upstreams", "routes", "defaults", "auth", "limits", "logging",
+            "admin", "tests"
+        ]
     );
     assert!(!schema.to_string().contains("\"null\""));
 }

@@ -41,6 +41,8 @@ struct Kind {
     reset: u64,
     refused: u64,
     truncated: u64,
+    /// Requests that the server said it did not process, and that were asked again.
+    asked_again: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_fault: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,6 +104,10 @@ impl Report {
             self.slowest_seen_ms,
             SOON.as_millis(),
         );
+        for Kind { kind, asked_again, .. } in self.load.iter().filter(|kind| kind.asked_again > 0) {
+            let again = count(usize::try_from(*asked_again).unwrap_or(usize::MAX), "request");
+            let _ = writeln!(text, "{kind}: {again} asked again, which the server said it did not process (RFC 9113, 8.7)");
+        }
         for (when, process) in [("before", before), ("after", after)] {
             let Footprint { pid, descriptors, memory_bytes } = process;
             let _ = writeln!(text, "{when:<7} pid {pid:<8} {descriptors:>5} descriptors {:>6} KiB", memory_bytes >> 10);
@@ -126,6 +132,7 @@ impl Kind {
             reset: tally.faults(Fault::Reset),
             refused: tally.faults(Fault::Refused),
             truncated: tally.faults(Fault::Truncated),
+            asked_again: tally.asked_again(),
             first_fault: tally.first_fault(),
             times: Times::of(&before).zip(Times::of(&during)).map(|(before, during)| [before, during]),
         }

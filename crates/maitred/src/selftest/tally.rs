@@ -63,6 +63,7 @@ pub struct Tally {
     pub course: Arc<Course>,
     done: AtomicU64,
     faults: [AtomicU64; 4],
+    again: AtomicU64,
     first: Mutex<Option<String>>,
     times: Mutex<[Vec<Duration>; 2]>,
 }
@@ -130,8 +131,8 @@ fn is_an_end(error: &io::Error) -> bool {
 
 impl Tally {
     pub fn new(kind: &'static str, unit: &'static str, course: Arc<Course>) -> Arc<Self> {
-        let (done, faults, first, times) = Default::default();
-        Arc::new(Self { kind, unit, course, done, faults, first, times })
+        let (done, faults, again, first, times) = Default::default();
+        Arc::new(Self { kind, unit, course, done, faults, again, first, times })
     }
 
     /// Counts what was done.
@@ -154,6 +155,16 @@ impl Tally {
     pub fn fault(&self, trouble: Trouble) {
         self.faults[trouble.fault as usize].fetch_add(1, Relaxed);
         self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(trouble.what);
+    }
+
+    /// Counts a request that the server said it did not process, and that is asked again.
+    pub fn ask_again(&self) {
+        self.again.fetch_add(1, Relaxed);
+    }
+
+    /// How many requests were asked again.
+    pub fn asked_again(&self) -> u64 {
+        self.again.load(Relaxed)
     }
 
     fn took(&self, time: Duration) {

@@ -44,6 +44,7 @@ fn busy() -> Metrics {
     upstream.connect(Duration::from_millis(1));
     upstream.first_byte(Duration::from_millis(2));
     upstream.retry(Reason::UpstreamRefused);
+    metrics.auth("customers", &["ok", "missing"]).count(1);
     let backend = upstream.backend("10.0.0.1:80");
     backend.weight(3);
     backend.answered(200);

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use h2::{
-    Reason,
-    client::{ResponseFuture, SendRequest},
-};
+use h2::{Reason, RecvStream, client::SendRequest};
 use tokio::{net::TcpStream, time::sleep};
 
 use super::{House, PAUSE, in_time};
@@ -45,19 +42,32 @@ async fn connect(house: &House) -> Result<Connection, Trouble> {
 }
 
 /// Counts one request. Says whether the connection goes on: one that has said that it ends takes no request, and so
-/// loses none.
+/// loses none. What it has said that it did not process is asked again, on the next one (RFC 9113 section 8.7).
 async fn hello(connection: &Connection, tally: &Tally) -> bool {
     let Ok(Ok(mut ready)) = in_time(connection.clone().ready()).await else { return false };
     let began = Instant::now();
-    let outcome = match ready.send_request(request(), true) {
-        Ok((answer, _)) => whole(answer).await,
-        // It may say so between the two calls, too: nothing was sent.
-        Err(error) if error.is_go_away() && error.reason() == Some(Reason::NO_ERROR) => return false,
-        Err(error) => Err(trouble(error, false)),
+    let answer = match ready.send_request(request(), true) {
+        Ok((answer, _)) => in_time(answer).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let outcome = match answer {
+        Ok(Ok(answer)) => whole(answer).await,
+        Ok(Err(error)) if is_unprocessed(&error) => {
+            tally.ask_again();
+            return false;
+        }
+        Ok(Err(error)) => Err(trouble(error, false)),
+        Err(late) => Err(late),
     };
     let goes_on = outcome.is_ok();
     tally.note(began, outcome);
     goes_on
+}
+
+/// Whether the server has said that it has done nothing about the request: GOAWAY without an error names the last stream
+/// that it looks at. A request can be overtaken by the acknowledged PING that GOAWAY waits for.
+fn is_unprocessed(error: &h2::Error) -> bool {
+    error.is_remote() && error.is_go_away() && error.reason() == Some(Reason::NO_ERROR)
 }
 
 fn request() -> http::Request<()> {
@@ -66,8 +76,7 @@ fn request() -> http::Request<()> {
     request
 }
 
-async fn whole(answer: ResponseFuture) -> Result<(), Trouble> {
-    let answer = in_time(answer).await?.map_err(|error| trouble(error, false))?;
+async fn whole(answer: http::Response<RecvStream>) -> Result<(), Trouble> {
     if answer.status() != http::StatusCode::OK {
         return Err(Trouble::failed(format!("answered with {}", answer.status())));
     }
