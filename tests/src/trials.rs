@@ -220,15 +220,12 @@ async fn a_reload_refuses_what_they_refuse() {
 
 #[tokio::test]
 async fn what_they_name_must_exist() {
-    let text = format!(
-        "{SHOP}[tests.wrong]\nrequest = \"orders\"\nlistener = \"htp\"\nas = \"partner\"\nexpect = \"oders\"\n"
-    );
+    let text = format!("{SHOP}[tests.wrong]\nrequest = \"orders\"\nlistener = \"htp\"\nexpect = \"oders\"\n");
     let exit = check(&text, &[]).await.expect(3);
     for part in [
         "error[E0108]: `orders` is not a request",
         "error[E0201]: a test names a listener that does not exist",
         "did you mean `orders`?",
-        "`as` comes with a later release",
     ] {
         assert!(exit.stdout.contains(part), "{part} is missing in\n{}", exit.stdout);
     }

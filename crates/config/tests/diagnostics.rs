@@ -194,8 +194,11 @@ fn the_words_of_other_programs_are_known() {
     3 | rateLimiting = { windowMs = 900000, maxRequests = 100 }
       | ^^^^^^^^^^^^ not a key of a route
       |
-      = note: here this is called `limit`
-      = help: `limit` comes with a later release of maitred; this one would not do what it says
+    help: here this is called
+      |
+    3 - rateLimiting = { windowMs = 900000, maxRequests = 100 }
+    3 + limit = { windowMs = 900000, maxRequests = 100 }
+      |
 
     error[E0102]: unknown key `location` in `routes.a`
      --> maitred.toml:4:1

@@ -89,6 +89,11 @@ macro_rules! shorthand {
                 stringify!($type).into()
             }
 
+            // Two concerns may have types of one name.
+            fn schema_id() -> ::std::borrow::Cow<'static, str> {
+                concat!(module_path!(), "::", stringify!($type)).into()
+            }
+
             fn json_schema(generator: &mut $crate::macros::schemars::SchemaGenerator) -> $crate::macros::schemars::Schema {
                 let mut forms = vec![$crate::macros::serde_json::Value::from(generator.subschema_for::<$table>())];
                 $( let _ = stringify!($from_str); forms.push($crate::macros::serde_json::json!({ "type": "string" })); )?

@@ -136,7 +136,7 @@ error[E0109]: there is no placeholder `{ids}`
 2 | X-Id = ["{id}", "{ids}"]
   |                 ^^^^^^^
   |
-  = help: this place may use `{id}`, `{scheme}`, `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{generation}`, `{header.NAME}`, `{cookie.NAME}` and `{query.NAME}`
+  = help: this place may use `{id}`, `{scheme}`, `{host}`, `{port}`, `{method}`, `{path}`, `{query}`, `{client_ip}`, `{request_id}`, `{generation}`, `{header.NAME}`, `{cookie.NAME}`, `{query.NAME}`, `{user}` and `{claim.NAME}`
 "##);
 }
 

@@ -29,8 +29,18 @@ fn the_schema_knows_every_section_and_refuses_others() {
     assert_eq!(
         sections,
         [
-            "listen", "include", "server", "listeners", "upstreams", "routes", "defaults", "auth", "limits", "logging",
-            "admin", "tests"
+            "listen",
+            "include",
+            "server",
+            "listeners",
+            "upstreams",
+            "routes",
+            "defaults",
+            "auth",
+            "limits",
+            "logging",
+            "admin",
+            "tests"
         ]
     );
     assert!(!schema.to_string().contains("\"null\""));

@@ -106,7 +106,8 @@ impl Report {
         );
         for Kind { kind, asked_again, .. } in self.load.iter().filter(|kind| kind.asked_again > 0) {
             let again = count(usize::try_from(*asked_again).unwrap_or(usize::MAX), "request");
-            let _ = writeln!(text, "{kind}: {again} asked again, which the server said it did not process (RFC 9113, 8.7)");
+            let _ =
+                writeln!(text, "{kind}: {again} asked again, which the server said it did not process (RFC 9113, 8.7)");
         }
         for (when, process) in [("before", before), ("after", after)] {
             let Footprint { pid, descriptors, memory_bytes } = process;
