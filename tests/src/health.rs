@@ -295,3 +295,34 @@ async fn a_process_that_is_killed_or_stopped_costs_what_it_held() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert!(answers(&proxy, 20).await.contains(&"b".to_owned()));
 }
+
+#[tokio::test]
+async fn an_operator_drains_a_backend_and_takes_it_back() {
+    let (one, two) = (Origin::text("one").await, Origin::text("two").await);
+    let text = |timeout: &str| {
+        format!(
+            "{BOTH}[upstreams.app]\nbackends = [\"{one}\", \"{two}\"]\ntimeout = \"{timeout}\"\n[routes]\n\"/*\" = \"app\"\n"
+        )
+    };
+    let proxy = Proxy::start(text("5s")).await;
+    let backend = format!("app/{}", one.socket());
+    let told = proxy.command(["backend", "drain", &backend]).await.expect(0).stdout;
+    assert!(told.contains(&format!("{backend}: drain, weight 1, 0 in flight")), "{told}");
+    assert_eq!(answers(&proxy, 6).await, ["two"; 6]);
+    proxy.configure(text("6s"));
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(answers(&proxy, 6).await, ["two"; 6], "over a reload");
+    let status = proxy.command(["status"]).await.expect(0).stdout;
+    assert!(status.contains("1/2 up") && status.contains("drain"), "{status}");
+    proxy.command(["backend", "ready", &backend]).await.expect(0);
+    proxy.command(["backend", "weight", &backend, "3"]).await.expect(0);
+    let ones = answers(&proxy, 12).await.into_iter().filter(|answer| answer == "one").count();
+    assert_eq!(ones, 9);
+    proxy.command(["backend", "weight", &backend, "0", "--for", "300ms"]).await.expect(0);
+    assert_eq!(answers(&proxy, 3).await, ["two"; 3]);
+    within("the order's time to be over", async { while proxy.get("/").await.text() != "one" {} }).await;
+    let nobody = proxy.command(["backend", "down", "app/10.0.0.1:1"]).await.expect(1).stderr;
+    assert!(nobody.contains("there is no backend `10.0.0.1:1` of an upstream `app`"), "{nobody}");
+    proxy.command(["backend", "weight", &backend, "1001"]).await.expect(1);
+    proxy.printed("order_backend").await;
+}

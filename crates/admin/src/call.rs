@@ -12,6 +12,8 @@ pub(crate) struct Call {
     pub(crate) who: Who,
     /// What stands for the braces of the operation's path.
     pub(crate) name: String,
+    /// What stands for the second ones.
+    pub(crate) part: String,
     /// The query, decoded.
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,

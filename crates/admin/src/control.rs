@@ -27,6 +27,8 @@ pub trait Control: Send + Sync + 'static {
     fn effective(&self) -> serde_json::Value;
     /// Says what is wrong with a configuration that is no file, and changes nothing.
     fn check(&self, text: &str) -> Checked;
+    /// Carries out what is wanted of a backend of an upstream; whether there is such a backend.
+    fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool;
     /// Says which route a request takes in the configuration in force, and why.
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String>;
 }
@@ -181,4 +183,33 @@ pub struct Upgraded {
     pub old_pid: u32,
     /// How many connections the old process has left to drain.
     pub draining: usize,
+}
+
+/// What is wanted of a backend.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendOrder {
+    /// `ready`: as health and weight say; `drain`: no further requests, and those under way end; `down`: out of use.
+    /// As before where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<BackendState>,
+    /// Its weight, 0 to 1000; as before where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1000))]
+    pub weight: Option<u32>,
+    /// For how long: `10m`; then all is as configured. Until the process ends where nothing is said.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+}
+
+/// Whether a backend is to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendState {
+    /// As health and weight say.
+    Ready,
+    /// No further requests.
+    Drain,
+    /// Out of use.
+    Down,
 }

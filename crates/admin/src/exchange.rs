@@ -95,8 +95,8 @@ async fn received(
     let found = find(&head.method, head.uri.path());
     let probe = matches!(&found, Found::Operation(operation, _) if operation.is_probe());
     guard::admit(&head.headers, probe, &origin.reach)?;
-    let (operation, name) = match found {
-        Found::Operation(operation, name) => (operation, name),
+    let (operation, [name, part]) = match found {
+        Found::Operation(operation, names) => (operation, names),
         Found::OtherMethods(allowed) => return Err(other_method(&head.headers, &allowed)),
         Found::Nothing => {
             let detail = "there is nothing here; `/api/v1/openapi.json` says what there is";
@@ -119,7 +119,7 @@ async fn received(
         Some(body) if body.required => return Err(Answer::problem(StatusCode::BAD_REQUEST, "a body is needed")),
         _ => Bytes::new(),
     };
-    Ok((operation, Call { who: origin.who.clone(), name, query, headers, body }))
+    Ok((operation, Call { who: origin.who.clone(), name, part, query, headers, body }))
 }
 
 fn other_method(headers: &http::HeaderMap, allowed: &str) -> Answer {

@@ -67,8 +67,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             })
         })
         .collect();
-    if let Some((_, rest)) = operation.path.split_once('{') {
-        let name = rest.trim_end_matches('}');
+    for name in operation.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
         parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
     }
     if !parameters.is_empty() {

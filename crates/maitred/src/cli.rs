@@ -88,6 +88,9 @@ pub enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Let a backend run empty, take it out of use or back, or give it another weight
+    #[command(subcommand)]
+    Backend(Backend),
     /// Drain and stop
     Stop {
         /// Without waiting for requests under way
@@ -328,6 +331,34 @@ pub struct Show {
     /// Show what the running maitred has in force instead of the file
     #[arg(long, conflicts_with_all = ["source", "diff"])]
     pub live: bool,
+}
+
+/// What to do with a backend.
+#[derive(Debug, Subcommand)]
+pub enum Backend {
+    /// Use it again as health and weight say
+    Ready(BackendTarget),
+    /// Send it no further requests; those under way end
+    Drain(BackendTarget),
+    /// Treat it as one that has failed
+    Down(BackendTarget),
+    /// Give it another weight
+    Weight {
+        #[command(flatten)]
+        target: BackendTarget,
+        /// From 0 to 1000
+        weight: u32,
+    },
+}
+
+/// Which backend, and for how long.
+#[derive(Debug, Args)]
+pub struct BackendTarget {
+    /// Upstream and backend, such as users/10.0.1.11:8080
+    pub backend: String,
+    /// Go back to the configuration by itself after this time [default: when the process ends]
+    #[arg(long = "for", value_name = "TIME")]
+    pub time: Option<document::Duration>,
 }
 
 /// What to do with the logs.

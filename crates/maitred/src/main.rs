@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         Command::History => commands::reload::history(&global),
         Command::Upgrade(upgrade) => commands::upgrade::run(&global, upgrade),
         Command::Drain { undo } => commands::stop::drain(&global, *undo),
+        Command::Backend(backend) => commands::backend::run(&global, backend),
         Command::Stop { now } => commands::stop::stop(&global, *now),
         Command::Status => commands::status::run(&global),
         Command::Show(show) => commands::show::run(&global, show),

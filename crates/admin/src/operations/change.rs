@@ -6,8 +6,8 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Changed, config, probe::Readiness};
-use crate::{Admin, Outcome, Reloaded, answer::Answer, call::Call};
+use super::{Changed, config, probe::Readiness, traffic};
+use crate::{Admin, BackendOrder, Outcome, Reloaded, answer::Answer, call::Call};
 
 /// Whether load balancers are to look elsewhere.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -96,6 +96,27 @@ pub(super) fn drain(admin: Arc<Admin>, call: Call) -> Changed {
         let Drain { undo } = call.order()?;
         admin.look_elsewhere(!undo);
         Ok(Answer::ok(&Readiness::of(admin.readiness())))
+    })
+}
+
+pub(super) fn order_backend(admin: Arc<Admin>, call: Call) -> Changed {
+    change(async move {
+        let order: BackendOrder = call.json()?;
+        let refused = |detail: &str| Answer::problem(StatusCode::BAD_REQUEST, detail);
+        if order.weight.is_some_and(|weight| weight > 1000) {
+            return Err(refused("a weight is a number from 0 to 1000"));
+        }
+        if let Some(error) = order.time.as_deref().and_then(|time| time.parse::<document::Duration>().err()) {
+            return Err(refused(&error));
+        }
+        if order.state.is_none() && order.weight.is_none() {
+            return Err(refused("what is wanted of it: `state`, `weight`?"));
+        }
+        if !admin.control()?.order_backend(&call.name, &call.part, order) {
+            let detail = format!("there is no backend `{}` of an upstream `{}`", call.part, call.name);
+            return Err(Answer::problem(StatusCode::NOT_FOUND, &detail));
+        }
+        traffic::backend(&admin, &call.name, &call.part)
     })
 }
 

@@ -15,8 +15,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};
 
 use crate::{
-    Admin, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded, answer::Answer,
-    call::Call, follow::Source, level, status,
+    Admin, BackendOrder, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded,
+    answer::Answer, call::Call, follow::Source, level, status,
 };
 
 /// One thing that can be asked.
@@ -44,6 +44,7 @@ pub(crate) enum Verb {
     Get,
     Post,
     Put,
+    Patch,
 }
 
 /// One parameter of a query.
@@ -263,6 +264,16 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         run: Run::Look(traffic::one_upstream),
     },
     Operation {
+        verb: Verb::Patch,
+        path: "/api/v1/upstreams/{name}/backends/{address}",
+        name: "order_backend",
+        summary: "Lets a backend run empty, takes it out of use or back, or gives it another weight, over reloads.",
+        query: &[],
+        body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<BackendOrder> }),
+        answer: reply::<UpstreamBackend>("How the backend is now."),
+        run: Run::Change(change::order_backend),
+    },
+    Operation {
         verb: Verb::Get,
         path: "/api/v1/certificates",
         name: "certificates",
@@ -373,6 +384,7 @@ impl Verb {
             Verb::Get => "GET",
             Verb::Post => "POST",
             Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
         }
     }
 
@@ -381,10 +393,13 @@ impl Verb {
     }
 }
 
+/// What stands for the braces of a path, of which there are at most two.
+pub(crate) type Names = [String; 2];
+
 /// What a path leads to.
 pub(crate) enum Found {
     /// This operation, with what stands for its braces.
-    Operation(&'static Operation, String),
+    Operation(&'static Operation, Names),
     /// Operations with other methods, which are these.
     OtherMethods(String),
     Nothing,
@@ -406,13 +421,15 @@ pub(crate) fn find(method: &Method, path: &str) -> Found {
 }
 
 /// Whether `path` fits `pattern`, and what stands for the braces, decoded.
-fn matched(pattern: &str, path: &str) -> Option<String> {
-    let (mut wanted, mut given, mut name) = (pattern.split('/'), path.split('/'), String::new());
+fn matched(pattern: &str, path: &str) -> Option<Names> {
+    let (mut wanted, mut given, mut names) = (pattern.split('/'), path.split('/'), Names::default());
+    let mut count = 0;
     loop {
         match (wanted.next(), given.next()) {
-            (None, None) => return Some(name),
+            (None, None) => return Some(names),
             (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {
-                name = percent_encoding::percent_decode_str(given).decode_utf8().ok()?.into_owned();
+                *names.get_mut(count)? = percent_encoding::percent_decode_str(given).decode_utf8().ok()?.into_owned();
+                count += 1;
             }
             (Some(wanted), Some(given)) if wanted == given => {}
             _ => return None,
@@ -448,7 +465,7 @@ mod tests {
                 assert_ne!(one.name, other.name);
                 assert!(one.verb != other.verb || one.path != other.path, "{}", one.path);
             }
-            let concrete = one.path.replace("{id}", "7").replace("{name}", "x");
+            let concrete = one.path.replace("{id}", "7").replace("{name}", "x").replace("{address}", "y");
             let method = Method::from_bytes(one.verb.as_str().as_bytes()).unwrap();
             match find(&method, &concrete) {
                 Found::Operation(found, _) => assert_eq!(found.name, one.name),
@@ -461,8 +478,11 @@ mod tests {
     #[test]
     fn a_path_is_matched_segment_by_segment() {
         let pattern = "/api/v1/config/rollback/{id}";
-        assert_eq!(matched(pattern, "/api/v1/config/rollback/7").as_deref(), Some("7"));
-        assert_eq!(matched(pattern, "/api/v1/config/rollback/a%2Fb").as_deref(), Some("a/b"));
+        let first = |path: &str| matched(pattern, path).map(|[first, _]| first);
+        assert_eq!(first("/api/v1/config/rollback/7").as_deref(), Some("7"));
+        assert_eq!(first("/api/v1/config/rollback/a%2Fb").as_deref(), Some("a/b"));
+        let two = matched("/upstreams/{name}/backends/{address}", "/upstreams/users/backends/%2Frun%2Fapp.sock");
+        assert_eq!(two, Some(["users".into(), "/run/app.sock".into()]));
         for other in ["/api/v1/config/rollback", "/api/v1/config/rollback/", "/api/v1/config/rollback/7/8", "/"] {
             assert_eq!(matched(pattern, other), None, "{other}");
         }

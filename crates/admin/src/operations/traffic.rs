@@ -180,6 +180,13 @@ pub(super) fn one_upstream(admin: &Admin, call: &Call) -> Answer {
     }
 }
 
+/// One backend of an upstream.
+pub(super) fn backend(admin: &Admin, upstream: &str, address: &str) -> Result<Answer, Answer> {
+    let found = all_upstreams(admin).find(|told| told.name == upstream);
+    let found = found.and_then(|told| told.backends.into_iter().find(|told| told.backend.address == address));
+    found.map(|backend| Answer::ok(&backend)).ok_or_else(|| nobody("backend", address))
+}
+
 pub(super) fn certificates(admin: &Admin, _: &Call) -> Answer {
     let shown = (admin.status)().listeners.into_iter().flat_map(|listener| {
         let name = listener.name;

@@ -12,8 +12,9 @@ use std::{
 use async_trait::async_trait;
 use document::Secret;
 use maitred_admin::{
-    Address, Admin, AuditFile, Backend, Certificate, Checked, Control, Explain, Generation, Levels, Listener, Outcome,
-    Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
+    Address, Admin, AuditFile, Backend, BackendOrder, Certificate, Checked, Control, Explain, Generation, Levels,
+    Listener, Outcome, Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind,
+    serve,
 };
 use serde_json::{Value, json};
 use telemetry::{Build, Metrics};
@@ -101,6 +102,11 @@ impl Control for Server {
 
     async fn stop(&self, now: bool) {
         self.hear(format!("stop {now}"));
+    }
+
+    fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool {
+        self.hear(format!("order {upstream} {backend} {order:?}"));
+        upstream == "users" && backend == "u:80"
     }
 
     fn history(&self) -> Vec<Generation> {

@@ -5,10 +5,14 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use admin::{Checked, Control, Explain, Generation, Outcome, ReloadOrder, Reloaded, Source, UpgradeOrder, Upgraded};
+use admin::{
+    BackendOrder, BackendState, Checked, Control, Explain, Generation, Outcome, ReloadOrder, Reloaded, Source,
+    UpgradeOrder, Upgraded,
+};
 use async_trait::async_trait;
 use document::{Document, Report};
 use serde_json::Value;
+use snapshot::Live;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{commands::explain, prepare::prepare};
@@ -38,6 +42,7 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     told: Mutex<Arc<Told>>,
     folder: PathBuf,
+    live: Arc<Live>,
 }
 
 /// What can be said without asking the server's task.
@@ -49,10 +54,11 @@ pub struct Told {
 }
 
 impl Desk {
-    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`.
-    pub fn new(told: Told, folder: PathBuf) -> (Arc<Self>, mpsc::Receiver<Order>) {
+    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`; `live` is
+    /// what requests run on.
+    pub fn new(told: Told, folder: PathBuf, live: Arc<Live>) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(WAITING);
-        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder }), receiver)
+        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live }), receiver)
     }
 
     /// Says what is in force from now on.
@@ -134,6 +140,17 @@ impl Control for Desk {
             report: prepared.render(false),
             diagnostics: json_of(&prepared.loaded.document, &prepared.report),
         }
+    }
+
+    fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool {
+        let duty = order.state.map(|state| match state {
+            BackendState::Ready => upstream::Duty::Ready,
+            BackendState::Drain => upstream::Duty::Drain,
+            BackendState::Down => upstream::Duty::Down,
+        });
+        let time = order.time.and_then(|time| time.parse::<document::Duration>().ok()).map(|time| time.0);
+        let order = upstream::Order { duty, weight: order.weight, time };
+        self.live.load().upstreams.get(upstream).is_some_and(|upstream| upstream.order(backend, &order))
     }
 
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {

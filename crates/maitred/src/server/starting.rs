@@ -110,7 +110,7 @@ impl Starting {
         logging::tell_events(&admin);
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder());
+        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone());
         admin.attach(desk.clone());
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
