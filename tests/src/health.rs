@@ -326,3 +326,22 @@ async fn an_operator_drains_a_backend_and_takes_it_back() {
     proxy.command(["backend", "weight", &backend, "1001"]).await.expect(1);
     proxy.printed("order_backend").await;
 }
+
+#[tokio::test]
+async fn checking_a_configuration_asks_no_backend() {
+    let (one, _) = watched("one").await;
+    let text = |more: &str| {
+        let check = "health_check = { path = \"/health\", interval = \"50ms\" }";
+        format!("{BOTH}[upstreams.app]\nbackends = \"{one}\"\n{check}\n{more}[routes]\n\"/*\" = \"app\"\n")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("maitred.toml"), text("")).unwrap();
+    testkit::maitred(folder.path(), ["check"]).await.expect(0);
+    assert_eq!(one.connections(), 0);
+    let proxy = Proxy::start(format!("{BOTH}[routes.a]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\n")).await;
+    proxy.configure(text(""));
+    proxy.command(["reload", "--dry-run"]).await.expect(0);
+    assert_eq!(one.connections(), 0, "what is only tried out asks nobody");
+    proxy.command(["reload"]).await.expect(0);
+    assert!(one.connections() > 0);
+}

@@ -52,6 +52,7 @@ mod tls;
 mod tokens;
 mod tools;
 mod trials;
+mod under_load;
 mod upgrade;
 mod upgrades;
 mod wire;

@@ -108,6 +108,21 @@ impl State {
         }
     }
 
+    /// Looks up every name in use, and asks no backend anything; waits at most for `limit`. Returns the hosts that have no
+    /// address. To be called within a Tokio runtime.
+    pub async fn look_up(&self, limit: Duration) -> Vec<Box<str>> {
+        let names = self.in_use();
+        let all = async {
+            names.iter().for_each(|name| name.start(&self.0.resolver));
+            for name in &names {
+                name.settled().await;
+            }
+        };
+        // Late is not wrong: those without an address are returned either way.
+        let _ = time::timeout(limit, all).await;
+        names.iter().filter(|name| !name.is_resolved()).map(|name| name.host.clone()).collect()
+    }
+
     /// Does what [`start`](State::start) does and waits until each name has been looked up once, and each endpoint asked
     /// once, at most for `limit`. What is left then keeps being tried. Returns the hosts that have no address yet.
     pub async fn first_resolution(&self, limit: Duration) -> Vec<Box<str>> {
@@ -157,14 +172,11 @@ impl State {
         find(&self.0.tallies, upstream.into(), Tally::default).0
     }
 
-    /// The probe of an endpoint; it asks at once where a server runs.
+    /// The probe of an endpoint; it asks nobody until the configuration is going to be used.
     pub(crate) fn probe(&self, check: &Arc<Check>, backend: &Arc<Backend>, address: Option<SocketAddr>) -> Arc<Probe> {
         let key = probe::Key::new(check, backend, address);
         let (probe, _) = find(&self.0.probes, key, || Probe::new(check, backend, address));
         probe.count_for(backend);
-        if let Some(running) = self.0.running.get() {
-            probe.start(&running.runtime, &running.connector);
-        }
         probe
     }
 
@@ -183,6 +195,14 @@ impl State {
 impl Kept {
     pub(crate) fn live(&self) -> Vec<Arc<Pool>> {
         in_use(&self.live)
+    }
+
+    /// Begins to ask the endpoints of a pool in force that have come since.
+    pub(crate) fn start_probes(&self, pool: &Pool) {
+        let Some(running) = self.running.get() else { return };
+        for probe in pool.set().endpoints().filter_map(|endpoint| endpoint.probe.as_ref()) {
+            probe.start(&running.runtime, &running.connector);
+        }
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) async fn keep_sweeping(state: Weak<Kept>) {
         ticks.tick().await;
         let Some(state) = state.upgrade() else { return };
         for pool in state.live() {
+            state.start_probes(&pool);
             sweep(&pool);
         }
     }

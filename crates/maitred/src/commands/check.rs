@@ -68,7 +68,7 @@ pub fn run(global: &Global, check: &cli::Check) -> Outcome {
 fn resolve(prepared: &mut Prepared) -> Outcome {
     let Some(ready) = &prepared.ready else { return Ok(()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(prepared.state.upstreams.first_resolution(RESOLUTION));
+    runtime.block_on(prepared.state.upstreams.look_up(RESOLUTION));
     for (name, upstream) in &ready.compiled.snapshot.upstreams {
         let at = At::root().key("upstreams").key(name).key("backends");
         for (index, backend) in upstream.backends().enumerate().filter(|(_, backend)| !backend.is_resolved()) {

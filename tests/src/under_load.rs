@@ -1,0 +1,98 @@
+//! One of three backends fails in every way there is, while clients keep coming.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use testkit::{Answer, Framing, Origin, Proxy, Request, Seen};
+
+use crate::setting::BOTH;
+
+/// How large an answer is: several reads' worth.
+const LENGTH: u64 = 100_000;
+
+/// What the failing backend does.
+const FAULTS: [&str; 5] = ["breaks off", "resets", "talks nonsense", "says nothing", "is overloaded"];
+
+fn well(_: &Seen) -> Answer {
+    Answer::generated(LENGTH)
+}
+
+fn ill(fault: u8) -> Answer {
+    match FAULTS.get(usize::from(fault)) {
+        Some(&"breaks off") => {
+            Answer::status(200).framing(Framing::Length(LENGTH)).piece(testkit::pattern(0, 30_000)).closing()
+        }
+        Some(&"resets") => Answer::raw("").resetting(),
+        Some(&"talks nonsense") => Answer::raw("\x00\x01nonsense\r\n\r\n").closing(),
+        Some(&"says nothing") => Answer::hang(),
+        Some(_) => Answer::status(503),
+        None => Answer::generated(LENGTH),
+    }
+}
+
+/// What became of the requests of one fault.
+#[derive(Default)]
+struct Tally {
+    whole: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// A client that asks until it is told to stop.
+async fn client(proxy: &Proxy, tally: &Tally, stop: &AtomicBool, name: &str) {
+    let mut n = 0;
+    while !stop.load(Relaxed) {
+        n += 1;
+        let target = format!("/{name}-{n}");
+        let request = if n % 3 == 0 { Request::post(&target, "order") } else { Request::get(&target) };
+        let answer = proxy.fetch(request).await;
+        let whole = answer.status == 200 && answer.body.complete;
+        if whole {
+            assert!(answer.body.length == LENGTH && answer.body.is_pattern, "a truncated answer ended as a whole one");
+        } else if answer.status == 200 {
+            assert!(!answer.body.complete);
+        } else {
+            assert!([502, 503, 504].contains(&answer.status), "{answer:?}");
+        }
+        if whole { &tally.whole } else { &tally.failed }.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_is_left_alone_and_no_answer_is_cut_short_in_silence() {
+    let fault = Arc::new(AtomicU8::new(u8::MAX));
+    let told = fault.clone();
+    let failing = Origin::start(move |_| ill(told.load(Relaxed))).await;
+    let (one, two) = (Origin::start(well).await, Origin::start(well).await);
+    let proxy = Proxy::start(format!(
+        "{BOTH}[upstreams.app]\nbackends = [\"{failing}\", \"{one}\", \"{two}\"]\ntimeout = \"500ms\"\n\
+         outlier = {{ consecutive_errors = 3, eject_for = \"1s\" }}\n[routes]\n\"/*\" = \"app\"\n"
+    ))
+    .await;
+    for (number, name) in (0_u8..).zip(FAULTS) {
+        fault.store(number, Relaxed);
+        let (tally, stop) = (Tally::default(), AtomicBool::new(false));
+        let clients = (0..6).map(|n| {
+            let (proxy, tally, stop) = (&proxy, &tally, &stop);
+            async move { client(proxy, tally, stop, &format!("{number}-{n}")).await }
+        });
+        let end = async {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            stop.store(true, Relaxed);
+        };
+        tokio::join!(futures::future::join_all(clients), end);
+        let (whole, failed) = (tally.whole.load(Relaxed), tally.failed.load(Relaxed));
+        // Three errors in a row, and what was under way meanwhile, each time that it is tried again.
+        assert!(whole > 50 && failed <= 30, "a backend that {name}: {failed} failed and {whole} did not");
+    }
+    let mut orders: HashMap<String, usize> = HashMap::new();
+    for seen in [&failing, &one, &two].into_iter().flat_map(Origin::requests).filter(|seen| seen.method == "POST") {
+        *orders.entry(seen.target.clone()).or_default() += 1;
+    }
+    assert!(!orders.is_empty() && orders.values().all(|times| *times == 1), "a POST reached an origin twice");
+}
