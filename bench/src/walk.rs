@@ -18,7 +18,7 @@ pub fn admit(scene: &Scene) -> Result<(), Reply> {
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
-        Destination::Upstream(_) => route.rewrite.admit(request),
+        Destination::Upstream(_) | Destination::Split(_) => route.rewrite.admit(request),
     }
 }
 

@@ -47,6 +47,7 @@ mod routing;
 mod selftest;
 mod show;
 mod slow_clients;
+mod splits;
 mod streams;
 mod tls;
 mod tokens;

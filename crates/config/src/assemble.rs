@@ -124,6 +124,10 @@ fn not_a_route(at: &At, node: &Node) -> Diagnostic {
 /// Reports routes and listeners whose upstream no file defines.
 fn references(config: &Config, document: &Document, report: &mut Report) {
     for (name, route) in &config.routes {
+        for upstream in route.policies.split.iter().flat_map(|split| split.keys()) {
+            let place = at("routes", name).key("split").key(upstream).name();
+            reference(&format!("route `{name}`"), upstream, place, config, document, report);
+        }
         if let Some(upstream) = &route.policies.upstream {
             reference(
                 &format!("route `{name}`"),

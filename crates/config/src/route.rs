@@ -50,6 +50,22 @@ pub struct Policies {
     ///
     /// Example: `require = { scope = "orders", role = ["admin", "editor"] }`
     pub require: Option<Toggle<auth::RequireConfig>>,
+    /// Shares the requests among several upstreams in proportion to their weights: a canary, or blue and green. An upstream
+    /// of weight 0 gets none but those that `force` sends there. A route has `upstream` or `split`.
+    ///
+    /// Example: `split = { products = 95, products-next = 5 }`
+    pub split: Option<std::collections::BTreeMap<String, u32>>,
+    /// Keeps a client at the same upstream of a `split`: `"cookie:visitor"`, a cookie that the client is given where it has
+    /// none; `"header:X-User"`; or `"ip"`. When shares change, clients move only to the upstreams whose share has grown.
+    /// Default: a lot is drawn for each request.
+    ///
+    /// Example: `sticky = "cookie:visitor"`
+    pub sticky: Option<String>,
+    /// Where a request may name the upstream of the `split` that takes it: `"header:X-Variant"` or `"cookie:variant"`.
+    /// Default: nowhere.
+    ///
+    /// Example: `force = "header:X-Variant"`
+    pub force: Option<String>,
     /// What to change in the request before the origin sees it. `false`: nothing.
     ///
     /// Example: `request = { rewrite = "/v1{rest}", set = { X-Client-IP = "{client_ip}" }, remove = ["Cookie"] }`

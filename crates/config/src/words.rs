@@ -184,8 +184,6 @@ const ROUTE: &[&str] = &[
     "mirror",
     "openapi",
     "soap",
-    "split",
-    "sticky",
     "waf",
     "xml",
 ];

@@ -11,7 +11,7 @@ use proxy::{Forwarded, Judge, Outcome, Step as Stage, Verdict};
 use rewrite::HostPolicy;
 use route::Candidate;
 use serde_json::{Value, json};
-use snapshot::{Route, Snapshot};
+use snapshot::{Destination, Route, Snapshot};
 use trial::Request;
 
 use crate::{
@@ -150,6 +150,10 @@ fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
         step("request", edits.describe().collect::<Vec<_>>().join(", "));
     }
     let upstream = &sent.upstream;
+    if let Destination::Split(split) = &route.destination {
+        let arms = split.arms().map(|(upstream, weight)| format!("{} {weight}", upstream.name()));
+        step("split", arms.collect::<Vec<_>>().join(", "));
+    }
     let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
     step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
     let retries = route.retries.as_ref().unwrap_or(upstream.retries()).attempts;

@@ -35,7 +35,7 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
-        Destination::Upstream(_) => route.rewrite.admit(request),
+        Destination::Upstream(_) | Destination::Split(_) => route.rewrite.admit(request),
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn judge(
     match &route.destination {
         Destination::Redirect(redirect) => redirect.judge(request).map_err(by(Step::Redirect)),
         Destination::Respond(respond) => respond.judge(request).map_err(by(Step::Respond)),
-        Destination::Upstream(_) => {
+        Destination::Upstream(_) | Destination::Split(_) => {
             route.rewrite.judge(request).map_err(by(Step::Rewrite))?;
             route.limits.by_upstream.judge(request).map_err(by(Step::Limit))
         }

@@ -10,8 +10,9 @@ use limit::{Nearest, Permits};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
-use snapshot::{Route, Snapshot};
+use snapshot::{Destination, Route, Snapshot};
 use telemetry::{InFlight, Record};
+use upstream::Upstream;
 
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
@@ -19,6 +20,8 @@ pub struct Context {
     pub arrival: Option<Arrival>,
     /// What passing each step has proved. Given back when the request ends, however it ends.
     pub proofs: Proofs,
+    /// Which upstream of the route's split it goes to.
+    pub arm: Option<upstream::Chosen>,
     /// The attempt under way, and what was tried before it.
     pub attempt: Attempt,
     /// What of the request's body has come by.
@@ -113,6 +116,7 @@ impl Context {
         Self {
             arrival: None,
             proofs: Proofs::default(),
+            arm: None,
             attempt: Attempt::default(),
             body: None,
             encoder: None,
@@ -133,6 +137,20 @@ impl Context {
             .into_iter()
             .flatten()
             .min_by_key(Nearest::remaining)
+    }
+
+    /// The upstream that takes the request, once it is known.
+    pub fn upstream(&self) -> Option<&Arc<Upstream>> {
+        match &self.route()?.destination {
+            Destination::Upstream(upstream) => Some(upstream),
+            Destination::Split(split) => split.upstream(self.arm?),
+            _ => None,
+        }
+    }
+
+    /// Its name, where the route has several.
+    pub fn variant(&self) -> Option<&str> {
+        self.arm.and(self.upstream()).map(|upstream| &**upstream.name())
     }
 
     /// The request as a concern sees it that comes after authentication.

@@ -6,7 +6,7 @@ use filter::{Admit, Reason};
 use http::{HeaderMap, Method, header};
 use pingora_core::{Error, ErrorType, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
-use snapshot::Route;
+use snapshot::{Destination, Route};
 use tokio::time::sleep;
 use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
@@ -50,8 +50,12 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
 }
 
 async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
-    let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
-    let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, route.upstream()?))) else {
+    if let Some(Destination::Split(split)) = ctx.route().map(|route| &route.destination)
+        && ctx.arm.is_none()
+    {
+        ctx.arm = ctx.view(head).map(|view| split.choose(&view));
+    }
+    let (Some(arrival), Some(route), Some(upstream)) = (ctx.arrival.as_ref(), ctx.route(), ctx.upstream()) else {
         return Err(Reason::Internal);
     };
     let Attempt { tried, deadline, .. } = &ctx.attempt;
@@ -107,7 +111,7 @@ fn timeouts(
 
 /// How long the attempt under way may take to the head of its answer.
 pub(crate) fn head_timeout(ctx: &Context) -> Duration {
-    let own = ctx.route().and_then(Route::upstream).map_or(Duration::ZERO, |upstream| upstream.timeout());
+    let own = ctx.upstream().map_or(Duration::ZERO, |upstream| upstream.timeout());
     let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
     left.map_or(own, |left| left.min(own))
 }
@@ -229,7 +233,7 @@ pub(crate) fn count_failure(ctx: &mut Context, reading: Reading) {
 /// retry has left.
 fn given(ctx: &Context) -> Option<Duration> {
     let route = ctx.route()?;
-    let own = route.upstream()?.timeout();
+    let own = ctx.upstream()?.timeout();
     Some(route.timeout.map_or(own, |timeout| timeout.min(own)))
 }
 
@@ -245,13 +249,13 @@ fn in_time(ctx: &Context) -> bool {
 }
 
 fn has_another_address(ctx: &Context) -> bool {
-    ctx.route().and_then(Route::upstream).is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
+    ctx.upstream().is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
 }
 
 /// The route's retries, or else its upstream's.
 fn retries(ctx: &Context) -> Option<&Retries> {
     let route = ctx.route()?;
-    route.retries.as_ref().or(route.upstream().map(|upstream| upstream.retries()))
+    route.retries.as_ref().or(ctx.upstream().map(|upstream| upstream.retries()))
 }
 
 fn covers(ctx: &Context, reading: Reading) -> bool {
@@ -261,7 +265,7 @@ fn covers(ctx: &Context, reading: Reading) -> bool {
 /// Takes a retry of something that was sent, which has to be within the budget as well.
 fn take_resend(ctx: &mut Context) -> bool {
     ctx.attempt.resend = None;
-    let Some((upstream, retries)) = ctx.route().and_then(Route::upstream).zip(retries(ctx)) else { return false };
+    let Some((upstream, retries)) = ctx.upstream().zip(retries(ctx)) else { return false };
     if ctx.attempt.retries >= retries.attempts {
         return false;
     }
@@ -294,7 +298,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Lets go of an endpoint that another attempt leaves behind.
 fn conclude(ctx: &mut Context, reason: Reason, retry: bool) -> bool {
     if retry {
-        if let Some(upstream) = ctx.route().and_then(Route::upstream) {
+        if let Some(upstream) = ctx.upstream() {
             upstream.meters().retry(reason);
         }
         ctx.attempt.last = ctx.attempt.pick.take().map(|pick| pick.label().clone());

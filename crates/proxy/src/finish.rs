@@ -29,7 +29,7 @@ pub(crate) fn connected(ctx: &mut Context, reused: bool) {
     };
     ctx.record.reused = Some(reused);
     ctx.record.connect = Some(took);
-    if !reused && let Some(upstream) = ctx.route().and_then(snapshot::Route::upstream) {
+    if !reused && let Some(upstream) = ctx.upstream() {
         upstream.meters().connect(took);
     }
 }
@@ -63,7 +63,8 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
         &LoggedRequest {
             listener: &view.client.listener,
             route: route.map_or(UNMATCHED, |route| &route.name),
-            upstream: route.and_then(snapshot::Route::upstream).map(|upstream| &**upstream.name()),
+            upstream: ctx.upstream().map(|upstream| &**upstream.name()),
+            variant: ctx.variant(),
             backend: ctx
                 .attempt
                 .pick

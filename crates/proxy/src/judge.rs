@@ -12,7 +12,7 @@ use listen::{Connection, Listener};
 use pingora_http::{RequestHeader, ResponseHeader};
 use rewrite::HostPolicy;
 use route::Candidate;
-use snapshot::{Route, Snapshot};
+use snapshot::{Destination, Route, Snapshot};
 use telemetry::{Build, ListenerMeters, Metrics};
 use tokio::sync::watch;
 use upstream::{Backend, Upstream};
@@ -210,7 +210,10 @@ impl Answered {
 }
 
 fn forwarded(ctx: &Context, route: &Route, head: &RequestHeader) -> Option<Forwarded> {
-    let upstream = route.upstream()?.clone();
+    let upstream = match &route.destination {
+        Destination::Split(split) => split.upstream(split.choose(&ctx.view(head)?))?.clone(),
+        _ => route.upstream()?.clone(),
+    };
     let first = upstream.backends().next().map(Backend::host);
     let mut to = head.clone();
     relay::request_to(ctx, first, head, &mut to).ok()?;

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use rewrite::HostPolicy;
-use snapshot::Route;
+use snapshot::{Destination, Route};
 use transform::hop;
 
 use upstream::Pick;
@@ -115,7 +115,7 @@ pub(crate) fn upstream_response(
         return Err(nonsense("a transfer coding other than chunked"));
     }
     ctx.attempt.answered = true;
-    if let Some(upstream) = ctx.route().and_then(Route::upstream)
+    if let Some(upstream) = ctx.upstream()
         && let Some(took) = ctx.record.first_byte
     {
         upstream.meters().first_byte(took);
@@ -163,6 +163,11 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return };
     if head.status.is_informational() {
         return;
+    }
+    if let (Some(chosen), Destination::Split(split)) = (ctx.arm, &route.destination)
+        && let Some(cookie) = split.cookie(chosen, view.client.scheme == filter::Scheme::Https)
+    {
+        head.headers.append(upstream::SET_COOKIE, cookie);
     }
     route.response.amend(head, &view);
     route.security.amend(head, &view);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use listen::Listener;
-use upstream::{Retries, Upstream};
+use upstream::{Retries, Split, Upstream};
 
 use crate::{Destination, Route, Snapshot, State, fit, warnings};
 
@@ -252,24 +252,57 @@ impl Site<'_> {
         }
     }
 
+    fn split(&self, report: &mut Report) -> Option<Split> {
+        let policies = &self.written.policies;
+        let find = |name: &str| self.upstreams.get(name).cloned().flatten();
+        let (sticky, force) = (policies.sticky.as_deref(), policies.force.as_deref());
+        let written = upstream::Written { split: policies.split.as_ref()?, sticky, force };
+        Split::compile(written, self.name, &self.at, find, report)
+    }
+
+    /// What belongs to a split does nothing without one.
+    fn refuse_idle(&self, report: &mut Report) {
+        let policies = &self.written.policies;
+        for (key, given) in [("sticky", policies.sticky.is_some()), ("force", policies.force.is_some())] {
+            if given && policies.split.is_none() {
+                report.push(
+                    Diagnostic::new(Code::E0106, format!("`{key}` needs `split`"))
+                        .label(self.at.key(key).name(), "there is nothing to choose from")
+                        .help(format!("add `split = {{ products = 95, products-next = 5 }}`, or delete `{key}`")),
+                );
+            }
+        }
+    }
+
     /// Exactly one of `upstream`, `redirect` and `respond`.
     fn destination(&self, report: &mut Report) -> Option<Destination> {
         let policies = &self.written.policies;
         let (at, captures) = (&self.at, self.captures);
         let given: Vec<&str> = [
             ("upstream", policies.upstream.is_some()),
+            ("split", policies.split.is_some()),
             ("redirect", policies.redirect.is_some()),
             ("respond", policies.respond.is_some()),
         ]
         .into_iter()
         .filter_map(|(key, given)| given.then_some(key))
         .collect();
+        self.refuse_idle(report);
         match (&policies.upstream, &policies.redirect, &policies.respond) {
-            (Some(upstream), None, None) => {
+            (None, None, None) if policies.split.is_some() => self.split(report).map(Destination::Split),
+            _ if given.len() > 1 => {
+                let mut diagnostic = Diagnostic::new(Code::E0305, format!("route `{}` leads to two places", self.name));
+                for (index, key) in given.iter().enumerate() {
+                    diagnostic = diagnostic.label(at.key(*key).name(), if index == 0 { "here" } else { "and here" });
+                }
+                report.push(diagnostic.help("keep one of them"));
+                None
+            }
+            (Some(upstream), ..) => {
                 // A name that no upstream has was reported when the document was assembled.
                 self.upstreams.get(&upstream.0).cloned().flatten().map(Destination::Upstream)
             }
-            (None, Some(redirect), None) => {
+            (None, Some(redirect), _) => {
                 rewrite::Redirect::compile(redirect, captures, &at.key("redirect"), report).map(Destination::Redirect)
             }
             (None, None, Some(respond)) => {
@@ -278,17 +311,9 @@ impl Site<'_> {
             (None, None, None) => {
                 report.push(
                     Diagnostic::new(Code::E0305, format!("route `{}` leads nowhere", self.name))
-                        .label(at.name(), "no `upstream`, `redirect` or `respond`")
+                        .label(at.name(), "no `upstream`, `split`, `redirect` or `respond`")
                         .help("add `upstream = \"http://localhost:3000\"`, or the name of an upstream"),
                 );
-                None
-            }
-            _ => {
-                let mut diagnostic = Diagnostic::new(Code::E0305, format!("route `{}` leads to two places", self.name));
-                for (index, key) in given.iter().enumerate() {
-                    diagnostic = diagnostic.label(at.key(*key).name(), if index == 0 { "here" } else { "and here" });
-                }
-                report.push(diagnostic.help("keep one of them"));
                 None
             }
         }

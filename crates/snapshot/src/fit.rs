@@ -18,10 +18,14 @@ pub(crate) fn check(
     let upstream = |name: &str| upstreams.get(name).and_then(Option::as_ref);
     for (name, route) in &config.routes {
         let at = At::root().key("routes").key(name);
-        if let Some(upstream) = route.policies.upstream.as_ref().and_then(|written| upstream(&written.0)) {
+        let named = route.policies.upstream.iter().map(|written| (&written.0, at.key("upstream")));
+        let arms = route.policies.split.iter().flat_map(|split| split.keys());
+        for (named, place) in named.chain(arms.map(|arm| (arm, at.key("split").key(arm)))) {
             let speaks = |backend: &Backend| backend.protocol() != Protocol::Tcp;
             let help = "write `http://` in its backends' URLs if they speak HTTP";
-            fits(upstream, speaks, &format!("route `{name}` sends requests"), &at.key("upstream"), help, report);
+            if let Some(upstream) = upstream(named) {
+                fits(upstream, speaks, &format!("route `{name}` sends requests"), &place, help, report);
+            }
         }
         listener(name, route.matches.listener.as_ref(), listeners, &at.key("listener"), report);
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use telemetry::{AuthMeters, RouteMeters};
-use upstream::{Retries, Upstream};
+use upstream::{Retries, Split, Upstream};
 
 /// One route, as run.
 pub struct Route {
@@ -49,6 +49,8 @@ pub struct Route {
 pub enum Destination {
     /// To a backend of an upstream.
     Upstream(Arc<Upstream>),
+    /// To a backend of one of several upstreams.
+    Split(Split),
     /// Elsewhere, by the client itself.
     Redirect(rewrite::Redirect),
     /// Nowhere: the answer stands in the configuration.
@@ -56,11 +58,21 @@ pub enum Destination {
 }
 
 impl Route {
-    /// The upstream, for a route that has one.
+    /// The upstream, for a route that has one and no more.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         match &self.destination {
             Destination::Upstream(upstream) => Some(upstream),
             _ => None,
         }
+    }
+
+    /// All upstreams that may get its requests.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        let split = match &self.destination {
+            Destination::Split(split) => Some(split),
+            _ => None,
+        };
+        let arms = split.into_iter().flat_map(|split| split.arms().map(|(upstream, _)| upstream));
+        self.upstream().into_iter().chain(arms)
     }
 }

@@ -49,6 +49,8 @@ pub struct LoggedRequest<'a> {
     pub route: &'a str,
     /// The upstream's name.
     pub upstream: Option<&'a str>,
+    /// Which of the route's upstreams it is, where it has several.
+    pub variant: Option<&'a str>,
     /// The address of the backend tried last.
     pub backend: Option<&'a str>,
     /// The client's address, without a port.
@@ -92,6 +94,7 @@ impl<'a> LoggedRequest<'a> {
             listener,
             route,
             upstream: None,
+            variant: None,
             backend: None,
             client_ip: None,
             request_id: None,

@@ -192,7 +192,7 @@ async fn relay_content(
     mut content: Content,
     ctx: &mut Context,
 ) -> Result<(), Reason> {
-    let wait = ctx.route().and_then(snapshot::Route::upstream).map_or(Duration::ZERO, |upstream| upstream.timeout());
+    let wait = ctx.upstream().map_or(Duration::ZERO, |upstream| upstream.timeout());
     let patience = ctx.arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.connection.listener.timeouts.body);
     let mut nothing = [0; 1];
     loop {

@@ -41,7 +41,7 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("key", "string", "which of the user's keys it was; never the key itself"),
     ("limit", "string", "the limit that refused it, or else the one that its client is nearest to"),
     ("limit_remaining", "number", "how many more requests that limit would have let pass"),
-    ("variant", "string", "reserved"),
+    ("variant", "string", "the upstream of the route's `split` that took it"),
     ("waf_score", "number", "reserved"),
     ("country", "string", "reserved"),
     ("referer", "string", "the field Referer, without credentials"),
@@ -72,7 +72,8 @@ pub(super) fn write(
     string(out, ",\"limit\":", request.limit.map(str::as_bytes));
     number(out, ",\"limit_remaining\":", request.limit_remaining);
     // Their issues fill these in; they stand here already so that the order stays as it is.
-    out.extend_from_slice(b",\"variant\":null,\"waf_score\":null,\"country\":null");
+    string(out, ",\"variant\":", request.variant.map(str::as_bytes));
+    out.extend_from_slice(b",\"waf_score\":null,\"country\":null");
     let referer = request.referer.map(|url| redact::referer(url, hidden));
     string(out, ",\"referer\":", referer.as_deref());
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));

@@ -1,0 +1,173 @@
+//! Traffic shared by several upstreams: canary, blue and green.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use balance::{hash, mix};
+use document::{At, Code, Diagnostic, Report};
+use filter::View;
+use http::{HeaderValue, header};
+
+use crate::{key::Key, upstream::Upstream};
+
+/// More arms than this are a mistake: each costs every request a little.
+const MOST_ARMS: usize = 16;
+/// How long a browser keeps the cookie: a year.
+const MAX_AGE: u32 = 31_536_000;
+
+/// How a route's requests are shared by upstreams.
+#[derive(Debug)]
+pub struct Split {
+    arms: Box<[Arm]>,
+    /// What a request is known again by.
+    sticky: Option<Key>,
+    /// Where a request may name its arm.
+    force: Option<Key>,
+    /// Keeps users of one route's first arm from being those of every other's.
+    seed: u64,
+}
+
+#[derive(Debug)]
+struct Arm {
+    upstream: Arc<Upstream>,
+    weight: u32,
+    seed: u64,
+}
+
+/// Which arm takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    arm: u16,
+    /// A client that was not known is known by this number from now on.
+    visitor: Option<u64>,
+}
+
+/// What a route says of its split.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'w> {
+    /// The share of each upstream.
+    pub split: &'w BTreeMap<String, u32>,
+    /// `sticky`.
+    pub sticky: Option<&'w str>,
+    /// `force`.
+    pub force: Option<&'w str>,
+}
+
+impl Split {
+    /// Compiles the split of the route `name`. `find` gives the upstream of a name, where it is sound.
+    pub fn compile(
+        written: Written<'_>,
+        name: &str,
+        at: &At,
+        find: impl Fn(&str) -> Option<Arc<Upstream>>,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let split = at.key("split");
+        let sticky = key(written.sticky, &at.key("sticky"), true, report);
+        let force = key(written.force, &at.key("force"), false, report);
+        if written.split.values().all(|weight| *weight == 0) || written.split.len() > MOST_ARMS {
+            report.push(
+                Diagnostic::new(
+                    Code::E0103,
+                    format!("`split` names 1 to {MOST_ARMS} upstreams, one of them with a weight"),
+                )
+                .label(split.name(), "nobody would get a request, or too many would share them")
+                .help("write `split = { products = 95, products-next = 5 }`"),
+            );
+            return None;
+        }
+        let arm = |(name, weight): (&String, &u32)| {
+            Some(Arm { upstream: find(name)?, weight: *weight, seed: hash(name.as_bytes()) })
+        };
+        let arms = written.split.iter().map(arm).collect::<Option<_>>()?;
+        Some(Self { arms, sticky: sticky?, force: force?, seed: hash(name.as_bytes()) })
+    }
+
+    /// The upstreams with their weights.
+    pub fn arms(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
+        self.arms.iter().map(|arm| (&arm.upstream, arm.weight))
+    }
+
+    /// The upstream that was chosen.
+    pub fn upstream(&self, chosen: Chosen) -> Option<&Arc<Upstream>> {
+        self.arms.get(usize::from(chosen.arm)).map(|arm| &arm.upstream)
+    }
+
+    /// Chooses for a request.
+    pub fn choose(&self, view: &View<'_>) -> Chosen {
+        if let Some(arm) = self.forced(view) {
+            return Chosen { arm, visitor: None };
+        }
+        let known = self.sticky.as_ref().and_then(|key| key.of(view));
+        let key = known.unwrap_or_else(|| fastrand::u64(..));
+        let new = known.is_none() && matches!(self.sticky, Some(Key::Cookie(_)));
+        // What the next request will be known by is the hash of what the cookie says.
+        let arm = self.weigh(if new { hash(visitor(key).as_bytes()) } else { key });
+        Chosen { arm, visitor: new.then_some(key) }
+    }
+
+    fn forced(&self, view: &View<'_>) -> Option<u16> {
+        let said = match self.force.as_ref()? {
+            Key::Header(name) => view.header(name)?,
+            Key::Cookie(name) => view.cookie(name)?,
+            _ => return None,
+        };
+        self.arms.iter().position(|arm| **arm.upstream.name() == *said).map(|arm| arm as u16)
+    }
+
+    /// Weighted rendezvous hashing: a weight that grows draws keys from the others and moves none between them, so that
+    /// raising 5 to 10 % takes users one way only.
+    fn weigh(&self, key: u64) -> u16 {
+        let score = |arm: &Arm| {
+            let number = mix(key ^ self.seed ^ arm.seed);
+            // Between 0 and 1, and neither.
+            let chance = ((number >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
+            f64::from(arm.weight) / -chance.ln()
+        };
+        let mut best = (0, f64::NEG_INFINITY);
+        for (index, arm) in (0_u16..).zip(&self.arms).filter(|(_, arm)| arm.weight > 0) {
+            let score = score(arm);
+            if score > best.1 {
+                best = (index, score);
+            }
+        }
+        best.0
+    }
+
+    /// The cookie by which a client that was not known is known from now on.
+    pub fn cookie(&self, chosen: Chosen, secure: bool) -> Option<HeaderValue> {
+        let Some(Key::Cookie(name)) = &self.sticky else { return None };
+        let secure = if secure { "; Secure" } else { "" };
+        let id = visitor(chosen.visitor?);
+        let text = format!("{name}={id}; Path=/; Max-Age={MAX_AGE}; HttpOnly; SameSite=Lax{secure}");
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// The field that a cookie is set by.
+pub const SET_COOKIE: http::HeaderName = header::SET_COOKIE;
+
+fn visitor(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+/// `None` where it is written and wrong.
+fn key(written: Option<&str>, at: &At, any: bool, report: &mut Report) -> Option<Option<Key>> {
+    let Some(text) = written else { return Some(None) };
+    let found = Key::parse(text).filter(|key| match key {
+        Key::Header(_) | Key::Cookie(_) => true,
+        Key::Ip => any,
+        Key::Path => false,
+    });
+    if found.is_none() {
+        let or = if any { ", `header:X-User` or `ip`" } else { " or `header:X-Variant`" };
+        report.push(
+            Diagnostic::new(Code::E0108, format!("`{text}` is nothing that a client is known by"))
+                .label(at, "not known")
+                .help(format!("write `cookie:visitor`{or}")),
+        );
+    }
+    found.map(Some)
+}
+
+#[cfg(test)]
+mod tests;
