@@ -12,7 +12,7 @@ use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
 use snapshot::{Destination, Route, Snapshot};
 use telemetry::{InFlight, Record};
-use upstream::Upstream;
+use upstream::{Chosen, Upstream};
 
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
@@ -21,7 +21,7 @@ pub struct Context {
     /// What passing each step has proved. Given back when the request ends, however it ends.
     pub proofs: Proofs,
     /// Which upstream of the route's split it goes to.
-    pub arm: Option<upstream::Chosen>,
+    pub arm: Option<Chosen>,
     /// The attempt under way, and what was tried before it.
     pub attempt: Attempt,
     /// What of the request's body has come by.
@@ -141,11 +141,7 @@ impl Context {
 
     /// The upstream that takes the request, once it is known.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
-        match &self.route()?.destination {
-            Destination::Upstream(upstream) => Some(upstream),
-            Destination::Split(split) => split.upstream(self.arm?),
-            _ => None,
-        }
+        upstream_of(self.route()?, self.arm)
     }
 
     /// Its name, where the route has several.
@@ -156,6 +152,15 @@ impl Context {
     /// The request as a concern sees it that comes after authentication.
     pub fn view<'a>(&'a self, head: &'a RequestHeader) -> Option<View<'a>> {
         Some(self.arrival.as_ref()?.view(head).by(self.proofs.identity.as_deref()))
+    }
+}
+
+/// The upstream that takes a request of `route`.
+pub fn upstream_of(route: &Route, arm: Option<Chosen>) -> Option<&Arc<Upstream>> {
+    match &route.destination {
+        Destination::Upstream(upstream) => Some(upstream),
+        Destination::Split(split) => split.upstream(arm?),
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use snapshot::{Destination, Route};
 use tokio::time::sleep;
 use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
-use crate::context::{Attempt, Context};
+use crate::context::{Attempt, Context, upstream_of};
 
 /// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
 /// the request has a body. May wait: for a place where all are taken, and before it tries again.
@@ -55,7 +55,8 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     {
         ctx.arm = ctx.view(head).map(|view| split.choose(&view));
     }
-    let (Some(arrival), Some(route), Some(upstream)) = (ctx.arrival.as_ref(), ctx.route(), ctx.upstream()) else {
+    let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
+    let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, upstream_of(route, ctx.arm)?))) else {
         return Err(Reason::Internal);
     };
     let Attempt { tried, deadline, .. } = &ctx.attempt;

@@ -167,7 +167,7 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     if let (Some(chosen), Destination::Split(split)) = (ctx.arm, &route.destination)
         && let Some(cookie) = split.cookie(chosen, view.client.scheme == filter::Scheme::Https)
     {
-        head.headers.append(upstream::SET_COOKIE, cookie);
+        head.append_header(header::SET_COOKIE, cookie).ok();
     }
     route.response.amend(head, &view);
     route.security.amend(head, &view);

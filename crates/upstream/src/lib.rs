@@ -67,7 +67,7 @@ pub use pool::{Missed, Wish};
 pub use reading::{Fault, Reading, reason_of};
 pub use resolve::{Answer, Resolve, System};
 pub use retry::{Conditions, Resend, Retries};
-pub use split::{Chosen, SET_COOKIE, Split, Written};
+pub use split::{Chosen, Split, Written};
 pub use state::State;
 pub use target::Protocol;
 pub use upstream::Upstream;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use balance::{hash, mix};
 use document::{At, Code, Diagnostic, Report};
 use filter::View;
-use http::{HeaderValue, header};
+use http::HeaderValue;
 
 use crate::{key::Key, upstream::Upstream};
 
@@ -142,9 +142,6 @@ impl Split {
         HeaderValue::try_from(text).ok()
     }
 }
-
-/// The field that a cookie is set by.
-pub const SET_COOKIE: http::HeaderName = header::SET_COOKIE;
 
 fn visitor(number: u64) -> String {
     format!("{number:016x}")

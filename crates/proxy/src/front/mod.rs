@@ -292,8 +292,9 @@ pub(crate) fn switch(
     answer::asks_to_switch(head).then_some(())?;
     let mut ctx = Context::new();
     arrive::arrive(snapshot, connection, head, &mut ctx).ok()?;
-    let can =
-        ctx.route()?.upstreams().flat_map(|upstream| upstream.backends()).all(|backend| !backend.protocol().is_h2());
+    let route = ctx.route()?;
+    route.upstreams().next()?;
+    let can = route.upstreams().flat_map(|upstream| upstream.backends()).all(|backend| !backend.protocol().is_h2());
     can.then_some(ctx)
 }
 
