@@ -28,16 +28,16 @@ pub struct Route {
 #[schemars(title = "route")]
 pub struct Policies {
     /// Where the requests go: the name of an upstream, or in its place a URL such as `"http://localhost:3001"`, or a table
-    /// with the keys of an upstream. A route has exactly one of `upstream`, `redirect` and `respond`.
+    /// with the keys of an upstream. A route has exactly one of `upstream`, `split`, `redirect` and `respond`.
     ///
     /// Example: `upstream = "users"`
     pub upstream: Option<UpstreamName>,
-    /// Sends the client elsewhere: a location, or a table. A route has exactly one of `upstream`, `redirect` and
-    /// `respond`.
+    /// Sends the client elsewhere: a location, or a table. A route has exactly one of `upstream`, `split`,
+    /// `redirect` and `respond`.
     ///
     /// Example: `redirect = "https://new.example.com{path}"`
     pub redirect: Option<rewrite::RedirectConfig>,
-    /// Answers by itself. A route has exactly one of `upstream`, `redirect` and `respond`.
+    /// Answers by itself. A route has exactly one of `upstream`, `split`, `redirect` and `respond`.
     ///
     /// Example: `respond = { status = 410, body = "gone" }`
     pub respond: Option<rewrite::RespondConfig>,
@@ -51,7 +51,8 @@ pub struct Policies {
     /// Example: `require = { scope = "orders", role = ["admin", "editor"] }`
     pub require: Option<Toggle<auth::RequireConfig>>,
     /// Shares the requests among several upstreams in proportion to their weights: a canary, or blue and green. An upstream
-    /// of weight 0 gets none but those that `force` sends there. A route has `upstream` or `split`.
+    /// of weight 0 gets none but those that `force` sends there. A route has exactly one of `upstream`, `split`, `redirect` and
+    /// `respond`.
     ///
     /// Example: `split = { products = 95, products-next = 5 }`
     pub split: Option<std::collections::BTreeMap<String, u32>>,

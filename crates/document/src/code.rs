@@ -68,7 +68,7 @@ codes! {
     E0304 "invalid match"
         "A condition on method, header, query or cookie cannot be read.";
     E0305 "route without a destination"
-        "A route needs exactly one of upstream, redirect and respond.";
+        "A route needs exactly one of upstream, split, redirect and respond.";
     E0306 "upstream does not fit"
         "A route sends HTTP requests, so the backends of its upstream speak HTTP: not tcp://. A listener of mode \"tcp\" or \"tls-passthrough\" passes bytes on as they are, so the backends of its upstream are tcp:// or unix:, or else http:// for plaintext and https:// for TLS. And a route cannot take requests from such a listener, since none come in there.";
     E0401 "certificate cannot be used"
