@@ -34,6 +34,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         routes: routes(document, report),
         auth: named(document, "auth", &AUTH, report),
         limits: named(document, "limits", &LIMIT, report),
+        cache: section(document, "cache", report),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
         tests: named(document, "tests", &TEST, report),

@@ -23,6 +23,8 @@ pub struct Config {
     pub auth: BTreeMap<String, auth::Config>,
     /// Limits that routes refer to, by name.
     pub limits: BTreeMap<String, limit::Written>,
+    /// Where answers are kept.
+    pub cache: cache::ZoneConfig,
     /// What is written down.
     pub logging: telemetry::Logging,
     /// Where operators look.
@@ -62,6 +64,7 @@ pub(crate) struct Sections {
     auth: Option<BTreeMap<String, auth::Config>>,
     /// Limits for routes to refer to: `[limits.NAME]`, or in short `NAME = "100/m per ip"`.
     limits: Option<BTreeMap<String, limit::Written>>,
+    cache: Option<cache::ZoneConfig>,
     logging: Option<telemetry::Logging>,
     admin: Option<Admin>,
     /// Requests, and what has to become of them: `[tests.NAME]`, or in short `"GET /path" = "route"`.

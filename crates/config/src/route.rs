@@ -89,6 +89,10 @@ pub struct Policies {
     ///
     /// Example: `security_headers = true`
     pub security_headers: Option<Toggle<transform::SecurityConfig>>,
+    /// Keeps answers and gives them to whoever asks again: `true`, a duration, or a table. `false`: nothing is kept.
+    ///
+    /// Example: `cache = "5m"`
+    pub cache: Option<Toggle<cache::CacheConfig>>,
     /// Compresses answers for clients that ask for it: `true`, or a table. `false`: never.
     ///
     /// Example: `compress = true`

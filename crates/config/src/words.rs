@@ -18,6 +18,7 @@ fn noun(at: &At) -> Option<&'static str> {
         ["tests", _] => "a test",
         ["tests", _, "expect"] => "`expect`",
         ["server"] => "`server`",
+        ["cache"] | [.., "cache"] => "`cache`",
         ["logging"] => "`logging`",
         ["admin"] => "`admin`",
         ["upstreams", _, "backends", ..] => "a backend",
@@ -164,14 +165,13 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// Sections of later releases.
-const SECTIONS: &[&str] = &["access", "analytics", "cache", "redis", "tracing", "waf"];
+const SECTIONS: &[&str] = &["access", "analytics", "redis", "tracing", "waf"];
 
 /// Keys of routes of later releases.
 const ROUTE: &[&str] = &[
     "ab",
     "aggregate",
     "bots",
-    "cache",
     "deprecated",
     "geo",
     "graphql",

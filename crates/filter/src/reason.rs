@@ -82,6 +82,8 @@ reasons! {
     // What the configuration says.
     /// No route matches the request.
     NoRoute "no_route" 404 "Not found";
+    /// The request is to be answered from the cache only, and nothing that would do is kept (RFC 9111 section 5.2.1.7).
+    NotCached "not_cached" 504 "Gateway timeout";
     /// The listener has as many connections as it may have.
     TooManyConnections "too_many_connections" 503 "Service unavailable";
     /// The client's address has as many connections as one may have.

@@ -149,6 +149,9 @@ fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
     if let Some(edits) = &route.request {
         step("request", edits.describe().collect::<Vec<_>>().join(", "));
     }
+    if let Some(cache) = &route.cache {
+        step("cache", cache.describe());
+    }
     let upstream = &sent.upstream;
     if let Destination::Split(split) = &route.destination {
         let arms = split.arms().map(|(upstream, weight)| format!("{} {weight}", upstream.name()));

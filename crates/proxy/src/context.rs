@@ -26,6 +26,8 @@ pub struct Context {
     pub attempt: Attempt,
     /// What of the request's body has come by.
     pub body: Option<access::BodyLimit>,
+    /// What the cache had to do with a request that it passed on.
+    pub cached: Option<cache::Status>,
     /// Compresses the answer's content as it goes by.
     pub encoder: Option<Box<transform::Encoder>>,
     /// How fast the client has to take its answer.
@@ -39,6 +41,7 @@ pub struct Context {
 const _: () = assert!(size_of::<Context>() <= 768, "a context is copied into every request's future");
 
 /// What the request is: pinned snapshot, route, client, normalised target.
+#[derive(Clone)]
 pub struct Arrival {
     /// The configuration that this request runs on, to its end.
     pub snapshot: Arc<Snapshot>,
@@ -119,10 +122,25 @@ impl Context {
             arm: None,
             attempt: Attempt::default(),
             body: None,
+            cached: None,
             encoder: None,
             min_rate: None,
             in_flight: None,
             record: Record::new(Instant::now()),
+        }
+    }
+
+    /// A context for a request of the cache's own in the place of this one. In the `background` it has all the time that
+    /// the route gives.
+    pub(crate) fn detached(&self, background: bool) -> Self {
+        let now = Instant::now();
+        let fresh = || self.route().and_then(|route| route.timeout).map(|timeout| now + timeout);
+        let deadline = if background { fresh() } else { self.attempt.deadline };
+        Self {
+            arrival: self.arrival.clone(),
+            proofs: Proofs { identity: self.proofs.identity.clone(), ..Proofs::default() },
+            attempt: Attempt { deadline, ..Attempt::default() },
+            ..Self::new()
         }
     }
 

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use filter::{Reason, Reply};
 use http::Version;
 use pingora_core::{
-    Error, ErrorType, Result, modules::http::HttpModules, protocols::Digest, upstreams::peer::HttpPeer,
+    Error, ErrorType, Result,
+    modules::http::HttpModules,
+    protocols::{Digest, http::HttpTask},
+    upstreams::peer::HttpPeer,
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -16,8 +19,11 @@ use upstream::Reading;
 
 use crate::{
     admit, arrive,
+    consult::{self, Consulted},
     context::Context,
-    dispatch, finish,
+    dispatch,
+    fetch::Fetches,
+    finish,
     front::{LONGEST_DRAIN, connection_of, pulse},
     persist, refuse, relay,
 };
@@ -25,12 +31,14 @@ use crate::{
 /// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
 pub struct Gateway {
     live: Arc<Live>,
+    /// What the cache asks for.
+    fetches: Arc<Fetches>,
 }
 
 impl Gateway {
     /// A gateway that runs every request on what `live` holds when it arrives.
-    pub fn new(live: Arc<Live>) -> Self {
-        Self { live }
+    pub(crate) fn new(live: Arc<Live>, fetches: Arc<Fetches>) -> Self {
+        Self { live, fetches }
     }
 
     /// Answers for ourselves, and says whether the connection survives it.
@@ -88,8 +96,23 @@ impl ProxyHttp for Gateway {
             Ok(()) => admit::admit(ctx, session.req_header()).await,
             refused => refused,
         };
-        match passed {
-            Ok(()) => Ok(false),
+        let consulted = match passed {
+            Ok(()) if consult::applies(ctx) => {
+                let (uploads, head) = (!session.is_body_empty(), session.req_header().clone());
+                // In a box, since a route without a cache has no use for its room.
+                let consulting = Box::pin(consult::consult(&self.fetches, ctx, &head, uploads));
+                tokio::select! {
+                    biased;
+                    consulted = consulting => consulted,
+                    () = left(session) => return Err(gone()),
+                }
+            }
+            Ok(()) => Ok(Consulted::Pass),
+            Err(reply) => Err(reply),
+        };
+        match consulted {
+            Ok(Consulted::Pass) => Ok(false),
+            Ok(Consulted::Answer(answer)) => give(session, ctx, *answer).await.map(|()| true),
             Err(reply) => self.refuse(session, ctx, reply).await.map(|()| true),
         }
     }
@@ -165,9 +188,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         relay::response_chunk(ctx, chunk, last).map_err(|reply| carry(reply.reason))?;
-        if let (Some(chunk), Some(rate), Some(arrival)) = (chunk, ctx.min_rate, &ctx.arrival) {
-            let most = arrival.connection.listener.timeouts.body;
-            session.set_write_timeout(Some(rate.time_for(chunk.len()).min(most)));
+        if let Some(chunk) = chunk {
+            keep_pace(session, ctx, chunk.len());
         }
         Ok(None)
     }
@@ -251,6 +273,58 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         log::debug!("{error}");
         true
+    }
+}
+
+/// Allows the client as long for the next piece of its answer as its rate gives it.
+fn keep_pace(session: &mut Session, ctx: &Context, length: usize) {
+    if let (Some(rate), Some(arrival)) = (ctx.min_rate, &ctx.arrival) {
+        let most = arrival.connection.listener.timeouts.body;
+        session.set_write_timeout(Some(rate.time_for(length).min(most)));
+    }
+}
+
+/// Ready once the client has given up its stream. Over HTTP/1 it shows when something is written.
+async fn left(session: &mut Session) {
+    match session.as_downstream_mut().watch_h2_stream_close() {
+        Some(closed) => drop(closed.await),
+        None => std::future::pending().await,
+    }
+}
+
+fn gone() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the client left").into_down()
+}
+
+/// Gives an answer of the cache: one that is kept, or that comes as it is fetched.
+async fn give(session: &mut Session, ctx: &mut Context, answer: consult::Answer) -> Result<()> {
+    let consult::Answer { mut head, content } = answer;
+    relay::encode(ctx, session.req_header(), &mut head);
+    relay::response(ctx, session.req_header(), &mut head);
+    let version = session.req_header().version;
+    head.set_version(if version == Version::HTTP_2 { version } else { Version::HTTP_11 });
+    persist::settle(session, &mut head);
+    let Some(mut reader) = content else {
+        let whole = vec![HttpTask::Header(Box::new(head), true)];
+        return session.write_response_tasks(whole).await.map(|_| ());
+    };
+    session.write_response_header(Box::new(head), false).await?;
+    loop {
+        let mut piece = tokio::select! {
+            biased;
+            piece = reader.next() => piece.map_err(carry)?,
+            () = left(session) => return Err(gone()),
+        };
+        let last = piece.is_none() || reader.is_done();
+        relay::response_chunk(ctx, &mut piece, last).map_err(|reply| carry(reply.reason))?;
+        let piece = piece.unwrap_or_default();
+        keep_pace(session, ctx, piece.len());
+        if !piece.is_empty() || last {
+            session.write_response_body(Some(piece), last).await?;
+        }
+        if last {
+            return Ok(());
+        }
     }
 }
 

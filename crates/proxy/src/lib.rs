@@ -1,13 +1,15 @@
 //! The life of a request: arrive → admit → consult → dispatch → relay → refuse → finish.
 //!
 //! This crate decides *when*; the concerns decide *what*. `lib.rs` is the one place that knows the names of Pingora's
-//! hooks, and only delegates; each step has a file. `consult` has none yet: it arrives with the cache.
+//! hooks, and only delegates; each step has a file.
 
 mod admit;
 mod arrive;
+mod consult;
 mod context;
 mod dispatch;
 mod engine;
+mod fetch;
 mod finish;
 mod front;
 mod gateway;

@@ -12,6 +12,7 @@ use transform::hop;
 use upstream::Pick;
 
 use crate::{
+    consult,
     context::{Context, authority_of},
     refuse::Answer,
 };
@@ -160,6 +161,9 @@ pub(crate) fn response_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last:
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.
 pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
+    if !head.status.is_informational() {
+        consult::conclude(ctx, from, head);
+    }
     let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return };
     if head.status.is_informational() {
         return;

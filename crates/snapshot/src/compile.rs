@@ -46,6 +46,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let upstreams = upstreams(config, state, report);
     let policies = policies(config, state, report);
     let limits = limit::named(&config.limits, &root.key("limits"), ground(state, &meters(state)), report);
+    let cache_memory = config.cache.compile(&root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
     let written: Vec<(&str, &::route::Match, At)> = config
@@ -60,6 +61,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
+            let memory = cache_memory.unwrap_or(u64::MAX);
             Site {
                 name,
                 written,
@@ -68,6 +70,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
                 upstreams: &upstreams,
                 limits: &limits,
                 policies: &policies,
+                memory,
                 state,
             }
             .compile(report)
@@ -82,8 +85,11 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     if report.has_errors() {
         return None;
     }
+    let keeps = routes.iter().flatten().any(|route| route.cache.is_some());
     Some(Compiled {
         snapshot: Snapshot {
+            cache: keeps.then(|| state.cache.clone()),
+            cache_memory: cache_memory?,
             generation: 0,
             table: table?,
             routes: routes.into_iter().collect::<Option<_>>()?,
@@ -160,6 +166,8 @@ struct Site<'a> {
     upstreams: &'a BTreeMap<String, Option<Arc<Upstream>>>,
     policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
     limits: &'a limit::Named,
+    /// What all kept answers may take.
+    memory: u64,
     state: &'a State,
 }
 
@@ -184,6 +192,9 @@ impl Site<'_> {
             .map(|edits| transform::ResponseEdits::compile(edits.into(), captures, &at.key("response"), report));
         let security = on(&policies.security_headers)
             .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
+        let compresses = on(&policies.compress).is_some();
+        let cache = on(&policies.cache)
+            .map(|cache| cache::Policy::compile(cache, self.name, self.memory, compresses, &at.key("cache"), report));
         let compress =
             on(&policies.compress).map(|compress| transform::Compress::compile(compress, &at.key("compress"), report));
         let destination = self.destination(report);
@@ -197,6 +208,7 @@ impl Site<'_> {
             limits: limits?,
             rewrite: rewrite?,
             host: host?,
+            cache: present(cache)?,
             destination: destination?,
             forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true) },
             request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,

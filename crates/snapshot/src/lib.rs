@@ -30,10 +30,23 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// Every upstream by name.
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// Where answers are kept; `None` where no route keeps any.
+    pub cache: Option<Arc<cache::Zone>>,
+    /// How much of them, in bytes.
+    pub cache_memory: u64,
     /// Meters for what no route takes.
     pub unmatched: Arc<RouteMeters>,
     /// Where `redirect = "https"` leads; `None` where no listener speaks TLS.
     pub https_port: Option<u16>,
     /// Where requests are told of; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
+}
+
+impl Snapshot {
+    /// Gives the kept answers the room that this configuration has for them.
+    pub(crate) fn size_cache(&self) {
+        if let Some(cache) = &self.cache {
+            cache.resize(self.cache_memory);
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub struct Live(ArcSwap<Snapshot>);
 impl Live {
     /// Begins with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Self {
+        snapshot.size_cache();
         Self(ArcSwap::from_pointee(snapshot))
     }
 
@@ -22,6 +23,13 @@ impl Live {
 
     /// Publishes `snapshot`: requests that arrive from now on run on it, those under way end on theirs.
     pub fn publish(&self, snapshot: Snapshot) {
-        self.0.store(Arc::new(snapshot));
+        let before = self.0.swap(Arc::new(snapshot));
+        let now = self.0.load();
+        now.size_cache();
+        if now.cache.is_none()
+            && let Some(cache) = &before.cache
+        {
+            cache.resize(0);
+        }
     }
 }

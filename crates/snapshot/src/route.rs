@@ -23,6 +23,8 @@ pub struct Route {
     pub rewrite: Option<rewrite::Rewrite>,
     /// Which Host the origin sees.
     pub host: rewrite::HostPolicy,
+    /// What of its answers is kept.
+    pub cache: Option<cache::Policy>,
     /// Where it goes.
     pub destination: Destination,
     /// Forwarding fields for the origin.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use telemetry::Metrics;
+use telemetry::{CacheReading, Metrics};
 
 /// Outlives every snapshot.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct State {
     pub files: document::Followers,
     /// What limits have counted; a limit of the same name goes on with it.
     pub limits: limit::State,
+    /// Answers that are kept.
+    pub cache: Arc<cache::Zone>,
     /// What TLS sessions are resumed with; a listener of the same name goes on with its keys.
     pub ticket_keys: tls::TicketKeys,
 }
@@ -30,12 +32,19 @@ impl State {
 
     /// A state that knows nothing yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
+        let cache: Arc<cache::Zone> = Arc::default();
+        let watched = cache.clone();
+        metrics.watch_cache(move || {
+            let reading = watched.reading();
+            CacheReading { bytes: reading.bytes, entries: reading.entries, evictions: reading.evictions }
+        });
         Self {
             metrics,
             upstreams: upstream::State::default(),
             auth: auth::State::default(),
             files: document::Followers::default(),
             limits: limit::State::default(),
+            cache,
             ticket_keys: tls::TicketKeys::default(),
         }
     }

@@ -191,6 +191,14 @@ families! {
         "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     limit_total: IntCounterVec [limit, result]
         "Requests that a limit was asked about: allowed, limited, delayed, or shadowed, which passed because the limit is not obeyed.";
+    cache_requests_total: IntCounterVec [route, result]
+        "Requests of routes that keep answers: hit, miss, stale, revalidated, or bypass for those that the cache was not asked about.";
+    cache_bytes: IntGaugeVec [tier]
+        "What kept answers take.";
+    cache_entries: IntGaugeVec [tier]
+        "Under how many keys answers are kept.";
+    cache_evictions_total: IntCounterVec [tier]
+        "Keys that were let go to make room.";
     config_reloads_total: IntCounterVec [result]
         "Configurations given to the running server: applied or refused.";
     config_last_reload_successful: IntGaugeVec []

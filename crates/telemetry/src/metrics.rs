@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -33,6 +33,27 @@ pub struct Metrics {
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
     certificates: Mutex<BTreeSet<Box<str>>>,
     followers: Arc<Followers>,
+    cache: OnceLock<ReadCache>,
+}
+
+/// Asks the cache what it holds.
+struct ReadCache(Box<dyn Fn() -> CacheReading + Send + Sync>);
+
+impl std::fmt::Debug for ReadCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadCache")
+    }
+}
+
+/// What the cache holds in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheReading {
+    /// Bytes.
+    pub bytes: u64,
+    /// Keys.
+    pub entries: u64,
+    /// Keys that were let go to make room, since the start.
+    pub evictions: u64,
 }
 
 /// What this build is made of.
@@ -79,12 +100,29 @@ impl Metrics {
             routes: Mutex::default(),
             certificates: Mutex::default(),
             followers: Arc::default(),
+            cache: OnceLock::new(),
         }
     }
 
     /// Counters that nobody will see, for a configuration that may come to nothing.
     pub fn scratch(&self) -> Self {
         Self::new(&self.build)
+    }
+
+    /// Asks `read` from now on what the cache holds, whenever somebody looks.
+    pub fn watch_cache(&self, read: impl Fn() -> CacheReading + Send + Sync + 'static) {
+        // Of two caches the first would count; there is one.
+        let _ = self.cache.set(ReadCache(Box::new(read)));
+    }
+
+    fn read_cache(&self) {
+        let Some(ReadCache(read)) = self.cache.get() else { return };
+        let CacheReading { bytes, entries, evictions } = read();
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.families.cache_bytes.with_label_values(&["memory"]).set(signed(bytes));
+        self.families.cache_entries.with_label_values(&["memory"]).set(signed(entries));
+        let counter = self.families.cache_evictions_total.with_label_values(&["memory"]);
+        counter.inc_by(evictions.saturating_sub(counter.get()));
     }
 
     /// Forgets the listeners, routes, upstreams and limits that are not among these, their counters included: what is not
@@ -287,6 +325,7 @@ impl Metrics {
 
     /// All metrics in the text format of Prometheus, version 0.0.4.
     pub fn encode(&self) -> String {
+        self.read_cache();
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             log::error!("metrics cannot be written: {error}");
             String::new()

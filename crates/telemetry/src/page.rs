@@ -45,12 +45,14 @@ const LABELS: &[(&str, &str)] = &[
     ("reason", "a word of the [table of reasons](reasons.md)"),
     ("protocol", "`h1`, `h2` or `h2c`"),
     ("version", "`TLSv1.2`, `TLSv1.3` or `-`; in `maitred_build_info` that of maitred"),
+    ("tier", "where answers are kept: `memory`"),
     ("auth", "the policy's name: that of `[auth]`, or the route's where it is written in the route"),
     ("limit", "the limit's name: that of `[limits]`, or the route's where it is written in the route"),
     (
         "result",
         "of a handshake: `ok`, `timeout`, `closed` or `failed`; of a reload: `applied` or `refused`; of a limit: `allowed`, \
-         `limited`, `delayed` or `shadowed`; of authentication: `ok`, `missing`, `invalid`, `expired`, `forbidden` or `error`",
+         `limited`, `delayed` or `shadowed`; of authentication: `ok`, `missing`, `invalid`, `expired`, `forbidden` or `error`; \
+         of a request to the cache: `hit`, `miss`, `stale`, `revalidated` or `bypass`",
     ),
     ("name", "the certificate's name"),
     ("upstream", "the upstream's name"),

@@ -32,6 +32,39 @@ pub struct Record {
     pub connect: Option<Duration>,
     /// From the start of the last attempt until the head of its answer was there.
     pub first_byte: Option<Duration>,
+    /// What the cache had to do with it; `None` where there is none.
+    pub cache: Option<Cached>,
+}
+
+/// What the cache had to do with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cached {
+    /// The answer was kept, or was being fetched for somebody else.
+    Hit,
+    /// Nothing was kept that would do.
+    Miss,
+    /// What was kept was stale, and given all the same.
+    Stale,
+    /// The origin said that what was kept is still good.
+    Revalidated,
+    /// The cache was not asked.
+    Bypass,
+}
+
+impl Cached {
+    /// Every result, in the order of the manual.
+    pub const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Stale, Self::Revalidated, Self::Bypass];
+
+    /// The word for log and metric.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Stale => "stale",
+            Self::Revalidated => "revalidated",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 impl Record {
@@ -50,6 +83,7 @@ impl Record {
             reused: None,
             connect: None,
             first_byte: None,
+            cache: None,
         }
     }
 
@@ -60,6 +94,15 @@ impl Record {
         self.reused = None;
         self.connect = None;
         self.first_byte = None;
+    }
+
+    /// Takes over what a request that was made in the place of this one tells of the upstream.
+    pub fn told_by(&mut self, other: &Self) {
+        self.attempts = other.attempts;
+        self.upstream_status = other.upstream_status;
+        self.reused = other.reused;
+        self.connect = other.connect;
+        self.first_byte = other.first_byte;
     }
 
     /// Ends the record at `now`; what is told afterwards has this duration.

@@ -6,7 +6,7 @@ use filter::Reason;
 use http::Method;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::{Latency, ListenerMeters, Record, RouteReading, families::Families, slots::Slots};
+use crate::{Cached, Latency, ListenerMeters, Record, RouteReading, families::Families, slots::Slots};
 
 /// The name under which requests without a route are counted.
 pub const UNMATCHED: &str = "-";
@@ -39,6 +39,7 @@ pub struct RouteMeters {
     bytes_in: IntCounter,
     bytes_out: IntCounter,
     durations: [OnceLock<Histogram>; CLASSES.len()],
+    cached: [OnceLock<IntCounter>; Cached::ALL.len()],
     by_listener: [OnceLock<PerListener>; LISTENERS],
 }
 
@@ -70,6 +71,7 @@ impl RouteMeters {
             bytes_in: families.http_request_bytes_total.with_label_values(&labels),
             bytes_out: families.http_response_bytes_total.with_label_values(&labels),
             durations: [const { OnceLock::new() }; CLASSES.len()],
+            cached: [const { OnceLock::new() }; Cached::ALL.len()],
             by_listener: [const { OnceLock::new() }; LISTENERS],
         }
     }
@@ -96,6 +98,14 @@ impl RouteMeters {
             self.families.http_request_duration_seconds.with_label_values(&[self.name(), CLASSES[class]])
         });
         duration.observe(record.duration.as_secs_f64());
+        if let Some(cached) = record.cache {
+            let labels = [self.name(), cached.word()];
+            let counter = self.cached.get(cached as usize);
+            let resolve = || self.families.cache_requests_total.with_label_values(&labels);
+            if let Some(counter) = counter {
+                counter.get_or_init(resolve).inc();
+            }
+        }
         if record.bytes_in > 0 {
             self.bytes_in.inc_by(record.bytes_in);
         }

@@ -18,6 +18,7 @@ const CONCERNS: &[&str] = &[
     "auth",
     "limit",
     "rewrite",
+    "cache",
     "transform",
     "balance",
     "tls",

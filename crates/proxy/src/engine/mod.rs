@@ -6,6 +6,7 @@
 mod alarm;
 mod download;
 mod exchange;
+mod give;
 mod head;
 mod outbox;
 mod pool;
@@ -35,8 +36,11 @@ use self::{
 };
 use crate::{
     admit,
+    consult::{self, Consulted},
     context::Context,
-    dispatch, finish,
+    dispatch,
+    fetch::Fetches,
+    finish,
     front::{LONGEST_DRAIN, conn::Boundary, conn::Conn},
     gateway, refuse, relay,
 };
@@ -51,6 +55,8 @@ const HEAD: usize = 1024;
 pub(crate) struct Engine {
     connector: Arc<TransportConnector>,
     pool: Arc<Pool>,
+    /// What the cache asks for.
+    fetches: Arc<Fetches>,
 }
 
 /// What becomes of a client's connection after a request.
@@ -91,8 +97,8 @@ enum Failed {
 
 impl Engine {
     /// Room for `size` idle connections for each of `workers`.
-    pub(crate) fn new(connector: Arc<TransportConnector>, workers: usize, size: usize) -> Self {
-        Self { connector, pool: Pool::new(workers, size) }
+    pub(crate) fn new(connector: Arc<TransportConnector>, workers: usize, size: usize, fetches: Arc<Fetches>) -> Self {
+        Self { connector, pool: Pool::new(workers, size), fetches }
     }
 
     /// Whether a request goes to nobody who speaks HTTP/2.
@@ -140,8 +146,23 @@ impl Passage<'_> {
             Ok(()) => admit::admit(self.ctx, self.head).await,
             refused => refused,
         };
-        match passed {
-            Ok(()) => self.proxy().await,
+        let consulted = match passed {
+            Ok(()) if consult::applies(self.ctx) => {
+                let read = self.conn.is_body_read();
+                // In a box, since a route without a cache has no use for its room.
+                let consulting = Box::pin(consult::consult(&self.engine.fetches, self.ctx, self.head, !read));
+                tokio::select! {
+                    biased;
+                    consulted = consulting => consulted,
+                    () = poll_fn(|cx| self.conn.poll_gone(cx)), if read => return self.fail(Reason::ClientClosed).await,
+                }
+            }
+            Ok(()) => Ok(Consulted::Pass),
+            Err(reply) => Err(reply),
+        };
+        match consulted {
+            Ok(Consulted::Pass) => self.proxy().await,
+            Ok(Consulted::Answer(answer)) => self.give(*answer).await,
             Err(reply) => self.refuse(reply).await,
         }
     }

@@ -53,6 +53,7 @@ use crate::{
     admit, arrive,
     context::Context,
     engine::{After, Alarm, Engine},
+    fetch::Fetches,
     finish,
     gateway::Gateway,
     refuse,
@@ -121,9 +122,10 @@ impl Front {
         };
         // One for both: it reads all the authorities that the system trusts.
         let connector = Arc::new(TransportConnector::new(None));
-        let own =
-            (!options.general).then(|| Arc::new(Engine::new(connector.clone(), options.threads, options.pool_size)));
-        let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone()));
+        let fetches = Fetches::new();
+        let own = || Engine::new(connector.clone(), options.threads, options.pool_size, fetches.clone());
+        let own = (!options.general).then(|| Arc::new(own()));
+        let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone(), fetches));
         // CONNECT is refused by `arrive`, which answers and logs it like any other; the engine would do neither.
         let mut server = HttpServerOptions::default();
         server.allow_connect_method_proxying = true;

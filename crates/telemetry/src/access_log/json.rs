@@ -35,7 +35,11 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("upstream_ms", "number", "milliseconds from the start of the last attempt until the head of its answer was there"),
     ("attempts", "number", "how often a backend was tried"),
     ("reused", "boolean", "whether the last attempt went over a connection from the pool"),
-    ("cache", "string", "reserved"),
+    (
+        "cache",
+        "string",
+        "what the cache had to do with it: `hit`, `miss`, `stale`, `revalidated` or `bypass`; null on a route without one",
+    ),
     ("auth", "string", "the policy of `auth` that vouches for the client"),
     ("user", "string", "the user that it vouches for"),
     ("key", "string", "which of the user's keys it was; never the key itself"),
@@ -64,7 +68,7 @@ pub(super) fn write(
     out.push(b'"');
     write_request(out, request, hidden);
     write_outcome(out, record, request);
-    out.extend_from_slice(b",\"cache\":null");
+    string(out, ",\"cache\":", record.cache.map(|cached| cached.word().as_bytes()));
     let by = request.identity;
     string(out, ",\"auth\":", by.map(|by| by.policy.as_bytes()));
     string(out, ",\"user\":", by.and_then(|by| by.user.as_deref()).map(str::as_bytes));

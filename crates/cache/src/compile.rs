@@ -1,0 +1,216 @@
+//! From the cache as written to the cache as run.
+
+use document::{At, Code, Diagnostic, Duration, OneOrMany, Report, Size};
+use http::HeaderName;
+
+use crate::{
+    config::{CacheConfig, ZoneConfig},
+    key::Part,
+    policy::Policy,
+};
+
+/// What all kept answers may take where nothing is written.
+const MEMORY: Size = Size::mib(128);
+
+/// Less holds nothing.
+const LEAST_MEMORY: Size = Size::mib(1);
+
+/// The largest content where nothing is written.
+const MAX_OBJECT: Size = Size::mib(8);
+
+/// What one answer may take of the memory: it is split into as many parts.
+const SHARE: u64 = 4;
+
+impl ZoneConfig {
+    /// How many bytes the zone may hold; compiles the section at `at`. `None` when anything is wrong.
+    pub fn compile(&self, at: &At, report: &mut Report) -> Option<u64> {
+        let memory = self.memory.unwrap_or(MEMORY);
+        if memory < LEAST_MEMORY {
+            let message = format!("`memory` cannot be {memory}");
+            report.push(
+                Diagnostic::new(Code::E0103, message)
+                    .label(at.key("memory"), format!("at least {LEAST_MEMORY}"))
+                    .help("to keep nothing at all, leave `cache` out of every route"),
+            );
+            return None;
+        }
+        Some(memory.0)
+    }
+}
+
+impl Policy {
+    /// Compiles the `cache` at `at` of the route `route`. `memory` is what the zone may hold; `compresses` says whether
+    /// the route compresses by itself. `None` when anything is wrong.
+    pub fn compile(
+        config: &CacheConfig,
+        route: &str,
+        memory: u64,
+        compresses: bool,
+        at: &At,
+        report: &mut Report,
+    ) -> Option<Self> {
+        let errors = report.errors();
+        let table = &config.table;
+        let millis =
+            |duration: Option<Duration>| duration.map_or(0, |it| u64::try_from(it.0.as_millis()).unwrap_or(u64::MAX));
+        let key = match &table.key {
+            None => vec![Part::Scheme, Part::Host, Part::Path, Part::Query],
+            Some(written) => key(written, &at.key("key"), report),
+        };
+        if table.replace == Some(true) && table.ttl.is_none() && table.status.is_none() {
+            report.push(
+                Diagnostic::new(Code::E0106, "`override` has nothing to put in the place of what the origin says")
+                    .label(at.key("override"), "neither `ttl` nor `status` is given")
+                    .help("add `ttl = \"5m\"`, or delete `override`"),
+            );
+        }
+        let policy = Self {
+            route: route.into(),
+            ttl: table.ttl.map(|ttl| millis(Some(ttl))),
+            replace: table.replace == Some(true),
+            stale: millis(table.stale),
+            stale_if_error: millis(table.stale_if_error),
+            status: statuses(table.status.as_ref(), &at.key("status"), report),
+            key: key.into(),
+            vary: names(table.vary.as_ref(), &at.key("vary"), report),
+            bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
+            tags: names(table.tags.as_ref(), &at.key("tags"), report),
+            max_object: max_object(table.max_object, memory, &at.key("max_object"), report),
+            plain: compresses,
+        };
+        (report.errors() == errors).then_some(policy)
+    }
+}
+
+fn max_object(written: Option<Size>, memory: u64, at: &At, report: &mut Report) -> u64 {
+    let most = memory / SHARE;
+    match written {
+        None => MAX_OBJECT.0.min(most),
+        Some(size) if size.0 > most => {
+            report.push(
+                Diagnostic::new(Code::E0103, format!("`max_object` cannot be {size}"))
+                    .label(at, format!("a quarter of the cache's memory is {}", Size(most)))
+                    .help(format!("write `memory = \"{}\"` or more under `[cache]`", Size(size.0 * SHARE))),
+            );
+            most
+        }
+        Some(size) => size.0,
+    }
+}
+
+fn key(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for (place, text) in placed(written, at) {
+        match part(text) {
+            Some(part) if parts.contains(&part) => report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` stands in the key twice"))
+                    .label(&place, "the second time")
+                    .help("delete it"),
+            ),
+            Some(part) => parts.push(part),
+            None => report.push(unknown_part(
+                text,
+                &place,
+                "\"scheme\", \"host\", \"path\", \"query\", \"query:NAME\", \"header:NAME\" or \"cookie:NAME\"",
+            )),
+        }
+    }
+    if !parts.contains(&Part::Path) && parts.len() == written.len() {
+        report.push(
+            Diagnostic::new(Code::E0108, "a key without the path gives the answer for one page to another")
+                .label(at, "`path` is missing")
+                .help("add \"path\""),
+        );
+    }
+    parts
+}
+
+fn bypass(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (place, text) in written.into_iter().flat_map(|written| placed(written, at)) {
+        match part(text) {
+            Some(part @ (Part::Parameter(_) | Part::Header(_) | Part::Cookie(_))) => parts.push(part),
+            _ => report.push(unknown_part(text, &place, "\"cookie:NAME\", \"header:NAME\" or \"query:NAME\"")),
+        }
+    }
+    parts
+}
+
+fn unknown_part(text: &str, at: &At, expected: &str) -> Diagnostic {
+    Diagnostic::new(Code::E0108, format!("`{text}` is not a part of a request"))
+        .label(at, "not known here")
+        .help(format!("write {expected}"))
+}
+
+fn part(text: &str) -> Option<Part> {
+    Some(match text {
+        "scheme" => Part::Scheme,
+        "host" => Part::Host,
+        "path" => Part::Path,
+        "query" => Part::Query,
+        _ => match text.split_once(':')? {
+            ("query", name) => Part::Parameter(named(name)?.into()),
+            ("cookie", name) => Part::Cookie(named(name)?.into()),
+            ("header", name) => Part::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
+            _ => return None,
+        },
+    })
+}
+
+fn names(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Box<[HeaderName]> {
+    let mut names = Vec::new();
+    for (place, text) in written.into_iter().flat_map(|written| placed(written, at)) {
+        match HeaderName::from_bytes(text.as_bytes()) {
+            Ok(name) => names.push(name),
+            Err(_) => report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` is not a header name"))
+                    .label(&place, "expected a name such as \"Accept-Language\"")
+                    .help("a header name is made of letters, digits and the characters ! # $ % & ' * + - . ^ _ ` | ~"),
+            ),
+        }
+    }
+    names.into()
+}
+
+fn statuses(
+    written: Option<&std::collections::BTreeMap<String, Duration>>,
+    at: &At,
+    report: &mut Report,
+) -> Box<[(u16, u64)]> {
+    let mut statuses = Vec::new();
+    for (text, ttl) in written.into_iter().flatten() {
+        let class =
+            text.strip_suffix("xx").and_then(|class| class.parse::<u16>().ok()).filter(|class| (2..=5).contains(class));
+        let code = text.parse::<u16>().ok().filter(|code| (200..600).contains(code) && text.len() == 3);
+        match class.or(code) {
+            Some(206 | 304) => report.push(
+                Diagnostic::new(Code::E0108, format!("answers with {text} are never kept"))
+                    .label(
+                        at.key(text).name(),
+                        if text == "206" { "a part" } else { "says something of another answer" },
+                    )
+                    .help("delete it"),
+            ),
+            Some(code) => statuses.push((code, u64::try_from(ttl.0.as_millis()).unwrap_or(u64::MAX))),
+            None => report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` is not a status"))
+                    .label(at.key(text).name(), "expected a status from 200 to 599, or a class")
+                    .help("write for example `404 = \"10s\"` or `5xx = \"1s\"`"),
+            ),
+        }
+    }
+    statuses.into()
+}
+
+fn named(name: &str) -> Option<&str> {
+    (!name.is_empty() && !name.contains([' ', '=', ';', '&', ','])).then_some(name)
+}
+
+/// Each with its place; one value stands for a list of one, and has the place of the key.
+fn placed<'a>(written: &'a OneOrMany<String>, at: &'a At) -> impl Iterator<Item = (At, &'a str)> {
+    let alone = written.len() == 1;
+    written.iter().enumerate().map(move |(index, text)| {
+        let place = if alone { at.clone() } else { at.index(index) };
+        (place, text.as_str())
+    })
+}

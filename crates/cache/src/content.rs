@@ -1,0 +1,287 @@
+//! The content of an answer: it grows while it is fetched, and many may read it meanwhile.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+use filter::Reason;
+use tokio::sync::Notify;
+
+/// How far the fetch may be ahead of the slowest reader once the content is not kept.
+const WINDOW: u64 = 256 * 1024;
+
+/// What a reader is given at most at once.
+const PIECE: usize = 128 * 1024;
+
+/// The content of one answer.
+#[derive(Debug)]
+pub struct Content {
+    state: Mutex<State>,
+    /// Something has come, the end is known, or a reader has moved or gone.
+    changed: Notify,
+    /// The length that the head tells.
+    length: Option<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What is held, with the place where each piece begins.
+    pieces: VecDeque<(u64, Bytes)>,
+    /// How much has come.
+    total: u64,
+    /// The most that is kept; `None` once it is not kept at all.
+    keeps: Option<u64>,
+    end: Option<Result<(), Reason>>,
+    /// Where each reader is; `None` for one that has gone.
+    readers: Vec<Option<u64>>,
+    /// Whether it is wanted though nobody reads it.
+    wanted: bool,
+}
+
+/// Reads content from its beginning, or a part of it. Waits for what has not come yet.
+#[derive(Debug)]
+pub struct Reader {
+    content: Arc<Content>,
+    slot: usize,
+    at: u64,
+    /// Where it stops; at the end where `None`.
+    to: Option<u64>,
+}
+
+impl Content {
+    /// Content of which nothing has come. It is kept as long as it has no more than `most` bytes.
+    pub fn growing(length: Option<u64>, most: u64) -> Arc<Self> {
+        let state = State {
+            pieces: VecDeque::new(),
+            total: 0,
+            keeps: Some(most),
+            end: None,
+            readers: Vec::new(),
+            wanted: false,
+        };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), length })
+    }
+
+    /// The length, once it is known.
+    pub fn length(&self) -> Option<u64> {
+        let state = self.lock();
+        match state.end {
+            Some(Ok(())) => Some(state.total),
+            _ => self.length,
+        }
+    }
+
+    /// How much is held.
+    pub(crate) fn size(&self) -> u64 {
+        self.lock().total
+    }
+
+    /// From here on nothing is kept but what readers still need.
+    pub fn pass(&self) {
+        self.lock().keeps = None;
+    }
+
+    /// Somebody was served who needs none of it: it is fetched to its end all the same, if it is kept.
+    pub fn want(&self) {
+        let mut state = self.lock();
+        state.wanted = state.keeps.is_some();
+    }
+
+    /// Whether it is all there and kept.
+    pub fn is_whole(&self) -> bool {
+        let state = self.lock();
+        state.end == Some(Ok(())) && state.keeps.is_some()
+    }
+
+    fn is_deserted(&self) -> bool {
+        let state = self.lock();
+        let wanted = state.wanted && state.keeps.is_some();
+        !wanted && state.readers.iter().all(Option::is_none)
+    }
+
+    /// A reader from the beginning; `None` where the beginning is not held any more, or the fetch has failed.
+    pub fn reader(self: &Arc<Self>) -> Option<Reader> {
+        self.part(0, None)
+    }
+
+    /// A reader of the bytes from `from` up to, but without, `to`.
+    pub fn part(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<Reader> {
+        let mut state = self.lock();
+        let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0;
+        // While nothing has come the first reader of what is only passed on is still in time.
+        if !begins || matches!(state.end, Some(Err(_))) || (state.keeps.is_none() && state.total > 0) {
+            return None;
+        }
+        let free = state.readers.iter().position(Option::is_none);
+        let slot = free.unwrap_or(state.readers.len());
+        match state.readers.get_mut(slot) {
+            Some(place) => *place = Some(from),
+            None => state.readers.push(Some(from)),
+        }
+        Some(Reader { content: self.clone(), slot, at: from, to })
+    }
+
+    /// Takes what has come. Waits for the slowest reader where the content is not kept.
+    pub async fn push(&self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        {
+            let mut state = self.lock();
+            let start = state.total;
+            state.total += piece.len() as u64;
+            if state.keeps.is_some_and(|most| state.total > most) {
+                state.keeps = None;
+            }
+            state.pieces.push_back((start, piece));
+        }
+        self.changed.notify_waiters();
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.lock().has_room() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Takes what has come, in a test that has nobody to wait for.
+    #[cfg(test)]
+    pub(crate) fn put_now(&self, piece: Bytes) {
+        let mut state = self.lock();
+        let start = state.total;
+        state.total += piece.len() as u64;
+        state.pieces.push_back((start, piece));
+    }
+
+    /// Ends it: whole, or cut off. What is kept becomes one piece, as large as it says.
+    pub fn finish(&self, how: Result<(), Reason>) {
+        let whole = {
+            let state = self.lock();
+            (how.is_ok() && state.keeps.is_some())
+                .then(|| state.pieces.iter().map(|(_, piece)| piece.clone()).collect())
+        };
+        let joined = whole.map(joined);
+        let mut state = self.lock();
+        if let Some(bytes) = joined {
+            state.pieces = if bytes.is_empty() { Default::default() } else { [(0, bytes)].into() };
+        }
+        state.end = Some(match how {
+            Ok(()) if self.length.is_some_and(|length| length != state.total) => Err(Reason::UpstreamReset),
+            how => how,
+        });
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Ready once nobody reads it.
+    pub async fn deserted(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_deserted() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One piece of its own memory: what came may be a small part of a large buffer.
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}
+
+impl State {
+    /// Lets go of what nobody needs, and says whether more may come.
+    fn has_room(&mut self) -> bool {
+        if self.keeps.is_some() {
+            return true;
+        }
+        let slowest = self.readers.iter().flatten().min().copied().unwrap_or(self.total);
+        while self.pieces.front().is_some_and(|(start, piece)| start + piece.len() as u64 <= slowest) {
+            self.pieces.pop_front();
+        }
+        self.total - slowest.min(self.total) < WINDOW
+    }
+
+    /// What is held from `at` on, up to `to`.
+    fn piece(&self, at: u64, to: Option<u64>) -> Option<Bytes> {
+        let place = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= at);
+        let (start, piece) = self.pieces.get(place)?;
+        let from = usize::try_from(at.checked_sub(*start)?).ok()?;
+        let left = to.map_or(PIECE, |to| usize::try_from(to.saturating_sub(at)).unwrap_or(PIECE));
+        Some(piece.slice(from..piece.len().min(from + left.min(PIECE))))
+    }
+}
+
+impl Reader {
+    /// The next piece; `None` at the end, or why there is none.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+        let content = self.content.clone();
+        loop {
+            let changed = content.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(told) = self.ready() {
+                return told;
+            }
+            changed.await;
+        }
+    }
+
+    fn ready(&mut self) -> Option<Result<Option<Bytes>, Reason>> {
+        if self.to.is_some_and(|to| self.at >= to) {
+            return Some(Ok(None));
+        }
+        let mut state = self.content.lock();
+        if let Some(piece) = state.piece(self.at, self.to) {
+            self.at += piece.len() as u64;
+            let at = self.at;
+            if let Some(place) = state.readers.get_mut(self.slot) {
+                *place = Some(at);
+            }
+            let waits = state.keeps.is_none();
+            drop(state);
+            if waits {
+                self.content.changed.notify_waiters();
+            }
+            return Some(Ok(Some(piece)));
+        }
+        state.end.map(|how| how.map(|()| None))
+    }
+
+    /// Whether the next piece is the last, as far as is known.
+    pub fn is_done(&self) -> bool {
+        let state = self.content.lock();
+        let end = self.to.or(match state.end {
+            Some(Ok(())) => Some(state.total),
+            _ => None,
+        });
+        end.is_some_and(|end| self.at >= end)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(place) = self.content.lock().readers.get_mut(self.slot) {
+            *place = None;
+        }
+        self.content.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

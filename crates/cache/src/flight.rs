@@ -1,0 +1,100 @@
+//! One fetch for all who ask for the same thing at the same time.
+
+use std::sync::Arc;
+
+use filter::Reason;
+use tokio::sync::watch;
+
+use crate::{key::Key, stored::Stored, zone::Zone};
+
+/// A fetch under way, from the side that fetches.
+pub struct Flight {
+    landed: watch::Sender<Option<Landed>>,
+    /// Where others find it; `None` for one that nobody may join.
+    place: Option<(Arc<Zone>, Key)>,
+}
+
+/// What became of a fetch.
+#[derive(Debug, Clone)]
+pub enum Landed {
+    /// The head is there, and everybody may have the answer that it fits to.
+    Shared(Arc<Stored>),
+    /// The answer is for who asked first only; everybody else has to ask for themselves.
+    Alone,
+    /// There is no answer.
+    Failed(Reason),
+}
+
+/// Waits for a fetch. While it lives the fetch goes on.
+pub struct Ticket(watch::Receiver<Option<Landed>>);
+
+/// How a request takes part in a fetch.
+pub enum Boarded {
+    /// It is the one that asks.
+    Leads(Arc<Flight>),
+    /// Another one asks already.
+    Follows(Ticket),
+}
+
+impl Flight {
+    /// One that nobody else joins.
+    pub fn alone() -> Arc<Self> {
+        Arc::new(Self { landed: watch::Sender::new(None), place: None })
+    }
+
+    pub(crate) fn shared(zone: Arc<Zone>, key: Key) -> Arc<Self> {
+        Arc::new(Self { landed: watch::Sender::new(None), place: Some((zone, key)) })
+    }
+
+    /// What became of it, where anything has yet.
+    pub(crate) fn landed(&self) -> Option<Landed> {
+        self.landed.borrow().clone()
+    }
+
+    /// A place on it.
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.landed.subscribe())
+    }
+
+    /// Tells all who wait what became of it. What can be shared can be joined until [`close`](Flight::close).
+    pub fn land(&self, landed: Landed) {
+        let shared = matches!(landed, Landed::Shared(_));
+        self.landed.send_replace(Some(landed));
+        if !shared {
+            self.close();
+        }
+    }
+
+    /// Nobody can join from here on: what was fetched is kept, or never will be.
+    pub fn close(&self) {
+        if let Some((zone, key)) = &self.place {
+            zone.land(key, self);
+        }
+    }
+
+    /// How many wait for it, or have not let go of their place yet.
+    pub fn passengers(&self) -> usize {
+        self.landed.receiver_count()
+    }
+
+    /// Ready once nobody waits for it.
+    pub async fn abandoned(&self) {
+        self.landed.closed().await;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Ticket {
+    /// What became of it. A fetch that was given up without a word leaves everybody to themselves.
+    pub async fn landed(&mut self) -> Landed {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(landed) => landed.clone().unwrap_or(Landed::Alone),
+            Err(_) => Landed::Alone,
+        }
+    }
+}

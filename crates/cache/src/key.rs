@@ -1,0 +1,129 @@
+//! What answers are kept under.
+
+use std::fmt;
+
+use filter::{Identity, View};
+use http::{HeaderMap, HeaderName};
+
+use crate::policy::Policy;
+
+/// What an answer is kept under, before `Vary`: the route, the caller, and the parts of the request that count. Each part
+/// is written with its length, so that no two requests have the same key by accident or on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key(pub(crate) Box<[u8]>);
+
+/// A part of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    Scheme,
+    Host,
+    Path,
+    Query,
+    Parameter(Box<str>),
+    Header(HeaderName),
+    Cookie(Box<str>),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheme => f.write_str("scheme"),
+            Self::Host => f.write_str("host"),
+            Self::Path => f.write_str("path"),
+            Self::Query => f.write_str("query"),
+            Self::Parameter(name) => write!(f, "query:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+        }
+    }
+}
+
+impl Part {
+    /// Whether the request has it.
+    pub(crate) fn is_in(&self, request: &View<'_>) -> bool {
+        match self {
+            Self::Scheme | Self::Host | Self::Path => true,
+            Self::Query => request.query.is_some(),
+            Self::Parameter(name) => request.query_parameter(name).is_some(),
+            Self::Header(name) => request.head.headers.contains_key(name),
+            Self::Cookie(name) => request.cookie(name).is_some(),
+        }
+    }
+
+    fn write(&self, request: &View<'_>, out: &mut Vec<u8>) {
+        match self {
+            Self::Scheme => put(out, Some(request.client.scheme.as_str().as_bytes())),
+            Self::Host => {
+                put(out, Some(request.host.as_bytes()));
+                put(out, Some(&request.client.port.to_be_bytes()));
+            }
+            Self::Path => put(out, Some(request.path.as_bytes())),
+            Self::Query => put(out, request.query.map(str::as_bytes)),
+            Self::Parameter(name) => put(out, request.query_parameter(name).map(str::as_bytes)),
+            Self::Header(name) => put(out, selecting(&request.head.headers, name).as_deref()),
+            Self::Cookie(name) => put(out, request.cookie(name).map(str::as_bytes)),
+        }
+    }
+}
+
+impl Key {
+    pub(crate) fn of(policy: &Policy, request: &View<'_>) -> Option<Self> {
+        let mut out = Vec::with_capacity(128);
+        put(&mut out, Some(policy.route.as_bytes()));
+        // What follows is never taken for a caller where there is none.
+        out.push(u8::from(request.identity.is_some()));
+        if let Some(identity) = request.identity {
+            caller(identity, &mut out)?;
+        }
+        for part in &policy.key {
+            part.write(request, &mut out);
+        }
+        for name in &policy.vary {
+            put(&mut out, selecting(&request.head.headers, name).as_deref());
+        }
+        Some(Self(out.into()))
+    }
+}
+
+/// What tells a caller from all others.
+fn caller(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
+    if identity.user.is_none() && identity.key.is_none() {
+        return None;
+    }
+    put(out, Some(identity.policy.as_bytes()));
+    put(out, identity.user.as_deref().map(str::as_bytes));
+    put(out, identity.key.as_deref().map(str::as_bytes));
+    Some(())
+}
+
+/// A part with its length before it; what is absent differs from what is empty.
+fn put(out: &mut Vec<u8>, part: Option<&[u8]>) {
+    let length = part.map_or(u32::MAX, |part| u32::try_from(part.len()).unwrap_or(u32::MAX - 1));
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(part.unwrap_or_default());
+}
+
+/// The value of a request header as far as answers depend on it: several lines are one list, and what means the same is
+/// the same (RFC 9111 section 4.1). `None` where it is absent.
+pub(crate) fn selecting(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let mut lines = fields.get_all(name).into_iter();
+    let first = lines.next()?;
+    if name == http::header::ACCEPT_ENCODING {
+        return Some(crate::encoding::accepted(fields).into_bytes());
+    }
+    let mut value = Vec::with_capacity(first.len());
+    for line in std::iter::once(first).chain(lines) {
+        for member in line.as_bytes().split(|byte| *byte == b',') {
+            let member = member.trim_ascii();
+            if !value.is_empty() {
+                value.push(b',');
+            }
+            value.extend_from_slice(member);
+        }
+    }
+    if name == http::header::ACCEPT_LANGUAGE || name == http::header::ACCEPT {
+        value.retain(|byte| !matches!(byte, b' ' | b'\t'));
+        value.make_ascii_lowercase();
+    }
+    Some(value)
+}

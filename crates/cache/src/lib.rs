@@ -1,0 +1,53 @@
+//! What may be kept and for how long: a shared cache as RFC 9111 describes it, in memory.
+//!
+//! * [`Policy`] is what a route keeps, compiled from [`CacheConfig`]; [`Key`] is what an answer is kept under.
+//! * [`Stored`] is an answer, and [`Content`] its content, which may still be growing while others read it.
+//! * [`judge`](reuse::judge) says whether what is kept will do, and [`select`](select::select) what of it a request gets.
+//! * [`Zone`] holds all kept answers and the [`Flight`]s of those that are being fetched.
+//!
+//! Everything but the zone is pure, takes the time as an argument, and cites its section of the RFC:
+//!
+//! ```
+//! use maitred_cache::{Asked, Delta, Said};
+//!
+//! let mut fields = http::HeaderMap::new();
+//! fields.insert("cache-control", "max-age=60, stale-if-error=\"300\"".parse().unwrap());
+//! let (said, _) = Said::of(&fields);
+//! assert_eq!(said.max_age, Delta::Seconds(60));
+//! assert_eq!(said.stale_if_error, Delta::Seconds(300));
+//! assert_eq!(Asked::of(&fields).max_age, Some(60));
+//! ```
+
+mod compile;
+mod config;
+mod content;
+mod directives;
+pub mod encoding;
+mod flight;
+mod freshness;
+mod key;
+mod policy;
+mod purge;
+pub mod reuse;
+pub mod select;
+mod status;
+mod stored;
+mod storing;
+#[cfg(test)]
+mod testing;
+mod zone;
+
+pub use config::{CacheConfig, CacheTable, ZoneConfig};
+pub use content::{Content, Reader};
+pub use directives::{Asked, Delta, Reach, Said};
+pub use flight::{Boarded, Flight, Landed, Ticket};
+pub use freshness::{Freshness, Millis, Times, now};
+pub use key::Key;
+pub use policy::Policy;
+pub use purge::{Address, Selector};
+pub use reuse::Reuse;
+pub use select::Selected;
+pub use status::{Forward, Status};
+pub use stored::{Fetched, Stored, Url};
+pub use storing::{Asking, Unkept};
+pub use zone::{Reading, Zone};

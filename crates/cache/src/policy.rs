@@ -1,0 +1,121 @@
+//! What a route keeps, as run.
+
+use document::{Duration, Size};
+use filter::View;
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use crate::key::{Key, Part};
+
+/// What a route keeps, and how it tells answers apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The route's name: what two routes answer is never the same.
+    pub(crate) route: Box<str>,
+    /// All times in milliseconds.
+    pub(crate) ttl: Option<u64>,
+    pub(crate) replace: bool,
+    pub(crate) stale: u64,
+    pub(crate) stale_if_error: u64,
+    /// By status, or by its class where it is below 10.
+    pub(crate) status: Box<[(u16, u64)]>,
+    pub(crate) key: Box<[Part]>,
+    pub(crate) vary: Box<[HeaderName]>,
+    pub(crate) bypass: Box<[Part]>,
+    pub(crate) tags: Box<[HeaderName]>,
+    pub(crate) max_object: u64,
+    /// Whether the route compresses by itself, so that the origin is asked for the plain content.
+    pub(crate) plain: bool,
+}
+
+impl Policy {
+    /// How long an answer of this status is fresh by what is configured, in milliseconds.
+    pub(crate) fn ttl_of(&self, status: StatusCode) -> Option<u64> {
+        let by_status = |code: u16| self.status.iter().find(|(known, _)| *known == code).map(|(_, ttl)| *ttl);
+        let code = status.as_u16();
+        by_status(code).or_else(|| by_status(code / 100)).or_else(|| {
+            // What is said of answers in general is not meant for errors.
+            self.ttl.filter(|_| matches!(code, 200 | 203 | 204 | 300 | 301 | 308))
+        })
+    }
+
+    /// Whether the request is to be passed on untouched, and its answer not kept.
+    pub fn bypasses(&self, request: &View<'_>) -> bool {
+        self.bypass.iter().any(|part| part.is_in(request))
+    }
+
+    /// What the answer is kept under; `None` where the caller is known, but not by name, so that nothing tells its
+    /// answers from those of others.
+    pub fn key(&self, request: &View<'_>) -> Option<Key> {
+        Key::of(self, request)
+    }
+
+    /// The query that the origin is asked with, where single parameters tell answers apart: no others may change them.
+    pub fn query(&self, request: &View<'_>) -> Option<String> {
+        if self.key.iter().any(|part| matches!(part, Part::Query)) {
+            return None;
+        }
+        let mut query = String::new();
+        for part in &self.key {
+            let Part::Parameter(name) = part else { continue };
+            if let Some(value) = request.query_parameter(name) {
+                query.push_str(if query.is_empty() { "" } else { "&" });
+                query.push_str(name);
+                query.push('=');
+                query.push_str(value);
+            }
+        }
+        Some(query)
+    }
+
+    /// The request headers that answers depend on whatever the origin says.
+    pub fn vary(&self) -> &[HeaderName] {
+        &self.vary
+    }
+
+    /// The largest content that is kept.
+    pub fn max_object(&self) -> u64 {
+        self.max_object
+    }
+
+    /// Whether the origin is to be asked for plain content, because the route compresses it by itself.
+    pub fn asks_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// The tags of an answer.
+    pub(crate) fn tags_of(&self, fields: &HeaderMap) -> Box<[Box<str>]> {
+        static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+        let names = self.tags.iter().chain([&CACHE_GROUPS]);
+        let lines = names.flat_map(|name| fields.get_all(name)).filter_map(|line| line.to_str().ok());
+        let tags = lines.flat_map(|line| line.split([',', ' '])).map(|tag| tag.trim().trim_matches('"'));
+        tags.filter(|tag| !tag.is_empty()).take(MOST_TAGS).map(Into::into).collect()
+    }
+
+    /// In a few words for who asks what a route does.
+    pub fn describe(&self) -> String {
+        let duration = |millis: u64| Duration::millis(millis).to_string();
+        let mut told = match (self.ttl, self.replace) {
+            (None, _) => "as the origin says".to_owned(),
+            (Some(ttl), false) => format!("as the origin says, else {}", duration(ttl)),
+            (Some(ttl), true) => format!("for {}", duration(ttl)),
+        };
+        for (code, ttl) in &self.status {
+            let code = if *code < 10 { format!("{code}xx") } else { code.to_string() };
+            told.push_str(&format!(", {code} {}", duration(*ttl)));
+        }
+        if self.stale > 0 {
+            told.push_str(&format!(", stale for {} while it is asked for anew", duration(self.stale)));
+        }
+        if self.stale_if_error > 0 {
+            told.push_str(&format!(", stale for {} after errors", duration(self.stale_if_error)));
+        }
+        let parts: Vec<String> = self.key.iter().map(ToString::to_string).collect();
+        told.push_str(&format!("; key {}", parts.join(" + ")));
+        self.vary.iter().for_each(|name| told.push_str(&format!(" + header:{name}")));
+        told.push_str(&format!("; up to {}", Size(self.max_object)));
+        told
+    }
+}
+
+/// How many tags of one answer count.
+const MOST_TAGS: usize = 64;

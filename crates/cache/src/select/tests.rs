@@ -1,0 +1,87 @@
+//! Conditions and ranges, each with its section.
+
+use super::*;
+use crate::testing;
+
+const TAGGED: &[(&str, &str)] = &[
+    ("etag", "\"v\""),
+    ("date", "Sun, 06 Nov 1994 08:49:39 GMT"),
+    ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ("cache-control", "max-age=60"),
+];
+
+fn selected(lines: &[(&'static str, &str)]) -> Selected {
+    select(&Method::GET, &testing::head(lines).headers, &testing::stored(TAGGED))
+}
+
+#[test]
+fn tags_are_compared_weakly_rfc_9110_13_1_2() {
+    for text in ["\"v\"", "W/\"v\"", "\"a\", W/\"v\"", "*", "\"a,b\",\"v\""] {
+        assert_eq!(selected(&[("if-none-match", text)]), Selected::NotModified, "{text}");
+    }
+    for text in ["\"w\"", "v", "\"v", "\"a,\"v\""] {
+        assert_eq!(selected(&[("if-none-match", text)]), Selected::Whole, "{text}");
+    }
+    let both = [("if-none-match", "\"w\""), ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    assert_eq!(selected(&both), Selected::Whole, "RFC 9110 section 13.2.2: the tag decides");
+}
+
+#[test]
+fn dates_are_compared_where_they_can_be_read_rfc_9110_13_1_3() {
+    assert_eq!(selected(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]), Selected::NotModified);
+    assert_eq!(selected(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:38 GMT")]), Selected::NotModified);
+    assert_eq!(selected(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]), Selected::Whole);
+    assert_eq!(selected(&[("if-modified-since", "yesterday")]), Selected::Whole);
+}
+
+#[test]
+fn ranges_rfc_9110_14_1_2() {
+    for (text, expected) in [
+        ("bytes=0-0", Selected::Part(0, 1)),
+        ("bytes=0-9", Selected::Part(0, 10)),
+        ("bytes=9-", Selected::Part(9, 10)),
+        ("bytes=-1", Selected::Part(9, 10)),
+        ("bytes=-99", Selected::Part(0, 10)),
+        ("bytes=3-99999999999999999999999999", Selected::Part(3, 10)),
+        ("BYTES = 3-4", Selected::Part(3, 5)),
+        ("bytes=10-", Selected::Unsatisfiable(10)),
+        ("bytes=-0", Selected::Unsatisfiable(10)),
+        ("bytes=5-4", Selected::Whole),
+        ("bytes=", Selected::Whole),
+        ("bytes=-", Selected::Whole),
+        ("bytes=a-b", Selected::Whole),
+        ("bytes=1-b", Selected::Whole),
+        ("bytes=0-1,3-4", Selected::Whole),
+        ("pages=0-1", Selected::Whole),
+    ] {
+        assert_eq!(selected(&[("range", text)]), expected, "{text}");
+    }
+    let head = testing::head(&[("range", "bytes=0-1")]);
+    assert_eq!(
+        select(&Method::HEAD, &head.headers, &testing::stored(TAGGED)),
+        Selected::Whole,
+        "section 14.2: GET only"
+    );
+}
+
+#[test]
+fn a_part_has_to_fit_rfc_9110_13_1_5() {
+    for (condition, fits) in [
+        ("\"v\"", true),
+        ("W/\"v\"", false),
+        ("\"w\"", false),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", true),
+        ("Sun, 06 Nov 1994 08:49:38 GMT", false),
+        ("never", false),
+    ] {
+        let expected = if fits { Selected::Part(0, 2) } else { Selected::Whole };
+        assert_eq!(selected(&[("range", "bytes=0-1"), ("if-range", condition)]), expected, "{condition}");
+    }
+}
+
+#[test]
+fn some_conditions_are_for_the_origin_rfc_9111_4_3_2() {
+    assert!(is_for_origin(&testing::head(&[("if-match", "*")]).headers));
+    assert!(is_for_origin(&testing::head(&[("if-unmodified-since", "x")]).headers));
+    assert!(!is_for_origin(&testing::head(&[("if-none-match", "*")]).headers));
+}

@@ -1,0 +1,259 @@
+//! An answer that is kept: its head, its content, and what has to be known to use it again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use filter::View;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora_http::ResponseHeader;
+use smallvec::SmallVec;
+
+use crate::{
+    content::Content,
+    directives::Said,
+    freshness::{Freshness, Millis, Times},
+    key::selecting,
+    policy::Policy,
+    storing::{self, Asking, Unkept, nominated},
+};
+
+/// An answer of the origin with what it takes to use it again. Immutable but for its content, which grows until it is whole.
+#[derive(Debug)]
+pub struct Stored {
+    /// Without framing, age, and fields that are for one connection or one user.
+    head: ResponseHeader,
+    content: Arc<Content>,
+    freshness: Freshness,
+    /// The request headers that it depends on, with the values that it is for.
+    selecting: Box<[(HeaderName, Option<Vec<u8>>)]>,
+    /// Whether it may answer requests with `Authorization` (RFC 9111 section 3.5).
+    for_authorized: bool,
+    tags: Box<[Box<str>]>,
+    url: Url,
+    /// When it was purged softly: it is stale from then on. 0 where it was not.
+    outdated: AtomicU64,
+}
+
+/// What was asked for, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Url {
+    /// Scheme and host, `https://example.com`.
+    pub(crate) origin: Box<str>,
+    /// The host alone.
+    pub(crate) host: Box<str>,
+    pub(crate) path: Box<str>,
+    pub(crate) query: Option<Box<str>>,
+}
+
+impl Url {
+    /// What a request asks for.
+    pub fn of(request: &View<'_>) -> Self {
+        Self {
+            origin: format!("{}://{}", request.client.scheme.as_str(), request.host).into(),
+            host: request.host.into(),
+            path: request.path.into(),
+            query: request.query.map(Into::into),
+        }
+    }
+}
+
+/// What an answer is told by that was just fetched.
+pub struct Fetched<'a> {
+    /// The head as the origin sent it, without what is for one connection.
+    pub head: ResponseHeader,
+    /// The request as the client sent it.
+    pub request: &'a View<'a>,
+    /// When it was asked for and when it came.
+    pub times: Times,
+}
+
+impl Stored {
+    /// Takes an answer in, and says whether it may be kept.
+    pub fn new(fetched: Fetched<'_>, content: Arc<Content>, policy: &Policy) -> (Self, Result<(), Unkept>) {
+        let Fetched { mut head, request, times } = fetched;
+        let (said, targeted) = Said::of(&head.headers);
+        let fields = &request.head.headers;
+        let asking = Asking {
+            authorized: fields.contains_key(header::AUTHORIZATION),
+            no_store: crate::Asked::of(fields).no_store,
+        };
+        let kept = storing::judge(asking, head.status, &said, &head.headers, policy);
+        let freshness = Freshness::of(&said, targeted, head.status, &head.headers, policy, times);
+        let kept = kept.and_then(|()| {
+            let validates = head.headers.contains_key(header::ETAG) || head.headers.contains_key(header::LAST_MODIFIED);
+            if validates || freshness.is_useful() { Ok(()) } else { Err(Unkept::NoFreshness) }
+        });
+        let kept = kept.and_then(|()| match content.length() {
+            Some(length) if length > policy.max_object() => Err(Unkept::TooLarge),
+            _ => Ok(()),
+        });
+        if kept.is_ok() {
+            said.withheld().for_each(|name| drop(head.remove_header(name)));
+        }
+        let stored = Self {
+            selecting: selecting_fields(&head.headers, fields, policy.asks_plain()),
+            for_authorized: storing::allows_authorization(&said),
+            tags: policy.tags_of(&head.headers),
+            url: Url::of(request),
+            outdated: AtomicU64::new(0),
+            head: bare(head),
+            content,
+            freshness,
+        };
+        (stored, kept)
+    }
+
+    /// The same answer, made fresh by a 304 (RFC 9111 section 3.2): every field of it takes the place of the old ones, but
+    /// for those that are about the content. `None` where it is about another one (RFC 9111 section 4.3.4).
+    pub fn freshened(&self, fetched: Fetched<'_>, policy: &Policy) -> Option<(Self, Result<(), Unkept>)> {
+        let Fetched { head: update, request, times } = fetched;
+        let strong =
+            |fields: &HeaderMap| fields.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned();
+        if let Some(tag) = strong(&update.headers)
+            && strong(&self.head.headers).is_none_or(|ours| ours != tag)
+        {
+            return None;
+        }
+        let mut head = self.head.clone();
+        // What says how old the answer is, is said anew or not at all.
+        head.remove_header(&header::AGE);
+        for name in update.headers.keys().filter(|name| !is_about_content(name)) {
+            head.remove_header(name);
+            for value in update.headers.get_all(name) {
+                // An append fails beyond 32,768 fields, which no parser lets through.
+                let _ = head.append_header(name.clone(), value.clone());
+            }
+        }
+        Some(Self::new(Fetched { head, request, times }, self.content.clone(), policy))
+    }
+
+    /// The head, without framing and age.
+    pub fn head(&self) -> &ResponseHeader {
+        &self.head
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// The content.
+    pub fn content(&self) -> &Arc<Content> {
+        &self.content
+    }
+
+    /// How old it is and how long it will do.
+    pub fn freshness(&self) -> &Freshness {
+        &self.freshness
+    }
+
+    /// Whether it may answer this request, which has the same key.
+    pub fn is_for(&self, request: &HeaderMap) -> bool {
+        let authorized = request.contains_key(header::AUTHORIZATION);
+        (!authorized || self.for_authorized)
+            && self.selecting.iter().all(|(name, value)| selecting(request, name) == *value)
+    }
+
+    /// Whether it takes the place of `other` under the same key: both are for the same requests.
+    pub(crate) fn replaces(&self, other: &Self) -> bool {
+        self.selecting == other.selecting
+    }
+
+    /// What a request has to say to find out whether it is still the same (RFC 9111 section 4.3.1).
+    pub fn conditions(&self) -> SmallVec<[(HeaderName, HeaderValue); 2]> {
+        let fields = &self.head.headers;
+        let pair = |name: HeaderName, of: HeaderName| Some((name, fields.get(of)?.clone()));
+        pair(header::IF_NONE_MATCH, header::ETAG)
+            .into_iter()
+            .chain(pair(header::IF_MODIFIED_SINCE, header::LAST_MODIFIED))
+            .collect()
+    }
+
+    /// Makes it stale.
+    pub(crate) fn outdate(&self, now: Millis) {
+        self.outdated.store(now, Ordering::Relaxed);
+    }
+
+    /// For how long, in milliseconds, it is fresh or has been stale (negative).
+    pub fn left(&self, now: Millis) -> i64 {
+        let left = self.freshness.left(now);
+        match self.outdated.load(Ordering::Relaxed) {
+            0 => left,
+            since => left.min(-i64::try_from(now.saturating_sub(since)).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Whether it may be used while it is asked for anew (RFC 5861 section 3).
+    pub fn does_while_revalidating(&self, now: Millis) -> bool {
+        self.is_within(self.freshness.while_revalidating, now)
+    }
+
+    /// Whether it may be used where asking failed (RFC 5861 section 4).
+    pub fn does_on_error(&self, now: Millis) -> bool {
+        self.is_within(self.freshness.on_error, now)
+    }
+
+    fn is_within(&self, window: Millis, now: Millis) -> bool {
+        let left = self.left(now);
+        !self.freshness.always_ask() && (left > 0 || left.unsigned_abs() < window)
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn has_tag(&self, tag: &str) -> bool {
+        self.tags.iter().any(|own| **own == *tag)
+    }
+
+    /// What it takes of memory.
+    pub(crate) fn weight(&self) -> u64 {
+        let fields: usize =
+            self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
+        self.content.size() + (fields + tags + self.url.path.len() + FIXED) as u64
+    }
+}
+
+/// What a field costs beside its text: it stands in two maps.
+const FIELD: usize = 160;
+
+/// What an answer costs beside all that has a length.
+const FIXED: usize = 1024;
+
+/// The values of the request that the answer depends on. An encoded answer depends on who can decode it, whether it says
+/// so or not; a plain one that the route compresses by itself depends on nobody.
+fn selecting_fields(answer: &HeaderMap, request: &HeaderMap, plain: bool) -> Box<[(HeaderName, Option<Vec<u8>>)]> {
+    let encoded = answer.contains_key(header::CONTENT_ENCODING).then_some(header::ACCEPT_ENCODING);
+    let mut names: SmallVec<[HeaderName; 4]> = nominated(answer).chain(encoded.clone()).collect();
+    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names.retain(|name| encoded.is_some() || !plain || *name != header::ACCEPT_ENCODING);
+    names.into_iter().map(|name| (name.clone(), selecting(request, &name))).collect()
+}
+
+/// Without what is said anew each time.
+fn bare(mut head: ResponseHeader) -> ResponseHeader {
+    for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::AGE] {
+        head.remove_header(&name);
+    }
+    head
+}
+
+/// RFC 9111 section 3.2.
+fn is_about_content(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONTENT_LENGTH
+            | header::CONTENT_ENCODING
+            | header::CONTENT_TYPE
+            | header::CONTENT_RANGE
+            | header::TRANSFER_ENCODING
+            | header::SET_COOKIE
+    )
+}
+
+#[cfg(test)]
+mod tests;

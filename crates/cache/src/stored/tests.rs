@@ -1,0 +1,106 @@
+//! What an answer becomes when it is kept, and when it is made fresh.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{CacheTable, testing};
+
+fn whole() -> Arc<Content> {
+    let content = Content::growing(None, 100);
+    content.put_now(Bytes::from_static(b"x"));
+    content.finish(Ok(()));
+    content
+}
+
+const TIMES: Times = Times { asked: testing::NOW, answered: testing::NOW };
+
+fn fresh(old: &Stored, update: &[(&'static str, &str)]) -> Option<Stored> {
+    let policy = testing::policy(CacheTable::default());
+    let request = testing::head(&[]);
+    testing::viewed(&request, "/a", None, |view| {
+        let head = testing::answer(304, update);
+        old.freshened(Fetched { head, request: view, times: TIMES }, &policy).map(|(stored, _)| stored)
+    })
+}
+
+#[test]
+fn a_304_updates_all_but_what_is_about_the_content_rfc_9111_3_2() {
+    let old = testing::stored(&[
+        ("etag", "\"v\""),
+        ("cache-control", "max-age=1"),
+        ("content-type", "text/plain"),
+        ("x-two", "1"),
+        ("x-kept", "1"),
+    ]);
+    let update = [
+        ("etag", "\"v\""),
+        ("cache-control", "max-age=60"),
+        ("content-type", "text/html"),
+        ("content-length", "99"),
+        ("content-encoding", "gzip"),
+        ("x-two", "2"),
+        ("x-two", "3"),
+        ("x-new", "1"),
+    ];
+    let new = fresh(&old, &update).unwrap();
+    let all = |name: &str| new.head().headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(new.status(), 200);
+    assert_eq!(all("content-type"), ["text/plain"]);
+    assert!(all("content-length").is_empty() && all("content-encoding").is_empty());
+    assert_eq!((all("x-two"), all("x-kept"), all("x-new")), (vec!["2", "3"], vec!["1"], vec!["1"]));
+    assert_eq!(new.left(testing::NOW), 60_000);
+}
+
+#[test]
+fn a_304_about_something_else_updates_nothing_rfc_9111_4_3_4() {
+    let old = testing::stored(&[("etag", "\"v\""), ("cache-control", "max-age=1")]);
+    assert!(fresh(&old, &[("etag", "\"w\"")]).is_none());
+    assert!(fresh(&old, &[("etag", "W/\"w\"")]).is_some(), "a weak one tells nothing");
+    assert!(fresh(&old, &[]).is_some());
+}
+
+#[test]
+fn fields_for_one_user_are_not_kept_rfc_9111_5_2_2_7() {
+    let stored = testing::stored(&[
+        ("cache-control", "max-age=60, private=\"x-user\", no-cache=\"x-fresh\""),
+        ("x-user", "me"),
+        ("x-fresh", "1"),
+        ("age", "5"),
+        ("content-length", "1"),
+    ]);
+    for gone in ["x-user", "x-fresh", "age", "content-length"] {
+        assert!(!stored.head().headers.contains_key(gone), "{gone}");
+    }
+}
+
+#[test]
+fn an_encoded_answer_is_for_who_can_decode_it() {
+    let policy = testing::policy(CacheTable::default());
+    let request = testing::head(&[("accept-encoding", "gzip, deflate")]);
+    testing::viewed(&request, "/a", None, |view| {
+        let head = testing::answer(200, &[("content-encoding", "gzip"), ("cache-control", "max-age=60")]);
+        let (stored, _) = Stored::new(Fetched { head, request: view, times: TIMES }, whole(), &policy);
+        let for_whom = |accepts: &str| stored.is_for(&testing::head(&[("accept-encoding", accepts)]).headers);
+        assert!(for_whom("gzip") && for_whom("GZIP;q=0.5, identity"));
+        assert!(!for_whom("br") && !for_whom("gzip;q=0") && !for_whom("gzip, br"));
+        assert!(!stored.is_for(&testing::head(&[]).headers));
+    });
+}
+
+#[test]
+fn what_is_larger_than_may_be_is_not_kept() {
+    let policy = testing::policy(CacheTable { max_object: Some(document::Size(10)), ..CacheTable::default() });
+    let request = testing::head(&[]);
+    testing::viewed(&request, "/a", None, |view| {
+        let head = || testing::answer(200, &[("cache-control", "max-age=60")]);
+        let kept = |length| {
+            Stored::new(
+                Fetched { head: head(), request: view, times: TIMES },
+                Content::growing(Some(length), 10),
+                &policy,
+            )
+            .1
+        };
+        assert_eq!((kept(10), kept(11)), (Ok(()), Err(Unkept::TooLarge)));
+    });
+}

@@ -1,0 +1,74 @@
+//! What may be kept, each with its section.
+
+use super::*;
+use crate::{CacheConfig, CacheTable};
+
+fn judged(asking: Asking, status: u16, lines: &[(&str, &str)], table: CacheTable) -> Result<(), Unkept> {
+    let mut report = document::Report::new();
+    let policy = Policy::compile(&CacheConfig::from(table), "r", 1 << 30, false, &document::At::root(), &mut report);
+    let mut fields = HeaderMap::new();
+    for (name, value) in lines {
+        fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    judge(asking, StatusCode::from_u16(status).unwrap(), &Said::of(&fields).0, &fields, &policy.unwrap())
+}
+
+fn plain(status: u16, lines: &[(&str, &str)]) -> Result<(), Unkept> {
+    judged(Asking::default(), status, lines, CacheTable::default())
+}
+
+#[test]
+fn some_answers_are_nobodys_to_keep_rfc_9111_3() {
+    for (lines, why) in [
+        (&[("cache-control", "no-store")][..], Unkept::NoStore),
+        (&[("cache-control", "max-age=60, NO-STORE")], Unkept::NoStore),
+        (&[("cache-control", "private, max-age=60")], Unkept::Private),
+        (&[("cache-control", "max-age=60"), ("set-cookie", "a=b")], Unkept::Cookie),
+        (&[("cache-control", "max-age=60"), ("vary", "accept, *")], Unkept::Vary),
+        (&[("cache-control", "max-age=60"), ("content-range", "bytes 0-1/2")], Unkept::Status),
+    ] {
+        assert_eq!(plain(200, lines), Err(why), "{lines:?}");
+    }
+    assert_eq!(plain(200, &[("cache-control", "private=\"x-user\", max-age=60")]), Ok(()));
+}
+
+#[test]
+fn the_request_has_a_word_rfc_9111_3_5_and_5_2_1_5() {
+    let fresh = &[("cache-control", "max-age=60")][..];
+    let no_store = Asking { no_store: true, ..Asking::default() };
+    assert_eq!(judged(no_store, 200, fresh, CacheTable::default()), Err(Unkept::NoStore));
+    let authorized = Asking { authorized: true, ..Asking::default() };
+    assert_eq!(judged(authorized, 200, fresh, CacheTable::default()), Err(Unkept::Authorization));
+    for leave in ["public", "must-revalidate", "s-maxage=60"] {
+        assert_eq!(judged(authorized, 200, &[("cache-control", leave)], CacheTable::default()), Ok(()), "{leave}");
+    }
+}
+
+#[test]
+fn a_status_has_to_be_known_or_its_freshness_told_rfc_9111_3() {
+    for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+        assert_eq!(plain(status, &[]), Ok(()), "{status}");
+    }
+    for status in [201, 302, 303, 307, 400, 403, 500, 503] {
+        assert_eq!(plain(status, &[]), Err(Unkept::NoFreshness), "{status}");
+        assert_eq!(plain(status, &[("cache-control", "max-age=60")]), Ok(()), "{status}");
+        assert_eq!(plain(status, &[("expires", "Thu, 01 Jan 2099 00:00:00 GMT")]), Ok(()), "{status}");
+    }
+    for status in [206, 304] {
+        assert_eq!(plain(status, &[("cache-control", "max-age=60")]), Err(Unkept::Status), "{status}");
+    }
+    let table = || CacheTable {
+        status: Some([("5xx".to_owned(), document::Duration::seconds(1))].into()),
+        ..CacheTable::default()
+    };
+    assert_eq!(judged(Asking::default(), 503, &[], table()), Ok(()));
+}
+
+#[test]
+fn who_must_understand_has_to_rfc_9111_5_2_2_3() {
+    let lines = &[("cache-control", "must-understand, no-store, max-age=60")][..];
+    assert_eq!(plain(200, lines), Ok(()));
+    assert_eq!(plain(599, lines), Err(Unkept::NoStore));
+    assert_eq!(plain(599, &[("cache-control", "must-understand, max-age=60")]), Err(Unkept::NoStore));
+    assert_eq!(plain(599, &[("cache-control", "max-age=60")]), Ok(()));
+}

@@ -1,0 +1,117 @@
+//! Keeping, finding, letting go.
+
+use http::HeaderMap;
+
+use super::*;
+use crate::{
+    CacheTable,
+    testing::{NOW, head, stored_for},
+};
+
+fn zone() -> Arc<Zone> {
+    let zone = Zone::new();
+    zone.resize(1 << 20);
+    Arc::new(zone)
+}
+
+const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("cache-tag", "shop, news")];
+
+fn keep(zone: &Zone, path: &str, asked: Millis) -> Key {
+    let table = CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() };
+    let (key, stored, kept) = stored_for(&head(&[]), path, FRESH, asked, table);
+    assert_eq!(kept, Ok(()));
+    zone.keep(&key, Arc::new(stored));
+    key
+}
+
+fn has(zone: &Zone, key: &Key) -> bool {
+    zone.find(key, &HeaderMap::new()).is_some()
+}
+
+#[test]
+fn what_is_kept_is_found_by_its_key_and_what_it_varies_by() {
+    let zone = zone();
+    let ask = |language: &'static str| head(&[("accept-language", language)]);
+    let lines = &[("cache-control", "max-age=60"), ("vary", "accept-language")][..];
+    for language in ["de", "en", "de"] {
+        let (key, stored, _) = stored_for(&ask(language), "/a", lines, NOW, CacheTable::default());
+        zone.keep(&key, Arc::new(stored));
+    }
+    let (key, ..) = stored_for(&ask("de"), "/a", lines, NOW, CacheTable::default());
+    assert!(zone.find(&key, &ask("de").headers).is_some() && zone.find(&key, &ask("en").headers).is_some());
+    assert!(zone.find(&key, &ask("fr").headers).is_none());
+    assert_eq!((zone.reading().entries, zone.kept.peek(&key).unwrap().0.len()), (1, 2));
+}
+
+#[test]
+fn a_change_invalidates_what_was_asked_for_before_rfc_9111_4_4() {
+    let zone = zone();
+    let (a, b) = (keep(&zone, "/a", NOW), keep(&zone, "/b", NOW));
+    zone.change("a.test", "/a", NOW + 5);
+    assert!(!has(&zone, &a) && has(&zone, &b));
+    keep(&zone, "/a", NOW + 5);
+    assert!(!has(&zone, &a), "what was on its way at that moment is not to be trusted");
+    keep(&zone, "/a", NOW + 6);
+    assert!(has(&zone, &a));
+}
+
+#[test]
+fn purges_mean_what_they_say() {
+    let purged = |selector: Result<Selector, String>, soft: bool| {
+        let zone = zone();
+        let keys = ["/a", "/a/b", "/c"].map(|path| keep(&zone, path, NOW));
+        let count = zone.purge(&selector.unwrap(), soft, NOW + 1);
+        (count, keys.iter().filter(|key| has(&zone, key)).count())
+    };
+    assert_eq!(purged(Selector::url("/a"), false), (1, 2));
+    assert_eq!(purged(Selector::url("/a*"), false), (2, 1));
+    assert_eq!(purged(Selector::url("/a/*"), false), (1, 2));
+    assert_eq!(purged(Selector::url("http://a.test:8080/a"), false), (1, 2));
+    assert_eq!(purged(Selector::url("http://b.test/a"), false), (0, 3));
+    assert_eq!(purged(Selector::url("/a?x=1"), false), (0, 3));
+    assert_eq!(purged(Selector::prefix("http://a.test"), false), (3, 0));
+    assert_eq!(purged(Ok(Selector::Tag("news".into())), false), (3, 0));
+    assert_eq!(purged(Ok(Selector::Tag("new".into())), false), (0, 3));
+    assert_eq!(purged(Ok(Selector::All), true), (3, 3));
+    assert!(Selector::url("a").is_err() && Selector::url("").is_err());
+}
+
+#[test]
+fn what_was_on_its_way_when_it_was_purged_is_not_kept() {
+    let zone = zone();
+    zone.purge(&Selector::All, false, NOW);
+    let key = keep(&zone, "/a", NOW - 1);
+    assert!(!has(&zone, &key));
+    keep(&zone, "/a", NOW + 1);
+    assert!(has(&zone, &key));
+}
+
+#[test]
+fn one_leads_and_others_follow() {
+    let zone = zone();
+    let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW, CacheTable::default());
+    let Boarded::Leads(flight) = zone.board(&key, NOW, |_| true) else { panic!("the first one leads") };
+    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)));
+    flight.land(Landed::Shared(Arc::new(stored)));
+    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)));
+    let Boarded::Leads(newer) = zone.board(&key, NOW, |_| false) else { panic!("what came will not do") };
+    drop(flight);
+    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)), "the newer one is still under way");
+    newer.land(Landed::Alone);
+    zone.leave_alone(&key, NOW);
+    for _ in 0..2 {
+        assert!(matches!(zone.board(&key, NOW + 1, |_| true), Boarded::Leads(_)), "nobody waits in vain again");
+    }
+}
+
+#[test]
+fn memory_has_an_end() {
+    let zone = zone();
+    for number in 0..5000 {
+        keep(&zone, &format!("/{number}"), NOW);
+    }
+    let reading = zone.reading();
+    assert!(reading.bytes <= 1 << 20 && reading.bytes > 700_000 && reading.evictions > 3000, "{reading:?}");
+    zone.resize(0);
+    assert_eq!((zone.reading().entries, zone.reading().bytes), (0, 0));
+}

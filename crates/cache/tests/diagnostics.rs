@@ -1,0 +1,133 @@
+//! What mistaken caches are told.
+
+use document::{At, Document, Report, Vocabulary};
+use insta::assert_snapshot;
+use maitred_cache::{CacheConfig, Policy, ZoneConfig};
+
+fn complaint(text: &str) -> String {
+    let (mut document, mut report) = (Document::new(), Report::new());
+    let tree = document.read("maitred.toml", text, &mut report);
+    document.merge(tree, &mut report);
+    let at = At::root().key("zone");
+    if let Some(zone) = document.decode::<ZoneConfig>(&at, &Vocabulary::default(), &mut report) {
+        zone.compile(&at, &mut report);
+    }
+    let at = At::root().key("cache");
+    if let Some(cache) = document.decode::<CacheConfig>(&at, &Vocabulary::default(), &mut report) {
+        Policy::compile(&cache, "app", 16 << 20, false, &at, &mut report);
+    }
+    assert!(report.has_errors());
+    document.render(&report, false)
+}
+
+#[test]
+fn keys_that_mix_answers_up() {
+    assert_snapshot!(complaint("[cache]\nkey = [\"host\", \"query\"]\n"), @r#"
+error[E0108]: a key without the path gives the answer for one page to another
+ --> maitred.toml:2:7
+  |
+2 | key = ["host", "query"]
+  |       ^^^^^^^^^^^^^^^^^ `path` is missing
+  |
+  = help: add "path"
+"#);
+    assert_snapshot!(complaint("[cache]\nkey = [\"path\", \"cookies\", \"header:a b\", \"path\"]\nbypass = [\"path\"]\n"), @r#"
+error[E0108]: `cookies` is not a part of a request
+ --> maitred.toml:2:16
+  |
+2 | key = ["path", "cookies", "header:a b", "path"]
+  |                ^^^^^^^^^ not known here
+  |
+  = help: write "scheme", "host", "path", "query", "query:NAME", "header:NAME" or "cookie:NAME"
+
+error[E0108]: `header:a b` is not a part of a request
+ --> maitred.toml:2:27
+  |
+2 | key = ["path", "cookies", "header:a b", "path"]
+  |                           ^^^^^^^^^^^^ not known here
+  |
+  = help: write "scheme", "host", "path", "query", "query:NAME", "header:NAME" or "cookie:NAME"
+
+error[E0108]: `path` stands in the key twice
+ --> maitred.toml:2:41
+  |
+2 | key = ["path", "cookies", "header:a b", "path"]
+  |                                         ^^^^^^ the second time
+  |
+  = help: delete it
+
+error[E0108]: `path` is not a part of a request
+ --> maitred.toml:3:10
+  |
+3 | bypass = ["path"]
+  |          ^^^^^^^^ not known here
+  |
+  = help: write "cookie:NAME", "header:NAME" or "query:NAME"
+"#);
+}
+
+#[test]
+fn rules_that_cannot_be_followed() {
+    assert_snapshot!(complaint("[cache]\noverride = true\nvary = \"Accept Language\"\nmax_object = \"5MiB\"\n"), @r#"
+error[E0106]: `override` has nothing to put in the place of what the origin says
+ --> maitred.toml:2:12
+  |
+2 | override = true
+  |            ^^^^ neither `ttl` nor `status` is given
+  |
+  = help: add `ttl = "5m"`, or delete `override`
+
+error[E0108]: `Accept Language` is not a header name
+ --> maitred.toml:3:8
+  |
+3 | vary = "Accept Language"
+  |        ^^^^^^^^^^^^^^^^^ expected a name such as "Accept-Language"
+  |
+  = help: a header name is made of letters, digits and the characters ! # $ % & ' * + - . ^ _ ` | ~
+
+error[E0103]: `max_object` cannot be 5MiB
+ --> maitred.toml:4:14
+  |
+4 | max_object = "5MiB"
+  |              ^^^^^^ a quarter of the cache's memory is 4MiB
+  |
+  = help: write `memory = "20MiB"` or more under `[cache]`
+"#);
+    assert_snapshot!(complaint("[cache]\nstatus = { 206 = \"1m\", 404x = \"1m\", 5xx = \"1s\" }\n"), @r#"
+error[E0108]: answers with 206 are never kept
+ --> maitred.toml:2:12
+  |
+2 | status = { 206 = "1m", 404x = "1m", 5xx = "1s" }
+  |            ^^^ a part
+  |
+  = help: delete it
+
+error[E0108]: `404x` is not a status
+ --> maitred.toml:2:24
+  |
+2 | status = { 206 = "1m", 404x = "1m", 5xx = "1s" }
+  |                        ^^^^ expected a status from 200 to 599, or a class
+  |
+  = help: write for example `404 = "10s"` or `5xx = "1s"`
+"#);
+    assert_snapshot!(complaint("cache = 5\n"), @r#"
+error[E0101]: wrong type for `cache`
+ --> maitred.toml:1:9
+  |
+1 | cache = 5
+  |         ^ expected `true`, a duration such as "5m", or a table about what is kept, found the integer 5
+"#);
+}
+
+#[test]
+fn a_zone_that_holds_nothing() {
+    assert_snapshot!(complaint("[zone]\nmemory = \"4KiB\"\n"), @r#"
+error[E0103]: `memory` cannot be 4KiB
+ --> maitred.toml:2:10
+  |
+2 | memory = "4KiB"
+  |          ^^^^^^ at least 1MiB
+  |
+  = help: to keep nothing at all, leave `cache` out of every route
+"#);
+}

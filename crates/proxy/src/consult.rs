@@ -1,0 +1,366 @@
+//! Step 3: is there an answer already? A hit never enters dispatch.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cache::{Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Zone};
+use filter::{Reason, Reply};
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora_http::{RequestHeader, ResponseHeader};
+use telemetry::Cached;
+use tokio::time::timeout;
+
+use crate::{
+    context::Context,
+    dispatch::is_stream,
+    fetch::{Fetched, Fetches, Order},
+};
+
+/// How often a request joins a fetch that turns out to be for others before it asks for itself.
+const ROUNDS: usize = 2;
+
+/// How long a request waits for another one's fetch, where its route has no deadline.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What the cache says to a request.
+pub(crate) enum Consulted {
+    /// Nothing: it goes on to the origin as it is.
+    Pass,
+    /// This answer.
+    Answer(Box<Answer>),
+}
+
+/// An answer that is kept, or being fetched.
+pub(crate) struct Answer {
+    /// Its head, with its framing, before what the route adds.
+    pub(crate) head: ResponseHeader,
+    /// Its content; `None` where there is none to send.
+    pub(crate) content: Option<Reader>,
+}
+
+/// A request that may be answered from the cache.
+struct Visit<'a> {
+    fetches: &'a Arc<Fetches>,
+    policy: &'a Policy,
+    zone: &'a Arc<Zone>,
+    head: &'a RequestHeader,
+    key: Key,
+    asked: Asked,
+}
+
+/// Whether the route keeps answers at all.
+pub(crate) fn applies(ctx: &Context) -> bool {
+    ctx.route().is_some_and(|route| route.cache.is_some())
+}
+
+/// Looks for an answer to the request, and fetches it for the cache where there is none. `uploads` says whether the request
+/// has a body.
+pub(crate) async fn consult(
+    fetches: &Arc<Fetches>,
+    ctx: &mut Context,
+    head: &RequestHeader,
+    uploads: bool,
+) -> Result<Consulted, Reply> {
+    let Some(snapshot) = ctx.arrival.as_ref().map(|arrival| arrival.snapshot.clone()) else {
+        return Ok(Consulted::Pass);
+    };
+    let route = ctx.arrival.as_ref().and_then(|arrival| snapshot.routes.get(arrival.route? as usize));
+    let Some((policy, zone)) = route.and_then(|route| route.cache.as_ref()).zip(snapshot.cache.as_ref()) else {
+        return Ok(Consulted::Pass);
+    };
+    let asked = Asked::of(&head.headers);
+    let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
+    let passes = passes(policy, &view, &asked, uploads);
+    let key = if passes.is_none() { policy.key(&view) } else { None };
+    let Some(key) = key else {
+        ctx.cached = Some(Status::forwarded(passes.unwrap_or(Forward::Bypass)));
+        ctx.record.cache = passes.filter(|why| *why != Forward::Method).map(|_| Cached::Bypass);
+        return Ok(Consulted::Pass);
+    };
+    Visit { fetches, policy, zone, head, key, asked }.run(ctx).await
+}
+
+/// Why a request has nothing to do with the cache; `None` where it has.
+fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked, uploads: bool) -> Option<Forward> {
+    let head = request.head;
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        return Some(Forward::Method);
+    }
+    if policy.bypasses(request) {
+        return Some(Forward::Bypass);
+    }
+    let own = uploads || asked.no_store || is_stream(head) || cache::select::is_for_origin(&head.headers);
+    own.then_some(Forward::Request)
+}
+
+impl Visit<'_> {
+    async fn run(&self, ctx: &mut Context) -> Result<Consulted, Reply> {
+        for round in 0..=ROUNDS {
+            let now = cache::now();
+            let found = self.zone.find(&self.key, &self.head.headers);
+            let reuse = found.as_ref().map(|stored| cache::reuse::judge(stored, &self.asked, now));
+            let why = match (&found, reuse) {
+                (Some(stored), Some(Reuse::Fresh)) => return Ok(self.hit(ctx, stored, Cached::Hit, now)),
+                (Some(stored), Some(Reuse::Stale)) => return Ok(self.hit(ctx, stored, Cached::Stale, now)),
+                (Some(stored), Some(Reuse::StaleWhileRevalidating)) => {
+                    self.refresh(ctx, stored, now);
+                    return Ok(self.hit(ctx, stored, Cached::Stale, now));
+                }
+                (Some(_), Some(Reuse::Asked)) => Forward::Request,
+                (Some(_), _) => Forward::Stale,
+                (None, _) if self.zone.has(&self.key) => Forward::VaryMiss,
+                (None, _) => Forward::UriMiss,
+            };
+            if self.asked.only_if_cached {
+                return Err(Reason::NotCached.into());
+            }
+            if found.is_none() && (self.head.method == Method::HEAD || self.head.headers.contains_key(header::RANGE)) {
+                let partial = self.head.headers.contains_key(header::RANGE);
+                ctx.cached = Some(Status::forwarded(if partial { Forward::Partial } else { why }));
+                ctx.record.cache = Some(Cached::Miss);
+                return Ok(Consulted::Pass);
+            }
+            let boarded = if round == ROUNDS { Boarded::Leads(cache::Flight::alone()) } else { self.board(now) };
+            let mut ticket = match boarded {
+                Boarded::Leads(flight) => return self.lead(ctx, flight, found, why).await,
+                Boarded::Follows(ticket) => ticket,
+            };
+            match timeout(wait(ctx), ticket.landed()).await {
+                Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout),
+                Ok(Landed::Failed(reason)) => return self.fail(ctx, found.as_ref(), reason),
+                Ok(Landed::Shared(stored)) if stored.is_for(&self.head.headers) => {
+                    let Some(reader) = stored.content().reader() else { continue };
+                    ctx.record.cache = Some(Cached::Hit);
+                    let status = Status { collapsed: true, ..Status::forwarded(why) };
+                    return Ok(self.answer(&stored, Some(reader), status, false));
+                }
+                Ok(_) => {}
+            }
+        }
+        Err(Reason::Internal.into())
+    }
+
+    /// An answer out of the zone.
+    fn hit(&self, ctx: &mut Context, stored: &Arc<Stored>, how: Cached, now: Millis) -> Consulted {
+        ctx.record.cache = Some(how);
+        let status = Status { hit: true, ttl: Some(stored.left(now).div_euclid(1000)), ..Status::default() };
+        self.answer(stored, stored.content().reader(), status, true)
+    }
+
+    /// Asks the origin for what others may want as well.
+    async fn lead(
+        &self,
+        ctx: &mut Context,
+        flight: Arc<cache::Flight>,
+        stale: Option<Arc<Stored>>,
+        why: Forward,
+    ) -> Result<Consulted, Reply> {
+        // While it is held the fetch goes on.
+        let _ticket = flight.ticket();
+        let fetching = self.fetches.begin(self.order(ctx, flight, stale.clone(), false));
+        let Some(Fetched { landed, record, backend }) = fetching.await else { return Err(Reason::Internal.into()) };
+        ctx.record.told_by(&record);
+        ctx.attempt.last = backend;
+        let arrived = match landed {
+            Ok(arrived) => arrived,
+            Err(reason) => return self.fail(ctx, stale.as_ref(), reason),
+        };
+        if is_failure(arrived.stored.status())
+            && let Some(answer) = self.stale_on_error(ctx, stale.as_ref(), Some(arrived.stored.status()))
+        {
+            return Ok(answer);
+        }
+        ctx.record.cache = Some(if arrived.revalidated { Cached::Revalidated } else { Cached::Miss });
+        let status = Status {
+            origin: arrived.revalidated.then_some(StatusCode::NOT_MODIFIED.as_u16()),
+            stored: arrived.kept.is_ok(),
+            unkept: arrived.kept.err(),
+            ..Status::forwarded(why)
+        };
+        Ok(self.answer(&arrived.stored, arrived.reader, status, arrived.revalidated))
+    }
+
+    fn board(&self, now: Millis) -> Boarded {
+        self.zone.board(&self.key, now, |stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh)
+    }
+
+    /// Asks the origin in the background, unless somebody does already.
+    fn refresh(&self, ctx: &Context, stored: &Arc<Stored>, now: Millis) {
+        if let Boarded::Leads(flight) = self.board(now) {
+            // Nobody waits for what becomes of it.
+            drop(self.fetches.begin(self.order(ctx, flight, Some(stored.clone()), true)));
+        }
+    }
+
+    fn order(&self, ctx: &Context, flight: Arc<cache::Flight>, stale: Option<Arc<Stored>>, background: bool) -> Order {
+        Order {
+            ctx: ctx.detached(background),
+            zone: self.zone.clone(),
+            client: self.head.clone(),
+            key: self.key.clone(),
+            flight,
+            stale,
+            background,
+        }
+    }
+
+    /// There is no answer of the origin.
+    fn fail(&self, ctx: &mut Context, stale: Option<&Arc<Stored>>, reason: Reason) -> Result<Consulted, Reply> {
+        match self.stale_on_error(ctx, stale, None) {
+            Some(answer) => Ok(answer),
+            None => {
+                ctx.record.cache = Some(Cached::Miss);
+                Err(reason.into())
+            }
+        }
+    }
+
+    /// RFC 5861 section 4.
+    fn stale_on_error(
+        &self,
+        ctx: &mut Context,
+        stale: Option<&Arc<Stored>>,
+        origin: Option<StatusCode>,
+    ) -> Option<Consulted> {
+        let now = cache::now();
+        let stored = stale.filter(|stored| stored.does_on_error(now))?;
+        ctx.record.cache = Some(Cached::Stale);
+        let status = Status {
+            hit: true,
+            origin: origin.map(|status| status.as_u16()),
+            ttl: Some(stored.left(now).div_euclid(1000)),
+            ..Status::forwarded(Forward::Stale)
+        };
+        Some(self.answer(stored, stored.content().reader(), status, true))
+    }
+
+    /// What of it this request gets. `aged` says whether it is older than the request.
+    fn answer(&self, stored: &Arc<Stored>, reader: Option<Reader>, status: Status, aged: bool) -> Consulted {
+        let mut head = stored.head().clone();
+        let mut selected = cache::select::select(&self.head.method, &self.head.headers, stored);
+        let mut reader = reader;
+        if let Selected::Part(from, to) = selected {
+            match stored.content().part(from, Some(to)) {
+                Some(part) => reader = Some(part),
+                None => selected = Selected::Whole,
+            }
+        }
+        let length = frame(&mut head, selected, stored);
+        let is_empty = length == Some(0) || self.head.method == Method::HEAD || selected == Selected::NotModified;
+        if is_empty {
+            stored.content().want();
+        }
+        self.tell(&mut head, stored, status, aged);
+        if length.is_none() && selected != Selected::NotModified && self.head.version == Version::HTTP_11 {
+            put(&mut head, "Transfer-Encoding", HeaderValue::from_static("chunked"));
+        }
+        Consulted::Answer(Box::new(Answer { head, content: reader.filter(|_| !is_empty) }))
+    }
+
+    /// Age, what the answer depends on, and what the cache had to do with it.
+    fn tell(&self, head: &mut ResponseHeader, stored: &Stored, status: Status, aged: bool) {
+        let age = stored.freshness().age(cache::now()) / 1000;
+        if aged || age > 0 {
+            put(head, "Age", HeaderValue::from(age));
+        }
+        for name in self.policy.vary() {
+            let known = head.headers.get_all(header::VARY).into_iter().any(|line| {
+                line.as_bytes()
+                    .split(|byte| *byte == b',')
+                    .any(|one| one.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+            });
+            if !known {
+                let _ = head.append_header(header::VARY, HeaderValue::from_name(name.clone()));
+            }
+        }
+        if let Some(value) = status.value() {
+            let _ = head.append_header(CACHE_STATUS, value);
+        }
+    }
+}
+
+/// As it is written over HTTP/1.
+const CACHE_STATUS: &str = "Cache-Status";
+
+fn put(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
+    // A constant name is a valid one.
+    let _ = head.insert_header(name, value);
+}
+
+/// Makes the head one of a whole answer, a part, or neither. Gives the length of its content, where it is known.
+fn frame(head: &mut ResponseHeader, selected: Selected, stored: &Stored) -> Option<u64> {
+    let length = match selected {
+        Selected::Whole if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => return Some(0),
+        Selected::Whole => stored.content().length(),
+        Selected::NotModified => {
+            // RFC 9110 section 15.4.5: nothing about the content.
+            for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::CONTENT_LANGUAGE] {
+                head.remove_header(&name);
+            }
+            let _ = head.set_status(StatusCode::NOT_MODIFIED);
+            return None;
+        }
+        Selected::Part(from, to) => {
+            let whole = stored.content().length().map_or_else(|| "*".to_owned(), |length| length.to_string());
+            range(head, StatusCode::PARTIAL_CONTENT, &format!("bytes {from}-{}/{whole}", to.saturating_sub(1)));
+            Some(to - from)
+        }
+        Selected::Unsatisfiable(length) => {
+            head.remove_header(&header::CONTENT_TYPE);
+            head.remove_header(&header::CONTENT_ENCODING);
+            range(head, StatusCode::RANGE_NOT_SATISFIABLE, &format!("bytes */{length}"));
+            Some(0)
+        }
+    };
+    if let Some(length) = length {
+        put(head, "Content-Length", HeaderValue::from(length));
+    }
+    length
+}
+
+fn range(head: &mut ResponseHeader, status: StatusCode, told: &str) {
+    let _ = head.set_status(status);
+    if let Ok(value) = HeaderValue::from_str(told) {
+        put(head, "Content-Range", value);
+    }
+}
+
+/// How long the request may wait for somebody else's fetch.
+fn wait(ctx: &Context) -> Duration {
+    let left = ctx.attempt.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    left.unwrap_or(LONGEST_WAIT)
+}
+
+/// RFC 5861 section 4: what counts as an error.
+fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// What an answer of the origin, or of ours, does to what is kept, and what is said of how it came about. For every answer
+/// but those of [`consult`].
+pub(crate) fn conclude(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
+    if let Some(value) = ctx.cached.as_ref().and_then(Status::value) {
+        let _ = head.append_header(CACHE_STATUS, value);
+    }
+    if ctx.attempt.answered && !from.method.is_safe() && (head.status.is_success() || head.status.is_redirection()) {
+        invalidate(ctx, from, head);
+    }
+}
+
+/// RFC 9111 section 4.4: what was changed, and what the answer names on the same host, is not what is kept of it.
+fn invalidate(ctx: &Context, from: &RequestHeader, head: &ResponseHeader) {
+    let Some(arrival) = &ctx.arrival else { return };
+    let Some(zone) = &arrival.snapshot.cache else { return };
+    let (view, now) = (arrival.view(from), cache::now());
+    zone.change(view.host, view.path, now);
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        let Some(place) = head.headers.get(&name).and_then(|place| place.to_str().ok()) else { continue };
+        let Ok(place) = place.parse::<http::Uri>() else { continue };
+        let same = place.host().is_none_or(|host| host.eq_ignore_ascii_case(view.host));
+        if same && let Ok(path) = route::normalise(place.path()) {
+            zone.change(view.host, &path, now);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Requests that the cache makes for everybody who asks for the same thing. They go on when who asked first has left, as
+//! long as somebody waits.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Times, Unkept, Zone};
+use filter::Reason;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora_core::{
+    Error, ErrorType,
+    connectors::http::Connector,
+    protocols::http::client::HttpSession,
+    upstreams::peer::{HttpPeer, Peer},
+};
+use pingora_http::{RequestHeader, ResponseHeader};
+use telemetry::Record;
+use tokio::{sync::oneshot, time::timeout};
+use upstream::Reading;
+
+use crate::{context::Context, dispatch, finish, relay};
+
+/// How many interim answers one answer may have.
+const MOST_INTERIM: usize = 16;
+
+/// How long who has not taken what was fetched yet may take to do so.
+const HAND_OVER: Duration = Duration::from_millis(5);
+
+/// The cache's own connections to origins.
+pub(crate) struct Fetches {
+    /// Made when it is first needed: it reads all the authorities that the system trusts.
+    connector: OnceLock<Connector<()>>,
+}
+
+/// What is to be fetched.
+pub(crate) struct Order {
+    /// A context of its own: it outlives the request that began it.
+    pub(crate) ctx: Context,
+    pub(crate) zone: Arc<Zone>,
+    /// The request as the client sent it.
+    pub(crate) client: RequestHeader,
+    pub(crate) key: Key,
+    pub(crate) flight: Arc<Flight>,
+    /// What is kept already and has to be asked for anew.
+    pub(crate) stale: Option<Arc<Stored>>,
+    /// Whether it goes on though nobody waits.
+    pub(crate) background: bool,
+}
+
+/// What came of it, for who began it.
+pub(crate) struct Fetched {
+    pub(crate) landed: Result<Arrived, Reason>,
+    /// What there is to tell of the last attempt.
+    pub(crate) record: Record,
+    pub(crate) backend: Option<Arc<str>>,
+}
+
+/// An answer whose head is there.
+pub(crate) struct Arrived {
+    pub(crate) stored: Arc<Stored>,
+    pub(crate) reader: Option<Reader>,
+    /// Whether it is kept, or why it is not.
+    pub(crate) kept: Result<(), Unkept>,
+    /// Whether the origin said that what was kept is still good.
+    pub(crate) revalidated: bool,
+}
+
+/// A head that came, and the connection that its content comes by.
+struct Heard {
+    session: HttpSession<()>,
+    peer: Box<HttpPeer>,
+    head: ResponseHeader,
+    times: Times,
+}
+
+/// An attempt that came to nothing.
+enum Failed {
+    /// What was kept is about something else by now: the origin has to be asked without conditions.
+    Other,
+    For(Reason),
+}
+
+impl From<Reason> for Failed {
+    fn from(reason: Reason) -> Self {
+        Self::For(reason)
+    }
+}
+
+impl Fetches {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { connector: OnceLock::new() })
+    }
+
+    fn connector(&self) -> &Connector<()> {
+        self.connector.get_or_init(|| Connector::new(None))
+    }
+
+    /// Begins a fetch of its own. What it gives is ready once the head is there; dropping it ends nothing.
+    pub(crate) fn begin(self: &Arc<Self>, order: Order) -> impl Future<Output = Option<Fetched>> + use<> {
+        let (tell, told) = oneshot::channel();
+        let fetches = self.clone();
+        tokio::spawn(async move { Box::pin(fetches.fetch(order, tell)).await });
+        async { told.await.ok() }
+    }
+
+    async fn fetch(&self, mut order: Order, tell: oneshot::Sender<Fetched>) {
+        let flight = order.flight.clone();
+        let background = order.background;
+        let arrived = tokio::select! {
+            biased;
+            arrived = self.arrive(&mut order) => arrived,
+            () = flight.abandoned(), if !background => return,
+        };
+        let (landed, heard) = match arrived {
+            Ok((arrived, heard)) => (Ok(arrived), Some(heard)),
+            Err(reason) => {
+                flight.land(Landed::Failed(reason));
+                (Err(reason), None)
+            }
+        };
+        let stored = landed.as_ref().ok().filter(|arrived| !arrived.revalidated).map(|arrived| arrived.stored.clone());
+        // Whoever began it may have left; then its reader goes with it.
+        let backend = order.ctx.attempt.pick.as_ref().map(|pick| pick.label().clone());
+        let backend = backend.or_else(|| order.ctx.attempt.last.clone());
+        drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));
+        match (heard, stored) {
+            (Some(heard), Some(stored)) => self.carry(heard, stored, &mut order).await,
+            (Some(heard), None) => self.release(heard).await,
+            _ => {}
+        }
+        flight.close();
+    }
+
+    /// Asks, and takes in what is answered.
+    async fn arrive(&self, order: &mut Order) -> Result<(Arrived, Heard), Reason> {
+        loop {
+            let mut heard = self.ask(order).await?;
+            match take_in(order, &mut heard) {
+                Ok(arrived) => return Ok((arrived, heard)),
+                Err(Failed::Other) => {
+                    order.stale = None;
+                    self.release(heard).await;
+                }
+                Err(Failed::For(reason)) => return Err(reason),
+            }
+        }
+    }
+
+    /// Attempt after attempt, until one answers or none is left.
+    async fn ask(&self, order: &mut Order) -> Result<Heard, Reason> {
+        let mut spare = true;
+        loop {
+            let peer = dispatch::dispatch(&mut order.ctx, &order.client, false).await?;
+            let (session, reused) = match self.connector().get_http_session(&*peer).await {
+                Ok(connected) => connected,
+                Err(error) => {
+                    let reading = Reading::of(&error);
+                    if dispatch::after_connect_failure(&mut order.ctx, reading) {
+                        continue;
+                    }
+                    return Err(reading.reason);
+                }
+            };
+            finish::connected(&mut order.ctx, reused);
+            let wait = dispatch::head_timeout(&order.ctx);
+            let error = match timeout(wait, exchange(order, session, &peer)).await {
+                Ok(Ok((_, head, _))) if dispatch::after_answer(&mut order.ctx, &order.client, &head, true) => continue,
+                Ok(Ok((session, head, times))) => return Ok(Heard { session, peer, head, times }),
+                Ok(Err(error)) => error,
+                Err(_) => Error::new_up(ErrorType::ReadTimedout),
+            };
+            // The origin may have closed a connection that nobody used; a fresh one gets the request.
+            if std::mem::take(&mut spare) && reused && is_closed(&error) {
+                continue;
+            }
+            let reading = Reading::of(&error);
+            if !dispatch::after_failure(&mut order.ctx, reading, &Method::GET, true) {
+                return Err(reading.reason);
+            }
+        }
+    }
+
+    /// Takes the content in, to its end, or until nobody wants it.
+    async fn carry(&self, heard: Heard, stored: Arc<Stored>, order: &mut Order) {
+        let Heard { mut session, peer, .. } = heard;
+        let content = stored.content();
+        loop {
+            let piece = tokio::select! {
+                biased;
+                piece = session.read_response_body() => piece,
+                () = unwanted(content, &order.flight), if !order.background => {
+                    content.finish(Err(Reason::ClientClosed));
+                    return;
+                }
+            };
+            match piece {
+                Ok(Some(piece)) => tokio::select! {
+                    () = content.push(piece) => {}
+                    () = unwanted(content, &order.flight), if !order.background => {
+                        content.finish(Err(Reason::ClientClosed));
+                        return;
+                    }
+                },
+                Ok(None) => break,
+                Err(error) => {
+                    let reading = Reading::of(&error);
+                    dispatch::count_failure(&mut order.ctx, reading);
+                    content.finish(Err(reading.reason));
+                    return;
+                }
+            }
+        }
+        content.finish(Ok(()));
+        order.zone.keep(&order.key, stored.clone());
+        let idle = peer.idle_timeout();
+        self.connector().release_http_session(session, &*peer, idle).await;
+    }
+
+    /// Gives a connection back whose answer has no content.
+    async fn release(&self, heard: Heard) {
+        let Heard { mut session, peer, .. } = heard;
+        if let Ok(None) = session.read_response_body().await {
+            let idle = peer.idle_timeout();
+            self.connector().release_http_session(session, &*peer, idle).await;
+        }
+    }
+}
+
+/// What a head means: that what is kept is good, or that something new comes.
+fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
+    if let Err(error) = relay::upstream_response(&mut order.ctx, &mut heard.head, Version::HTTP_11, false) {
+        let reading = Reading::of(&error);
+        dispatch::count_failure(&mut order.ctx, reading);
+        return Err(reading.reason.into());
+    }
+    let Some(policy) = policy_of(&order.ctx) else { return Err(Reason::Internal.into()) };
+    let Some(view) = order.ctx.view(&order.client) else { return Err(Reason::Internal.into()) };
+    let times = heard.times;
+    let fetched = |head| cache::Fetched { head, request: &view, times };
+    if heard.head.status == StatusCode::NOT_MODIFIED
+        && let Some(stale) = &order.stale
+    {
+        let (stored, kept) = stale.freshened(fetched(heard.head.clone()), policy).ok_or(Failed::Other)?;
+        let stored = Arc::new(stored);
+        match kept {
+            Ok(()) => order.zone.keep(&order.key, stored.clone()),
+            Err(_) => order.zone.forget(&order.key),
+        }
+        let reader = stored.content().reader();
+        land(order, &stored, kept);
+        return Ok(Arrived { stored, reader, kept, revalidated: true });
+    }
+    let content = Content::growing(length(&heard.head), policy.max_object());
+    let (stored, kept) = Stored::new(fetched(heard.head.clone()), content.clone(), policy);
+    let stored = Arc::new(stored);
+    let reader = content.reader();
+    if kept.is_err() {
+        content.pass();
+    }
+    land(order, &stored, kept);
+    Ok(Arrived { stored, reader, kept, revalidated: false })
+}
+
+/// Tells who waits.
+fn land(order: &Order, stored: &Arc<Stored>, kept: Result<(), Unkept>) {
+    match kept {
+        Ok(()) => order.flight.land(Landed::Shared(stored.clone())),
+        Err(_) => {
+            order.zone.leave_alone(&order.key, cache::now());
+            order.flight.land(Landed::Alone);
+        }
+    }
+}
+
+/// Ready once nobody reads the content and nobody is about to.
+async fn unwanted(content: &Content, flight: &Flight) {
+    loop {
+        content.deserted().await;
+        if flight.passengers() == 0 {
+            return;
+        }
+        tokio::time::sleep(HAND_OVER).await;
+    }
+}
+
+fn policy_of(ctx: &Context) -> Option<&Policy> {
+    ctx.route()?.cache.as_ref()
+}
+
+fn length(head: &ResponseHeader) -> Option<u64> {
+    if matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return Some(0);
+    }
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Sends the request and reads the final head.
+async fn exchange(
+    order: &Order,
+    mut session: HttpSession<()>,
+    peer: &HttpPeer,
+) -> pingora_core::Result<(HttpSession<()>, ResponseHeader, Times)> {
+    session.set_read_timeout(peer.options.read_timeout);
+    session.set_write_timeout(peer.options.write_timeout);
+    let is_h2 = matches!(session, HttpSession::H2(_));
+    let asked = cache::now();
+    session.write_request_header(Box::new(request(order, peer, is_h2)?)).await?;
+    session.finish_request_body().await?;
+    for _ in 0..MOST_INTERIM {
+        session.read_response_header().await?;
+        let Some(head) = session.response_header() else { break };
+        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            continue;
+        }
+        let head = head.clone();
+        return Ok((session, head, Times { asked, answered: cache::now() }));
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
+}
+
+/// The request for the origin: all of the answer, whatever the client asked for of it, if it has changed.
+fn request(order: &Order, peer: &HttpPeer, is_h2: bool) -> pingora_core::Result<RequestHeader> {
+    let mut from = order.client.clone();
+    from.set_method(Method::GET);
+    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+        from.remove_header(&name);
+    }
+    if let Some(policy) = policy_of(&order.ctx) {
+        narrow(order, policy, &mut from)?;
+    }
+    for (name, value) in order.stale.iter().flat_map(|stale| stale.conditions()) {
+        from.insert_header(name, value)?;
+    }
+    let mut to = from.clone();
+    to.set_version(if is_h2 { Version::HTTP_2 } else { Version::HTTP_11 });
+    relay::request(&order.ctx, &from, &mut to)?;
+    if is_h2 {
+        name_authority(&mut to, peer)?;
+    }
+    Ok(to)
+}
+
+/// What tells no answers apart does not reach the origin: the parameters that are not part of the key, and the hundred ways
+/// of saying which codings a client takes.
+fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_core::Result<()> {
+    let accepted = cache::encoding::accepted(&from.headers);
+    if policy.asks_plain() || accepted.is_empty() {
+        from.remove_header(&header::ACCEPT_ENCODING);
+    } else if let Ok(value) = HeaderValue::try_from(accepted) {
+        from.insert_header(header::ACCEPT_ENCODING, value)?;
+    }
+    let query = order.ctx.view(&order.client).and_then(|view| policy.query(&view));
+    if let Some(query) = query {
+        let path = from.uri.path().to_owned();
+        let target = if query.is_empty() { path } else { format!("{path}?{query}") };
+        let uri = http::Uri::try_from(target.as_str());
+        match (from.uri.authority(), uri) {
+            (None, Ok(_)) => from.set_raw_path(target.as_bytes())?,
+            (Some(authority), Ok(_)) => {
+                let scheme = from.uri.scheme_str().unwrap_or("http").to_owned();
+                let whole = format!("{scheme}://{authority}{target}");
+                if let Ok(uri) = whole.parse() {
+                    from.set_uri(uri);
+                }
+            }
+            (_, Err(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+/// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1).
+fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora_core::Result<()> {
+    let wrong = || Error::explain(ErrorType::InvalidHTTPHeader, "no authority for HTTP/2");
+    let host = to.remove_header(&header::HOST).ok_or_else(wrong)?;
+    let scheme = if peer.is_tls() { "https" } else { "http" };
+    let target = std::str::from_utf8(to.raw_path()).map_err(|_| wrong())?;
+    let uri = http::Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build();
+    to.set_uri(uri.map_err(|_| wrong())?);
+    Ok(())
+}
+
+/// Whether the error is the end of a connection and nothing else.
+fn is_closed(error: &Error) -> bool {
+    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
+}
