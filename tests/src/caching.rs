@@ -9,25 +9,25 @@ use testkit::{Answer, Connection, Gate, Origin, Proxy, Request, Response, Seen, 
 
 use crate::setting::{BOTH, route};
 
-async fn caching(lines: &str, respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (Origin, Proxy) {
+pub async fn caching(lines: &str, respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (Origin, Proxy) {
     let origin = Origin::start(respond).await;
     let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, lines))).await;
     (origin, proxy)
 }
 
 /// An answer that tells how many there were before it.
-fn counting(
+pub fn counting(
     respond: impl Fn(&Seen, usize) -> Answer + Send + Sync + 'static,
 ) -> impl Fn(&Seen) -> Answer + Send + Sync + 'static {
     let count = AtomicUsize::new(0);
     move |seen| respond(seen, count.fetch_add(1, Ordering::SeqCst))
 }
 
-fn numbered(number: usize) -> Answer {
+pub fn numbered(number: usize) -> Answer {
     Answer::text(format!("answer {number}"))
 }
 
-fn status(answer: &Response) -> String {
+pub fn status(answer: &Response) -> String {
     answer.headers.all("cache-status").join(", ")
 }
 
@@ -477,103 +477,4 @@ async fn a_stale_answer_is_given_where_the_origin_fails_rfc_5861_4() {
     let address = origin.stop().await;
     assert_eq!(proxy.get("/").await.expect(200).text(), "answer 0", "{address:?} is gone");
     proxy.get("/strict").await.expect(502);
-}
-
-#[tokio::test]
-async fn rules_say_for_how_long_where_the_origin_does_not() {
-    let (origin, proxy) = caching(
-        "cache = { ttl = \"1m\", status = { 404 = \"1m\" }, bypass = [\"cookie:session\", \"query:debug\"], vary = \"X-Plan\", key = [\"path\", \"query:page\"], max_object = \"1KiB\" }",
-        counting(|seen, n| match seen.target.split('?').next() {
-            Some("/large") => Answer::text("x".repeat(2000)),
-            Some("/unmeasured") => Answer::status(200).chunk("x".repeat(600)).chunk("x".repeat(600)),
-            Some("/missing") => Answer::status(404).body("none"),
-            Some("/broken") => Answer::status(500).body("broken"),
-            _ => numbered(n),
-        }),
-    )
-    .await;
-    let hit = |request: Request| async { status(&proxy.fetch(request).await).contains("hit") };
-    for (path, kept) in [("/", true), ("/missing", true), ("/broken", false), ("/large", false), ("/unmeasured", false)]
-    {
-        assert!(!hit(Request::get(path)).await, "{path}");
-        assert_eq!(hit(Request::get(path)).await, kept, "{path}");
-    }
-    assert!(!hit(Request::get("/").header("Cookie", "a=1; session=x")).await);
-    assert!(!hit(Request::get("/?debug")).await);
-    assert!(!hit(Request::get("/").header("X-Plan", "pro")).await);
-    let pro = proxy.fetch(Request::get("/").header("X-Plan", "pro")).await;
-    assert!(status(&pro).contains("hit") && pro.headers.all("vary").contains(&"x-plan"), "{:?}", pro.headers);
-    // What is not part of the key does not reach the origin.
-    let before = origin.requests().len();
-    assert!(!hit(Request::get("/list?utm=1&page=2")).await);
-    assert!(hit(Request::get("/list?page=2&other=3")).await);
-    assert_eq!(origin.nth(before).await.target, "/list?page=2");
-}
-
-#[tokio::test]
-async fn what_is_forbidden_stays_so_when_rules_override() {
-    let (_origin, proxy) = caching("cache = { ttl = \"1m\", override = true }", |seen| match seen.target.as_str() {
-        "/short" => Answer::text("x").header("Cache-Control", "max-age=0"),
-        _ => Answer::text("x").header("Cache-Control", "no-store"),
-    })
-    .await;
-    for path in ["/short", "/never"] {
-        proxy.get(path).await.expect(200);
-    }
-    assert!(status(&proxy.get("/short").await).contains("hit"));
-    assert!(!status(&proxy.get("/never").await).contains("hit"));
-}
-
-#[tokio::test]
-async fn a_kept_answer_is_compressed_for_who_asks() {
-    let text: String = (0..2000).map(|n| format!("line {n}\n")).collect();
-    let content = text.clone();
-    let (origin, proxy) = caching("cache = \"1m\"\ncompress = true", move |_| {
-        Answer::text(content.clone()).header("Vary", "Accept-Encoding")
-    })
-    .await;
-    let url = format!("http://{}/", proxy.address());
-    for version in ["--http1.1", "--http2-prior-knowledge"] {
-        assert!(testkit::curl([version, "--compressed", &url]).await.ok() == text, "{version}");
-        assert!(testkit::curl([version, &url]).await.ok() == text, "{version}");
-    }
-    assert_eq!(origin.requests().len(), 1, "the origin gave it once, as it is");
-    assert!(origin.request().await.header("accept-encoding").is_none());
-}
-
-#[tokio::test]
-async fn a_large_answer_passes_without_being_held() {
-    let length = 64 * 1024 * 1024;
-    let (_origin, proxy) = caching("cache = \"1m\"", move |_| Answer::generated(length)).await;
-    let answer = proxy.get("/").await.expect(200);
-    assert_eq!(answer.body.length, length);
-    assert!(answer.cut.is_none());
-    assert!(status(&answer).contains("detail=too-large"), "{}", status(&answer));
-}
-
-#[tokio::test]
-async fn memory_is_bounded() {
-    let (_origin, proxy) =
-        caching("cache = \"1m\"\n[cache]\nmemory = \"2MiB\"", |_| Answer::text("x".repeat(50_000))).await;
-    let mut client = Connection::to(proxy.address()).await;
-    for number in 0..200 {
-        client.fetch(Request::get(&format!("/{number}"))).await.expect(200);
-    }
-    let bytes = proxy.metric("cache_bytes", &[("tier", "memory")]).await;
-    assert!(bytes > 1_000_000.0 && bytes <= 2.0 * 1024.0 * 1024.0, "{bytes}");
-    assert!(proxy.metric("cache_evictions_total", &[("tier", "memory")]).await > 100.0);
-}
-
-#[tokio::test]
-async fn what_is_kept_survives_a_reload() {
-    let origin = Origin::start(counting(|_, n| numbered(n))).await;
-    let text = format!("{BOTH}{}", route(&origin, "cache = \"1m\""));
-    let proxy = Proxy::start(&text).await;
-    proxy.get("/").await.expect(200);
-    proxy.hang_up(text.replace("1m", "2m")).await;
-    assert!(status(&proxy.get("/").await).contains("hit"));
-    proxy.hang_up(text.replace("cache = \"1m\"", "")).await;
-    assert_eq!(proxy.get("/").await.text(), "answer 1", "a route that keeps nothing gives nothing");
-    proxy.hang_up(&text).await;
-    assert_eq!(proxy.get("/").await.text(), "answer 2", "and what it had is gone");
 }

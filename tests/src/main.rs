@@ -15,6 +15,7 @@ mod attacks;
 mod authentication;
 mod balancing;
 mod broken;
+mod cache_rules;
 mod caching;
 mod certificates;
 mod client_certificates;
