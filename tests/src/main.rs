@@ -17,6 +17,7 @@ mod balancing;
 mod broken;
 mod cache_rules;
 mod caching;
+mod callers;
 mod certificates;
 mod client_certificates;
 mod commands;

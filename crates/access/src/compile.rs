@@ -1,8 +1,14 @@
 //! From limits as written to limits as run.
 
-use document::{At, Code, Diagnostic, Report, Size, Toggle};
+use std::path::Path;
 
-use crate::{Access, Config};
+use document::{At, Code, Diagnostic, Followed, Followers, OneOrMany, Report, Size, Toggle};
+use filter::networks::{self, Networks};
+
+use crate::{
+    Access, Addresses, Config, Ip,
+    addresses::{List, read},
+};
 
 /// The largest field block that a listener reads at all (`listen::MAX_HEADER`).
 const LARGEST_HEADER: Size = Size::kib(256);
@@ -38,4 +44,51 @@ fn within(size: Size, most: Size, key: &str, at: &At, report: &mut Report) -> Op
             .help(format!("write a size from \"1B\" to \"{most}\", or delete the key")),
     );
     None
+}
+
+impl Addresses {
+    /// Compiles the lists of the route at `at`; `Some(None)` where it has none, `None` when anything is wrong.
+    pub fn compile(config: &Config, at: &At, followers: &Followers, report: &mut Report) -> Option<Option<Self>> {
+        let Some(Toggle::On(Ip { allow, deny, mode })) = &config.ip else { return Some(None) };
+        let (at, errors) = (at.key("ip"), report.errors());
+        if allow.is_none() && deny.is_none() {
+            let nothing = Diagnostic::new(Code::E0106, "`ip` says neither who may enter nor who may not");
+            report.push(
+                nothing
+                    .label(&at, "`allow` and `deny` are missing")
+                    .help("write for example `{ allow = \"10.0.0.0/8\" }`"),
+            );
+        }
+        let allow = allow.as_ref().map(|allow| list(allow, &at.key("allow"), followers, report));
+        let deny = deny.as_ref().map(|deny| list(deny, &at.key("deny"), followers, report)).unwrap_or_default();
+        (report.errors() == errors).then_some(Some(Self { mode: mode.unwrap_or_default(), allow, deny }))
+    }
+}
+
+fn list(entries: &OneOrMany<String>, at: &At, followers: &Followers, report: &mut Report) -> List {
+    let (mut written, mut files) = (Vec::new(), Vec::new());
+    for (index, text) in entries.iter().enumerate() {
+        let place = at.index(index);
+        if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) || text.ends_with(".txt") {
+            match Followed::open(Path::new(text), Box::new(read), followers) {
+                Ok(file) => files.push(file),
+                Err(why) => {
+                    report.add(Code::E0501, &place, format!("the list of addresses `{text}` cannot be used"), why)
+                }
+            }
+            continue;
+        }
+        match networks::parse(text) {
+            Ok(network) => written.push(network),
+            Err(meant) => {
+                let wrong = Diagnostic::new(Code::E0108, format!("{text:?} is neither an address nor a network"));
+                let wrong = wrong.label(&place, "expected for example \"10.0.0.0/8\" or \"/etc/maitred/deny.txt\"");
+                report.push(match meant {
+                    Some(meant) => wrong.help("did you mean").patch(&place, format!("\"{meant}\"")),
+                    None => wrong,
+                });
+            }
+        }
+    }
+    List { written: Networks::new(written), files: files.into() }
 }

@@ -1,10 +1,10 @@
 //! Limits of size and shape, as written.
 
-use document::{Size, Toggle};
+use document::{OneOrMany, Size, Toggle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// How large a request may be. These are keys of the route itself, and of `defaults`.
+/// How large a request may be, and from where it may come. These are keys of the route itself, and of `defaults`.
 ///
 /// A listener has limits of its own for what it reads at all; a route's can only be tighter. A field block of more than
 /// 100 fields is refused wherever it goes.
@@ -27,4 +27,33 @@ pub struct Config {
     ///
     /// Default: `"8KiB"`. Example: `max_url = "2KiB"`.
     pub max_url: Option<Size>,
+
+    /// Which addresses may enter; others are refused with 403 before anything else is looked at. A client behind
+    /// `trusted_proxies` is judged by the address that they tell. `false`: all.
+    ///
+    /// Example: `ip = { allow = ["10.0.0.0/8"], deny = "/etc/maitred/deny.txt" }`.
+    pub ip: Option<Toggle<Ip>>,
+}
+
+/// Which addresses may enter. An entry is an address, a network, or a file of them: its path begins with `/` or `./`, or
+/// ends in `.txt`. Such a file has one a line, and `#` begins a remark; it is followed, and a change is in force within a
+/// second.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "ip")]
+pub struct Ip {
+    /// The only addresses that may enter. Default: all.
+    ///
+    /// Example: `allow = ["10.0.0.0/8", "2001:db8::/32"]`.
+    pub allow: Option<OneOrMany<String>>,
+
+    /// Addresses that may not enter, whatever `allow` says. Default: none.
+    ///
+    /// Example: `deny = ["192.0.2.7", "/etc/maitred/deny.txt"]`.
+    pub deny: Option<OneOrMany<String>>,
+
+    /// `"enforce"`, or `"shadow"`: everybody enters, and the access log says under `shadow` who would not have. Default
+    /// `"enforce"`.
+    ///
+    /// Example: `mode = "shadow"`.
+    pub mode: Option<filter::Mode>,
 }

@@ -22,10 +22,12 @@
 //! ```
 
 mod access;
+mod addresses;
 mod body;
 mod compile;
 mod config;
 
 pub use access::Access;
+pub use addresses::Addresses;
 pub use body::BodyLimit;
-pub use config::Config;
+pub use config::{Config, Ip};

@@ -10,10 +10,13 @@ use crate::{
     ANONYMOUS, Auth, Config, Kind, Policy, Require, RequireConfig, State, Written,
     api_key::ApiKeys,
     auth::Asked,
+    basic::{Basic, Users},
+    certificate::{self, Certificates, Pattern},
     jwt,
-    keys::{File, Keys},
+    keys::{File, Keys, hash_of},
     place::Place,
     policy::{Challenges, Forward, Scheme},
+    verdicts::Verdicts,
 };
 
 /// What policies are made from besides their own table.
@@ -58,6 +61,16 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
             token_places(config, at, report),
             Challenges::bearer(realm),
         ),
+        Kind::Basic => (
+            users(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Basic),
+            vec![Place::Authorization("Basic")],
+            Challenges::basic(realm),
+        ),
+        Kind::Mtls => (
+            certificates(config, &name, &forward, at, report).map(Box::new).map(Scheme::Certificate),
+            Vec::new(),
+            Challenges::plain("ClientCertificate", realm),
+        ),
     };
     (report.errors() == errors).then_some(())?;
     Some(Policy {
@@ -75,11 +88,16 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
 fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
     const API_KEY: &[Kind] = &[Kind::ApiKey];
     const JWT: &[Kind] = &[Kind::Jwt];
+    const BASIC: &[Kind] = &[Kind::Basic];
+    const MTLS: &[Kind] = &[Kind::Mtls];
     const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt];
     let keys = [
         ("header", config.header.is_some(), EITHER),
         ("query", config.query.is_some(), EITHER),
         ("keys", config.keys.is_some(), API_KEY),
+        ("users", config.users.is_some(), BASIC),
+        ("san", config.san.is_some(), MTLS),
+        ("fingerprint", config.fingerprint.is_some(), MTLS),
         ("issuer", config.issuer.is_some(), JWT),
         ("audience", config.audience.is_some(), JWT),
         ("jwks", config.jwks.is_some(), JWT),
@@ -185,6 +203,68 @@ fn api_keys(
     let (policy, forward) = (policy.clone(), forward.clone());
     let read = move |text: &str| Keys::new(&File::parse(text)?, &policy, &forward);
     follow(path, Box::new(read), "keys", &at.key("keys"), source.followers, report).map(ApiKeys)
+}
+
+fn users(
+    config: &Config,
+    policy: &Arc<str>,
+    forward: &Forward,
+    at: &At,
+    source: Source<'_>,
+    report: &mut Report,
+) -> Option<Basic> {
+    let Some(path) = config.users.as_deref() else {
+        let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` has no `users`"));
+        let help = "write `[users.NAME]` and `password = \"…\"` into one; `maitred hash` makes the password's hash";
+        report.push(missing.label(at, "`users`, the file of users, is missing").help(help));
+        return None;
+    };
+    let (policy, forward) = (policy.clone(), forward.clone());
+    let read = move |text: &str| Users::parse(text, &policy, &forward);
+    follow(path, Box::new(read), "users", &at.key("users"), source.followers, report).map(Basic::new)
+}
+
+fn certificates(
+    config: &Config,
+    policy: &Arc<str>,
+    forward: &Forward,
+    at: &At,
+    report: &mut Report,
+) -> Option<Certificates> {
+    let errors = report.errors();
+    let mut fingerprints = Vec::new();
+    for (index, text) in config.fingerprint.iter().flat_map(|all| all.iter().enumerate()) {
+        let plain: String = text.chars().filter(|letter| *letter != ':').collect::<String>().to_ascii_lowercase();
+        if hash_of(&plain).is_none() {
+            let place = at.key("fingerprint").index(index);
+            report.add(
+                Code::E0108,
+                &place,
+                "this is not the SHA-256 of a certificate",
+                "64 hexadecimal digits are expected",
+            );
+        }
+        fingerprints.push(plain.into());
+    }
+    for (index, text) in config.san.iter().flat_map(|all| all.iter().enumerate()) {
+        let rest = text.strip_prefix("*.").unwrap_or(text);
+        if rest.is_empty() || rest.contains('*') {
+            let place = at.key("san").index(index);
+            report.add(
+                Code::E0108,
+                &place,
+                format!("{text:?} is not a name of a certificate"),
+                "a `*` may only be the first label",
+            );
+        }
+    }
+    (report.errors() == errors).then(|| Certificates {
+        policy: policy.clone(),
+        names: config.san.iter().flat_map(|all| all.iter()).map(|text| Pattern::new(text)).collect(),
+        fingerprints: fingerprints.into(),
+        forward: forward.clone(),
+        verdicts: Verdicts::new(certificate::REMEMBERED),
+    })
 }
 
 /// Opens a file that is followed.

@@ -97,6 +97,21 @@ pub struct Config {
     ///
     /// Example: `roles = "realm_access.roles"`
     pub roles: Option<String>,
+    /// The file of users of `type = "basic"`, with the Argon2id hashes of their passwords that `maitred hash` makes. It is
+    /// followed: a change is in force within a second.
+    ///
+    /// Example: `users = "/etc/maitred/users.toml"`
+    pub users: Option<String>,
+    /// Names of which a certificate of `type = "mtls"` has to have any one (subjectAltName: a host, an e-mail address, a
+    /// URI or an address); `*.` stands for one label. The name is the user. Default: every certificate that the listener
+    /// has verified, whose subject is the user.
+    ///
+    /// Example: `san = "*.partner.example"`
+    pub san: Option<OneOrMany<String>>,
+    /// The SHA-256 of certificates, in hexadecimal, of which it has to be any one. Default: any.
+    ///
+    /// Example: `fingerprint = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
+    pub fingerprint: Option<OneOrMany<String>>,
     /// The file of keys of `type = "api_key"`, which `maitred key` writes: their SHA-256, never the keys. It is
     /// followed: a change is in force within a second.
     ///
@@ -113,6 +128,10 @@ pub enum Kind {
     ApiKey,
     /// A token that its issuer has signed (RFC 7519).
     Jwt,
+    /// A name and a password (RFC 7617).
+    Basic,
+    /// A certificate, which a listener with `client_ca` has verified.
+    Mtls,
 }
 
 impl Kind {
@@ -121,6 +140,8 @@ impl Kind {
         match self {
             Self::ApiKey => "api_key",
             Self::Jwt => "jwt",
+            Self::Basic => "basic",
+            Self::Mtls => "mtls",
         }
     }
 }

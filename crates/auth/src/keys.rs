@@ -13,6 +13,7 @@ use filter::{Claim, Credential, Identity};
 
 use crate::policy::{Doubt, Forward};
 
+pub(crate) use file::toml;
 pub use file::{Consumer, File, Key, expiry};
 pub use fresh::{Fresh, ID_LENGTH};
 
@@ -78,13 +79,7 @@ impl Keys {
 
 fn identity(policy: &Arc<str>, id: &str, key: &Key, consumer: &Consumer) -> Identity {
     let owned = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect::<Box<[Box<str>]>>();
-    let own = consumer.claims.iter().map(|(name, values)| {
-        let claim = match &values[..] {
-            [one] => Claim::one(one.as_str()),
-            many => Claim::list(many.iter().map(|value| value.as_str().into())),
-        };
-        (name.as_str().into(), claim)
-    });
+    let own = consumer.claims.iter().map(|(name, values)| (name.as_str().into(), claim(values)));
     let sub = std::iter::once(("sub".into(), Claim::one(key.consumer.as_str())));
     Identity {
         user: Some(key.consumer.as_str().into()),
@@ -97,6 +92,14 @@ fn identity(policy: &Arc<str>, id: &str, key: &Key, consumer: &Consumer) -> Iden
     }
 }
 
+/// A claim as a file has it.
+pub(crate) fn claim(values: &[String]) -> Claim {
+    match values {
+        [one] => Claim::one(one.as_str()),
+        many => Claim::list(many.iter().map(|value| value.as_str().into())),
+    }
+}
+
 /// The half of a hash that is looked up; the whole is compared afterwards.
 fn place(hash: &[u8; 32]) -> [u8; 16] {
     let mut place = [0; 16];
@@ -104,7 +107,7 @@ fn place(hash: &[u8; 32]) -> [u8; 16] {
     place
 }
 
-fn hash_of(hex: &str) -> Option<[u8; 32]> {
+pub(crate) fn hash_of(hex: &str) -> Option<[u8; 32]> {
     let digits = hex.as_bytes();
     let mut hash = [0; 32];
     if digits.len() != 64 {

@@ -6,6 +6,8 @@
 
 mod api_key;
 mod auth;
+mod basic;
+mod certificate;
 mod compile;
 mod config;
 mod fetch;
@@ -19,6 +21,7 @@ mod require;
 mod verdicts;
 
 pub use auth::{Auth, Outcome, Verdict};
+pub use basic::password_hash;
 pub use compile::{Source, compile, policy};
 pub use config::{Config, Kind, Require as RequireConfig, Written};
 pub use fetched::State;

@@ -8,6 +8,8 @@ use http::{HeaderName, HeaderValue, header};
 use crate::{
     api_key::ApiKeys,
     auth::Outcome,
+    basic::Basic,
+    certificate::Certificates,
     jwt::Jwt,
     place::{Found, Place},
 };
@@ -31,6 +33,8 @@ pub struct Policy {
 pub(crate) enum Scheme {
     ApiKey(ApiKeys),
     Jwt(Box<Jwt>),
+    Basic(Box<Basic>),
+    Certificate(Box<Certificates>),
 }
 
 /// What `WWW-Authenticate` says, by what is wrong.
@@ -69,15 +73,22 @@ impl Policy {
 
     /// Looks for the credential and verifies it, and asks whoever has to be asked for that.
     pub(crate) async fn admit(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
+        if let Scheme::Certificate(certificates) = &self.scheme {
+            return certificates.verify(request);
+        }
         let credential = self.credential(request)?;
         match (self.known(&credential), &self.scheme) {
             (Err(Doubt::Unheard), Scheme::Jwt(jwt)) => jwt.ask(&credential).await,
+            (Err(Doubt::Unheard), Scheme::Basic(basic)) => basic.ask(&credential).await,
             (verdict, _) => verdict,
         }
     }
 
     /// The same with what is known already.
     pub(crate) fn verify(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
+        if let Scheme::Certificate(certificates) = &self.scheme {
+            return certificates.verify(request);
+        }
         match self.known(&self.credential(request)?) {
             Err(Doubt::Unheard) => Err(Doubt::Unavailable),
             verdict => verdict,
@@ -88,6 +99,8 @@ impl Policy {
         match &self.scheme {
             Scheme::ApiKey(keys) => keys.verify(credential),
             Scheme::Jwt(jwt) => jwt.verify(credential),
+            Scheme::Basic(basic) => basic.verify(credential),
+            Scheme::Certificate(_) => Err(Doubt::Missing),
         }
     }
 
@@ -123,7 +136,8 @@ impl Policy {
     pub(crate) fn pose(&self, user: &str) -> Option<Arc<Identity>> {
         match &self.scheme {
             Scheme::ApiKey(keys) => keys.pose(user),
-            Scheme::Jwt(_) => None,
+            Scheme::Basic(basic) => basic.pose(user),
+            Scheme::Jwt(_) | Scheme::Certificate(_) => None,
         }
     }
 }
@@ -132,6 +146,12 @@ impl Challenges {
     /// Those of a scheme whose errors have no words of their own.
     pub(crate) fn plain(scheme: &str, realm: &str) -> Option<Self> {
         let missing = HeaderValue::from_str(&format!("{scheme} realm=\"{realm}\"")).ok()?;
+        Some(Self { invalid: missing.clone(), expired: missing.clone(), missing })
+    }
+
+    /// That of passwords (RFC 7617 section 2.1).
+    pub(crate) fn basic(realm: &str) -> Option<Self> {
+        let missing = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")).ok()?;
         Some(Self { invalid: missing.clone(), expired: missing.clone(), missing })
     }
 

@@ -178,7 +178,6 @@ const ROUTE: &[&str] = &[
     "grpc",
     "hedge",
     "images",
-    "ip",
     "maintenance",
     "minify",
     "mirror",

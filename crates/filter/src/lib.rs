@@ -12,6 +12,7 @@ mod captures;
 mod client;
 mod identity;
 mod mode;
+pub mod networks;
 pub mod query;
 mod reason;
 mod reply;

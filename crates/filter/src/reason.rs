@@ -88,6 +88,8 @@ reasons! {
     TooManyConnections "too_many_connections" 503 "Service unavailable";
     /// The client's address has as many connections as one may have.
     TooManyConnectionsPerIp "too_many_connections_per_ip" 429 "Too many connections";
+    /// The client's address is not among those that may enter.
+    AddressDenied "address_denied" 403 "Forbidden";
     /// The route asks who calls, and the request brings no credentials.
     AuthMissing "auth_missing" 401 "Unauthorized";
     /// The credentials are not good.

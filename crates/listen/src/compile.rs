@@ -9,7 +9,7 @@ use crate::{
     Address, Config, Listener, ModeName, Networks, NotAnAddress, Protocol, ProxyProtocol, Redirect, Timeouts,
     TimeoutsConfig,
     listener::{MinRate, Trusted},
-    mode, networks,
+    mode,
 };
 
 /// How many connections a listener may have when its configuration does not say.
@@ -149,7 +149,7 @@ fn trusted(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) ->
     let written = written.map_or(&[][..], |written| &written[..]);
     let (mut found, mut good) = (Vec::new(), true);
     for (index, text) in written.iter().enumerate().filter(|(_, text)| *text != "unix") {
-        match networks::parse(text) {
+        match filter::networks::parse(text) {
             Ok(network) => found.push(network),
             Err(meant) => {
                 good = false;

@@ -103,6 +103,8 @@ pub enum Command {
     Show(Show),
     /// Live view in the terminal: load, latency and errors of routes and upstreams; one frame where there is no terminal
     Top,
+    /// Hash a password for a file of users; it is read from the terminal, or the first line of standard input
+    Hash,
     /// API keys: make, list and revoke them; a running server follows their file
     #[command(subcommand)]
     Key(Key),

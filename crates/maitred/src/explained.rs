@@ -86,6 +86,10 @@ fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
     let refusal =
         || answered.map_or_else(String::new, |it| format!("refuses with {} ({})", it.status, it.reason.word()));
     let status = || answered.map_or_else(String::new, |it| it.status.to_string());
+    if by == Some(Stage::Address) {
+        step("ip", refusal());
+        return steps;
+    }
     if by == Some(Stage::Cors) {
         step("cors", format!("answers the preflight: {}", status()));
         return steps;

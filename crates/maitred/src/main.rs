@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Command::Top => commands::top::run(&global),
         Command::Log(cli::Log::Level(level)) => commands::log::level(&global, level),
         Command::Log(cli::Log::Follow(follow)) => commands::log::follow(&global, follow),
+        Command::Hash => commands::hash::run(),
         Command::Key(cli::Key::Add(add)) => commands::key::add(&global, add),
         Command::Key(cli::Key::List(list)) => commands::key::list(&global, list),
         Command::Key(cli::Key::Revoke(revoke)) => commands::key::revoke(&global, revoke),

@@ -19,6 +19,9 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
         return Err(Reason::Internal.into());
     };
     let request = &arrival.view(head);
+    if let Some(addresses) = &route.addresses {
+        addresses.mode().settle(addresses.admit(request), &mut ctx.record.shadow)?;
+    }
     route.cors.admit(request)?;
     route.access.admit(request)?;
     limit(route.limits.by_client.as_ref(), request, &mut ctx.proofs, &mut ctx.record).await?;
@@ -70,6 +73,9 @@ pub(crate) fn judge(
     asked: &mut Option<Verdict>,
 ) -> Result<(), (Step, Reply)> {
     let by = |step: Step| move |reply: Reply| (step, reply);
+    if let Some(addresses) = route.addresses.as_ref().filter(|own| own.mode() == Mode::Enforce) {
+        addresses.judge(request).map_err(by(Step::Address))?;
+    }
     route.cors.judge(request).map_err(by(Step::Cors))?;
     route.access.judge(request).map_err(by(Step::Access))?;
     route.limits.by_client.judge(request).map_err(by(Step::Limit))?;

@@ -94,6 +94,8 @@ pub enum Step {
     Front,
     /// The request was refused, redirected or answered before a route had it.
     Arrive,
+    /// The client's address may not enter.
+    Address,
     /// A preflight was answered.
     Cors,
     /// It is too large, or of a shape that may not enter.

@@ -176,6 +176,7 @@ impl Site<'_> {
         let policies = &self.written.policies;
         let (at, captures) = (&self.at, self.captures);
         let cors = on(&policies.cors).map(|cors| cors::Cors::compile(cors, &at.key("cors"), report));
+        let addresses = access::Addresses::compile(&self.written.access, at, &self.state.files, report);
         let access = access::Access::compile(&self.written.access, at, report);
         let auth = self.auth(report);
         let limits = self.limits(report);
@@ -202,6 +203,7 @@ impl Site<'_> {
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
+            addresses: addresses?,
             access: access?,
             auth_meters: self.auth_meters(auth.as_ref()?),
             auth: auth?,

@@ -11,6 +11,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Which origins may call.
     pub cors: Option<cors::Cors>,
+    /// Which addresses may enter.
+    pub addresses: Option<access::Addresses>,
     /// Sizes and shapes that may enter.
     pub access: access::Access,
     /// Who may call.

@@ -24,7 +24,7 @@ fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
     let path = route.matches.path.as_deref().unwrap_or("");
     let words = name.split(['-', '/', '_', '.']).chain(path.split(['/', '-', '_', '.']));
     let Some(word) = words.map(str::to_ascii_lowercase).find(|word| STAFF.contains(&word.as_str())) else { return };
-    let asks = matches!(route.policies.auth, Some(Toggle::On(_)));
+    let asks = matches!(route.policies.auth, Some(Toggle::On(_))) || matches!(route.access.ip, Some(Toggle::On(_)));
     let restricted = asks || route.matches.listener.is_some() || route.matches.header.is_some();
     if restricted || route.policies.respond.is_some() || route.policies.redirect.is_some() {
         return;
@@ -32,7 +32,9 @@ fn open_staff_door(name: &str, route: &Route, at: &At, report: &mut Report) {
     report.push(
         Diagnostic::new(Code::W0204, format!("route `{name}` looks like a door for staff (`{word}`) and is open"))
             .label(at.name(), "anyone can reach it")
-            .help("add `auth`, or bind it to a listener that only staff can reach: `listener = [\"internal\"]`"),
+            .help(
+                "add `auth` or `ip`, or bind it to a listener that only staff can reach: `listener = [\"internal\"]`",
+            ),
     );
 }
 

@@ -54,12 +54,22 @@ pub struct Consumer {
 impl File {
     /// Reads the text. The error names the line, and prints nothing of it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-            format!("{place}{}", error.message())
-        })
+        toml(text)
     }
+}
+
+/// Reads TOML whose errors print nothing of it.
+pub(crate) fn toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let place = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        // What is of the wrong type would be shown: `invalid type: string "…"`.
+        let message = match error.message().split_once(": string ") {
+            Some((before, _)) => format!("{before}: a string, where a table is expected"),
+            None => error.message().to_owned(),
+        };
+        format!("{place}{message}")
+    })
 }
 
 /// When a key ends, in seconds since 1970: a date ends with its day in UTC.

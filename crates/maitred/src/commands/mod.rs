@@ -7,6 +7,7 @@ pub mod demo;
 pub mod docs;
 pub mod explain;
 pub mod fmt;
+pub mod hash;
 pub mod init;
 pub mod key;
 pub mod log;

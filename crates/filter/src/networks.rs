@@ -52,7 +52,7 @@ fn merge<N: Ord + Copy>(mut ranges: Vec<(N, N)>) -> Box<[(N, N)]> {
 }
 
 /// A network (`10.0.0.0/8`), or an address that stands for itself; the error is what was probably meant.
-pub(crate) fn parse(text: &str) -> Result<IpNet, Option<IpNet>> {
+pub fn parse(text: &str) -> Result<IpNet, Option<IpNet>> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(address.into());
     }
