@@ -1,6 +1,9 @@
 //! The two engines: what an HTTP/1 client and its origin see is the same whichever of them carries the request.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use testkit::{Answer, Framing, Gate, Origin, Outcome, Proxy, Request, Seen, within_limit};
 
@@ -233,6 +236,26 @@ async fn a_put_is_sent_again_as_a_whole_and_a_post_is_not() {
         }
         let (missed, served) = (broken.requests().len() - missed, fine.requests().len() - served);
         assert_eq!((missed + served, refused), (4, missed));
+    }
+}
+
+#[tokio::test]
+async fn content_that_came_in_pieces_is_sent_again_piece_by_piece() {
+    for engine in ENGINES {
+        let asked = AtomicUsize::new(0);
+        let origin = Origin::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::raw("").closing(),
+            _ => Answer::echo(),
+        })
+        .await;
+        let text = format!("[upstreams.app]\nbackends = [\"{origin}\"]\nretries = 1\n[routes]\n\"/*\" = \"app\"\n");
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let mut client = proxy.connect().await;
+        client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n").await;
+        origin.until("half of the content", |seen| seen.first().is_some_and(|seen| seen.body.length == 5)).await;
+        client.send("6\r\n world\r\n0\r\n\r\n").await;
+        assert_eq!(client.answer("PUT").await.expect(200).json()["body"], "hello world");
+        assert_eq!(origin.requests().len(), 2);
     }
 }
 
