@@ -48,6 +48,7 @@ mod retries;
 mod rewriting;
 mod routing;
 mod selftest;
+mod shared_limits;
 mod show;
 mod slow_clients;
 mod splits;

@@ -289,3 +289,76 @@ async fn a_wrong_limit_refuses_the_configuration_and_says_why() {
         assert!(refused.stderr.contains(part), "{part} in {}", refused.stderr);
     }
 }
+
+#[tokio::test]
+async fn a_quota_survives_the_death_of_the_process() {
+    let quota = "limit = { requests = 100, window = \"1d\", align = \"calendar\", key = \"route\" }";
+    let proxy = limited(quota).await;
+    assert_eq!(refused_of(&proxy, 60, 16, false).await, 0);
+    let told = proxy.get("/").await.expect(200);
+    assert_eq!(told.header("ratelimit-policy"), Some("\"app\";q=100;w=86400"));
+    let beside = proxy.beside();
+    proxy.signal("KILL").await;
+    proxy.wait().await;
+    let proxy = beside.start().await;
+    assert_eq!(refused_of(&proxy, 20, 16, true).await, 0);
+    proxy.printed("limit app: 80 of 100 are used up").await;
+    // The process that takes over goes on, and so does one after it.
+    let mut proxy = proxy;
+    proxy.upgrade(&[]).await;
+    assert_eq!(refused_of(&proxy, 9, 1, false).await, 0);
+    let beside = proxy.beside();
+    proxy.signal("KILL").await;
+    drop(proxy);
+    let proxy = beside.start().await;
+    assert_eq!(refused_of(&proxy, 20, 16, false).await, 10);
+}
+
+#[tokio::test]
+async fn an_operator_sees_who_is_limited_and_forgives() {
+    let proxy = limited("limit = { requests = 2, window = \"1h\", key = \"header:X-Key\" }").await;
+    let keyed = || Request::get("/").header("X-Key", "open/sesame");
+    for status in [200, 200, 429, 429] {
+        proxy.fetch(keyed()).await.expect(status);
+    }
+    let limits = proxy.admin("/api/v1/limits").await.expect(200).json();
+    assert_eq!((&limits[0]["name"], &limits[0]["routes"][0]), (&"app".into(), &"app".into()));
+    let limited = &limits[0]["limited"][0];
+    assert_eq!(limited["refused"], 2);
+    let shown = limited["key"].as_str().unwrap();
+    assert!(shown.starts_with('#') && !shown.contains("sesame"), "{shown}");
+
+    let mut admin = testkit::Connection::to(&proxy.admin_socket()).await;
+    let path = "/api/v1/limits/app/keys/open%2Fsesame";
+    let stands = admin.fetch(Request::get(path)).await.expect(200).json();
+    assert_eq!((&stands["rules"][0]["kind"], &stands["rules"][0]["remaining"]), (&"window".into(), &0.into()));
+    let forgiven = admin.fetch(Request::new("DELETE", path)).await.expect(200).json();
+    assert_eq!(forgiven["rules"][0]["remaining"], 2);
+    proxy.printed("limit_key_reset").await;
+    for status in [200, 200, 429] {
+        proxy.fetch(keyed()).await.expect(status);
+    }
+    let by_sign = format!("/api/v1/limits/app/keys/{}", shown.replace('#', "%23"));
+    admin.fetch(Request::new("DELETE", &by_sign)).await.expect(200);
+    proxy.fetch(keyed()).await.expect(200);
+    admin.fetch(Request::get("/api/v1/limits/none/keys/x")).await.expect(404);
+    // Over TCP nothing is changed without a token.
+    testkit::Connection::to(proxy.listener("admin")).await.fetch(Request::new("DELETE", path)).await.expect(403);
+}
+
+#[tokio::test]
+async fn who_is_refused_too_often_is_banned_for_a_while() {
+    let lines = "limit = { rate = \"1000/s\", burst = 1, cost = 1, key = \"header:X-Who\", ban = { after = 5, within = \"1m\", for = \"1500ms\" } }";
+    let proxy = limited(lines).await;
+    let ask = || proxy.fetch(Request::get("/").header("X-Who", "a"));
+    within("a ban", async {
+        // Five at once, of which not all can pass.
+        while proxy.admin("/api/v1/limits/app/keys/a").await.json()["rules"][1]["remaining"] != 0 {
+            join_all((0..8).map(|_| ask())).await;
+        }
+    })
+    .await;
+    assert!(ask().await.expect(429).header("retry-after").is_some());
+    proxy.fetch(Request::get("/").header("X-Who", "b")).await.expect(200);
+    within("the end of the ban", async { while ask().await.status != 200 {} }).await;
+}

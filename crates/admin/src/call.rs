@@ -21,6 +21,16 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// What stands for the first braces.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What stands for the second ones.
+    pub(crate) fn key(&self) -> &str {
+        &self.part
+    }
+
     /// The first value of this name in the query.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

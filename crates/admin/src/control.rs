@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{Limit, LimitKey};
+
 /// The running server, as far as it can be told what to do. Every call is carried out by one task, one at a time.
 #[async_trait]
 pub trait Control: Send + Sync + 'static {
@@ -31,6 +33,18 @@ pub trait Control: Send + Sync + 'static {
     fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool;
     /// Says which route a request takes in the configuration in force, and why.
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String>;
+    /// Every limit, and whom it refuses.
+    fn limits(&self) -> Vec<Limit> {
+        Vec::new()
+    }
+    /// Where a key stands under the limit `limit`; `None` where there is no such limit.
+    fn limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
+        None
+    }
+    /// Forgives a key what it has used up.
+    fn reset_limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
+        None
+    }
 }
 
 /// What is to be said of a configuration.

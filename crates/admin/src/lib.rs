@@ -42,9 +42,11 @@ pub use control::{
 };
 pub use events::{Event, Events};
 pub use level::Levels;
-pub use operations::{Bucket, Latency, Route, Upstream as UpstreamTraffic, UpstreamBackend};
+pub use operations::{
+    Bucket, Latency, Limit, LimitKey, LimitRule, Limited, Route, Upstream as UpstreamTraffic, UpstreamBackend,
+};
 pub use page::admin_api_page;
 pub use rates::Rates;
 pub use serve::serve;
-pub use status::{Backend, Certificate, Listener, Reload, Status, Upstream};
+pub use status::{Backend, Certificate, Listener, Redis, Reload, Status, Upstream};
 pub use who::{Act, Who};

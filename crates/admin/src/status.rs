@@ -23,6 +23,24 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// The upstreams.
     pub upstreams: Vec<Upstream>,
+    /// The Redis that processes share what they count in; null where none is configured.
+    pub redis: Option<Redis>,
+}
+
+/// A Redis, and how it is.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "StatusRedis")]
+pub struct Redis {
+    /// Whether it answers.
+    pub up: bool,
+    /// Since when it is as it is.
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String")]
+    pub since: SystemTime,
+    /// Why it does not answer.
+    pub error: Option<String>,
+    /// How many calls have failed.
+    pub failed_total: u64,
 }
 
 /// A reload.

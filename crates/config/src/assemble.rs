@@ -35,6 +35,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         auth: named(document, "auth", &AUTH, report),
         limits: named(document, "limits", &LIMIT, report),
         cache: section(document, "cache", report),
+        redis: document.contains(&At::root().key("redis")).then(|| section(document, "redis", report)),
         logging: section(document, "logging", report),
         admin: section(document, "admin", report),
         tests: named(document, "tests", &TEST, report),

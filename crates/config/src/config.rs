@@ -25,6 +25,8 @@ pub struct Config {
     pub limits: BTreeMap<String, limit::Written>,
     /// Where answers are kept.
     pub cache: cache::ZoneConfig,
+    /// What several processes share.
+    pub redis: Option<store::Config>,
     /// What is written down.
     pub logging: telemetry::Logging,
     /// Where operators look.
@@ -65,6 +67,7 @@ pub(crate) struct Sections {
     /// Limits for routes to refer to: `[limits.NAME]`, or in short `NAME = "100/m per ip"`.
     limits: Option<BTreeMap<String, limit::Written>>,
     cache: Option<cache::ZoneConfig>,
+    redis: Option<store::Config>,
     logging: Option<telemetry::Logging>,
     admin: Option<Admin>,
     /// Requests, and what has to become of them: `[tests.NAME]`, or in short `"GET /path" = "route"`.

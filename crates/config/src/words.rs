@@ -15,6 +15,8 @@ fn noun(at: &At) -> Option<&'static str> {
         ["auth", _] => "a policy",
         ["defaults"] => "`defaults`",
         ["limits", _] => "a limit",
+        [.., "ban"] => "`ban`",
+        ["redis"] => "`redis`",
         ["tests", _] => "a test",
         ["tests", _, "expect"] => "`expect`",
         ["server"] => "`server`",
@@ -165,7 +167,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// Sections of later releases.
-const SECTIONS: &[&str] = &["access", "analytics", "redis", "tracing", "waf"];
+const SECTIONS: &[&str] = &["access", "analytics", "tracing", "waf"];
 
 /// Keys of routes of later releases.
 const ROUTE: &[&str] = &[

@@ -104,6 +104,8 @@ reasons! {
     Limited "limited" 429 "Too many requests";
     /// A limit counts by a header, cookie, user or claim that the request does not have, and its `on_missing` is `"deny"`.
     LimitKeyMissing "limit_key_missing" 400 "Bad request";
+    /// The Redis that a limit is counted in is away, and its `when_store_is_down` is `"deny"`.
+    LimitStoreDown "limit_store_down" 503 "Service unavailable";
     // What the upstream did.
     /// No backend of the upstream has an address, or all are out of use.
     NoBackend "no_backend" 503 "Service unavailable";

@@ -32,6 +32,11 @@ impl Bucket {
         self.depth().div_ceil(SECOND)
     }
 
+    /// Microseconds that one token takes to come back, rounded up.
+    pub(crate) fn micros(&self) -> u64 {
+        self.interval.div_ceil(1000)
+    }
+
     fn depth(&self) -> u64 {
         self.interval.saturating_mul(u64::from(self.burst))
     }

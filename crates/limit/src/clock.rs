@@ -28,3 +28,8 @@ pub(crate) const MILLISECOND: u64 = 1_000_000;
 
 /// In nanoseconds.
 pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Seconds of the Unix epoch, by the clock on the wall.
+pub(crate) fn unix() -> u64 {
+    clock_gettime(ClockId::Realtime).tv_sec as u64
+}

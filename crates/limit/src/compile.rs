@@ -4,17 +4,21 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use document::{At, Code, Diagnostic, Report, nearest};
 use smallvec::{SmallVec, smallvec};
+use store::Store;
 
 use crate::{
+    ban::Ban,
     bucket::Bucket,
-    config::{Config, Count, Over, Written},
+    config::{Align, Config, Count, Over, Place, Written},
     counters::State,
     fields,
     key::{Key, Step},
     limit::{Limit, Salted, Stage},
     limits::Limits,
     meters::Meters,
+    quota::{DAY, Quota},
     rule::Rule,
+    shared::Shared,
     window::{MOST, Window},
 };
 
@@ -35,6 +39,8 @@ const WINDOWS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 pub struct Ground<'g> {
     /// What has been counted so far.
     pub state: &'g State,
+    /// Where limits count that several processes share.
+    pub store: Option<&'g Store>,
     /// Finds the counters of the limit that is called so.
     pub meters: &'g dyn Fn(&str) -> Meters,
 }
@@ -104,16 +110,17 @@ impl Limits {
                 None => sound = false,
             }
         }
-        sound.then(|| Self::of(&limits, site, ground.state))
+        sound.then(|| Self::of(&limits, site, ground))
     }
 
-    fn of(limits: &[Arc<Limit>], site: Site<'_>, state: &State) -> Self {
+    fn of(limits: &[Arc<Limit>], site: Site<'_>, ground: Ground<'_>) -> Self {
         let policies = fields::policies(limits.iter().map(|limit| &**limit));
         let stage = |step: Step, number: u8, later: &[Step]| {
             let own: Vec<_> = limits.iter().filter(|limit| limit.key.step() == step).cloned().collect();
             (!own.is_empty()).then(|| Stage {
+                store: ground.store.filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
                 limits: own.into(),
-                counters: Arc::clone(state),
+                counters: Arc::clone(ground.state),
                 route: site.route.into(),
                 upstream: site.upstream.unwrap_or("").into(),
                 number,
@@ -167,6 +174,8 @@ impl Limit {
         if config.count == Some(Count::Failures) && config.concurrent.is_some() {
             excludes("count", "concurrent", "what is under way has neither failed nor succeeded yet", at, report);
         }
+        let shared = shared(config, at, ground, report);
+        let ban = ban(config, at, report);
         if report.errors() > errors {
             return None;
         }
@@ -177,7 +186,7 @@ impl Limit {
         Some(Self {
             name: name.into(),
             key: key?,
-            rules: rules?.into_iter().map(salted).collect(),
+            rules: rules?.into_iter().chain(ban).map(salted).collect(),
             cost: cost?,
             failures: config.count == Some(Count::Failures),
             patience: u64::try_from(patience.as_nanos()).unwrap_or(0),
@@ -185,6 +194,7 @@ impl Limit {
             missing: config.on_missing.unwrap_or_default(),
             headers: config.headers.unwrap_or_default(),
             x_headers: config.x_headers == Some(true),
+            shared,
             meters: (ground.meters)(name),
         })
     }
@@ -208,6 +218,10 @@ fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule
             None
         }
         ["requests"] => window(config, at, report),
+        ["rate"] | ["concurrent"] if config.align.is_some() => {
+            excludes("align", given[0], "there is no window that could be one of the calendar", at, report);
+            None
+        }
         ["rate"] => bucket(config, at, report),
         [_] => {
             if config.burst.is_some() {
@@ -237,7 +251,11 @@ fn window(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rul
     };
     let requests = number(config.requests, "requests", 1, at, report)?;
     let length = length(window, at, report)?;
-    let mut rules: SmallVec<[Rule; 1]> = smallvec![Rule::Window(Window::new(requests, length))];
+    let first = match config.align.unwrap_or_default() {
+        Align::Sliding => Rule::Window(Window::new(requests, length)),
+        Align::Calendar => Rule::Quota(Quota::new(requests, period(length, at, report)?)),
+    };
+    let mut rules: SmallVec<[Rule; 1]> = smallvec![first];
     if config.burst.is_some() {
         let burst = number(config.burst, "burst", 1, at, report)?;
         rules.push(Rule::Bucket(Bucket::new(u64::from(requests), length, burst)));
@@ -252,6 +270,21 @@ fn length(window: document::Duration, at: &At, report: &mut Report) -> Option<Du
     }
     let label = format!("from \"{}\" to \"{}\"", document::Duration(shortest), document::Duration(longest));
     report.add(Code::E0103, &at.key("window"), format!("a window cannot be {window} long"), label);
+    None
+}
+
+/// A part of the calendar: a day, what divides one, or a week.
+fn period(length: Duration, at: &At, report: &mut Report) -> Option<u64> {
+    let seconds = length.as_secs();
+    let whole = length.subsec_nanos() == 0 && seconds > 0;
+    if whole && (DAY.is_multiple_of(seconds) || seconds == 7 * DAY) {
+        return Some(seconds);
+    }
+    report.push(
+        Diagnostic::new(Code::E0103, format!("the calendar has no period of {}", document::Duration(length)))
+            .label(at.key("window"), "expected what divides a day, a day, or a week")
+            .help("write \"1h\", \"6h\", \"1d\" or \"7d\", or delete `align`"),
+    );
     None
 }
 
@@ -344,6 +377,60 @@ fn patience(config: &Config, at: &At, report: &mut Report) -> Duration {
         report.add(Code::E0103, &at.key("max_delay"), message, label);
     }
     delay
+}
+
+/// The ban for those who are refused too often.
+fn ban(config: &Config, at: &At, report: &mut Report) -> Option<Rule> {
+    let written = config.ban.as_ref()?;
+    let at = at.key("ban");
+    let (Some(_), Some(lasts)) = (written.after, written.r#for) else {
+        report.push(
+            Diagnostic::new(Code::E0106, "a ban has a reason and an end")
+                .label(&at, "expected `after` and `for`")
+                .help("write for example `ban = { after = 20, for = \"1h\" }`"),
+        );
+        return None;
+    };
+    let after = number(written.after, "after", 1, &at, report)?;
+    let within = written.within.unwrap_or(document::Duration::seconds(60));
+    for (key, time) in [("within", within), ("for", lasts)] {
+        let [shortest, longest] = WINDOWS;
+        if !(shortest..=longest).contains(&time.0) {
+            let label = format!("from \"{}\" to \"{}\"", document::Duration(shortest), document::Duration(longest));
+            report.add(Code::E0103, &at.key(key), format!("`{key}` cannot be {time}"), label);
+        }
+    }
+    Some(Rule::Ban(Ban::new(after, within.0, lasts.0)))
+}
+
+/// What a limit needs that is counted in Redis.
+fn shared(config: &Config, at: &At, ground: Ground<'_>, report: &mut Report) -> Option<Shared> {
+    if config.store != Some(Place::Redis) {
+        if config.when_store_is_down.is_some() {
+            report.push(
+                Diagnostic::new(Code::E0107, "`when_store_is_down` without `store = \"redis\"`")
+                    .label(at.key("when_store_is_down"), "this limit is counted in the process, which is never away")
+                    .help("add `store = \"redis\"`, or delete it"),
+            );
+        }
+        return None;
+    }
+    if config.concurrent.is_some() {
+        excludes("store", "concurrent", "a process that dies could not give its places back", at, report);
+    }
+    match ground.store {
+        Some(store) => {
+            Some(Shared { prefix: store.prefix().into(), down: config.when_store_is_down.unwrap_or_default() })
+        }
+        None => {
+            report.push(
+                Diagnostic::new(Code::E0201, "a limit is counted in Redis, and there is no `[redis]`")
+                    .label(at.key("store"), "which Redis?")
+                    .help("add `[redis]` with `url = \"redis://localhost:6379\"`"),
+            );
+            None
+        }
+    }
 }
 
 fn excludes(key: &str, other: &str, why: &str, at: &At, report: &mut Report) {

@@ -31,6 +31,12 @@ pub struct Config {
     ///
     /// Example: `window = "1m"`
     pub window: Option<Duration>,
+    /// Whether the window slides, which is the default, or is one of the calendar: with `"calendar"`, `window = "1d"` is the
+    /// day of UTC, `"1h"` the hour, `"7d"` the week from Monday; it divides a day, or is a week. Such a quota is written down
+    /// and goes on where it was when maitred is started again.
+    ///
+    /// Example: `align = "calendar"`
+    pub align: Option<Align>,
     /// A steady rate (token bucket): requests come back one by one, at this rate.
     ///
     /// Example: `rate = "10/s"`
@@ -76,11 +82,24 @@ pub struct Config {
     ///
     /// Example: `max_delay = "2s"`
     pub max_delay: Option<Duration>,
+    /// Bans who is refused again and again: for a while nothing of it passes this limit. Each process bans by itself.
+    ///
+    /// Example: `ban = { after = 20, within = "1m", for = "1h" }`
+    pub ban: Option<Ban>,
     /// Whether the limit is obeyed. In `"shadow"` what would have been refused passes, and is counted and logged. Default
     /// `"enforce"`.
     ///
     /// Example: `mode = "shadow"`
     pub mode: Option<Mode>,
+    /// Where it is counted. With `"redis"` all processes that have the same `[redis]` count together, by the clock of Redis;
+    /// a limit of its own for a route counts with those of the same route name. Not for `concurrent`. Default `"memory"`.
+    ///
+    /// Example: `store = "redis"`
+    pub store: Option<Place>,
+    /// What happens while Redis is away or does not answer in time. Default `"local"`.
+    ///
+    /// Example: `when_store_is_down = "deny"`
+    pub when_store_is_down: Option<WhenDown>,
     /// When answers tell the client where it stands, in `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-
     /// headers-11). `Retry-After` is always sent with a refusal. Default `"always"`.
     ///
@@ -126,6 +145,60 @@ pub enum Over {
     Refuse,
     /// The request waits until its turn comes.
     Delay,
+}
+
+/// When a client is banned, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "ban")]
+pub struct Ban {
+    /// After how many refusals.
+    ///
+    /// Example: `after = 20`
+    #[schemars(range(min = 1))]
+    pub after: Option<u64>,
+    /// Within which time these are counted. Default `"1m"`.
+    ///
+    /// Example: `within = "10m"`
+    pub within: Option<Duration>,
+    /// For how long. Refusals meanwhile do not make it longer.
+    ///
+    /// Example: `for = "1h"`
+    pub r#for: Option<Duration>,
+}
+
+/// What a window is measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// The time of each request.
+    #[default]
+    Sliding,
+    /// The calendar of UTC.
+    Calendar,
+}
+
+/// Where a limit is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// In this process.
+    #[default]
+    Memory,
+    /// In Redis.
+    Redis,
+}
+
+/// What happens while the store is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenDown {
+    /// Each process counts by itself, with what it has seen before.
+    #[default]
+    Local,
+    /// Requests pass uncounted.
+    Allow,
+    /// Requests are refused with 503.
+    Deny,
 }
 
 /// When answers tell where a client stands.

@@ -10,6 +10,7 @@
 
 use std::{
     hash::{BuildHasherDefault, Hash, Hasher},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -22,7 +23,8 @@ use smallvec::SmallVec;
 
 use crate::{
     cell::{Cell, HELD},
-    clock::Now,
+    clock::{Now, unix},
+    ledger::Ledger,
     limited::Limited,
 };
 
@@ -48,6 +50,7 @@ pub struct Counters {
     secret: [AtomicU64; 2],
     shards: Box<[Mutex<Shard>]>,
     limited: Limited,
+    ledger: Ledger,
 }
 
 /// A key under a limit.
@@ -100,6 +103,7 @@ impl Default for Counters {
             secret: [AtomicU64::new(secret as u64), AtomicU64::new((secret >> 64) as u64)],
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             limited: Limited::default(),
+            ledger: Ledger::default(),
         }
     }
 }
@@ -161,8 +165,46 @@ impl Counters {
         lock(&self.shards[key.shard()]).cells.get(&key).map(look)
     }
 
+    /// Writes quotas to this file from now on, and goes on with what is in it. A process that takes over from another one
+    /// has what it knows already. To be called before anything is compiled or counted.
+    pub fn keep_quotas(&self, path: &Path, takes_over: bool) {
+        let said = match self.ledger.open(path, takes_over) {
+            Ok(said) => said.filter(|_| !takes_over),
+            Err(error) => return self.forget_quotas(format!("{}: {error}", path.display())),
+        };
+        let Some((secret, records)) = said else { return };
+        for (half, bytes) in self.secret.iter().zip(secret.chunks_exact(8)) {
+            half.store(u64::from_le_bytes(bytes.try_into().unwrap_or_default()), Relaxed);
+        }
+        let now = Now::read();
+        for (key, (end, used)) in records {
+            let left = u32::try_from(end.saturating_sub(unix())).unwrap_or(u32::MAX / 2);
+            let expires = now.seconds().saturating_add(left).saturating_add(1);
+            let mut shard = lock(&self.shards[key.shard()]);
+            shard.change(key, now, |cell, _| *cell = Cell { words: SmallVec::from_slice(&[end]), used, expires });
+        }
+    }
+
+    /// Keeps no quotas, for this reason, which is said once there is one to keep.
+    pub fn forget_quotas(&self, why: String) {
+        self.ledger.close(why);
+    }
+
+    /// Writes down what a key has used of a period.
+    pub(crate) fn book(&self, key: Hashed, end: u64, used: u32) {
+        let secret = || {
+            let mut bytes = [0; 16];
+            for (part, half) in bytes.chunks_exact_mut(8).zip(&self.secret) {
+                part.copy_from_slice(&half.load(Relaxed).to_le_bytes());
+            }
+            bytes
+        };
+        self.ledger.book(secret, key, end, used);
+    }
+
     /// Everything that has not expired, for a successor: the secret, then the cells.
     pub fn export(&self) -> Vec<u8> {
+        self.ledger.share();
         let now = Now::read().seconds();
         let mut bytes = Vec::new();
         for half in &self.secret {

@@ -10,7 +10,7 @@ use crate::{
 /// Where one key stands under one rule of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// `window`, `bucket` or `concurrent`.
+    /// `window`, `bucket`, `quota`, `concurrent` or `ban`.
     pub kind: &'static str,
     /// How many requests the rule lets pass.
     pub limit: u32,
@@ -30,7 +30,7 @@ impl Limit {
             let said = counters.look(hashed, |cell| rule.ask(cell, now, self.cost));
             let said = said.unwrap_or_else(|| rule.ask(&crate::cell::Cell::default(), now, self.cost));
             let (remaining, wait) = match said {
-                Said::Free(standing) => (standing.remaining + self.cost, 0),
+                Said::Free(standing) => (standing.remaining.saturating_add(self.cost), 0),
                 Said::Full { wait } => (0, wait.div_ceil(MILLISECOND)),
             };
             Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait }

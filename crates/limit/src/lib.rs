@@ -14,7 +14,7 @@
 //!
 //! let state = limit::State::default();
 //! let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-//! let ground = limit::Ground { state: &state, meters: &meters };
+//! let ground = limit::Ground { state: &state, store: None, meters: &meters };
 //! let written: limit::Written = serde_json::from_str(r#""2/m per ip""#)?;
 //! let site = limit::Site { route: "users", upstream: None };
 //! let limits =
@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ban;
 mod bucket;
 mod cell;
 mod clock;
@@ -39,16 +40,19 @@ mod counters;
 mod desk;
 mod fields;
 mod key;
+mod ledger;
 mod limit;
 mod limited;
 mod limits;
 mod meters;
 mod permits;
+mod quota;
 mod rule;
+mod shared;
 mod window;
 
 pub use compile::{Ground, Named, Site, named};
-pub use config::{Config, Count, Headers, OnMissing, Over, Written};
+pub use config::{Align, Ban, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
 pub use counters::{Counters, KEYS, SPILLED, State};
 pub use desk::Look;
 pub use key::Key;

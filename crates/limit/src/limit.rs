@@ -7,6 +7,7 @@ use http::{HeaderValue, header};
 use smallvec::SmallVec;
 
 use crate::{
+    cell::Cell,
     clock::Now,
     config::{Headers, OnMissing},
     counters::{Counters, Hashed, Locked},
@@ -14,7 +15,8 @@ use crate::{
     key::{Key, Place, Value, address},
     meters::Meters,
     permits::{Hold, Item, Nearest, Permits},
-    rule::{Rule, Said},
+    rule::{Rule, Said, Standing},
+    shared::Shared,
 };
 
 /// A limit, as run.
@@ -32,6 +34,8 @@ pub struct Limit {
     pub(crate) missing: OnMissing,
     pub(crate) headers: Headers,
     pub(crate) x_headers: bool,
+    /// What several processes count together.
+    pub(crate) shared: Option<Shared>,
     pub(crate) meters: Meters,
 }
 
@@ -54,6 +58,8 @@ impl Limit {
 pub struct Stage {
     pub(crate) limits: Box<[Arc<Limit>]>,
     pub(crate) counters: Arc<Counters>,
+    /// Where what several processes share is counted.
+    pub(crate) store: Option<store::Store>,
     pub(crate) route: Arc<str>,
     pub(crate) upstream: Arc<str>,
     /// Its number among those of the route.
@@ -65,18 +71,34 @@ pub struct Stage {
 }
 
 /// What one rule of one limit says to a request.
-struct Ask {
-    limit: usize,
-    salted: Salted,
-    key: Hashed,
-    said: Said,
+pub(crate) struct Ask {
+    pub(crate) limit: usize,
+    pub(crate) salted: Salted,
+    pub(crate) key: Hashed,
+    pub(crate) said: Said,
+    pub(crate) source: Source,
+    /// What the key is called in the store.
+    pub(crate) called: Option<Box<str>>,
+}
+
+/// Who says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The counters of this process.
+    Here,
+    /// The store, once it is asked.
+    Unasked,
+    /// The store.
+    Store,
+    /// Nobody: the store is away, and the limit lets everybody pass then.
+    Nobody,
 }
 
 /// What becomes of a request.
 #[derive(Default)]
-struct Verdict {
+pub(crate) struct Verdict {
     /// The limits that refuse it.
-    refused: SmallVec<[usize; 2]>,
+    pub(crate) refused: SmallVec<[usize; 2]>,
     /// Those that would, were they obeyed.
     shadowed: SmallVec<[usize; 2]>,
     /// For how many nanoseconds it has to wait: to be let in, or to come again.
@@ -92,6 +114,8 @@ impl Admit for Stage {
 
     fn judge(&self, request: &View<'_>) -> Result<(), Reply> {
         let mut asks = self.asks(request)?;
+        // Of what is counted elsewhere, what this process knows.
+        asks.iter_mut().for_each(|ask| ask.source = Source::Here);
         let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
         let verdict = self.weigh(&mut asks, &locked, Now::read());
         drop(locked);
@@ -100,20 +124,59 @@ impl Admit for Stage {
 }
 
 impl Stage {
+    /// Asks the limits, those among them whose counters several processes share, and charges for the request.
+    pub async fn pass(&self, request: &View<'_>) -> Result<Permits, Reply> {
+        match &self.store {
+            None => self.admit(request),
+            // In a box: larger than what every request carries along.
+            Some(store) => Box::pin(self.pass_shared(store, request)).await,
+        }
+    }
+
     pub(crate) fn admit_at(&self, request: &View<'_>, now: Now) -> Result<Permits, Reply> {
         let mut asks = self.asks(request)?;
-        let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+        let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
         let verdict = self.weigh(&mut asks, &locked, now);
         if !verdict.refused.is_empty() {
             drop(locked);
-            self.tell_refusal(&verdict, &asks, request);
-            return Err(self.refusal(&verdict, &asks));
+            return Err(self.refuse(&verdict, &asks, request));
         }
+        Ok(self.charge(&verdict, asks, locked, now))
+    }
+
+    /// What the request is answered that the limits refuse; counted and remembered.
+    pub(crate) fn refuse(&self, verdict: &Verdict, asks: &[Ask], request: &View<'_>) -> Reply {
+        self.tell_refusal(verdict, asks, request);
+        self.refusal(verdict, asks)
+    }
+
+    /// Charges for a request that passes. What the store has charged is remembered here as well, so that this process knows
+    /// of it when the store is away.
+    pub(crate) fn charge(
+        &self,
+        verdict: &Verdict,
+        mut asks: SmallVec<[Ask; 2]>,
+        mut locked: Locked<'_>,
+        now: Now,
+    ) -> Permits {
         let mut permits = Permits::default();
         permits.delay = Duration::from_nanos(verdict.wait);
-        for ask in asks.iter().filter(|ask| !verdict.shadowed.contains(&ask.limit)) {
+        let charged = |ask: &&mut Ask| {
+            let counts = !matches!(ask.salted.rule, Rule::Ban(_)) && ask.source != Source::Nobody;
+            counts && !verdict.shadowed.contains(&ask.limit)
+        };
+        for ask in asks.iter_mut().filter(charged) {
             let (limit, rule) = (&self.limits[ask.limit], ask.salted.rule);
-            let charge = |cell: &mut _, roomy| rule.charge(cell, now, limit.cost, roomy);
+            let charge = |cell: &mut Cell, roomy| {
+                let by = rule.charge(cell, now, limit.cost, roomy);
+                if let Rule::Quota(quota) = rule {
+                    self.counters.book(ask.key, by, cell.used);
+                    if quota.is_getting_short(cell.used, limit.cost) {
+                        log::warn!("limit {}: {} of {} are used up", limit.name, cell.used, quota.limit());
+                    }
+                }
+                by
+            };
             let Some(by) = locked.change(ask.key, now, charge) else { continue };
             let hold = match rule {
                 Rule::Concurrent(_) => Hold::Slot,
@@ -121,13 +184,17 @@ impl Stage {
                 _ if self.returns => Hold::Charge,
                 _ => continue,
             };
-            permits.keep(&self.counters, Item { key: ask.key, rule, by, cost: limit.cost, hold });
+            let elsewhere = match (&self.store, ask.source, ask.called.take()) {
+                (Some(store), Source::Store, Some(called)) => Some((store.clone(), called)),
+                _ => None,
+            };
+            permits.keep(&self.counters, Item { key: ask.key, rule, by, cost: limit.cost, hold, elsewhere });
         }
         drop(locked);
         permits.nearest = self.nearest(&asks);
-        self.tell_passing(&verdict, &asks);
+        self.tell_passing(verdict, &asks);
         permits.shadowed = !verdict.shadowed.is_empty();
-        Ok(permits)
+        permits
     }
 
     fn place(&self) -> Place<'_> {
@@ -145,30 +212,41 @@ impl Stage {
         }
     }
 
-    fn asks(&self, request: &View<'_>) -> Result<SmallVec<[Ask; 2]>, Reply> {
+    pub(crate) fn asks(&self, request: &View<'_>) -> Result<SmallVec<[Ask; 2]>, Reply> {
         let mut asks = SmallVec::new();
         for (index, limit) in self.limits.iter().enumerate() {
             let Some(value) = self.value(limit, request)? else { continue };
             let key = value.hash(&self.counters);
-            asks.extend(limit.rules.iter().map(|&salted| Ask {
-                limit: index,
-                salted,
-                key: key.with(salted.salt),
-                said: Said::Full { wait: 0 },
+            asks.extend(limit.rules.iter().map(|&salted| {
+                Ask {
+                    limit: index,
+                    salted,
+                    key: key.with(salted.salt),
+                    said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
+                    source: if limit.is_elsewhere(&salted.rule) { Source::Unasked } else { Source::Here },
+                    called: limit
+                        .shared
+                        .as_ref()
+                        .filter(|_| limit.is_elsewhere(&salted.rule))
+                        .map(|shared| shared.called(&limit.name, &salted.rule, value)),
+                }
             }));
         }
         Ok(asks)
     }
 
-    fn weigh(&self, asks: &mut [Ask], locked: &Locked<'_>, now: Now) -> Verdict {
+    /// Asks the counters of this process, and sums up what all have said.
+    pub(crate) fn weigh(&self, asks: &mut [Ask], locked: &Locked<'_>, now: Now) -> Verdict {
         let mut verdict = Verdict::default();
         for ask in asks {
             let limit = &self.limits[ask.limit];
             let rule = &ask.salted.rule;
-            ask.said = match locked.find(ask.key) {
-                Some(cell) => rule.ask(cell, now, limit.cost),
-                None => rule.ask(&crate::cell::Cell::default(), now, limit.cost),
-            };
+            if ask.source == Source::Here {
+                ask.said = match locked.find(ask.key) {
+                    Some(cell) => rule.ask(cell, now, limit.cost),
+                    None => rule.ask(&Cell::default(), now, limit.cost),
+                };
+            }
             let Said::Full { wait } = ask.said else { continue };
             if limit.mode == Mode::Shadow {
                 verdict.shadowed.push(ask.limit);
@@ -207,13 +285,17 @@ impl Stage {
             let Some(value) = value else { return format!("{name}: does not concern it, its key is missing") };
             let who = value.text(&self.counters);
             let shadow = if limit.mode == Mode::Shadow { ", in shadow" } else { "" };
-            let says = limit.rules.iter().map(|salted| {
+            let says = limit.rules.iter().filter_map(|salted| {
                 let key = value.hash(&self.counters).with(salted.salt);
                 let said = self.counters.look(key, |cell| salted.rule.ask(cell, now, limit.cost));
-                let said = said.unwrap_or_else(|| salted.rule.ask(&crate::cell::Cell::default(), now, limit.cost));
-                match said {
-                    Said::Free(standing) => format!("{} of {} left", standing.remaining, salted.rule.most()),
-                    Said::Full { wait } => format!("used up for {} ms", wait.div_ceil(crate::clock::MILLISECOND)),
+                let said = said.unwrap_or_else(|| salted.rule.ask(&Cell::default(), now, limit.cost));
+                match (said, &salted.rule) {
+                    (Said::Free(_), Rule::Ban(_)) => None,
+                    (Said::Free(standing), rule) => Some(format!("{} of {} left", standing.remaining, rule.most())),
+                    (Said::Full { wait }, rule) => {
+                        let how = if matches!(rule, Rule::Ban(_)) { "banned" } else { "used up" };
+                        Some(format!("{how} for {} ms", wait.div_ceil(crate::clock::MILLISECOND)))
+                    }
                 }
             });
             let says: Vec<String> = says.collect();
@@ -243,11 +325,22 @@ impl Stage {
         for &index in &verdict.refused {
             let limit = &self.limits[index];
             limit.meters.limited.inc();
+            self.strike(index, asks);
             let Some(ask) = asks.iter().find(|ask| ask.limit == index) else { continue };
             self.counters.limited().note(ask.key, Duration::from_nanos(verdict.wait), || {
                 let value = self.value(limit, request).ok().flatten().unwrap_or(Value::Nobody);
                 (Arc::clone(&limit.name), value.text(&self.counters))
             });
+        }
+    }
+
+    /// Counts a refusal towards a ban.
+    fn strike(&self, limit: usize, asks: &[Ask]) {
+        for ask in asks.iter().filter(|ask| ask.limit == limit) {
+            if let Rule::Ban(ban) = ask.salted.rule {
+                let now = Now::read();
+                self.counters.lock([ask.key].into_iter()).change(ask.key, now, |cell, _| ban.strike(cell, now));
+            }
         }
     }
 
@@ -270,6 +363,11 @@ impl Stage {
 }
 
 impl Limit {
+    /// Whether the store counts for this rule. Each process bans by itself.
+    fn is_elsewhere(&self, rule: &Rule) -> bool {
+        self.shared.is_some() && !matches!(rule, Rule::Ban(_))
+    }
+
     fn is_announced(&self, rule: &Rule) -> bool {
         self.mode == Mode::Enforce && self.headers == Headers::Always && rule.policy().is_some()
     }

@@ -13,16 +13,19 @@ pub struct Meters {
     pub delayed: IntCounter,
     /// Requests that it would have refused, were it obeyed.
     pub shadowed: IntCounter,
+    /// Requests for which the store could not be asked.
+    pub store_errors: IntCounter,
 }
 
 impl Meters {
-    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`.
+    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`, `store_error`.
     pub fn of(mut counter: impl FnMut(&'static str) -> IntCounter) -> Self {
         Self {
             allowed: counter("allowed"),
             limited: counter("limited"),
             delayed: counter("delayed"),
             shadowed: counter("shadowed"),
+            store_errors: counter("store_error"),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     clock::Now,
     counters::{Counters, Hashed},
     rule::Rule,
+    shared,
 };
 
 /// What a request holds. Dropping it gives back what is held for as long as the request is under way.
@@ -20,14 +21,18 @@ pub struct Permits {
     pub(crate) shadowed: bool,
 }
 
-#[derive(Debug)]
 pub(crate) struct Held {
     counters: Arc<Counters>,
     items: SmallVec<[Item; 2]>,
 }
 
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Held({})", self.items.len())
+    }
+}
+
 /// One charge that may have to be given back.
-#[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) key: Hashed,
     pub(crate) rule: Rule,
@@ -35,6 +40,8 @@ pub(crate) struct Item {
     pub(crate) by: u64,
     pub(crate) cost: u32,
     pub(crate) hold: Hold,
+    /// The store that has charged as well, and what it calls the key.
+    pub(crate) elsewhere: Option<(store::Store, Box<str>)>,
 }
 
 /// Why a charge may have to be given back.
@@ -121,7 +128,15 @@ impl Held {
     fn give_back(self: Box<Self>, which: impl Fn(Hold) -> bool) {
         let now = Now::read();
         for item in self.items.iter().filter(|item| which(item.hold)) {
-            self.counters.change(item.key, |cell| item.rule.give_back(cell, now, item.by, item.cost));
+            self.counters.change(item.key, |cell| {
+                item.rule.give_back(cell, now, item.by, item.cost);
+                if let Rule::Quota(_) = item.rule {
+                    self.counters.book(item.key, item.by, cell.used);
+                }
+            });
+            if let Some((store, called)) = &item.elsewhere {
+                shared::give_back(store, called, &item.rule, item.cost);
+            }
         }
     }
 }

@@ -1,9 +1,11 @@
 //! One rule of a limit, and what it says to a request.
 
 use crate::{
+    ban::Ban,
     bucket::Bucket,
     cell::{Cell, HELD},
     clock::{Now, SECOND},
+    quota::Quota,
     window::Window,
 };
 
@@ -14,8 +16,12 @@ pub(crate) enum Rule {
     Window(Window),
     /// A steady rate with a burst.
     Bucket(Bucket),
+    /// At most so many in a period of the calendar.
+    Quota(Quota),
     /// At most so many at once.
     Concurrent(u32),
+    /// Not for a while, after too many refusals.
+    Ban(Ban),
 }
 
 /// What a rule says to a request.
@@ -42,7 +48,9 @@ impl Rule {
         match self {
             Self::Window(_) => "window",
             Self::Bucket(_) => "bucket",
+            Self::Quota(_) => "quota",
             Self::Concurrent(_) => "concurrent",
+            Self::Ban(_) => "ban",
         }
     }
 
@@ -51,7 +59,20 @@ impl Rule {
         match self {
             Self::Window(window) => Some((window.limit(), window.seconds())),
             Self::Bucket(bucket) => Some((bucket.burst(), bucket.seconds())),
-            Self::Concurrent(_) => None,
+            Self::Quota(quota) => Some((quota.limit(), quota.seconds())),
+            Self::Concurrent(_) | Self::Ban(_) => None,
+        }
+    }
+
+    /// Kind, limit, length and quantum, as the scripts of the store know them.
+    pub(crate) fn script_arguments(&self) -> [i64; 4] {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        match self {
+            Self::Window(window) => [0, window.limit().into(), number(window.millis()), number(window.quantum())],
+            Self::Bucket(bucket) => [1, bucket.burst().into(), number(bucket.micros()), 0],
+            Self::Quota(quota) => [2, quota.limit().into(), number(quota.seconds()), number(quota.origin())],
+            // Not shared: see `compile`.
+            Self::Concurrent(_) | Self::Ban(_) => [0, 1, 1, 1],
         }
     }
 
@@ -60,7 +81,9 @@ impl Rule {
         match self {
             Self::Window(window) => window.limit(),
             Self::Bucket(bucket) => bucket.burst(),
+            Self::Quota(quota) => quota.limit(),
             Self::Concurrent(limit) => *limit,
+            Self::Ban(_) => u32::MAX,
         }
     }
 
@@ -68,6 +91,8 @@ impl Rule {
         match self {
             Self::Window(window) => window.ask(cell, now, cost),
             Self::Bucket(bucket) => bucket.ask(cell, now, cost),
+            Self::Quota(quota) => quota.ask(cell, cost),
+            Self::Ban(ban) => ban.ask(cell, now),
             Self::Concurrent(limit) => match limit.checked_sub(cell.used.saturating_add(cost)) {
                 Some(remaining) => Said::Free(Standing { remaining, reset: 0 }),
                 // Nobody knows when a request ends.
@@ -81,6 +106,9 @@ impl Rule {
         match self {
             Self::Window(window) => window.charge(cell, now, cost, roomy),
             Self::Bucket(bucket) => bucket.charge(cell, now, cost),
+            Self::Quota(quota) => quota.charge(cell, now, cost),
+            // Refusals count, and nothing else does.
+            Self::Ban(_) => 0,
             Self::Concurrent(_) => {
                 cell.used = cell.used.saturating_add(cost);
                 cell.expires = HELD;
@@ -94,6 +122,8 @@ impl Rule {
         match self {
             Self::Window(window) => window.give_back(cell, by, cost),
             Self::Bucket(bucket) => bucket.give_back(cell, now, cost),
+            Self::Quota(quota) => quota.give_back(cell, by, cost),
+            Self::Ban(_) => {}
             Self::Concurrent(_) => {
                 cell.used = cell.used.saturating_sub(cost);
                 if cell.used == 0 {

@@ -50,6 +50,14 @@ impl Window {
         self.limit
     }
 
+    pub(crate) fn millis(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) fn quantum(&self) -> u64 {
+        self.quantum
+    }
+
     /// In seconds, rounded up.
     pub(crate) fn seconds(&self) -> u64 {
         self.length.div_ceil(1000)

@@ -69,6 +69,7 @@ impl Told {
                 last_reload,
                 listeners: listeners.all().iter().map(|listener| self::listener(&listeners, listener)).collect(),
                 upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
+                redis: live.upgrade().and_then(|live| live.load().redis.as_ref().map(redis)),
             }
         }
     }
@@ -122,6 +123,11 @@ fn leads(listener: &Listener) -> Option<String> {
     upstreams.sort_unstable();
     upstreams.dedup();
     Some(format!("→ {}", upstreams.join(", ")))
+}
+
+fn redis(store: &store::Store) -> admin::Redis {
+    let store::Health { up, since, error } = store.health();
+    admin::Redis { up, since, error: Some(error).filter(|error| !error.is_empty()), failed_total: store.failed() }
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {

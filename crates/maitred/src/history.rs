@@ -3,6 +3,8 @@
 
 mod folder;
 
+pub use folder::below as state_folder;
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},

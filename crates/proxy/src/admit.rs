@@ -51,7 +51,7 @@ async fn limit(
     record: &mut Record,
 ) -> Result<(), Reply> {
     let Some(stage) = stage else { return Ok(()) };
-    let permits = stage.admit(request).inspect_err(|reply| proofs.refused(reply))?;
+    let permits = stage.pass(request).await.inspect_err(|reply| proofs.refused(reply))?;
     if permits.shadowed() && record.shadow == Reason::None {
         record.shadow = Reason::Limited;
     }

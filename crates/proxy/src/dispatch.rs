@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use filter::{Admit, Reason};
+use filter::Reason;
 use http::{HeaderMap, Method, header};
 use pingora_core::{Error, ErrorType, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -28,7 +28,7 @@ pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: b
 async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
     let Some(stage) = ctx.route().and_then(|route| route.limits.by_upstream.as_ref()) else { return Ok(()) };
     let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
-    match stage.admit(&view) {
+    match stage.pass(&view).await {
         Ok(permits) => {
             if permits.shadowed() && ctx.record.shadow == Reason::None {
                 ctx.record.shadow = Reason::Limited;

@@ -45,7 +45,10 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let listeners = listeners(config, state, report);
     let upstreams = upstreams(config, state, report);
     let policies = policies(config, state, report);
-    let limits = limit::named(&config.limits, &root.key("limits"), ground(state, &meters(state)), report);
+    let redis = redis(config, state, report);
+    let meters = meters(state);
+    let ground = limit::Ground { state: &state.limits, store: redis.as_ref(), meters: &meters };
+    let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
     let cache_memory = config.cache.compile(&root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
@@ -69,6 +72,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
                 captures: &captures,
                 upstreams: &upstreams,
                 limits: &limits,
+                ground,
                 policies: &policies,
                 memory,
                 state,
@@ -94,6 +98,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             table: table?,
             routes: routes.into_iter().collect::<Option<_>>()?,
             upstreams: upstreams.into_iter().filter_map(|(name, upstream)| Some((name, upstream?))).collect(),
+            redis,
             unmatched: state.metrics.unmatched(),
             https_port: https_port(&listeners),
             access_log: None,
@@ -153,8 +158,10 @@ fn meters(state: &State) -> impl Fn(&str) -> limit::Meters {
     |name| limit::Meters::of(|result| state.metrics.limit(name, result))
 }
 
-fn ground<'g>(state: &'g State, meters: &'g dyn Fn(&str) -> limit::Meters) -> limit::Ground<'g> {
-    limit::Ground { state: &state.limits, meters }
+/// The Redis of the configuration before, where it is the same.
+fn redis(config: &Config, state: &State, report: &mut Report) -> Option<store::Store> {
+    let settings = store::compile(config.redis.as_ref()?, &At::root().key("redis"), report)?;
+    Some(state.redis.store(&settings))
 }
 
 /// One route with what its compilation needs to know.
@@ -168,6 +175,7 @@ struct Site<'a> {
     limits: &'a limit::Named,
     /// What all kept answers may take.
     memory: u64,
+    ground: limit::Ground<'a>,
     state: &'a State,
 }
 
@@ -249,9 +257,7 @@ impl Site<'_> {
         let Some(written) = on(&self.written.policies.limit) else { return Some(limit::Limits::default()) };
         let upstream = self.written.policies.upstream.as_ref().map(|name| name.0.as_str());
         let site = limit::Site { route: self.name, upstream };
-        let meters = meters(self.state);
-        let ground = ground(self.state, &meters);
-        limit::Limits::compile(written, site, self.limits, &self.at.key("limit"), ground, report)
+        limit::Limits::compile(written, site, self.limits, &self.at.key("limit"), self.ground, report)
     }
 
     fn retries(&self, report: &mut Report) -> Option<Retries> {

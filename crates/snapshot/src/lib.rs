@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub cache: Option<Arc<cache::Zone>>,
     /// How much of them, in bytes.
     pub cache_memory: u64,
+    /// Where limits count that several processes share.
+    pub redis: Option<store::Store>,
     /// Meters for what no route takes.
     pub unmatched: Arc<RouteMeters>,
     /// Where `redirect = "https"` leads; `None` where no listener speaks TLS.

@@ -19,6 +19,8 @@ pub struct State {
     pub limits: limit::State,
     /// Answers that are kept.
     pub cache: Arc<cache::Zone>,
+    /// The connection to Redis; the same settings go on with it.
+    pub redis: store::Kept,
     /// What TLS sessions are resumed with; a listener of the same name goes on with its keys.
     pub ticket_keys: tls::TicketKeys,
 }
@@ -27,7 +29,12 @@ impl State {
     /// The same, with counters of its own: for a configuration that may come to nothing, and whose tests are not to depend
     /// on what clients do.
     pub fn scratch(&self) -> Self {
-        Self { metrics: Arc::new(self.metrics.scratch()), limits: limit::State::default(), ..self.clone() }
+        Self {
+            metrics: Arc::new(self.metrics.scratch()),
+            limits: limit::State::default(),
+            redis: self.redis.fork(),
+            ..self.clone()
+        }
     }
 
     /// A state that knows nothing yet.
@@ -45,6 +52,7 @@ impl State {
             files: document::Followers::default(),
             limits: limit::State::default(),
             cache,
+            redis: store::Kept::default(),
             ticket_keys: tls::TicketKeys::default(),
         }
     }

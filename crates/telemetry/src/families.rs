@@ -190,7 +190,7 @@ families! {
     auth_total: IntCounterVec [auth, result]
         "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     limit_total: IntCounterVec [limit, result]
-        "Requests that a limit was asked about: allowed, limited, delayed, or shadowed, which passed because the limit is not obeyed.";
+        "Requests that a limit was asked about: allowed, limited, delayed, shadowed, which passed because the limit is not obeyed, or store_error, where Redis could not be asked.";
     cache_requests_total: IntCounterVec [route, result]
         "Requests of routes that keep answers: hit, miss, stale, revalidated, or bypass for those that the cache was not asked about.";
     cache_bytes: IntGaugeVec [tier]

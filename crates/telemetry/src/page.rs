@@ -51,7 +51,7 @@ const LABELS: &[(&str, &str)] = &[
     (
         "result",
         "of a handshake: `ok`, `timeout`, `closed` or `failed`; of a reload: `applied` or `refused`; of a limit: `allowed`, \
-         `limited`, `delayed` or `shadowed`; of authentication: `ok`, `missing`, `invalid`, `expired`, `forbidden` or `error`; \
+         `limited`, `delayed`, `shadowed` or `store_error`; of authentication: `ok`, `missing`, `invalid`, `expired`, `forbidden` or `error`; \
          of a request to the cache: `hit`, `miss`, `stale`, `revalidated` or `bypass`",
     ),
     ("name", "the certificate's name"),

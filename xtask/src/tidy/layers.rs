@@ -17,6 +17,7 @@ const CONCERNS: &[&str] = &[
     "access",
     "auth",
     "limit",
+    "store",
     "rewrite",
     "cache",
     "transform",
@@ -26,6 +27,8 @@ const CONCERNS: &[&str] = &[
     "proxy-protocol",
     "trial",
 ];
+/// What several concerns stand on, because several processes share it there: these may know it besides the vocabulary.
+const SHARED: (&str, &[&str]) = ("store", &["limit", "cache"]);
 /// What stands above the concerns, from below to above: each with what it may know besides the vocabulary.
 const ABOVE: &[(&str, &[&str])] = &[
     ("listen", &["tls", "telemetry", "proxy-protocol"]),
@@ -70,7 +73,9 @@ fn layer(name: &str) -> Option<(Vec<&'static str>, &'static str)> {
         return Some((Vec::new(), "the vocabulary depends on no crate of ours"));
     }
     if CONCERNS.contains(&name) {
-        return Some((VOCABULARY.to_vec(), "a concern depends on the vocabulary only"));
+        let mut may = VOCABULARY.to_vec();
+        may.extend(SHARED.1.contains(&name).then_some(SHARED.0));
+        return Some((may, "a concern depends on the vocabulary only"));
     }
     let (_, known) = ABOVE.iter().find(|(above, _)| *above == name)?;
     let mut may: Vec<&str> = VOCABULARY.to_vec();

@@ -53,7 +53,7 @@ pub(super) fn rollback(admin: Arc<Admin>, call: Call) -> Changed {
     change(async move {
         config::unchanged_since(&admin, &call)?;
         let control = admin.control()?;
-        let to = match call.name.as_str() {
+        let to = match call.name() {
             "previous" => None,
             id => Some(id.parse().map_err(|_| {
                 let detail = format!("`{id}` is not the id of a generation, nor `previous`");

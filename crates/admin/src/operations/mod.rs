@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod limits;
 mod log;
 mod look;
 mod probe;
@@ -12,6 +13,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub use limits::{Limit, LimitKey, LimitRule, Limited};
 pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};
 
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
 /// One thing that can be asked.
 pub(crate) struct Operation {
     pub(crate) verb: Verb,
-    /// Its path; one segment may be a name in braces.
+    /// Its path; segments may be names in braces.
     pub(crate) path: &'static str,
     /// Its name in OpenAPI and in the audit log.
     pub(crate) name: &'static str,
@@ -45,6 +47,7 @@ pub(crate) enum Verb {
     Post,
     Put,
     Patch,
+    Delete,
 }
 
 /// One parameter of a query.
@@ -275,6 +278,36 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     Operation {
         verb: Verb::Get,
+        path: "/api/v1/limits",
+        name: "limits",
+        summary: "Every limit, and whom it refuses at the moment.",
+        query: &[],
+        body: None,
+        answer: reply::<Vec<Limit>>("The limits, by name."),
+        run: Run::Look(limits::all),
+    },
+    Operation {
+        verb: Verb::Get,
+        path: "/api/v1/limits/{name}/keys/{key}",
+        name: "limit_key",
+        summary: "Where one key stands under a limit: an address, a user, a header's value, or what the list shows.",
+        query: &[],
+        body: None,
+        answer: reply::<LimitKey>("Where it stands."),
+        run: Run::Look(limits::key),
+    },
+    Operation {
+        verb: Verb::Delete,
+        path: "/api/v1/limits/{name}/keys/{key}",
+        name: "limit_key_reset",
+        summary: "Forgives a key what it has used up in this process. What is under way stays so.",
+        query: &[],
+        body: None,
+        answer: reply::<LimitKey>("Where it stands now."),
+        run: Run::Change(limits::reset),
+    },
+    Operation {
+        verb: Verb::Get,
         path: "/api/v1/certificates",
         name: "certificates",
         summary: "The certificates that listeners show, and when each ends.",
@@ -385,6 +418,7 @@ impl Verb {
             Verb::Post => "POST",
             Verb::Put => "PUT",
             Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
         }
     }
 
@@ -409,10 +443,10 @@ pub(crate) enum Found {
 pub(crate) fn find(method: &Method, path: &str) -> Found {
     let mut others: Vec<&str> = Vec::new();
     for operation in OPERATIONS {
-        let Some(name) = matched(operation.path, path) else { continue };
+        let Some(names) = matched(operation.path, path) else { continue };
         let endless = matches!(operation.run, Run::Follow(_)) && *method == Method::HEAD;
         if operation.verb.takes(method) && !endless {
-            return Found::Operation(operation, name);
+            return Found::Operation(operation, names);
         }
         others.push(operation.verb.as_str());
         others.extend((operation.verb == Verb::Get).then_some("HEAD"));

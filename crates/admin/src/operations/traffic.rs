@@ -163,9 +163,9 @@ pub(super) fn routes(admin: &Admin, _: &Call) -> Answer {
 }
 
 pub(super) fn route(admin: &Admin, call: &Call) -> Answer {
-    match all_routes(admin).find(|route| route.name == call.name) {
+    match all_routes(admin).find(|route| route.name == call.name()) {
         Some(route) => Answer::ok(&Route { config: written(admin, "routes", &route.name), ..route }),
-        None => nobody("route", &call.name),
+        None => nobody("route", call.name()),
     }
 }
 
@@ -174,9 +174,9 @@ pub(super) fn upstreams(admin: &Admin, _: &Call) -> Answer {
 }
 
 pub(super) fn one_upstream(admin: &Admin, call: &Call) -> Answer {
-    match all_upstreams(admin).find(|upstream| upstream.name == call.name) {
+    match all_upstreams(admin).find(|upstream| upstream.name == call.name()) {
         Some(upstream) => Answer::ok(&Upstream { config: written(admin, "upstreams", &upstream.name), ..upstream }),
-        None => nobody("upstream", &call.name),
+        None => nobody("upstream", call.name()),
     }
 }
 

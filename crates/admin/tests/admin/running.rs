@@ -156,6 +156,7 @@ fn status() -> Status {
         grace_seconds: 30,
         threads: 2,
         last_reload: Some(Reload { time: SystemTime::UNIX_EPOCH, applied: true }),
+        redis: None,
         listeners: vec![Listener {
             name: "http".into(),
             addresses: vec!["127.0.0.1:8080".into()],

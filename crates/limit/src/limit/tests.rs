@@ -21,7 +21,7 @@ struct Scene {
 fn scene_on(state: &State, json: &str) -> Scene {
     let written: document::OneOrMany<Written> = serde_json::from_str(json).unwrap();
     let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-    let (ground, mut report) = (Ground { state, meters: &meters }, Report::new());
+    let (ground, mut report) = (Ground { state, store: None, meters: &meters }, Report::new());
     let site = Site { route: "r", upstream: Some("u") };
     let limits = Limits::compile(&written, site, &Named::new(), &At::root(), ground, &mut report);
     Scene {
@@ -248,4 +248,21 @@ fn an_operator_sees_who_is_limited_and_forgives() {
     assert_eq!(scene.passing(), 2);
     assert!(by_key.reset(&counters, "open-sesame") && by_address.reset(&counters, "127.0.0.1"));
     assert_eq!(scene.passing(), 2);
+}
+
+#[test]
+fn who_is_refused_again_and_again_is_banned_even_when_the_limit_has_room() {
+    let scene = scene(r#"{ "rate": "1000/s", "burst": 2, "ban": { "after": 3, "for": "1h" } }"#);
+    let now = Now(1_000 * SECOND);
+    let pass = |now: Now| {
+        scene.stage().admit_at(&scene.view(), now).map(|permits| permits.delay()).map_err(|reply| reply.reason)
+    };
+    let passing = (0..5).filter(|_| pass(now).is_ok()).count();
+    assert_eq!(passing, 2);
+    // The refusals were counted by the real clock, which is where the ban is.
+    let reply = scene.admit().unwrap_err();
+    let wait: u64 = field(&reply, "retry-after").unwrap().parse().unwrap();
+    assert!((3_590..=3_600).contains(&wait), "{wait}");
+    assert!(scene.stage().limits[0].reset(&scene.stage().counters, "127.0.0.1"));
+    assert!(scene.admit().is_ok());
 }

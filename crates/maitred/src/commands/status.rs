@@ -71,6 +71,10 @@ fn screen(status: &Value, style: Style) -> String {
     for upstream in list(&status["upstreams"]) {
         line(upstream["name"].as_str().unwrap_or("-"), backends(list(&upstream["backends"]), style));
     }
+    if let Some(up) = status["redis"]["up"].as_bool() {
+        let why = status["redis"]["error"].as_str().unwrap_or("it was not reached yet");
+        line("redis", if up { "up".to_owned() } else { style.warning(&format!("away: {why}")) });
+    }
     lines.join("\n") + "\n"
 }
 
@@ -120,6 +124,7 @@ mod tests {
                 { "address": "u2:80", "resolved": [], "weight": 1, "state": "unresolved" },
                 { "address": "u3:80", "weight": 1, "state": "failing", "trouble": "it answered 503" },
             ]}],
+            "redis": { "up": false, "error": "connection refused" },
         });
         let screen = screen(&status, Style::of(crate::cli::ColorWhen::Never, &std::io::stdout()));
         for told in [
@@ -129,6 +134,7 @@ mod tests {
             "1234/s   0.2 % errors   12 in flight   5678901 in all",
             "https      https://localhost:443",
             "users      1/3 up   u1:80   u2:80 unresolved   u3:80 failing: it answered 503",
+            "redis      away: connection refused",
         ] {
             assert!(screen.contains(told), "{told} is missing in:\n{screen}");
         }

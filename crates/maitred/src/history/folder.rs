@@ -15,9 +15,14 @@ const USUAL: &str = "/var/lib/maitred";
 /// The folder for the history of the server that runs `config`, made where it is not there yet. Nobody else can read it,
 /// since a configuration may hold secrets.
 pub fn of(config: &Path) -> Result<PathBuf, String> {
+    below("history", config)
+}
+
+/// The folder for another part of what outlives the server that runs `config`.
+pub fn below(part: &str, config: &Path) -> Result<PathBuf, String> {
     let mut failed = Vec::new();
     for base in candidates(|name| env::var_os(name)) {
-        let folder = base.join("history").join(name(config));
+        let folder = base.join(part).join(name(config));
         match prepare(&folder) {
             Ok(()) => return Ok(folder),
             Err(error) => failed.push(format!("{}: {error}", folder.display())),

@@ -15,6 +15,7 @@ use serde_json::Value;
 use snapshot::Live;
 use tokio::sync::{mpsc, oneshot};
 
+use super::limits;
 use crate::{commands::explain, prepare::prepare};
 
 /// How many orders may wait. They come from operators: more than a few at a time are a mistake of a script.
@@ -43,6 +44,7 @@ pub struct Desk {
     told: Mutex<Arc<Told>>,
     folder: PathBuf,
     live: Arc<Live>,
+    limits: limit::State,
 }
 
 /// What can be said without asking the server's task.
@@ -54,11 +56,15 @@ pub struct Told {
 }
 
 impl Desk {
-    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`; `live` is
-    /// what requests run on.
-    pub fn new(told: Told, folder: PathBuf, live: Arc<Live>) -> (Arc<Self>, mpsc::Receiver<Order>) {
+    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`.
+    pub fn new(
+        told: Told,
+        folder: PathBuf,
+        live: Arc<Live>,
+        limits: limit::State,
+    ) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(WAITING);
-        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live }), receiver)
+        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live, limits }), receiver)
     }
 
     /// Says what is in force from now on.
@@ -151,6 +157,18 @@ impl Control for Desk {
         let time = order.time.and_then(|time| time.parse::<document::Duration>().ok()).map(|time| time.0);
         let order = upstream::Order { duty, weight: order.weight, time };
         self.live.load().upstreams.get(upstream).is_some_and(|upstream| upstream.order(backend, &order))
+    }
+
+    fn limits(&self) -> Vec<admin::Limit> {
+        limits::all(&self.live.load(), &self.limits)
+    }
+
+    fn limit_key(&self, name: &str, key: &str) -> Option<admin::LimitKey> {
+        limits::key(&self.live.load(), &self.limits, name, key)
+    }
+
+    fn reset_limit_key(&self, name: &str, key: &str) -> Option<admin::LimitKey> {
+        limits::reset(&self.live.load(), &self.limits, name, key)
     }
 
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {

@@ -5,6 +5,7 @@ mod desk;
 mod follow;
 mod generation;
 mod hand_over;
+mod limits;
 mod origin;
 mod plane;
 mod probation;
@@ -29,7 +30,7 @@ use crate::{
     banner,
     cli::{self, Global},
     exit::{Failure, Outcome},
-    files, limits, logging,
+    files, history, logging,
     prepare::{BUILD, Prepared, Ready, prepare_on},
     style::Style,
     upgrade::{self, Taken},
@@ -73,6 +74,7 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
     if let Some(taken) = &taken {
         remember(taken, &state);
     }
+    keep_quotas(&origin, &state, taken.is_some());
     let prepared = prepare_on(origin.load(), state);
     eprint!("{}", prepared.render(style.is_on()));
     let report = prepared.render(false);
@@ -82,7 +84,7 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
         return Err(Failure::invalid("the configuration is not valid; nothing was started"));
     };
     logging::start(&compiled.settings.logging.level, global);
-    limits::raise_open_files();
+    crate::limits::raise_open_files();
     let threads = compiled.settings.threads.unwrap_or_else(cores);
     let runtime = runtime(threads)?;
     let file = loaded.document.files().next().unwrap_or("").to_owned();
@@ -114,6 +116,15 @@ fn remember(taken: &Taken, state: &State) {
         && let Err(error) = state.limits.import(&taken.counters)
     {
         log::warn!("limits begin anew: {error}");
+    }
+}
+
+/// Goes on with the quotas of before. That they cannot be kept is said when there is one.
+fn keep_quotas(origin: &Origin, state: &State, takes_over: bool) {
+    let Origin::File(path) = origin else { return };
+    match history::state_folder("limits", path) {
+        Ok(folder) => state.limits.keep_quotas(&folder.join("quotas"), takes_over),
+        Err(why) => state.limits.forget_quotas(why),
     }
 }
 

@@ -110,7 +110,7 @@ impl Starting {
         logging::tell_events(&admin);
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone());
+        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
         admin.attach(desk.clone());
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
@@ -152,6 +152,7 @@ impl Running {
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
         tokio::spawn(super::follow::follow(self.state.files.clone(), self.state.auth.clone(), self.ended.subscribe()));
         self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
+        self.live.load().redis.iter().for_each(store::Store::goes_live);
         self.state.metrics.config_loaded();
         self.state.metrics.generation(self.generations.current().0.id);
         self.admin.set_phase(Phase::Ready);

@@ -1,0 +1,124 @@
+//! At most so many in a period of the calendar, such as a day: what a contract says.
+//!
+//! Periods are those of UTC. The one word of a cell is the second of the Unix epoch at which its period ends.
+
+use crate::{
+    cell::Cell,
+    clock::{Now, SECOND, unix},
+    rule::{Said, Standing},
+};
+
+/// A quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Quota {
+    limit: u32,
+    /// In seconds.
+    period: u64,
+}
+
+/// In seconds.
+pub(crate) const DAY: u64 = 86_400;
+
+/// The first Monday of the Unix epoch: a week begins on a Monday (ISO 8601).
+const MONDAY: u64 = 4 * DAY;
+
+impl Quota {
+    pub(crate) fn new(limit: u32, period: u64) -> Self {
+        Self { limit, period: period.max(1) }
+    }
+
+    pub(crate) fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    pub(crate) fn seconds(&self) -> u64 {
+        self.period
+    }
+
+    /// Where periods are counted from.
+    pub(crate) fn origin(&self) -> u64 {
+        if self.period == 7 * DAY { MONDAY } else { 0 }
+    }
+
+    /// When the period of `now` ends.
+    fn end(&self, now: u64) -> u64 {
+        now - (now - self.origin().min(now)) % self.period + self.period
+    }
+
+    fn used(&self, cell: &Cell, end: u64) -> u32 {
+        if cell.words.first() == Some(&end) { cell.used } else { 0 }
+    }
+
+    pub(crate) fn ask(&self, cell: &Cell, cost: u32) -> Said {
+        self.ask_at(cell, unix(), cost)
+    }
+
+    fn ask_at(&self, cell: &Cell, now: u64, cost: u32) -> Said {
+        let end = self.end(now);
+        let wait = (end - now) * SECOND;
+        match self.limit.checked_sub(self.used(cell, end).saturating_add(cost)) {
+            Some(remaining) => Said::Free(Standing { remaining, reset: wait }),
+            None => Said::Full { wait },
+        }
+    }
+
+    /// Returns when the period ends.
+    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32) -> u64 {
+        self.charge_at(cell, now, unix(), cost)
+    }
+
+    fn charge_at(&self, cell: &mut Cell, now: Now, wall: u64, cost: u32) -> u64 {
+        let end = self.end(wall);
+        cell.used = self.used(cell, end).saturating_add(cost);
+        cell.words.clear();
+        cell.words.push(end);
+        let left = u32::try_from(end - wall).unwrap_or(u32::MAX / 2);
+        cell.expires = now.seconds().saturating_add(left).saturating_add(1);
+        end
+    }
+
+    pub(crate) fn give_back(&self, cell: &mut Cell, end: u64, cost: u32) {
+        if cell.words.first() == Some(&end) {
+            cell.used = cell.used.saturating_sub(cost);
+        }
+    }
+
+    /// Whether so much is four fifths of it, and a charge of `cost` less was not.
+    pub(crate) fn is_getting_short(&self, used: u32, cost: u32) -> bool {
+        let most = u64::from(self.limit) * 4 / 5;
+        u64::from(used) >= most && u64::from(used.saturating_sub(cost)) < most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-25 21:45:03 UTC, a Wednesday.
+    const NOW: u64 = 1_795_643_103;
+
+    #[test]
+    fn a_period_ends_with_the_clock_and_not_with_the_first_request() {
+        let ends = |period: u64| Quota::new(1, period).end(NOW);
+        assert_eq!(ends(DAY), 1_795_651_200);
+        assert_eq!(ends(3_600), 1_795_644_000);
+        // The Monday after.
+        assert_eq!(ends(7 * DAY), 1_795_996_800);
+    }
+
+    #[test]
+    fn a_new_period_begins_with_nothing() {
+        let (quota, mut cell, now) = (Quota::new(3, DAY), Cell::default(), Now(0));
+        for remaining in [2, 1, 0] {
+            let said = quota.ask_at(&cell, NOW, 1);
+            assert!(matches!(said, Said::Free(standing) if standing.remaining == remaining));
+            quota.charge_at(&mut cell, now, NOW, 1);
+        }
+        assert_eq!(quota.ask_at(&cell, NOW, 1), Said::Full { wait: (1_795_651_200 - NOW) * SECOND });
+        assert!(matches!(quota.ask_at(&cell, 1_795_651_199, 1), Said::Full { .. }));
+        assert!(matches!(quota.ask_at(&cell, 1_795_651_200, 1), Said::Free(_)));
+        let end = quota.charge_at(&mut cell, now, 1_795_651_200, 2);
+        quota.give_back(&mut cell, end, 1);
+        assert_eq!(cell.used, 1);
+    }
+}

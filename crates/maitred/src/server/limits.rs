@@ -1,0 +1,53 @@
+//! What is said of limits to an operator who asks the running server.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use limit::{Counters, Limit};
+use snapshot::Snapshot;
+
+/// Every limit that a route has, by name.
+pub(super) fn all(snapshot: &Snapshot, counters: &Counters) -> Vec<admin::Limit> {
+    let mut limits: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for route in &snapshot.routes {
+        for limit in route.limits.iter() {
+            limits.entry(limit.name()).or_default().push(route.name.to_string());
+        }
+    }
+    let limited = counters.limited().now();
+    let of = |name: &str| limited.iter().filter(|entry| *entry.limit == *name).map(told).collect();
+    limits.into_iter().map(|(name, routes)| admin::Limit { limited: of(name), name: name.to_owned(), routes }).collect()
+}
+
+fn told(entry: &limit::Entry) -> admin::Limited {
+    let time = |time: std::time::SystemTime| {
+        let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::MAX);
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    admin::Limited {
+        key: entry.key.to_string(),
+        refused: entry.refused,
+        last: time(entry.last),
+        until: time(entry.until),
+    }
+}
+
+/// Where a key stands under the limit `name`.
+pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &str) -> Option<admin::LimitKey> {
+    let rules = find(snapshot, name)?.look(counters, key).into_iter().map(|look| admin::LimitRule {
+        kind: look.kind.to_owned(),
+        limit: look.limit,
+        remaining: look.remaining,
+        wait_ms: look.wait_ms,
+    });
+    Some(admin::LimitKey { limit: name.to_owned(), key: key.to_owned(), rules: rules.collect() })
+}
+
+/// Forgives a key, and says where it stands then.
+pub(super) fn reset(snapshot: &Snapshot, counters: &Counters, name: &str, of: &str) -> Option<admin::LimitKey> {
+    find(snapshot, name)?.reset(counters, of);
+    key(snapshot, counters, name, of)
+}
+
+fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Arc<Limit>> {
+    snapshot.routes.iter().flat_map(|route| route.limits.iter()).find(|limit| **limit.name() == *name)
+}

@@ -1,0 +1,14 @@
+//! The connection to Redis, for what several processes keep together.
+//!
+//! A [`Store`] is there whether Redis is or not: it connects in the background, and a call while Redis is away fails at
+//! once with [`Down`]. A call that is not answered in time fails too, so that no request waits longer than
+//! [`Settings::timeout`] because of it. Whoever calls says what happens then.
+
+mod compile;
+mod config;
+mod keep;
+mod store;
+
+pub use compile::{Settings, compile};
+pub use config::Config;
+pub use store::{Down, Health, Kept, Script, Store};

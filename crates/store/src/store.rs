@@ -1,0 +1,224 @@
+//! A Redis that may be away.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::SystemTime,
+};
+
+use arc_swap::ArcSwapOption;
+use redis::{ErrorKind, RedisError, ServerErrorKind, aio::MultiplexedConnection};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{Settings, keep::keep};
+
+/// After how many calls in a row that were not answered in time Redis counts as away.
+const PATIENCE: u32 = 3;
+
+/// Redis, shared by everybody who calls it.
+#[derive(Clone)]
+pub struct Store(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    /// The connection, while there is one that answers.
+    pub(crate) link: ArcSwapOption<Link>,
+    /// Told when the connection is lost.
+    pub(crate) lost: Notify,
+    health: Mutex<Health>,
+    /// How many calls in a row were not answered in time.
+    late: AtomicU32,
+    failed: AtomicU64,
+    kept: AtomicBool,
+}
+
+/// One connection.
+pub(crate) struct Link(pub(crate) MultiplexedConnection);
+
+/// How Redis is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it answers.
+    pub up: bool,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why it does not; empty where it was not asked yet.
+    pub error: String,
+}
+
+/// Redis is away, or did not answer in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Down;
+
+/// A Lua script, which Redis runs in one step.
+#[derive(Debug)]
+pub struct Script(redis::Script);
+
+impl Script {
+    /// A script of this text.
+    pub fn new(text: &str) -> Self {
+        Self(redis::Script::new(text))
+    }
+}
+
+/// Where it is, and nothing that lets anybody in.
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.0.settings).finish()
+    }
+}
+
+impl Store {
+    /// A store that connects once it [goes live](Store::goes_live).
+    pub fn new(settings: Settings) -> Self {
+        let health = Health { up: false, since: SystemTime::now(), error: String::new() };
+        Self(Arc::new(Inner {
+            settings,
+            link: ArcSwapOption::empty(),
+            lost: Notify::new(),
+            health: Mutex::new(health),
+            late: AtomicU32::new(0),
+            failed: AtomicU64::new(0),
+            kept: AtomicBool::new(false),
+        }))
+    }
+
+    /// Connects in the background and stays connected, until nobody has the store any more.
+    pub fn goes_live(&self) {
+        if !self.0.kept.swap(true, Relaxed) {
+            tokio::spawn(keep(Arc::downgrade(&self.0)));
+        }
+    }
+
+    /// What the names of keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.0.settings.prefix
+    }
+
+    /// How Redis is.
+    pub fn health(&self) -> Health {
+        self.0.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many calls have failed.
+    pub fn failed(&self) -> u64 {
+        self.0.failed.load(Relaxed)
+    }
+
+    /// Runs a script over these keys, which answers in numbers.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have run the script all the same.
+    pub async fn run(&self, script: &Script, keys: &[String], arguments: &[i64]) -> Result<Vec<i64>, Down> {
+        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+        let mut connection = link.0.clone();
+        let mut call = script.0.prepare_invoke();
+        for key in keys {
+            call.key(key);
+        }
+        for argument in arguments {
+            call.arg(argument);
+        }
+        match timeout(self.0.settings.timeout, call.invoke_async(&mut connection)).await {
+            Ok(Ok(numbers)) => {
+                self.0.late.store(0, Relaxed);
+                Ok(numbers)
+            }
+            Ok(Err(error)) => {
+                self.0.came_to_nothing(&link, &error);
+                Err(self.0.fail())
+            }
+            Err(_) => {
+                if self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
+                    self.0.lose(&link, "it does not answer in time");
+                }
+                Err(self.0.fail())
+            }
+        }
+    }
+
+    /// Runs a script some time soon. Whether it comes to anything is not told.
+    pub fn run_later(&self, script: &'static Script, key: String, arguments: Vec<i64>) {
+        if self.0.link.load().is_none() {
+            return;
+        }
+        let store = self.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { store.run(script, &[key], &arguments).await });
+        }
+    }
+}
+
+impl Inner {
+    fn fail(&self) -> Down {
+        self.failed.fetch_add(1, Relaxed);
+        Down
+    }
+
+    /// A script that cannot be run does not mean that Redis is away.
+    fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) {
+        match error.kind() {
+            ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::UnexpectedReturnType => {
+                log::error!("redis: {error}");
+            }
+            _ => self.lose(link, &error.to_string()),
+        }
+    }
+
+    /// The connection is of no use any more.
+    pub(crate) fn lose(&self, link: &Arc<Link>, why: &str) {
+        let current = self.link.load();
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
+            self.link.store(None);
+            self.say(false, why);
+            self.lost.notify_one();
+        }
+    }
+
+    pub(crate) fn found(&self, connection: MultiplexedConnection, took: std::time::Duration) {
+        self.late.store(0, Relaxed);
+        self.link.store(Some(Arc::new(Link(connection))));
+        self.say(true, "");
+        log::debug!("redis: answers within {took:?}");
+    }
+
+    /// Remembers how Redis is, and says it where that has changed.
+    pub(crate) fn say(&self, up: bool, why: &str) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = !health.up && health.error.is_empty();
+        if health.up != up || first {
+            let since = SystemTime::now();
+            match up {
+                true => log::info!("redis: connected to {}", self.settings.url),
+                false => log::warn!("redis: {} is away: {why}", self.settings.url),
+            }
+            *health = Health { up, since, error: why.to_owned() };
+        } else if !up {
+            health.error = why.to_owned();
+        }
+    }
+}
+
+/// The store of the configuration in force, found again by the next one that says the same.
+#[derive(Clone, Default)]
+pub struct Kept(Arc<Mutex<Option<Store>>>);
+
+impl Kept {
+    /// The store for these settings.
+    pub fn store(&self, settings: &Settings) -> Store {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(store) if store.0.settings == *settings => store.clone(),
+            _ => kept.insert(Store::new(settings.clone())).clone(),
+        }
+    }
+
+    /// The same, without a trace in the original.
+    pub fn fork(&self) -> Self {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Self(Arc::new(Mutex::new(kept)))
+    }
+}

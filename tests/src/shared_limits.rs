@@ -1,0 +1,301 @@
+//! Limits that several processes count together, in a real Redis that is stopped, killed and slow.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use testkit::{Answer, Authority, Origin, Proxy, Request, within};
+
+use crate::setting::{BOTH, route};
+
+/// A Redis of a test's own, on a socket in a folder of its own.
+struct Redis {
+    child: Child,
+    folder: tempfile::TempDir,
+    arguments: Vec<String>,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let child = Self::spawn(&folder, &arguments);
+        let redis = Self { child, folder, arguments };
+        redis.ready().await;
+        redis
+    }
+
+    fn spawn(folder: &tempfile::TempDir, arguments: &[String]) -> Child {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]);
+        command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path()).args(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
+    }
+
+    async fn ready(&self) {
+        let listens = async {
+            while std::os::unix::net::UnixStream::connect(self.socket()).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("redis to listen", listens).await;
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    async fn restart(&mut self) {
+        let _ = std::fs::remove_file(self.socket());
+        self.child = Self::spawn(&self.folder, &self.arguments);
+        self.ready().await;
+    }
+
+    /// What a command of `redis-cli` prints.
+    fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A configuration with one route that answers by itself, under a limit that is counted here.
+    fn configuration(&self, limit: &str) -> String {
+        format!(
+            "{BOTH}[redis]\nurl = \"unix:{}\"\n[routes.app]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\nlimit = {{ {limit}, store = \"redis\" }}\n",
+            self.socket().display()
+        )
+    }
+
+    /// A proxy that has found this Redis.
+    async fn proxy(&self, limit: &str) -> Proxy {
+        let proxy = Proxy::start(self.configuration(limit)).await;
+        proxy.printed("redis: connected to").await;
+        proxy
+    }
+}
+
+/// The statuses of `count` requests over `connections` connections.
+async fn statuses(proxy: &Proxy, count: usize, connections: usize) -> Vec<u16> {
+    let client = |number: usize| async move {
+        let mut connection = proxy.connect().await;
+        let mut statuses = Vec::new();
+        for _ in 0..(count / connections + usize::from(number < count % connections)) {
+            statuses.push(connection.fetch(Request::get("/")).await.status);
+        }
+        statuses
+    };
+    join_all((0..connections).map(client)).await.concat()
+}
+
+fn count(statuses: &[u16], status: u16) -> usize {
+    statuses.iter().filter(|own| **own == status).count()
+}
+
+#[tokio::test]
+async fn two_processes_together_never_let_more_pass() {
+    let redis = Redis::start().await;
+    for limit in [
+        "requests = 100, window = \"1h\"",
+        "rate = \"100/h\"",
+        "requests = 100, window = \"1h\", burst = 100",
+        "requests = 100, window = \"7d\", align = \"calendar\"",
+    ] {
+        redis.cli(&["flushall"]);
+        let (one, two) = tokio::join!(redis.proxy(limit), redis.proxy(limit));
+        let (first, second) = tokio::join!(statuses(&one, 110, 16), statuses(&two, 110, 16));
+        let all = [first, second].concat();
+        assert_eq!((count(&all, 200), count(&all, 429)), (100, 120), "{limit}");
+        let refused = one.get("/").await.expect_problem(429, "quota-exceeded");
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=7 * 86_400).contains(&wait), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_as_long_as_told_passes_under_a_shared_limit_too() {
+    let redis = Redis::start().await;
+    for limit in ["requests = 2, window = \"1500ms\"", "rate = \"2/s\", burst = 2"] {
+        redis.cli(&["flushall"]);
+        let proxy = redis.proxy(limit).await;
+        assert_eq!(statuses(&proxy, 3, 1).await, [200, 200, 429], "{limit}");
+        let refused = proxy.get("/").await.expect(429);
+        let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+        let told = Instant::now();
+        within("the time to be over", async { while proxy.get("/").await.status == 429 {} }).await;
+        assert!(told.elapsed() <= Duration::from_secs(wait + 1), "{:?} in place of {wait} s", told.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_or_fails_because_redis_is_stopped_killed_or_started_again() {
+    let mut redis = Redis::start().await;
+    let proxy = redis.proxy("requests = 1000, window = \"1h\", key = \"route\"").await;
+    assert_eq!(count(&statuses(&proxy, 50, 4).await, 200), 50);
+
+    // It hangs: a few requests wait as long as they may, and then nobody does any more.
+    redis.signal("STOP");
+    let began = Instant::now();
+    assert_eq!(count(&statuses(&proxy, 200, 1).await, 200), 200);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    proxy.printed("is away: it does not answer in time").await;
+    redis.signal("CONT");
+    proxy.printed("redis: connected to").await;
+
+    let told = || async { proxy.admin("/api/v1/status").await.expect(200).json()["redis"].clone() };
+    assert_eq!(told().await["up"], true);
+    redis.kill();
+    assert_eq!(count(&statuses(&proxy, 200, 16).await, 200), 200);
+    assert_eq!(told().await["up"], false);
+    assert!(proxy.command(["status"]).await.expect(0).stdout.contains("away: "));
+    assert!(proxy.metric("limit_total", &[("result", "store_error")]).await > 0.0);
+    redis.restart().await;
+    within("redis to be asked again", async {
+        while redis.cli(&["keys", "*"]).trim().is_empty() {
+            proxy.get("/").await.expect(200);
+        }
+    })
+    .await;
+
+    // Under load, over and over.
+    let restarting = async {
+        for _ in 0..3 {
+            redis.kill();
+            redis.restart().await;
+        }
+    };
+    let (all, ()) = tokio::join!(statuses(&proxy, 300, 8), restarting);
+    assert_eq!(count(&all, 200), 300);
+}
+
+#[tokio::test]
+async fn while_redis_is_away_a_process_goes_on_with_what_it_has_seen() {
+    let mut redis = Redis::start().await;
+    let proxy = redis.proxy("requests = 20, window = \"1h\"").await;
+    assert_eq!(count(&statuses(&proxy, 15, 1).await, 200), 15);
+    redis.kill();
+    assert_eq!(count(&statuses(&proxy, 15, 1).await, 200), 5);
+}
+
+#[tokio::test]
+async fn a_limit_says_what_happens_while_redis_is_away() {
+    let mut redis = Redis::start().await;
+    for (down, status) in [("deny", 503), ("allow", 200), ("local", 429)] {
+        let proxy = redis.proxy(&format!("requests = 1, window = \"1h\", when_store_is_down = \"{down}\"")).await;
+        redis.kill();
+        within("redis to be missed", async {
+            while proxy.metric("limit_total", &[("result", "store_error")]).await == 0.0 {
+                proxy.get("/").await;
+            }
+        })
+        .await;
+        proxy.get("/").await;
+        let answer = proxy.get("/").await.expect(status);
+        assert_eq!(answer.reason().as_deref() == Some("limit_store_down"), status == 503);
+        redis.restart().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_given_back_is_given_back_in_redis() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(|seen| Answer::status(if seen.target == "/wrong" { 401 } else { 200 })).await;
+    let limit = "limit = { requests = 3, window = \"1h\", count = \"failures\", store = \"redis\" }";
+    let url = format!("[redis]\nurl = \"unix:{}\"\n", redis.socket().display());
+    let proxy = Proxy::start(format!("{BOTH}{url}{}", route(&origin, limit))).await;
+    proxy.printed("redis: connected to").await;
+    // What is given back is so some time soon.
+    within("ten good ones to pass", async {
+        let mut good = 0;
+        while good < 10 {
+            good += usize::from(proxy.get("/right").await.status == 200);
+        }
+    })
+    .await;
+    within("all to be forgiven", async {
+        loop {
+            if proxy.get("/right").await.header("ratelimit").is_some_and(|state| state.contains("r=2")) {
+                break;
+            }
+        }
+    })
+    .await;
+    within("three failures to be enough", async { while proxy.get("/wrong").await.status != 429 {} }).await;
+    assert_eq!(origin.requests().iter().filter(|seen| seen.target == "/wrong").count(), 3);
+}
+
+#[tokio::test]
+async fn redis_learns_no_secrets() {
+    let redis = Redis::start().await;
+    let proxy = redis.proxy("requests = 5, window = \"1h\", key = \"header:X-Api-Key\"").await;
+    proxy.fetch(Request::get("/").header("X-Api-Key", "open-sesame")).await.expect(200);
+    proxy.get("/").await.expect(200);
+    let keys = redis.cli(&["keys", "*"]);
+    assert!(
+        keys.contains("maitred:limit:app:window:#") && keys.contains("maitred:limit:app:window:127.0.0.1"),
+        "{keys}"
+    );
+    assert!(!keys.contains("sesame"), "{keys}");
+}
+
+#[tokio::test]
+async fn redis_is_reached_with_a_password_over_tls() {
+    let authority = Authority::new();
+    let certificate = authority.issue(&["localhost"]);
+    let port = testkit::Address::refusing().to_string().rsplit(':').next().unwrap().to_owned();
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (cert, key) = (path(&certificate.cert_file), path(&certificate.key_file));
+    let redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-auth-clients",
+        "no",
+        "--requirepass",
+        "hush",
+    ])
+    .await;
+    let text = |password: &str| {
+        format!(
+            "{BOTH}[redis]\nurl = \"rediss://localhost:{port}\"\npassword = \"${{SECRET:-{password}}}\"\nca = \"{}\"\n\
+             [routes.app]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\nlimit = {{ requests = 5, window = \"1h\", store = \"redis\" }}\n",
+            path(&authority.file())
+        )
+    };
+    let proxy = Proxy::start(text("hush")).await;
+    proxy.printed("redis: connected to").await;
+    proxy.get("/").await.expect(200);
+    assert!(redis.cli(&["-a", "hush", "keys", "*"]).contains("maitred:limit:app"));
+    let stranger = Proxy::start(text("wrong")).await;
+    let line = stranger.printed("is away:").await;
+    assert!(!line.contains("wrong"), "{line}");
+    stranger.get("/").await.expect(200);
+}
