@@ -82,16 +82,21 @@ impl Redis {
     }
 
     /// A configuration with one route that answers by itself, under a limit that is counted here.
-    fn configuration(&self, limit: &str) -> String {
+    fn configuration(&self, limit: &str, timeout: &str) -> String {
         format!(
-            "{BOTH}[redis]\nurl = \"unix:{}\"\n[routes.app]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\nlimit = {{ {limit}, store = \"redis\" }}\n",
+            "{BOTH}[redis]\nurl = \"unix:{}\"\ntimeout = \"{timeout}\"\n[routes.app]\npath = \"/*\"\nrespond = {{ body = \"x\" }}\nlimit = {{ {limit}, store = \"redis\" }}\n",
             self.socket().display()
         )
     }
 
-    /// A proxy that has found this Redis.
+    /// A proxy that has found this Redis, and has patience: on a busy machine 20 ms are soon over, and then each process
+    /// counts by itself.
     async fn proxy(&self, limit: &str) -> Proxy {
-        let proxy = Proxy::start(self.configuration(limit)).await;
+        self.found_by(self.configuration(limit, "1s")).await
+    }
+
+    async fn found_by(&self, configuration: String) -> Proxy {
+        let proxy = Proxy::start(configuration).await;
         proxy.printed("redis: connected to").await;
         proxy
     }
@@ -152,7 +157,8 @@ async fn who_waits_as_long_as_told_passes_under_a_shared_limit_too() {
 #[tokio::test]
 async fn nobody_waits_or_fails_because_redis_is_stopped_killed_or_started_again() {
     let mut redis = Redis::start().await;
-    let proxy = redis.proxy("requests = 1000, window = \"1h\", key = \"route\"").await;
+    let hasty = redis.configuration("requests = 1000, window = \"1h\", key = \"route\"", "20ms");
+    let proxy = redis.found_by(hasty).await;
     assert_eq!(count(&statuses(&proxy, 50, 4).await, 200), 50);
 
     // It hangs: a few requests wait as long as they may, and then nobody does any more.
