@@ -51,13 +51,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
     let cache_memory = config.cache.compile(&root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
-    let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
-    let written: Vec<(&str, &::route::Match, At)> = config
-        .routes
-        .iter()
-        .map(|(name, route)| (name.as_str(), &route.matches, root.key("routes").key(name)))
-        .collect();
-    let table = ::route::Table::compile(&written, &names, report);
+    let table = table(config, report);
     let routes: Vec<Option<Route>> = config
         .routes
         .iter()
@@ -113,6 +107,13 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             logging: logging?,
         },
     })
+}
+
+fn table(config: &Config, report: &mut Report) -> Option<::route::Table> {
+    let at = At::root().key("routes");
+    let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
+    let written = config.routes.iter().map(|(name, route)| (name.as_str(), &route.matches, at.key(name)));
+    ::route::Table::compile(&written.collect::<Vec<_>>(), &names, report)
 }
 
 fn listeners(config: &Config, state: &State, report: &mut Report) -> Vec<Arc<Listener>> {
