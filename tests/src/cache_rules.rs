@@ -105,3 +105,62 @@ async fn what_is_kept_survives_a_reload() {
     proxy.hang_up(&text).await;
     assert_eq!(proxy.get("/").await.text(), "answer 2", "and what it had is gone");
 }
+
+#[tokio::test]
+async fn operators_purge_by_url_prefix_and_tag() {
+    let (_origin, proxy) = caching(
+        "cache = { ttl = \"1m\", stale = \"1m\", tags = \"Cache-Tag\" }",
+        counting(|seen, n| {
+            numbered(n).header("Cache-Tag", if seen.target.starts_with("/shop") { "shop, all" } else { "all" })
+        }),
+    )
+    .await;
+    let fill = async || {
+        for path in ["/shop/1", "/shop/2?a=b", "/news"] {
+            proxy.get(path).await.expect(200);
+        }
+    };
+    let hits = async || {
+        let mut hits = 0;
+        for path in ["/shop/1", "/shop/2?a=b", "/news"] {
+            hits += usize::from(status(&proxy.get(path).await).contains("hit"));
+        }
+        hits
+    };
+    for (arguments, told, left) in [
+        (&["purge", "/news"][..], "1 answer purged", 2),
+        (&["purge", "/shop/2"], "1 answer purged", 2),
+        (&["purge", "/shop/*"], "2 answers purged", 1),
+        (&["purge", "--tag", "shop"], "2 answers purged", 1),
+        (&["purge", "--all"], "3 answers purged", 0),
+        (&["purge", "http://elsewhere.example/*"], "0 answers purged", 3),
+    ] {
+        fill().await;
+        let exit = proxy.command(arguments.iter().copied()).await.expect(0);
+        assert_eq!(exit.stdout.trim(), told, "{arguments:?}");
+        assert_eq!(hits().await, left, "{arguments:?}");
+    }
+    fill().await;
+    assert_eq!(proxy.command(["purge", "--all", "--soft"]).await.expect(0).stdout.trim(), "3 answers made stale");
+    let stale = proxy.get("/news").await.expect(200);
+    assert!(status(&stale).contains("hit; ttl=-") || status(&stale).contains("hit; ttl=0"), "{}", status(&stale));
+    proxy.command(["purge"]).await.expect(2);
+    proxy.command(["purge", "news"]).await.expect(1);
+    assert_eq!(proxy.admin("/api/v1/cache").await.expect(200).json()["entries"], 3);
+}
+
+#[tokio::test]
+async fn each_side_of_a_split_has_answers_of_its_own() {
+    let (one, other) = (Origin::text("one").await, Origin::text("other").await);
+    let proxy = Proxy::start(format!(
+        "[upstreams.one]\nbackends = \"{one}\"\n[upstreams.other]\nbackends = \"{other}\"\n\
+         [routes.app]\npath = \"/*\"\nsplit = {{ one = 50, other = 50 }}\ncache = \"1m\"\n"
+    ))
+    .await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        seen.insert(proxy.get("/").await.expect(200).text());
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_eq!((one.requests().len(), other.requests().len()), (1, 1));
+}

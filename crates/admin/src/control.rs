@@ -45,6 +45,46 @@ pub trait Control: Send + Sync + 'static {
     fn reset_limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
         None
     }
+    /// What the cache holds.
+    fn cache(&self) -> CacheReading;
+    /// Lets go of kept answers.
+    fn purge(&self, purge: &Purge) -> Result<Purged, String>;
+}
+
+/// Which kept answers are to be let go: exactly one of `url`, `prefix`, `tag` and `all`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Purge {
+    /// Those of a URL, or of a path on every host; without a query, of all its queries. A `*` at the end makes it a prefix.
+    pub url: Option<String>,
+    /// Those whose URL, or path on any host, begins so.
+    pub prefix: Option<String>,
+    /// Those with this tag.
+    pub tag: Option<String>,
+    /// All of them.
+    pub all: bool,
+    /// Make them stale instead: they are still given where stale answers are, while they are asked for anew.
+    pub soft: bool,
+}
+
+/// What a purge came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Purged {
+    /// How many answers it were.
+    pub purged: u64,
+}
+
+/// What the cache holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheReading {
+    /// How many bytes it may hold; 0 where no route keeps answers.
+    pub capacity: u64,
+    /// How many bytes it holds.
+    pub bytes: u64,
+    /// Under how many keys.
+    pub entries: u64,
+    /// How many keys were let go to make room, since the process started.
+    pub evictions: u64,
 }
 
 /// What is to be said of a configuration.

@@ -67,6 +67,14 @@ impl Part {
 }
 
 impl Key {
+    /// The same among the answers of one upstream, where a route has several.
+    #[must_use]
+    pub fn of_upstream(self, name: &str) -> Self {
+        let mut out = self.0.into_vec();
+        put(&mut out, Some(name.as_bytes()));
+        Self(out.into())
+    }
+
     pub(crate) fn of(policy: &Policy, request: &View<'_>) -> Option<Self> {
         let mut out = Vec::with_capacity(128);
         put(&mut out, Some(policy.route.as_bytes()));

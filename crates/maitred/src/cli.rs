@@ -105,6 +105,8 @@ pub enum Command {
     Top,
     /// Hash a password for a file of users; it is read from the terminal, or the first line of standard input
     Hash,
+    /// Let go of kept answers: of a URL, of everything below a prefix, with a tag, or all
+    Purge(Purge),
     /// API keys: make, list and revoke them; a running server follows their file
     #[command(subcommand)]
     Key(Key),
@@ -361,6 +363,23 @@ pub struct BackendTarget {
     /// Go back to the configuration by itself after this time [default: when the process ends]
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<document::Duration>,
+}
+
+/// Options of `purge`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["url", "tag", "all"])))]
+pub struct Purge {
+    /// A URL, or a path on every host; without a query all its queries are meant, with a * at the end everything below
+    pub url: Option<String>,
+    /// Answers with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+    /// All answers
+    #[arg(long)]
+    pub all: bool,
+    /// Make them stale instead: they are still given where stale answers are, while they are asked for anew
+    #[arg(long)]
+    pub soft: bool,
 }
 
 /// What to do with the logs.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{
     context::Context,
-    dispatch::is_stream,
+    dispatch::{self, is_stream},
     fetch::{Fetched, Fetches, Order},
 };
 
@@ -74,6 +74,12 @@ pub(crate) async fn consult(
     let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
     let passes = passes(policy, &view, &asked, uploads);
     let key = if passes.is_none() { policy.key(&view) } else { None };
+    // Which upstream is asked decides what is answered.
+    dispatch::choose_arm(ctx, head);
+    let key = key.map(|key| match ctx.variant() {
+        Some(upstream) => key.of_upstream(upstream),
+        None => key,
+    });
     let Some(key) = key else {
         ctx.cached = Some(Status::forwarded(passes.unwrap_or(Forward::Bypass)));
         ctx.record.cache = passes.filter(|why| *why != Forward::Method).map(|_| Cached::Bypass);

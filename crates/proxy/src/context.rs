@@ -140,6 +140,7 @@ impl Context {
             arrival: self.arrival.clone(),
             proofs: Proofs { identity: self.proofs.identity.clone(), ..Proofs::default() },
             attempt: Attempt { deadline, ..Attempt::default() },
+            arm: self.arm,
             ..Self::new()
         }
     }

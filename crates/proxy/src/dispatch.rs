@@ -49,12 +49,17 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
     }
 }
 
-async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+/// Decides which upstream of a split takes the request, unless that is decided.
+pub(crate) fn choose_arm(ctx: &mut Context, head: &RequestHeader) {
     if let Some(Destination::Split(split)) = ctx.route().map(|route| &route.destination)
         && ctx.arm.is_none()
     {
         ctx.arm = ctx.view(head).map(|view| split.choose(&view));
     }
+}
+
+async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+    choose_arm(ctx, head);
     let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, upstream_of(route, ctx.arm)?))) else {
         return Err(Reason::Internal);

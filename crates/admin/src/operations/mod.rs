@@ -1,5 +1,6 @@
 //! Everything that can be asked: one table, which requests are routed by and the documentation is made from.
 
+mod cache;
 mod change;
 mod config;
 mod limits;
@@ -276,6 +277,8 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         answer: reply::<UpstreamBackend>("How the backend is now."),
         run: Run::Change(change::order_backend),
     },
+    cache::READING,
+    cache::PURGE,
     Operation {
         verb: Verb::Get,
         path: "/api/v1/limits",

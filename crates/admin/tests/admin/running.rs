@@ -130,6 +130,15 @@ impl Control for Server {
     fn explain(&self, request: Explain) -> Result<Value, String> {
         if request.url.starts_with('/') { Ok(json!({ "route": "users" })) } else { Err("that is no URL".into()) }
     }
+
+    fn cache(&self) -> maitred_admin::CacheReading {
+        maitred_admin::CacheReading { capacity: 4096, bytes: 1024, entries: 2, evictions: 1 }
+    }
+
+    fn purge(&self, purge: &maitred_admin::Purge) -> Result<maitred_admin::Purged, String> {
+        self.hear(format!("purge {purge:?}"));
+        if purge.all { Ok(maitred_admin::Purged { purged: 2 }) } else { Err("all or nothing".into()) }
+    }
 }
 
 /// The process log of that server.

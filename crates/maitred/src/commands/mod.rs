@@ -12,6 +12,7 @@ pub mod init;
 pub mod key;
 pub mod log;
 pub mod proxy;
+pub mod purge;
 pub mod reload;
 pub mod run;
 pub mod show;

@@ -6,10 +6,11 @@ use std::{
 };
 
 use admin::{
-    BackendOrder, BackendState, Checked, Control, Explain, Generation, Outcome, ReloadOrder, Reloaded, Source,
-    UpgradeOrder, Upgraded,
+    BackendOrder, BackendState, CacheReading, Checked, Control, Explain, Generation, Outcome, Purge, Purged,
+    ReloadOrder, Reloaded, Source, UpgradeOrder, Upgraded,
 };
 use async_trait::async_trait;
+use cache::Selector;
 use document::{Document, Report};
 use serde_json::Value;
 use snapshot::Live;
@@ -173,6 +174,24 @@ impl Control for Desk {
 
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {
         explain::of(&self.told().in_force, &request)
+    }
+
+    fn cache(&self) -> CacheReading {
+        let reading = self.live.load().cache.as_ref().map(|cache| cache.reading()).unwrap_or_default();
+        let cache::Reading { capacity, bytes, entries, evictions } = reading;
+        CacheReading { capacity, bytes, entries, evictions }
+    }
+
+    fn purge(&self, purge: &Purge) -> Result<Purged, String> {
+        let selector = match (&purge.url, &purge.prefix, &purge.tag, purge.all) {
+            (Some(url), None, None, false) => Selector::url(url)?,
+            (None, Some(prefix), None, false) => Selector::prefix(prefix)?,
+            (None, None, Some(tag), false) => Selector::Tag(tag.as_str().into()),
+            (None, None, None, true) => Selector::All,
+            _ => return Err("expected exactly one of `url`, `prefix`, `tag` and `all`".into()),
+        };
+        let cache = self.live.load().cache.clone();
+        Ok(Purged { purged: cache.map_or(0, |cache| cache.purge(&selector, purge.soft, cache::now())) })
     }
 }
 

@@ -1,0 +1,47 @@
+//! The cache: what it holds, and what is to be let go.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::{Body, Changed, JSON, ORDER, Operation, Run, Verb, of, reply};
+use crate::{Admin, CacheReading, Purge, Purged, answer::Answer, call::Call};
+
+pub(super) const READING: Operation = Operation {
+    verb: Verb::Get,
+    path: "/api/v1/cache",
+    name: "cache",
+    summary: "How much the cache holds.",
+    query: &[],
+    body: None,
+    answer: reply::<CacheReading>("What it holds."),
+    run: Run::Look(reading),
+};
+
+pub(super) const PURGE: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/v1/cache/purge",
+    name: "purge",
+    summary: "Lets go of kept answers, or makes them stale: of a URL, below a prefix, with a tag, or all.",
+    query: &[],
+    body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<Purge> }),
+    answer: reply::<Purged>("How many it were."),
+    run: Run::Change(purge),
+};
+
+fn reading(admin: &Admin, _: &Call) -> Answer {
+    match admin.control() {
+        Ok(control) => Answer::ok(&control.cache()),
+        Err(answer) => answer,
+    }
+}
+
+fn purge(admin: Arc<Admin>, call: Call) -> Changed {
+    Box::pin(async move {
+        let purged = call.json().and_then(|order: Purge| {
+            let refused = |detail: String| Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, &detail);
+            admin.control()?.purge(&order).map_err(refused)
+        });
+        purged.map_or_else(|refusal| refusal, |purged| Answer::ok(&purged))
+    })
+}
