@@ -125,7 +125,7 @@ impl Permits {
 }
 
 impl Held {
-    fn give_back(self: Box<Self>, which: impl Fn(Hold) -> bool) {
+    fn give_back(&self, which: impl Fn(Hold) -> bool) {
         let now = Now::read();
         for item in self.items.iter().filter(|item| which(item.hold)) {
             self.counters.change(item.key, |cell| {

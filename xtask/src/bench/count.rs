@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -56,7 +56,7 @@ fn instructions(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origi
     dump(&proxy)?; // what the start has cost
     h2load::send(scenario, &proxy, REQUESTS)?;
     dump(&proxy)?;
-    let total = summary(&file.with_added_extension("2"));
+    let total = summary(&PathBuf::from(format!("{}.2", file.display())));
     proxy.server.stop();
     Ok(total? / f64::from(REQUESTS))
 }
