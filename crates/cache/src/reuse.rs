@@ -29,7 +29,7 @@ pub fn judge(stored: &Stored, asked: &Asked, now: Millis) -> Reuse {
         return Reuse::Revalidate;
     }
     // RFC 9111 section 5.2.1.3.
-    let wanted = asked.min_fresh.map_or(0, |seconds| millis(seconds));
+    let wanted = asked.min_fresh.map_or(0, millis);
     if left > 0 {
         return if left >= wanted { Reuse::Fresh } else { Reuse::Asked };
     }

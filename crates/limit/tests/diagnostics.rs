@@ -1,5 +1,7 @@
 //! What a mistaken limit is told.
 
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
+
 use document::{At, Document, OneOrMany, Report, Vocabulary};
 use insta::assert_snapshot;
 use maitred_limit as limit;
