@@ -448,11 +448,11 @@ async fn a_stale_answer_is_given_while_it_is_asked_for_anew_rfc_5861_3() {
         assert!(status(&stale).starts_with("maitred; hit; ttl=-"), "{}", status(&stale));
     }
     origin.nth(1).await;
+    assert_eq!(proxy.metric("cache_requests_total", &[("route", "app"), ("result", "stale")]).await, 3.0);
     gate.open();
     let renewed = async { while proxy.get("/").await.text() != "answer 1" {} };
     within("the background to bring a new answer", renewed).await;
     assert_eq!(origin.requests().len(), 2, "asked for anew once");
-    assert_eq!(proxy.metric("cache_requests_total", &[("route", "app"), ("result", "stale")]).await, 3.0);
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ retries  = 99
 request  = { set = { Content-Length = "1" } }
 "#,
     );
-    for part in ["ftp://a", "E0301", "credentials", "max_url", "`retries` cannot be 99", "Content-Length"] {
+    for part in ["ftp://a", "E0301", "credentials", "max_url", "`retries` is a number from 0 to 10", "Content-Length"] {
         assert!(report.contains(part), "{part} is missing in\n{report}");
     }
 }

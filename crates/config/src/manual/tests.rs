@@ -38,6 +38,8 @@ fn the_schema_knows_every_section_and_refuses_others() {
             "defaults",
             "auth",
             "limits",
+            "cache",
+            "redis",
             "logging",
             "admin",
             "tests"

@@ -162,12 +162,12 @@ impl Running {
     /// Leaves the sockets to the successor and asks every connection to end. Returns how many there are.
     async fn leave(&mut self, taken: &[Handed]) -> usize {
         self.front.stop().await;
+        self.listeners.retire_all();
         for shared in self.plane.shared() {
             shared.keep_file(taken.contains(&Handed::Admin(shared.written().to_string())));
         }
         let places: HashSet<_> = taken.iter().filter_map(Handed::place).collect();
         self.listeners.hand_over(&places).await;
-        self.listeners.retire_all();
         self.listeners.live()
     }
 }

@@ -210,8 +210,8 @@ impl Running {
         notify::stopping();
         // First of all answers say that their connection ends; whoever connects meanwhile is still served.
         self.front.stop().await;
-        self.listeners.close_all().await;
         self.listeners.retire_all();
+        self.listeners.close_all().await;
         self.drain(None).await.map(|_| ())
     }
 

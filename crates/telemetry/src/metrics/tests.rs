@@ -10,7 +10,7 @@ use filter::Reason;
 use http::Method;
 
 use super::*;
-use crate::{Handshake, Protocol, ROWS, Record};
+use crate::{Cached, Handshake, Protocol, ROWS, Record};
 
 fn metrics() -> Metrics {
     Metrics::new(&Build { version: "1.2.3", revision: "abc", rustc: "1.90.0", tls: "rustls" })
@@ -39,7 +39,9 @@ fn busy() -> Metrics {
     let mut told = record(502);
     told.reason = Reason::UpstreamRefused;
     (told.bytes_in, told.bytes_out, told.duration) = (3, 5, Duration::from_millis(20));
+    told.cache = Some(Cached::Miss);
     route.finish(&listener, Some(&Method::GET), &told);
+    metrics.watch_cache(|| CacheReading { bytes: 7, entries: 1, evictions: 2 });
     let upstream = metrics.upstream("products");
     upstream.connect(Duration::from_millis(1));
     upstream.first_byte(Duration::from_millis(2));
