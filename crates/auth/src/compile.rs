@@ -183,6 +183,22 @@ fn parameter(config: &Config, at: &At, report: &mut Report) -> Option<Place> {
     }
 }
 
+/// The file that a policy cannot do without, named by its `key`; `help` says how one is made.
+fn file<'c>(
+    path: Option<&'c str>,
+    key: &str,
+    help: &'static str,
+    policy: &str,
+    at: &At,
+    report: &mut Report,
+) -> Option<&'c str> {
+    if path.is_none() {
+        let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` has no `{key}`"));
+        report.push(missing.label(at, format!("`{key}`, the file of {key}, is missing")).help(help));
+    }
+    path
+}
+
 fn api_keys(
     config: &Config,
     policy: &Arc<str>,
@@ -191,15 +207,8 @@ fn api_keys(
     source: Source<'_>,
     report: &mut Report,
 ) -> Option<ApiKeys> {
-    let Some(path) = config.keys.as_deref() else {
-        let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` has no `keys`"));
-        report.push(
-            missing
-                .label(at, "`keys`, the file of keys, is missing")
-                .help("`maitred key add NAME --file keys.toml` makes one"),
-        );
-        return None;
-    };
+    let help = "`maitred key add NAME --file keys.toml` makes one";
+    let path = file(config.keys.as_deref(), "keys", help, policy, at, report)?;
     let (policy, forward) = (policy.clone(), forward.clone());
     let read = move |text: &str| Keys::new(&File::parse(text)?, &policy, &forward);
     follow(path, Box::new(read), "keys", &at.key("keys"), source.followers, report).map(ApiKeys)
@@ -213,12 +222,8 @@ fn users(
     source: Source<'_>,
     report: &mut Report,
 ) -> Option<Basic> {
-    let Some(path) = config.users.as_deref() else {
-        let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` has no `users`"));
-        let help = "write `[users.NAME]` and `password = \"…\"` into one; `maitred hash` makes the password's hash";
-        report.push(missing.label(at, "`users`, the file of users, is missing").help(help));
-        return None;
-    };
+    let help = "write `[users.NAME]` and `password = \"…\"` into one; `maitred hash` makes the password's hash";
+    let path = file(config.users.as_deref(), "users", help, policy, at, report)?;
     let (policy, forward) = (policy.clone(), forward.clone());
     let read = move |text: &str| Users::parse(text, &policy, &forward);
     follow(path, Box::new(read), "users", &at.key("users"), source.followers, report).map(Basic::new)

@@ -19,13 +19,13 @@ use tokio::{
 };
 
 use crate::{
-    Accepted, Connection, ProxyProtocol,
+    Accepted, Connection, ProxyProtocol, Socket,
     bind::{BoundSocket, Kind, SocketFile},
     live::Entered,
     preamble,
     secure::Secure,
     site::{Post, Site},
-    wire::{Socket, Wire},
+    wire::Wire,
 };
 
 /// The shortest and the longest pause after an error of the system.

@@ -35,6 +35,7 @@ mod place;
 mod preamble;
 mod secure;
 mod site;
+mod socket;
 mod watch;
 mod wire;
 
@@ -49,6 +50,7 @@ pub use listener::{Listener, MinRate, Timeouts};
 pub use listeners::{Change, Changed, Listeners, Staff};
 pub use mode::{Mode, Streams};
 pub use place::{Inherited, Place};
+pub use socket::Socket;
 pub use watch::watch_certificates;
 
 /// The longest request target that any listener reads, in bytes; routes may ask for less (`max_url`).

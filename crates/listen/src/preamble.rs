@@ -5,7 +5,7 @@ use filter::Reason;
 use proxy_protocol::{Parsed, Told, parse};
 use tokio::{io::AsyncReadExt, time::timeout};
 
-use crate::{Connection, ProxyProtocol, wire::Socket};
+use crate::{Connection, ProxyProtocol, Socket};
 
 /// How much is read at once: most headers are shorter.
 const READ: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -15,10 +15,9 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
     UniqueIDType, raw_connect::ProxyDigest,
 };
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::{TcpStream, UnixStream},
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::Socket;
 
 /// How many bytes are gathered before a write; more goes out at once, together with what was gathered.
 const GATHER: usize = 16 * 1024;
@@ -28,13 +27,6 @@ const KEEP: usize = 1024;
 
 /// How many pieces one vectored write takes: far below the system's limit (`IOV_MAX`), and more than anybody sends.
 const PIECES: usize = 32;
-
-/// A socket of either kind.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// A client's socket that gathers small writes: head and body of an answer leave in one system call.
 ///
@@ -71,10 +63,7 @@ impl Wire {
     pub(crate) fn break_off(&mut self) {
         self.gathered = Vec::new();
         self.sent = 0;
-        if let Socket::Tcp(socket) = &self.socket {
-            // Closed it is in any case.
-            let _ = socket.set_zero_linger();
-        }
+        self.socket.break_off();
     }
 
     fn held(&self) -> usize {
@@ -115,55 +104,6 @@ impl Wire {
             if written > held {
                 return Poll::Ready(Ok(written - held));
             }
-        }
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        match self {
-            Self::Tcp(socket) => socket.as_raw_fd(),
-            Self::Unix(socket) => socket.as_raw_fd(),
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, out),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, out),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, pieces),
-            Self::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, pieces),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // a socket has nothing to flush
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
         }
     }
 }

@@ -4,16 +4,14 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::Path,
-    pin::Pin,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use filter::Reason;
+use listen::Socket;
 use socket2::{SockRef, TcpKeepalive};
 use telemetry::Record;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
@@ -22,13 +20,6 @@ use upstream::{EndpointId, Fault, Missed, Pick, Reading, Upstream, Wish};
 /// A peer that is gone without a word is noticed after these two minutes (tcp(7)).
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10)).with_retries(6);
-
-/// A backend's socket.
-#[derive(Debug)]
-pub(crate) enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// Connects to a backend of `upstream`, to another one where that fails and tries are left. Leaves in `pick` the one tried
 /// last, and in `record` what it took.
@@ -94,43 +85,4 @@ async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     Ok(stream)
-}
-
-impl Socket {
-    /// Closes with a reset: what was carried has broken off, and must not look as if it had ended.
-    pub(crate) fn reset(self) {
-        if let Self::Tcp(socket) = &self {
-            // Closed it is in any case.
-            let _ = socket.set_zero_linger();
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, out),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, out),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
-            Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // a socket has nothing to flush
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
-            Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
-        }
-    }
 }

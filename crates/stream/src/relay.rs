@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use filter::Reason;
-use listen::{Accepted, Connection, Mode, Serve, Streams};
+use listen::{Accepted, Connection, Mode, Serve, Socket, Streams};
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use proxy_protocol::Ends;
 use snapshot::{Live, Snapshot};
@@ -14,7 +14,7 @@ use upstream::{Pick, Upstream};
 
 use crate::{
     carry::{Ended, Half, carry},
-    connect::{Socket, connect},
+    connect::connect,
     hello,
 };
 
@@ -105,7 +105,7 @@ fn end(ended: Ended, client: Stream, backend: Socket) -> Result<(), Reason> {
         Ended::Idle => Err(Reason::Idle),
         Ended::Client(error) => {
             log::debug!("a client broke off: {error}");
-            backend.reset();
+            backend.break_off();
             Err(Reason::ClientClosed)
         }
         Ended::Backend(error) => {

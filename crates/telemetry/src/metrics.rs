@@ -125,7 +125,7 @@ impl Metrics {
         counter.inc_by(evictions.saturating_sub(counter.get()));
     }
 
-    /// Forgets the listeners, routes, upstreams and limits that are not among these, their counters included: what is not
+    /// Forgets the listeners, routes, upstreams, limits and policies that are not among these, their counters included: what is not
     /// configured any more is not told of, and configurations that come and go leave nothing behind. What a request that
     /// is still under way on one of them brings back goes with the next call.
     pub fn retain<'n>(
@@ -134,6 +134,7 @@ impl Metrics {
         routes: impl IntoIterator<Item = &'n str>,
         upstreams: impl IntoIterator<Item = &'n str>,
         limits: impl IntoIterator<Item = &'n str>,
+        policies: impl IntoIterator<Item = &'n str>,
     ) {
         let listeners = listeners.into_iter().collect();
         let routes = routes.into_iter().chain([UNMATCHED]).collect();
@@ -141,10 +142,14 @@ impl Metrics {
         forget(&self.listeners, &listeners);
         forget(&self.routes, &routes);
         forget(&self.upstreams, &upstreams);
-        let limits = limits.into_iter().collect();
-        for (label, wanted) in
-            [("listener", &listeners), ("route", &routes), ("upstream", &upstreams), ("limit", &limits)]
-        {
+        let (limits, policies) = (limits.into_iter().collect(), policies.into_iter().collect());
+        for (label, wanted) in [
+            ("listener", &listeners),
+            ("route", &routes),
+            ("upstream", &upstreams),
+            ("limit", &limits),
+            ("auth", &policies),
+        ] {
             self.families.retain(label, wanted);
         }
     }
@@ -210,11 +215,6 @@ impl Metrics {
     pub fn auth(&self, name: &str, results: &[&str]) -> AuthMeters {
         let counters = results.iter().map(|result| self.families.auth_total.with_label_values(&[name, result]));
         AuthMeters::new(counters.collect())
-    }
-
-    /// Forgets the policies that are not among these, their counters included.
-    pub fn retain_auth<'n>(&self, policies: impl IntoIterator<Item = &'n str>) {
-        self.families.retain("auth", &policies.into_iter().collect());
     }
 
     /// The meters of requests that no route took, and of those that could not be read: route `-`.

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use super::*;
 

@@ -167,9 +167,8 @@ impl Running {
         let listeners = listeners.iter().map(|listener| &*listener.name);
         let upstreams = snapshot.upstreams.keys().map(String::as_str);
         let limits = snapshot.routes.iter().flat_map(|route| route.limits.iter()).map(|limit| &**limit.name());
-        self.state.metrics.retain(listeners, routes, upstreams, limits);
-        let policies = snapshot.routes.iter().flat_map(|route| route.auth.policies());
-        self.state.metrics.retain_auth(policies.map(|policy| &**policy.name()));
+        let policies = snapshot.routes.iter().flat_map(|route| route.auth.policies()).map(|policy| &**policy.name());
+        self.state.metrics.retain(listeners, routes, upstreams, limits, policies);
         self.log = log;
         logging::configure(&settings.logging.level);
         self.logging = settings.logging;

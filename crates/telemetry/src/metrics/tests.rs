@@ -211,12 +211,12 @@ fn what_is_gone_is_forgotten_even_when_it_is_counted_once_more() {
         ["\"old\"", "\"gone\""].map(|name| text.contains(name))
     };
     assert_eq!(named(&metrics), [true, true]);
-    metrics.retain(["kept"], ["r"], [], []);
+    metrics.retain(["kept"], ["r"], [], [], []);
     assert_eq!(named(&metrics), [false, false]);
     // A request that was under way ends with a code that was not seen before.
     count(&old, &route, 500);
     count(&kept, &old_route, 500);
-    metrics.retain(["kept"], ["r"], [], []);
+    metrics.retain(["kept"], ["r"], [], [], []);
     assert_eq!(named(&metrics), [false, false]);
     // One that comes back begins anew, and takes nothing for another's.
     count(&metrics.listener("new"), &route, 200);
