@@ -21,20 +21,28 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use snapshot::State;
+use snapshot::{Live, State};
 use telemetry::{AccessLog, Metrics};
 use tokio::runtime::Runtime;
 
-use self::{origin::Origin, starting::Starting};
+use self::{origin::Origin, running::Ended, starting::Starting};
 use crate::{
     banner,
     cli::{self, Global},
     exit::{Failure, Outcome},
-    files, history, logging,
+    files, history,
+    lifecycle::Signals,
+    logging,
     prepare::{BUILD, Prepared, Ready, prepare_on},
     style::Style,
-    upgrade::{self, Taken},
+    upgrade::{self, Channel, Taken, supervise},
 };
+
+/// How long tasks may take to notice that they are cut.
+const CUT: Duration = Duration::from_millis(100);
+
+/// How long lines of the access log may take to be written at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// What a front page says after the banner, given the URL of the first listener.
 pub type Guide<'a> = &'a dyn Fn(&str) -> String;
@@ -90,10 +98,29 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
     let file = loaded.document.files().next().unwrap_or("").to_owned();
     let banner = banner::Start { global, style, file: &file, began, guide };
     let starting = Starting { origin, watch: run.watch, loaded, compiled, admin, state, threads };
-    let outcome = runtime.block_on(async { starting.start(taken, &banner).await?.run().await });
-    // Whatever is still under way has had its grace period.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    outcome
+    let running = runtime.block_on(starting.start(taken, &banner))?;
+    let live = Arc::clone(&running.live);
+    let ended = runtime.block_on(running.run());
+    cut(runtime, &live);
+    match ended? {
+        Ended::Whole => Ok(()),
+        Ended::Supervises { main, channel, signals } => stay(main, channel, signals),
+    }
+}
+
+/// Ends what is still under way, which has had its grace period, and writes down what that has to tell.
+fn cut(runtime: Runtime, live: &Live) {
+    runtime.shutdown_timeout(CUT);
+    if let Some(log) = &live.load().access_log {
+        log.flush(FLUSH);
+    }
+}
+
+/// Waits, with nothing left of the server, for those who look to the first process of the container. A signal that comes
+/// between the two runtimes is not lost: the process keeps it for the next one that looks.
+fn stay(main: u32, channel: Channel, mut signals: Signals) -> Outcome {
+    let waits = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    waits.block_on(supervise(main, channel, &mut signals))
 }
 
 /// Takes the sockets of the running process over.

@@ -3,7 +3,6 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder, Who};
@@ -28,14 +27,11 @@ use super::{
 };
 use crate::{
     banner::{Latest, lock},
-    exit::{Failure, Outcome},
+    exit::Failure,
     lifecycle::{self, Signal, Signals},
     notify,
-    upgrade::{Channel, Waiting, hand_on, supervise},
+    upgrade::{Channel, Waiting, hand_on},
 };
-
-/// How long lines of the access log may take to be written at the end.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// Everything that a running server is made of.
 pub struct Running {
@@ -75,6 +71,17 @@ enum Turn {
     ProbationFailed(String),
 }
 
+/// What is left of the server at its end.
+pub enum Ended {
+    Whole,
+    /// The process was the first of its container, and stays for as long as `main` serves.
+    Supervises {
+        main: u32,
+        channel: Channel,
+        signals: Signals,
+    },
+}
+
 /// How the server ends.
 enum End {
     /// When it has drained.
@@ -86,8 +93,8 @@ enum End {
 }
 
 impl Running {
-    /// Serves until told to end, and ends.
-    pub async fn run(mut self) -> Outcome {
+    /// Serves until told to end, and ends. Connections that are still open then are cut with the runtime.
+    pub async fn run(mut self) -> Result<Ended, Failure> {
         loop {
             let turn = tokio::select! {
                 Some(order) = self.orders.recv() => Turn::Order(order),
@@ -103,8 +110,7 @@ impl Running {
                 Some(End::HandedOver(after)) => return self.follow(after).await,
                 Some(End::Now) => {
                     self.plane.close().await;
-                    self.flush();
-                    return Ok(());
+                    return Ok(Ended::Whole);
                 }
             }
         }
@@ -205,25 +211,24 @@ impl Running {
     }
 
     /// Stops accepting and ends as soon as it has drained.
-    async fn end(self) -> Outcome {
+    async fn end(self) -> Result<Ended, Failure> {
         self.admin.set_phase(Phase::Draining);
         notify::stopping();
         // First of all answers say that their connection ends; whoever connects meanwhile is still served.
         self.front.stop().await;
         self.listeners.retire_all();
         self.listeners.close_all().await;
-        self.drain(None).await.map(|_| ())
+        self.drain(None).await?;
+        Ok(Ended::Whole)
     }
 
-    /// Ends as soon as it has drained, or stays for those who look to the first process of the container.
-    async fn follow(self, after: After) -> Outcome {
+    /// Ends as soon as it has drained; the process stays for those who look to the first process of the container.
+    async fn follow(self, after: After) -> Result<Ended, Failure> {
         // The successor answers to operators from here on; whoever waits for an answer still gets it.
         self.plane.leave();
-        let mut signals = self.drain(after.channel.as_ref().map(|_| after.pid)).await?;
-        match after.channel {
-            Some(channel) => supervise(after.pid, channel, &mut signals).await,
-            None => Ok(()),
-        }
+        let signals = self.drain(after.channel.as_ref().map(|_| after.pid)).await?;
+        let Some(channel) = after.channel else { return Ok(Ended::Whole) };
+        Ok(Ended::Supervises { main: after.pid, channel, signals })
     }
 
     /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Signals that come
@@ -249,14 +254,7 @@ impl Running {
         };
         let _ = self.ended.send(true);
         self.plane.close().await;
-        self.flush();
         outcome.map(|()| self.signals)
-    }
-
-    fn flush(&self) {
-        if let Some(log) = &self.log {
-            log.flush(FLUSH);
-        }
     }
 }
 
