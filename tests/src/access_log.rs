@@ -43,6 +43,8 @@ const FIELDS: &[&str] = &[
     "user_agent",
     "error",
     "shadow",
+    "tries",
+    "circuit",
     "generation",
 ];
 

@@ -12,6 +12,7 @@ mod setting;
 mod access_log;
 mod admin;
 mod attacks;
+mod attempts;
 mod authentication;
 mod balancing;
 mod broken;

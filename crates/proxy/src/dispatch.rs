@@ -59,6 +59,8 @@ pub(crate) fn choose_arm(ctx: &mut Context, head: &RequestHeader) {
 }
 
 async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
+    // Where a connection from the pool had ended and nobody was to be told.
+    leave(ctx, Reason::UpstreamReset);
     choose_arm(ctx, head);
     let Some(arrival) = ctx.arrival.as_ref() else { return Err(Reason::Internal) };
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, upstream_of(route, ctx.arm)?))) else {
@@ -66,7 +68,9 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     };
     let Attempt { tried, deadline, .. } = &ctx.attempt;
     let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head)));
-    let pick = upstream.choose_or_wait(&Wish { tried, key }, *deadline).await.map_err(reason_of)?;
+    let chosen = upstream.choose_or_wait(&Wish { tried, key }, *deadline).await;
+    // Where none is left, what the attempt before died of says more.
+    let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
     let now = Instant::now();
     let left = time_left(&ctx.attempt, now)?;
     let mut peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
@@ -307,9 +311,17 @@ fn conclude(ctx: &mut Context, reason: Reason, retry: bool) -> bool {
         if let Some(upstream) = ctx.upstream() {
             upstream.meters().retry(reason);
         }
-        ctx.attempt.last = ctx.attempt.pick.take().map(|pick| pick.label().clone());
+        leave(ctx, reason);
     }
     retry
+}
+
+/// Lets go of the endpoint of an attempt that ends for `reason`.
+fn leave(ctx: &mut Context, reason: Reason) {
+    let Some(pick) = ctx.attempt.pick.take() else { return };
+    ctx.record.circuit = pick.circuit();
+    ctx.record.note(pick.label().clone(), reason);
+    ctx.attempt.last = Some(pick.label().clone());
 }
 
 #[cfg(test)]

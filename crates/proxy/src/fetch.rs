@@ -122,6 +122,7 @@ impl Fetches {
         };
         let stored = landed.as_ref().ok().filter(|arrived| !arrived.revalidated).map(|arrived| arrived.stored.clone());
         // Whoever began it may have left; then its reader goes with it.
+        finish::last_try(&mut order.ctx, landed.as_ref().err().copied().unwrap_or_default());
         let backend = order.ctx.attempt.pick.as_ref().map(|pick| pick.label().clone());
         let backend = backend.or_else(|| order.ctx.attempt.last.clone());
         drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));

@@ -43,8 +43,18 @@ pub(crate) fn finish(session: &Session, ctx: &mut Context) {
     tell(ctx, session.req_header());
 }
 
+/// Keeps what there is to tell of the last attempt, which ended for `reason`, where the record's own fields do not say it.
+pub(crate) fn last_try(ctx: &mut Context, reason: Reason) {
+    let Some(pick) = &ctx.attempt.pick else { return };
+    ctx.record.circuit = pick.circuit();
+    if ctx.record.attempts > 1 || reason != Reason::None {
+        ctx.record.note(pick.label().clone(), reason);
+    }
+}
+
 /// Tells a request whose record has everything but its duration.
 pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
+    last_try(ctx, ctx.record.reason);
     ctx.record.close(Instant::now());
     ctx.in_flight = None;
     ctx.proofs.permits.settle(ctx.record.status);

@@ -19,7 +19,7 @@ use ring::Ring;
 use writer::Sink;
 
 pub use follow::{Followers, Following, Wanted};
-pub(crate) use json::FIELDS;
+pub(crate) use json::{FIELDS, TRY_FIELDS};
 
 /// What the access log looks like and where it goes, checked.
 #[derive(Debug, Clone, PartialEq)]

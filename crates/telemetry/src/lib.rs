@@ -47,6 +47,6 @@ pub use listener::{Handshake, ListenerMeters, OpenConnection, Protocol};
 pub use metrics::{Build, CacheReading, Metrics, Totals};
 pub use page::{access_log_page, metrics_page, reasons_page};
 pub use reading::{Latency, RouteReading, UpstreamReading};
-pub use record::{Cached, Record};
+pub use record::{Cached, Circuit, Record, Try};
 pub use route::{InFlight, RouteMeters, UNMATCHED};
 pub use upstream::{BackendMeters, UpstreamMeters};

@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 use filter::Reason;
 use prometheus::{core::Collector as _, process_collector::ProcessCollector};
 
-use crate::{access_log::FIELDS, families::ROWS, families::SECONDS};
+use crate::{
+    access_log::{FIELDS, TRY_FIELDS},
+    families::ROWS,
+    families::SECONDS,
+};
 
 /// The page `docs/reference/metrics.md`.
 pub fn metrics_page() -> String {
@@ -99,6 +103,14 @@ pub fn access_log_page() -> String {
     }
     page.push_str(
         "\nA reserved field is always null in this release.\n\n\
+         An attempt in `tries` is an object with these fields:\n\n\
+         | Field | Type | Meaning |\n|---|---|---|\n",
+    );
+    for (name, kind, meaning) in TRY_FIELDS {
+        line(&mut page, &format!("| `{name}` | {kind} | {meaning} |"));
+    }
+    page.push_str(
+        "\n\
          ## `format = \"combined\"`\n\n\
          Apache's combined log format, which most tools read. Quotes, controls and bytes above 0x7E are escaped as Apache\n\
          escapes them.\n\n\

@@ -1,11 +1,14 @@
 //! What will be told of one request.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use filter::Reason;
 
-/// The facts of one request, gathered while it is served and told at its end. Small, and without an allocation: names
-/// are borrowed from the snapshot when the record is told.
+/// The facts of one request, gathered while it is served and told at its end. Small, and without an allocation where the
+/// first attempt is answered: names are borrowed from the snapshot when the record is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// When the first byte of the request's head was there, or as near to it as is known.
@@ -32,8 +35,51 @@ pub struct Record {
     pub connect: Option<Duration>,
     /// From the start of the last attempt until the head of its answer was there.
     pub first_byte: Option<Duration>,
+    /// How the circuit breaker of the last backend was at the end; `None` where it has none.
+    pub circuit: Option<Circuit>,
+    /// Every attempt in its order, where there were several or the only one came to nothing.
+    pub tries: Vec<Try>,
     /// What the cache had to do with it; `None` where there is none.
     pub cache: Option<Cached>,
+}
+
+/// One attempt, as it is told where there is more to tell than the fields of the [`Record`] have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Try {
+    /// The backend's address.
+    pub backend: Arc<str>,
+    /// What it died of; [`Reason::None`] where its answer went to the client.
+    pub reason: Reason,
+    /// The status that the backend answered with; 0 when it did not.
+    pub status: u16,
+    /// How long its connection took to make; zero when it was reused, `None` where there was none.
+    pub connect: Option<Duration>,
+    /// From its start until the head of its answer was there.
+    pub first_byte: Option<Duration>,
+    /// How the backend's circuit breaker was at its end; `None` where it has none.
+    pub circuit: Option<Circuit>,
+}
+
+/// How a circuit breaker is, numbered as the metric has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Circuit {
+    /// Everything is sent.
+    Closed = 0,
+    /// One request is sent to see.
+    HalfOpen = 1,
+    /// Nothing is sent.
+    Open = 2,
+}
+
+impl Circuit {
+    /// The word for the log.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
 }
 
 /// What the cache had to do with a request.
@@ -83,6 +129,8 @@ impl Record {
             reused: None,
             connect: None,
             first_byte: None,
+            circuit: None,
+            tries: Vec::new(),
             cache: None,
         }
     }
@@ -94,6 +142,13 @@ impl Record {
         self.reused = None;
         self.connect = None;
         self.first_byte = None;
+        self.circuit = None;
+    }
+
+    /// Keeps what there is to tell of the attempt under way at `backend`, which ends for `reason`.
+    pub fn note(&mut self, backend: Arc<str>, reason: Reason) {
+        let Self { upstream_status: status, connect, first_byte, circuit, .. } = *self;
+        self.tries.push(Try { backend, reason, status, connect, first_byte, circuit });
     }
 
     /// Takes over what a request that was made in the place of this one tells of the upstream.
@@ -103,6 +158,8 @@ impl Record {
         self.reused = other.reused;
         self.connect = other.connect;
         self.first_byte = other.first_byte;
+        self.circuit = other.circuit;
+        self.tries.clone_from(&other.tries);
     }
 
     /// Ends the record at `now`; what is told afterwards has this duration.

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use telemetry::Circuit;
+
 /// When to open, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rules {
@@ -23,14 +25,6 @@ pub(crate) struct Breaker {
     failures: AtomicU32,
     /// Since when failures are counted.
     since: AtomicU64,
-}
-
-/// The state of a breaker, numbered as the metric has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Circuit {
-    Closed = 0,
-    HalfOpen = 1,
-    Open = 2,
 }
 
 /// What a request may do.

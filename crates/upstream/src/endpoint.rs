@@ -20,7 +20,7 @@ use telemetry::BackendMeters;
 
 use crate::{
     backend::{Backend, Timeouts},
-    breaker::Leave,
+    breaker::{Circuit, Leave},
     clock,
     order::Duty,
     pool::Pool,
@@ -184,6 +184,12 @@ impl Pick {
     /// What Pingora connects to.
     pub fn peer(&self, timeouts: &Timeouts) -> Box<HttpPeer> {
         self.backend().peer(self.endpoint.address, timeouts)
+    }
+
+    /// How the circuit breaker is, where there is one.
+    pub fn circuit(&self) -> Option<Circuit> {
+        let Endpoint { standing, rules, .. } = &*self.endpoint;
+        rules.breaker.is_some().then(|| standing.breaker.circuit(clock::now()))
     }
 
     /// To be told when an answer came, with how long its head took.

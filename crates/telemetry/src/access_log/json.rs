@@ -6,7 +6,7 @@ use filter::Scheme;
 use http::Version;
 
 use super::{LoggedRequest, redact, text};
-use crate::Record;
+use crate::{Circuit, Record, Try};
 
 /// The fields in their order: name, type, meaning. The manual's page is made from this, and a test holds
 /// [`write`] to it.
@@ -52,6 +52,12 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("user_agent", "string", "the field User-Agent"),
     ("error", "string", "why maitred answered itself or the request ended early: a word of the table of reasons"),
     ("shadow", "string", "why a policy with `mode = \"shadow\"` would have refused it: a word of the same table"),
+    (
+        "tries",
+        "array",
+        "every attempt in its order, where there were several or the only one came to nothing; see below",
+    ),
+    ("circuit", "string", "how the circuit breaker of that backend was at the end: `closed`, `half_open` or `open`"),
     ("generation", "number", "the configuration that it was served under, as `maitred history` numbers them"),
 ];
 
@@ -84,6 +90,8 @@ pub(super) fn write(
     string(out, ",\"user_agent\":", user_agent);
     string(out, ",\"error\":", Some(record.reason.word().as_bytes()).filter(|word| !word.is_empty()));
     string(out, ",\"shadow\":", Some(record.shadow.word().as_bytes()).filter(|word| !word.is_empty()));
+    tries(out, &record.tries);
+    string(out, ",\"circuit\":", record.circuit.map(Circuit::word).map(str::as_bytes));
     number(out, ",\"generation\":", Some(request.generation).filter(|generation| *generation != 0));
     out.extend_from_slice(b"}\n");
 }
@@ -126,6 +134,39 @@ fn write_outcome(out: &mut Vec<u8>, record: &Record, request: &LoggedRequest<'_>
         Some(false) => b"false",
         None => b"null",
     });
+}
+
+/// The fields of an attempt in `tries`: name, type, meaning.
+pub(crate) const TRY_FIELDS: &[(&str, &str, &str)] = &[
+    ("backend", "string", "the address of the backend"),
+    (
+        "error",
+        "string",
+        "what the attempt died of, a word of the table of reasons; null where the client got its answer",
+    ),
+    ("status", "number", "the status that the backend answered with"),
+    ("connect_ms", "number", "milliseconds that its connection took to make; 0 when it was reused"),
+    ("upstream_ms", "number", "milliseconds from its start until the head of its answer was there"),
+    ("circuit", "string", "how the backend's circuit breaker was then"),
+];
+
+fn tries(out: &mut Vec<u8>, tries: &[Try]) {
+    text::key(out, ",\"tries\":");
+    if tries.is_empty() {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    for (index, attempt) in tries.iter().enumerate() {
+        let begin = if index == 0 { "[{\"backend\":" } else { ",{\"backend\":" };
+        string(out, begin, Some(attempt.backend.as_bytes()));
+        string(out, ",\"error\":", Some(attempt.reason.word().as_bytes()).filter(|word| !word.is_empty()));
+        number(out, ",\"status\":", status(attempt.status));
+        millis(out, ",\"connect_ms\":", attempt.connect);
+        millis(out, ",\"upstream_ms\":", attempt.first_byte);
+        string(out, ",\"circuit\":", attempt.circuit.map(Circuit::word).map(str::as_bytes));
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 fn status(status: u16) -> Option<u64> {

@@ -84,6 +84,7 @@ fn a_line_has_the_fields_of_the_manual_in_their_order() {
             Value::Null => continue,
             Value::Bool(_) => "boolean",
             Value::Number(_) => "number",
+            Value::Array(_) => "array",
             _ => "string",
         };
         assert_eq!(found, *kind, "{name}");
@@ -98,10 +99,36 @@ fn a_line_has_the_fields_of_the_manual_in_their_order() {
             r#""route":"products","upstream":"products","backend":"10.0.2.11:8080","upstream_status":200,"#,
             r#""connect_ms":0,"upstream_ms":2.9,"attempts":1,"reused":true,"cache":null,"auth":null,"user":null,"#,
             r#""key":null,"limit":null,"limit_remaining":null,"variant":null,"waf_score":null,"country":null,"#,
-            r#""referer":null,"user_agent":"curl/8.5","error":null,"shadow":null,"generation":3}"#,
+            r#""referer":null,"user_agent":"curl/8.5","error":null,"shadow":null,"tries":null,"circuit":null,"#,
+            r#""generation":3}"#,
             "\n"
         )
     );
+}
+
+#[test]
+fn attempts_stand_in_the_line_where_there_is_something_to_tell() {
+    let mut told = Record::new(Instant::now());
+    told.attempt();
+    told.circuit = Some(crate::Circuit::Open);
+    told.note("10.0.2.11:8080".into(), Reason::UpstreamRefused);
+    told.attempt();
+    (told.upstream_status, told.connect) = (200, Some(Duration::from_micros(1500)));
+    told.first_byte = Some(Duration::from_millis(7));
+    told.note("10.0.2.12:8080".into(), Reason::None);
+    let fields: Value = serde_json::from_str(&line(Format::Json, &told, &request())).unwrap();
+    assert_eq!(
+        fields["tries"],
+        serde_json::json!([
+            {"backend": "10.0.2.11:8080", "error": "upstream_refused", "status": null, "connect_ms": null,
+             "upstream_ms": null, "circuit": "open"},
+            {"backend": "10.0.2.12:8080", "error": null, "status": 200, "connect_ms": 1.5,
+             "upstream_ms": 7, "circuit": null},
+        ])
+    );
+    let names: Vec<&str> = json::TRY_FIELDS.iter().map(|(name, ..)| *name).collect();
+    let Value::Object(first) = &fields["tries"][0] else { panic!("{fields}") };
+    assert_eq!(first.keys().collect::<Vec<_>>(), names);
 }
 
 #[test]
