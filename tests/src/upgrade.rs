@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
-use testkit::{Address, Answer, Connection, Gate, Origin, Proxy, Request, within};
+use testkit::{Address, Answer, Connection, Framing, Gate, Origin, Proxy, Request, within};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -24,6 +24,14 @@ fn program(proxy: &Proxy, text: &str) -> PathBuf {
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// Upgrades it by signal, which does not wait until the process of before has drained.
+async fn succeed(proxy: &mut Proxy) {
+    proxy.signal("USR2").await;
+    let said = proxy.printed(" serves; draining").await;
+    let pid = said.split_once(" (pid ").and_then(|(_, rest)| rest.split_once(')')).map(|(pid, _)| pid);
+    proxy.succeeded_by(pid.unwrap().parse().unwrap());
 }
 
 #[tokio::test]
@@ -196,13 +204,7 @@ async fn signals_upgrade_as_well() {
     let mut proxy = Proxy::start(PAGE).await;
     proxy.signal("QUIT").await;
     proxy.printed("QUIT: no new process waits").await;
-    let serving = |lines: Vec<String>| -> Vec<u32> {
-        let pid = |line: &String| line.split_once(" (pid ")?.1.split_once(") serves;")?.0.parse().ok();
-        lines.iter().filter_map(pid).collect()
-    };
-    proxy.signal("USR2").await;
-    proxy.printed(" serves; draining").await;
-    proxy.succeeded_by(serving(proxy.lines())[0]);
+    succeed(&mut proxy).await;
     proxy.get("/").await.expect(200);
 
     // By hand: a new process waits until the old one is told.
@@ -219,4 +221,55 @@ async fn signals_upgrade_as_well() {
         while proxy.admin("/api/v1/status").await.json()["pid"] != next.pid() {}
     })
     .await;
+}
+
+#[tokio::test]
+async fn should_the_new_process_fail_the_old_one_puts_another_in_its_place() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin =
+        Origin::start(move |_| Answer::status(200).framing(Framing::Chunked).wait(&script).piece("late")).await;
+    let text = format!("{PAGE}[routes.slow]\npath = \"/slow\"\nupstream = \"{origin}\"\n");
+    let mut proxy = Proxy::start(text).await;
+    let mut slow = proxy.connect().await;
+    slow.start(&Request::get("/slow")).await;
+    origin.request().await;
+    succeed(&mut proxy).await;
+    for _ in 0..2 {
+        let failed = proxy.pid();
+        proxy.signal("KILL").await;
+        proxy.printed(&format!("the new process (pid {failed}) has failed (signal: 9 (SIGKILL))")).await;
+        // Whoever comes meanwhile waits, and is not refused.
+        proxy.get("/").await.expect(200);
+        let status = proxy.admin("/api/v1/status").await.expect(200).json();
+        let serves = u32::try_from(status["pid"].as_u64().unwrap()).unwrap();
+        assert_ne!(serves, failed);
+        proxy.succeeded_by(serves);
+    }
+    // What was under way in the first process is none the worse for it.
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    assert_eq!(slow.chunk().await.unwrap(), "late");
+    // One that is told to end is not put back.
+    proxy.signal("TERM").await;
+    proxy.until_refusing().await;
+    proxy.wait().await.expect(0);
+}
+
+/// The old process keeps what it gave away, in case the new one fails: that must not keep it open.
+#[tokio::test]
+async fn what_the_new_process_closes_is_closed_while_the_old_one_drains() {
+    let origin = Origin::start(|_| Answer::hang()).await;
+    let listeners = "[listeners.a]\naddress = \"127.0.0.1:0\"\n";
+    let text = format!("{listeners}{PAGE}[routes.slow]\npath = \"/slow\"\nupstream = \"{origin}\"\n");
+    let mut proxy = Proxy::start(format!("[listeners.b]\naddress = \"127.0.0.1:0\"\n{text}")).await;
+    let mut slow = proxy.connect().await;
+    slow.start(&Request::get("/slow")).await;
+    origin.request().await;
+    let closing = proxy.listener("b").clone();
+    succeed(&mut proxy).await;
+    Connection::to(&closing).await.fetch(Request::get("/")).await.expect(200);
+    proxy.hang_up(text).await;
+    assert!(closing.try_connect().await.is_err(), "somebody still listens");
+    Connection::to(proxy.listener("a")).await.fetch(Request::get("/")).await.expect(200);
 }

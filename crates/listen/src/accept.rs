@@ -3,13 +3,14 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use filter::{Reason, TlsFacts};
 use pingora_core::protocols::{SocketDigest, Stream};
+use rustix::net::{Shutdown, shutdown};
 use telemetry::Handshake;
 use tls::Store;
 use tokio::{
@@ -89,13 +90,16 @@ impl Incoming {
 
     /// Stops listening; returns the connections that were waiting to be accepted, which closing the socket would reset.
     fn close(self) -> Vec<Arrival> {
-        fn until_empty<T>(mut accept: impl FnMut() -> io::Result<T>) -> Vec<T> {
-            std::iter::from_fn(|| accept().ok()).collect()
+        // A process of before may have the socket as well, until it has drained: it is closed for everybody.
+        fn until_empty<T>(socket: impl AsFd, mut accept: impl FnMut() -> io::Result<T>) -> Vec<T> {
+            let waiting = std::iter::from_fn(|| accept().ok()).collect();
+            let _ = shutdown(socket, Shutdown::Both);
+            waiting
         }
         match self {
             Self::Tcp(listener, at) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
-                until_empty(|| {
+                until_empty(&listener, || {
                     let (socket, peer) = listener.accept()?;
                     socket.set_nonblocking(true)?;
                     Ok(Arrival::tcp(TcpStream::from_std(socket)?, peer, at))
@@ -103,7 +107,7 @@ impl Incoming {
             }
             Self::Unix(listener, _file) => {
                 let Ok(listener) = listener.into_std() else { return Vec::new() };
-                until_empty(|| {
+                until_empty(&listener, || {
                     let (socket, _) = listener.accept()?;
                     socket.set_nonblocking(true)?;
                     Ok(Arrival::unix(UnixStream::from_std(socket)?))

@@ -10,25 +10,19 @@ use admin::{UpgradeOrder, Upgraded, Who};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{Origin, running::Running};
+use super::{Origin, heir::Heir, running::Running};
 use crate::{
     lifecycle::Signal,
     notify,
     prepare::BUILD,
-    upgrade::{Channel, Facts, Gift, Handed, Message, Successor, Waiting, give, spawn},
+    upgrade::{Channel, Facts, Gift, Handed, Message, Served, Successor, Waiting, give, spawn},
 };
 
 /// How long a new process may take to become ready, where nothing is said.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is known of the process that took over.
-#[derive(Debug)]
-pub struct After {
-    /// Its id.
-    pub pid: u32,
-    /// The channel to it, where this process stays as the first of its container.
-    pub channel: Option<Channel>,
-}
+/// The program that runs here, whatever lies in its place by now.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The program that this process was started from, which may be another file by now.
 pub fn program() -> PathBuf {
@@ -39,7 +33,7 @@ pub fn program() -> PathBuf {
 
 impl Running {
     /// Starts a new process and hands over to it. When this succeeds, this process accepts no more.
-    pub(super) async fn upgrade(&mut self, order: &UpgradeOrder) -> Result<(Upgraded, After), String> {
+    pub(super) async fn upgrade(&mut self, order: &UpgradeOrder) -> Result<(Upgraded, Heir), String> {
         if matches!(self.origin, Origin::Text { .. }) {
             return Err("only `maitred run` with a configuration file can be upgraded".into());
         }
@@ -54,7 +48,7 @@ impl Running {
     }
 
     /// Hands over to the process that waits.
-    pub(super) async fn hand_over_to_waiting(&mut self) -> Option<After> {
+    pub(super) async fn hand_over_to_waiting(&mut self) -> Option<Heir> {
         let gift = match self.offer() {
             Ok(gift) => gift,
             Err(why) => {
@@ -67,7 +61,7 @@ impl Running {
             return None;
         };
         match self.hand_over(channel, gift, PATIENCE, None).await {
-            Ok((_, after)) => Some(after),
+            Ok((_, heir)) => Some(heir),
             Err(why) => {
                 log::error!("QUIT: {why}; still serving");
                 None
@@ -88,24 +82,17 @@ impl Running {
         channel: Channel,
         gift: Gift,
         limit: Duration,
-        mut successor: Option<Successor>,
-    ) -> Result<(Upgraded, After), String> {
+        successor: Option<Successor>,
+    ) -> Result<(Upgraded, Heir), String> {
         let began = Instant::now();
         self.waiting.close();
-        let talk = spawn_blocking(move || {
-            let served = give(&channel, &gift, began + limit);
-            (served, channel)
-        });
-        let (served, channel) = self.hear_out(talk, &mut successor).await?;
-        let served = match served {
-            Ok(served) => served,
+        let (served, heir) = match self.give(channel, gift, limit, successor).await {
+            Ok(given) => given,
             Err(why) => {
                 self.waiting = Waiting::open();
-                let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
-                return Err(format!("{why}{}", code.unwrap_or_default()));
+                return Err(why);
             }
         };
-        notify::main_pid(served.pid);
         let draining = self.leave(&served.taken).await;
         log::info!("upgrade: {} (pid {}) serves; draining {draining} connections", served.version, served.pid);
         let upgraded = Upgraded {
@@ -117,7 +104,57 @@ impl Running {
             old_pid: std::process::id(),
             draining,
         };
-        Ok((upgraded, After { pid: served.pid, channel: is_first().then_some(channel) }))
+        Ok((upgraded, heir))
+    }
+
+    /// Gives everything to a successor and waits until it serves.
+    async fn give(
+        &mut self,
+        channel: Channel,
+        gift: Gift,
+        limit: Duration,
+        mut successor: Option<Successor>,
+    ) -> Result<(Served, Heir), String> {
+        let deadline = Instant::now() + limit;
+        let talk = spawn_blocking(move || {
+            let served = give(&channel, &gift, deadline);
+            (served, channel, gift)
+        });
+        let (served, channel, gift) = self.hear_out(talk, &mut successor).await?;
+        match served {
+            Ok(served) => {
+                notify::main_pid(served.pid);
+                let heir = Heir::new(served.pid, channel, gift, successor);
+                Ok((served, heir))
+            }
+            Err(why) => {
+                let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
+                Err(format!("{why}{}", code.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Starts this very program again, with the sockets that the failed heir had.
+    pub(super) async fn revive(&mut self, heir: Heir, why: &str) -> Heir {
+        log::error!("upgrade: the new process (pid {}) {why}; starting {} again", heir.pid(), BUILD.version);
+        let (gift, failed) = heir.take_back();
+        let (successor, channel) = match spawn(Path::new(THIS_PROGRAM)) {
+            Ok(started) => started,
+            Err(error) => {
+                log::error!("upgrade: it cannot be started: {error}; nobody accepts connections");
+                return failed;
+            }
+        };
+        match self.give(channel, gift, PATIENCE, Some(successor)).await {
+            Ok((served, heir)) => {
+                log::info!("upgrade: {} (pid {}) serves", served.version, served.pid);
+                heir
+            }
+            Err(why) => {
+                log::error!("upgrade: {why}; nobody accepts connections");
+                failed
+            }
+        }
     }
 
     /// Waits for the end of the talk. Whoever asks this process to end meanwhile means the successor as well.
@@ -148,13 +185,14 @@ impl Running {
             let fd = std::os::fd::AsFd::as_fd(shared).try_clone_to_owned()?;
             sockets.push((Handed::Admin(shared.written().to_string()), fd));
         }
-        if let Some(supervisor) = &self.supervisor {
+        let supervisor = self.supervisor.as_ref().filter(|supervisor| supervisor.is_heard());
+        if let Some(supervisor) = supervisor {
             sockets.push((Handed::Supervisor, supervisor.try_clone()?.into_fd()));
         }
         let facts = Facts {
             generation: self.generations.current().0.id,
             ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
-            supervises: is_first(),
+            supervises: supervisor.is_none(),
         };
         Ok(Gift { sockets, counters: self.state.limits.clone(), facts })
     }
@@ -172,15 +210,13 @@ impl Running {
     }
 }
 
-/// Says to the first process of the container who serves now.
+/// Says to the process that watches over those after it who serves now. It may have drained and ended meanwhile.
 pub fn report_to(supervisor: &Channel) {
-    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[]) {
-        log::error!("the first process of the container does not hear that this one serves: {error}");
+    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[])
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        log::error!("the process of before does not hear that this one serves: {error}");
     }
-}
-
-fn is_first() -> bool {
-    std::process::id() == 1
 }
 
 fn start(binary: &Path) -> Result<(Successor, Channel), String> {

@@ -5,6 +5,7 @@ mod desk;
 mod follow;
 mod generation;
 mod hand_over;
+mod heir;
 mod limits;
 mod origin;
 mod plane;

@@ -13,14 +13,14 @@ use stream::Relay;
 use telemetry::AccessLog;
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 
 use super::{
     Origin,
     desk::{Desk, Order, Told},
     generation::Generations,
-    hand_over::After,
+    heir::Heir,
     plane::Plane,
     probation::Probation,
     watch::Watch,
@@ -87,7 +87,7 @@ enum End {
     /// When it has drained.
     Drain,
     /// When it has drained; another process serves.
-    HandedOver(After),
+    HandedOver(Heir),
     /// At once.
     Now,
 }
@@ -107,7 +107,7 @@ impl Running {
                 None if self.told_to_end => return self.end().await,
                 None => {}
                 Some(End::Drain) => return self.end().await,
-                Some(End::HandedOver(after)) => return self.follow(after).await,
+                Some(End::HandedOver(heir)) => return self.follow(heir).await,
                 Some(End::Now) => {
                     self.plane.close().await;
                     return Ok(Ended::Whole);
@@ -157,9 +157,9 @@ impl Running {
             Order::Confirm(reply) => drop(reply.send(self.confirm())),
             Order::Rollback(to, reply) => drop(reply.send(self.rollback(to).await)),
             Order::Upgrade(order, reply) => match self.upgrade(&order).await {
-                Ok((upgraded, after)) => {
+                Ok((upgraded, heir)) => {
                     drop(reply.send(Ok(upgraded)));
-                    return Some(End::HandedOver(after));
+                    return Some(End::HandedOver(heir));
                 }
                 Err(why) => drop(reply.send(Err(why))),
             },
@@ -180,7 +180,7 @@ impl Running {
     }
 
     /// What came of an upgrade that a signal asked for.
-    fn upgraded_by(&self, signal: &str, after: Option<After>) -> Option<End> {
+    fn upgraded_by(&self, signal: &str, after: Option<Heir>) -> Option<End> {
         let outcome = if after.is_some() { "done" } else { "failed" };
         self.record(Who::Signal(signal.into()), "upgrade", outcome, self.generations.current().0.id);
         after.map(End::HandedOver)
@@ -222,39 +222,65 @@ impl Running {
         Ok(Ended::Whole)
     }
 
-    /// Ends as soon as it has drained; the process stays for those who look to the first process of the container.
-    async fn follow(self, after: After) -> Result<Ended, Failure> {
+    /// Ends as soon as it has drained; the first process of a container stays for those who look to it.
+    async fn follow(self, heir: Heir) -> Result<Ended, Failure> {
         // The successor answers to operators from here on; whoever waits for an answer still gets it.
         self.plane.leave();
-        let signals = self.drain(after.channel.as_ref().map(|_| after.pid)).await?;
-        let Some(channel) = after.channel else { return Ok(Ended::Whole) };
-        Ok(Ended::Supervises { main: after.pid, channel, signals })
+        match self.drain(Some(heir)).await? {
+            (Some(heir), signals) if is_first() => {
+                let main = heir.pid();
+                Ok(Ended::Supervises { main, channel: heir.into_channel(), signals })
+            }
+            _ => Ok(Ended::Whole),
+        }
     }
 
-    /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Signals that come
-    /// meanwhile are meant for `successor`, if this process is the one that its container is told by.
-    async fn drain(mut self, successor: Option<u32>) -> Result<Signals, Failure> {
+    /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Should the one
+    /// that took over fail meanwhile, this program is started again in its place.
+    async fn drain(mut self, mut heir: Option<Heir>) -> Result<(Option<Heir>, Signals), Failure> {
         let grace = lock(&self.latest).grace_period;
+        let until = Instant::now() + grace;
         let open = self.listeners.live();
         if open > 0 {
             log::info!("draining {open} connections, for at most {grace:?}");
         }
         let listeners = Arc::clone(&self.listeners);
-        let outcome = tokio::select! {
-            drained = timeout(grace, listeners.idle()) => {
-                if drained.is_err() {
-                    log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
+        let outcome = loop {
+            // The first process of a container is the one that signals are sent to, whoever they are meant for.
+            let main = heir.as_ref().filter(|_| is_first()).map(Heir::pid);
+            let failure = tokio::select! {
+                drained = timeout_at(until, listeners.idle()) => {
+                    if drained.is_err() {
+                        log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
+                    }
+                    break Ok(());
                 }
-                Ok(())
+                () = interrupted(&mut self.signals, main) => {
+                    break Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() });
+                }
+                () = stopped_now(&mut self.orders) => break Ok(()),
+                failure = failed(&mut heir) => failure,
+            };
+            if let Some(failed) = heir.take() {
+                heir = Some(self.revive(failed, &failure).await);
             }
-            () = interrupted(&mut self.signals, successor) => {
-                Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() })
-            }
-            () = stopped_now(&mut self.orders) => Ok(()),
         };
         let _ = self.ended.send(true);
         self.plane.close().await;
-        outcome.map(|()| self.signals)
+        outcome.map(|()| (heir, self.signals))
+    }
+}
+
+/// Whether this is the first process of a container, which ends with it.
+fn is_first() -> bool {
+    std::process::id() == 1
+}
+
+/// Ready when the process that took over has failed, with how it ended.
+async fn failed(heir: &mut Option<Heir>) -> String {
+    match heir {
+        Some(heir) => heir.failed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 
 use rustix::{
     cmsg_space,
+    event::{PollFd, PollFlags, Timespec, poll},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -60,6 +61,13 @@ impl Channel {
         }
         sendmsg(&self.0, &[IoSlice::new(&packet)], &mut beside, SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// Whether anybody has the other end.
+    pub fn is_heard(&self) -> bool {
+        let mut looked = [PollFd::new(&self.0, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut looked, Some(&now)).is_ok() && !looked[0].revents().contains(PollFlags::HUP)
     }
 
     /// Waits for a message until `deadline`, or for ever where there is none.
@@ -115,7 +123,9 @@ mod tests {
         assert_eq!(fds.len(), 2);
         let late = two.receive(Some(Instant::now())).err().unwrap();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        assert!(two.is_heard());
         drop((one, fds));
+        assert!(!two.is_heard());
         assert_eq!(two.receive(None).err().unwrap().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -71,7 +71,5 @@ fn send(channel: &Channel, gift: &Gift, counters: bool) -> io::Result<()> {
             channel.send(&Message::Counters { part: BASE64_STANDARD.encode(part) }, &[])?;
         }
     }
-    let Facts { generation, ticket_keys, supervises } = &gift.facts;
-    let facts = Facts { generation: *generation, ticket_keys: ticket_keys.clone(), supervises: *supervises };
-    channel.send(&Message::Facts(facts), &[])
+    channel.send(&Message::Facts(gift.facts.clone()), &[])
 }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     channel::Channel,
-    give::{Gift, give},
+    give::{Gift, Served, give},
     spawn::{Successor, spawn},
     supervise::{hand_on, supervise},
     take::{Taken, take},
@@ -61,7 +61,7 @@ pub enum Message {
         /// Why, as people read it.
         report: String,
     },
-    /// To the process that the container's life hangs on: who serves now.
+    /// To the process that watches over those after it, while it drains or as the first of a container: who serves now.
     Main {
         /// Its id.
         pid: u32,
@@ -76,18 +76,18 @@ pub enum Handed {
     Listener(String),
     /// The admin plane's, by its address as configured.
     Admin(String),
-    /// The channel to the process that the container's life hangs on.
+    /// The channel to the process that watches over those after it.
     Supervisor,
 }
 
 /// What a process has learnt that its successor should know. It holds keys, so it cannot be printed.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub struct Facts {
     /// The number of the configuration in force.
     pub generation: u64,
     /// What TLS sessions are resumed with, in base64.
     pub ticket_keys: String,
-    /// Whether this very channel leads to the process that the container's life hangs on.
+    /// Whether this very channel leads to the process that watches over those after it.
     pub supervises: bool,
 }
 
@@ -98,7 +98,7 @@ pub struct Sockets {
     pub listeners: Inherited,
     /// Those of the admin plane, by their configured address.
     pub admin: std::collections::HashMap<String, OwnedFd>,
-    /// The channel to the process that the container's life hangs on.
+    /// The channel to the process that watches over those after it.
     pub supervisor: Option<Channel>,
 }
 

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     io,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use super::{Channel, take::CHANNEL};
@@ -35,6 +35,11 @@ impl Successor {
     /// Its id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
     }
 
     /// Ends it, since nothing became of it.
