@@ -242,6 +242,23 @@ async fn what_an_upstream_is_sent_is_limited_whatever_the_route() {
 }
 
 #[tokio::test]
+async fn what_the_cache_may_not_fetch_is_told_when_it_may() {
+    let origin = Origin::start(|_| Answer::text("x").header("cache-control", "max-age=60")).await;
+    let limit = "limit = { requests = 2, window = \"1h\", key = \"upstream\" }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, &format!("cache = {{}}\n{limit}")))).await;
+    for path in ["/a", "/a", "/b", "/b"] {
+        proxy.get(path).await.expect(200);
+    }
+    let refused = proxy.get("/c").await.expect_problem(429, "quota-exceeded");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((3590..=3600).contains(&wait), "{wait}");
+    assert_eq!(refused.json()["violated-policies"][0], "app");
+    assert_eq!(proxy.logged("/c").await["limit"], "app");
+    // What is there already costs nothing.
+    proxy.get("/a").await.expect(200);
+}
+
+#[tokio::test]
 async fn every_attempt_at_a_paid_service_counts() {
     let origin = Origin::text("x").await;
     let text = format!(
@@ -267,11 +284,21 @@ async fn upgrades_are_not_let_past_a_limit() {
 #[tokio::test]
 async fn explain_looks_and_never_charges() {
     let proxy = limited("limit = [\"2/h per ip\", { concurrent = 5 }]").await;
+    let said = async |live: bool| {
+        let arguments = ["explain", "GET", "/", "--live"];
+        proxy.command(arguments[..3 + usize::from(live)].iter().copied()).await.expect(0).stdout
+    };
     for _ in 0..5 {
-        let told = proxy.command(["explain", "GET", "/"]).await.expect(0);
-        assert!(told.stdout.contains("app-1: 1 of 2 left for 127.0.0.1; app-2: 4 of 5 left"), "{}", told.stdout);
+        let live = said(true).await;
+        assert!(live.contains("app-1: 2 of 2 left for 127.0.0.1; app-2: 5 of 5 left"), "{live}");
+        let offline = said(false).await;
+        assert!(offline.contains("app-1: counts 1 for 127.0.0.1, at most 2 in any 1h; app-2: "), "{offline}");
     }
-    assert_eq!(refused_of(&proxy, 3, 1, false).await, 1);
+    assert_eq!(refused_of(&proxy, 1, 1, false).await, 0);
+    assert!(said(true).await.contains("app-1: 1 of 2 left"));
+    assert_eq!(refused_of(&proxy, 2, 1, false).await, 1);
+    let live = said(true).await;
+    assert!(live.contains("app-1: used up for ") && live.contains("refuses with 429"), "{live}");
 }
 
 #[tokio::test]

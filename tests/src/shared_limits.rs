@@ -253,6 +253,16 @@ async fn what_is_given_back_is_given_back_in_redis() {
 }
 
 #[tokio::test]
+async fn a_wrong_redis_is_one_mistake_and_not_two() {
+    let limit = "[routes.app]\npath = \"/*\"\nrespond = { body = \"x\" }\nlimit = { requests = 5, window = \"1h\", store = \"redis\" }\n";
+    let wrong = Proxy::with(format!("{BOTH}[redis]\nurl = \"nowhere\"\n{limit}")).refused().await.expect(3);
+    assert!(wrong.stderr.contains("this is no address of a Redis"), "{}", wrong.stderr);
+    assert!(!wrong.stderr.contains("there is no `[redis]`"), "{}", wrong.stderr);
+    let none = Proxy::with(format!("{BOTH}{limit}")).refused().await.expect(3);
+    assert!(none.stderr.contains("there is no `[redis]`"), "{}", none.stderr);
+}
+
+#[tokio::test]
 async fn redis_learns_no_secrets() {
     let redis = Redis::start().await;
     let proxy = redis.proxy("requests = 5, window = \"1h\", key = \"header:X-Api-Key\"").await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use filter::Reason;
+use filter::Reply;
 use tokio::sync::watch;
 
 use crate::{key::Key, stored::Stored, zone::Zone};
@@ -21,8 +21,8 @@ pub enum Landed {
     Shared(Arc<Stored>),
     /// The answer is for who asked first only; everybody else has to ask for themselves.
     Alone,
-    /// There is no answer.
-    Failed(Reason),
+    /// There is no answer, and this is what everybody gets who waits.
+    Failed(Reply),
 }
 
 /// Waits for a fetch. While it lives the fetch goes on.

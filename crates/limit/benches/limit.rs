@@ -18,7 +18,7 @@ use pingora_http::RequestHeader;
 fn limits(written: &str) -> limit::Limits {
     let state = limit::State::default();
     let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-    let ground = limit::Ground { state: &state, store: None, meters: &meters };
+    let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
     let written: document::OneOrMany<limit::Written> = serde_json::from_str(written).unwrap();
     let site = limit::Site { route: "r", upstream: None };
     limit::Limits::compile(&written, site, &limit::Named::new(), &At::root(), ground, &mut Report::new()).unwrap()

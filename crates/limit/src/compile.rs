@@ -40,9 +40,29 @@ pub struct Ground<'g> {
     /// What has been counted so far.
     pub state: &'g State,
     /// Where limits count that several processes share.
-    pub store: Option<&'g Store>,
+    pub redis: Redis<'g>,
     /// Finds the counters of the limit that is called so.
     pub meters: &'g dyn Fn(&str) -> Meters,
+}
+
+/// What there is of `[redis]`.
+#[derive(Clone, Copy)]
+pub enum Redis<'g> {
+    /// Nothing.
+    Absent,
+    /// A mistake, which was reported where it stands.
+    Wrong,
+    /// A store.
+    Found(&'g Store),
+}
+
+impl<'g> Redis<'g> {
+    fn store(self) -> Option<&'g Store> {
+        match self {
+            Self::Found(store) => Some(store),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
 }
 
 /// The route that limits are for.
@@ -118,7 +138,7 @@ impl Limits {
         let stage = |step: Step, number: u8, later: &[Step]| {
             let own: Vec<_> = limits.iter().filter(|limit| limit.key.step() == step).cloned().collect();
             (!own.is_empty()).then(|| Stage {
-                store: ground.store.filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
+                store: ground.redis.store().filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
                 limits: own.into(),
                 counters: Arc::clone(ground.state),
                 route: site.route.into(),
@@ -418,11 +438,12 @@ fn shared(config: &Config, at: &At, ground: Ground<'_>, report: &mut Report) -> 
     if config.concurrent.is_some() {
         excludes("store", "concurrent", "a process that dies could not give its places back", at, report);
     }
-    match ground.store {
-        Some(store) => {
+    match ground.redis {
+        Redis::Found(store) => {
             Some(Shared { prefix: store.prefix().into(), down: config.when_store_is_down.unwrap_or_default() })
         }
-        None => {
+        Redis::Wrong => None,
+        Redis::Absent => {
             report.push(
                 Diagnostic::new(Code::E0201, "a limit is counted in Redis, and there is no `[redis]`")
                     .label(at.key("store"), "which Redis?")

@@ -14,7 +14,7 @@
 //!
 //! let state = limit::State::default();
 //! let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-//! let ground = limit::Ground { state: &state, store: None, meters: &meters };
+//! let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
 //! let written: limit::Written = serde_json::from_str(r#""2/m per ip""#)?;
 //! let site = limit::Site { route: "users", upstream: None };
 //! let limits =
@@ -38,6 +38,7 @@ mod compile;
 mod config;
 mod counters;
 mod desk;
+mod explain;
 mod fields;
 mod key;
 mod ledger;
@@ -51,7 +52,7 @@ mod rule;
 mod shared;
 mod window;
 
-pub use compile::{Ground, Named, Site, named};
+pub use compile::{Ground, Named, Redis, Site, named};
 pub use config::{Align, Ban, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
 pub use counters::{Counters, KEYS, SPILLED, State};
 pub use desk::Look;

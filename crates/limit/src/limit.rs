@@ -202,7 +202,7 @@ impl Stage {
     }
 
     /// What the limits count this request by. `None` for one that does not concern it.
-    fn value<'v>(&'v self, limit: &'v Limit, request: &View<'v>) -> Result<Option<Value<'v>>, Reply> {
+    pub(crate) fn value<'v>(&'v self, limit: &'v Limit, request: &View<'v>) -> Result<Option<Value<'v>>, Reply> {
         match (limit.key.of(request, self.place()), limit.missing) {
             (Some(value), _) => Ok(Some(value)),
             (None, OnMissing::Ip) => Ok(Some(address(request.client.address))),
@@ -274,34 +274,6 @@ impl Stage {
             _ => None,
         };
         asks.iter().filter_map(standing).min_by_key(|nearest| nearest.remaining)
-    }
-
-    /// A line for each limit: what it would say.
-    pub(crate) fn explain<'v>(&'v self, request: &View<'v>) -> Vec<String> {
-        let now = Now::read();
-        let explain = |limit: &'v Arc<Limit>| {
-            let name = &limit.name;
-            let Ok(value) = self.value(limit, request) else { return format!("{name}: refuses, its key is missing") };
-            let Some(value) = value else { return format!("{name}: does not concern it, its key is missing") };
-            let who = value.text(&self.counters);
-            let shadow = if limit.mode == Mode::Shadow { ", in shadow" } else { "" };
-            let says = limit.rules.iter().filter_map(|salted| {
-                let key = value.hash(&self.counters).with(salted.salt);
-                let said = self.counters.look(key, |cell| salted.rule.ask(cell, now, limit.cost));
-                let said = said.unwrap_or_else(|| salted.rule.ask(&Cell::default(), now, limit.cost));
-                match (said, &salted.rule) {
-                    (Said::Free(_), Rule::Ban(_)) => None,
-                    (Said::Free(standing), rule) => Some(format!("{} of {} left", standing.remaining, rule.most())),
-                    (Said::Full { wait }, rule) => {
-                        let how = if matches!(rule, Rule::Ban(_)) { "banned" } else { "used up" };
-                        Some(format!("{how} for {} ms", wait.div_ceil(crate::clock::MILLISECOND)))
-                    }
-                }
-            });
-            let says: Vec<String> = says.collect();
-            format!("{name}: {} for {who}{shadow}", says.join(", "))
-        };
-        self.limits.iter().map(explain).collect()
     }
 
     fn refusal(&self, verdict: &Verdict, asks: &[Ask]) -> Reply {

@@ -50,9 +50,10 @@ impl Limits {
         }
     }
 
-    /// What each limit would say to the request, without charging for it: for people who ask.
-    pub fn explain<'l>(&'l self, request: &View<'l>) -> Vec<String> {
+    /// What each limit would say to the request, without charging for it: for people who ask. `live` says whether the
+    /// counters are those of a running server.
+    pub fn explain<'l>(&'l self, request: &View<'l>, live: bool) -> Vec<String> {
         let stages = [&self.by_client, &self.by_identity, &self.by_upstream];
-        stages.into_iter().flatten().flat_map(|stage| stage.explain(request)).collect()
+        stages.into_iter().flatten().flat_map(|stage| stage.explain(request, live)).collect()
     }
 }

@@ -14,7 +14,7 @@ fn complaint(text: &str) -> String {
     document.merge(tree, &mut report);
     let (state, root) = (limit::State::default(), At::root());
     let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap());
-    let ground = limit::Ground { state: &state, store: None, meters: &meters };
+    let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
     let (at, named_at) = (root.key("limit"), root.key("limits"));
     let mut named = std::collections::BTreeMap::new();
     for entry in

@@ -18,7 +18,7 @@ fn resident() -> usize {
 fn a_million_clients_fit_in_128_mib_and_two_million_take_no_more() {
     let state = limit::State::default();
     let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-    let ground = limit::Ground { state: &state, store: None, meters: &meters };
+    let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
     let written: limit::Written = serde_json::from_str("\"100/h\"").unwrap();
     let site = limit::Site { route: "r", upstream: None };
     let (named, mut report) = (limit::Named::new(), Report::new());

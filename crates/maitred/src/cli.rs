@@ -216,6 +216,9 @@ pub struct Explain {
     /// Who is taken to call, whatever the headers show
     #[arg(long = "as", value_name = "USER")]
     pub user: Option<String>,
+    /// Ask the running server, whose limits say where the client stands; nothing is charged
+    #[arg(long)]
+    pub live: bool,
 }
 
 /// What to do with API keys.

@@ -29,6 +29,8 @@ pub struct Ground<'a> {
     pub listeners: &'a [Arc<Listener>],
     /// The files, for the places of routes.
     pub loaded: &'a Loaded,
+    /// Whether the snapshot is the one of a running server, and so are its counters.
+    pub live: bool,
 }
 
 /// A request, explained.
@@ -69,13 +71,13 @@ impl<'a> Ground<'a> {
         let asked = asked(&asks, listener, &around.host(), fields, Ipv4Addr::LOCALHOST.into(), user);
         let asked = asked.ok_or_else(|| format!("{request:?} cannot be asked for with these headers"))?;
         let verdict = Judge::new().judge(self.snapshot, asked);
-        let steps = verdict.route().map(|route| steps(route, &verdict)).unwrap_or_default();
+        let steps = verdict.route().map(|route| steps(route, &verdict, self.live)).unwrap_or_default();
         Ok(Explained { ground: self, candidates: verdict.candidates(), steps, verdict, unspoken })
     }
 }
 
 /// The steps in the order in which they are taken; the first that answers is the last.
-fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
+fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |name, what: String| steps.push(Step { name, what });
     let answered = match verdict.outcome() {
@@ -110,7 +112,7 @@ fn steps(route: &Route, verdict: &Verdict) -> Vec<Step> {
     }
     if let Some(arrival) = verdict.arrival().filter(|_| !route.limits.is_empty()) {
         let identity = verdict.asked().and_then(|asked| asked.identity.as_deref());
-        step("limit", route.limits.explain(&arrival.view(verdict.head()).by(identity)).join("; "));
+        step("limit", route.limits.explain(&arrival.view(verdict.head()).by(identity), live).join("; "));
     }
     if by == Some(Stage::Limit) {
         step("limit", refusal());
@@ -193,35 +195,6 @@ impl Explained<'_> {
         }
     }
 
-    /// For people.
-    pub fn text(&self, style: Style) -> String {
-        let mut text = format!("{} {}\n", self.verdict.head().method, self.url());
-        let mut lost: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let width = self.candidates.iter().map(|candidate| self.name(candidate).len()).max().unwrap_or(0).clamp(9, 32);
-        for candidate in &self.candidates {
-            let name = self.name(candidate);
-            if candidate.won {
-                let name = style.good(&format!("{name:<width$}"));
-                text.push_str(&format!("  → {name}  {:<40}  {}\n", candidate.why, self.place(self.name(candidate))));
-            } else if candidate.why == "path differs" || candidate.why == "host differs" {
-                lost.entry(&candidate.why).or_default().push(name);
-            } else {
-                text.push_str(&format!("    {name:<width$}  {:<40}  {}\n", candidate.why, self.place(name)));
-            }
-        }
-        for (why, names) in lost {
-            text.push_str(&style.dim(&format!("    {}  {why}", names.join(", "))));
-            text.push('\n');
-        }
-        if self.verdict.route().is_none() {
-            text.push_str(&format!("  → {}\n", verdict::sentence(&self.verdict)));
-        }
-        for (index, step) in self.steps.iter().enumerate() {
-            text.push_str(&format!("  {} {:<9} {}\n", index + 1, step.name, step.what));
-        }
-        text
-    }
-
     /// For programs.
     pub fn json(&self) -> Value {
         let candidate = |candidate: &Candidate| {
@@ -237,4 +210,36 @@ impl Explained<'_> {
             "steps": self.steps.iter().map(|step| json!({ "step": step.name, "what": step.what })).collect::<Vec<_>>(),
         })
     }
+}
+
+/// For people: what is said for programs, by this process or by a running server.
+pub fn text(told: &Value, style: Style) -> String {
+    let word = |value: &'_ Value, key: &str| value[key].as_str().unwrap_or("").to_owned();
+    let list = |key: &str| told[key].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = format!("{} {}\n", word(told, "method"), word(told, "url"));
+    let mut lost: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let candidates = list("candidates");
+    let width = candidates.iter().map(|candidate| word(candidate, "route").len()).max().unwrap_or(0).clamp(9, 32);
+    for candidate in candidates {
+        let (name, why, place) = (word(candidate, "route"), word(candidate, "why"), word(candidate, "at"));
+        if candidate["won"] == true {
+            let name = style.good(&format!("{name:<width$}"));
+            text.push_str(&format!("  → {name}  {why:<40}  {place}\n"));
+        } else if why == "path differs" || why == "host differs" {
+            lost.entry(why).or_default().push(name);
+        } else {
+            text.push_str(&format!("    {name:<width$}  {why:<40}  {place}\n"));
+        }
+    }
+    for (why, names) in lost {
+        text.push_str(&style.dim(&format!("    {}  {why}", names.join(", "))));
+        text.push('\n');
+    }
+    if told["route"].is_null() {
+        text.push_str(&format!("  → {}\n", word(told, "outcome")));
+    }
+    for (index, step) in list("steps").iter().enumerate() {
+        text.push_str(&format!("  {} {:<9} {}\n", index + 1, word(step, "step"), word(step, "what")));
+    }
+    text
 }

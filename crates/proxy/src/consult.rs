@@ -134,8 +134,8 @@ impl Visit<'_> {
                 Boarded::Follows(ticket) => ticket,
             };
             match timeout(wait(ctx), ticket.landed()).await {
-                Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout),
-                Ok(Landed::Failed(reason)) => return self.fail(ctx, found.as_ref(), reason),
+                Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
+                Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
                 Ok(Landed::Shared(stored)) if stored.is_for(&self.head.headers) => {
                     let Some(reader) = stored.content().reader() else { continue };
                     ctx.record.cache = Some(Cached::Hit);
@@ -171,7 +171,7 @@ impl Visit<'_> {
         ctx.attempt.last = backend;
         let arrived = match landed {
             Ok(arrived) => arrived,
-            Err(reason) => return self.fail(ctx, stale.as_ref(), reason),
+            Err(reply) => return self.fail(ctx, stale.as_ref(), reply),
         };
         if is_failure(arrived.stored.status())
             && let Some(answer) = self.stale_on_error(ctx, stale.as_ref(), Some(arrived.stored.status()))
@@ -213,12 +213,15 @@ impl Visit<'_> {
     }
 
     /// There is no answer of the origin.
-    fn fail(&self, ctx: &mut Context, stale: Option<&Arc<Stored>>, reason: Reason) -> Result<Consulted, Reply> {
+    fn fail(&self, ctx: &mut Context, stale: Option<&Arc<Stored>>, reply: Reply) -> Result<Consulted, Reply> {
         match self.stale_on_error(ctx, stale, None) {
             Some(answer) => Ok(answer),
             None => {
                 ctx.record.cache = Some(Cached::Miss);
-                Err(reason.into())
+                if reply.reason == Reason::Limited {
+                    ctx.proofs.refused(&reply);
+                }
+                Err(reply)
             }
         }
     }

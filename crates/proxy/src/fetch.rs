@@ -7,7 +7,7 @@ use std::{
 };
 
 use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Times, Unkept, Zone};
-use filter::Reason;
+use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{
     Error, ErrorType,
@@ -51,7 +51,7 @@ pub(crate) struct Order {
 
 /// What came of it, for who began it.
 pub(crate) struct Fetched {
-    pub(crate) landed: Result<Arrived, Reason>,
+    pub(crate) landed: Result<Arrived, Reply>,
     /// What there is to tell of the last attempt.
     pub(crate) record: Record,
     pub(crate) backend: Option<Arc<str>>,
@@ -116,13 +116,15 @@ impl Fetches {
         let (landed, heard) = match arrived {
             Ok((arrived, heard)) => (Ok(arrived), Some(heard)),
             Err(reason) => {
-                flight.land(Landed::Failed(reason));
-                (Err(reason), None)
+                // A limit of the upstream may have said more than the reason does.
+                let reply = order.ctx.proofs.answer(reason);
+                flight.land(Landed::Failed(reply.clone()));
+                (Err(reply), None)
             }
         };
         let stored = landed.as_ref().ok().filter(|arrived| !arrived.revalidated).map(|arrived| arrived.stored.clone());
         // Whoever began it may have left; then its reader goes with it.
-        finish::last_try(&mut order.ctx, landed.as_ref().err().copied().unwrap_or_default());
+        finish::last_try(&mut order.ctx, landed.as_ref().err().map(|reply| reply.reason).unwrap_or_default());
         let backend = order.ctx.attempt.pick.as_ref().map(|pick| pick.label().clone());
         let backend = backend.or_else(|| order.ctx.attempt.last.clone());
         drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));

@@ -47,7 +47,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let policies = policies(config, state, report);
     let redis = redis(config, state, report);
     let meters = meters(state);
-    let ground = limit::Ground { state: &state.limits, store: redis.as_ref(), meters: &meters };
+    let ground = limit::Ground { state: &state.limits, redis: found(config, redis.as_ref()), meters: &meters };
     let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
     let cache_memory = config.cache.compile(&root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
@@ -163,6 +163,15 @@ fn meters(state: &State) -> impl Fn(&str) -> limit::Meters {
 fn redis(config: &Config, state: &State, report: &mut Report) -> Option<store::Store> {
     let settings = store::compile(config.redis.as_ref()?, &At::root().key("redis"), report)?;
     Some(state.redis.store(&settings))
+}
+
+/// What there is of it.
+fn found<'s>(config: &Config, store: Option<&'s store::Store>) -> limit::Redis<'s> {
+    match (store, &config.redis) {
+        (Some(store), _) => limit::Redis::Found(store),
+        (None, Some(_)) => limit::Redis::Wrong,
+        (None, None) => limit::Redis::Absent,
+    }
 }
 
 /// One route with what its compilation needs to know.

@@ -7,7 +7,7 @@ use filter::{Captures, Client, Credential, Identity};
 use pingora_http::RequestHeader;
 
 use super::*;
-use crate::{Ground, Limits, Named, Site, State, Written, clock::SECOND};
+use crate::{Ground, Limits, Named, Redis, Site, State, Written, clock::SECOND};
 
 /// A route's limits, and requests to ask them with.
 struct Scene {
@@ -21,7 +21,7 @@ struct Scene {
 fn scene_on(state: &State, json: &str) -> Scene {
     let written: document::OneOrMany<Written> = serde_json::from_str(json).unwrap();
     let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-    let (ground, mut report) = (Ground { state, store: None, meters: &meters }, Report::new());
+    let (ground, mut report) = (Ground { state, redis: Redis::Absent, meters: &meters }, Report::new());
     let site = Site { route: "r", upstream: Some("u") };
     let limits = Limits::compile(&written, site, &Named::new(), &At::root(), ground, &mut report);
     Scene {
@@ -90,10 +90,10 @@ fn all_are_asked_before_any_is_charged() {
     let scene = scene(r#"["3/h per route", { "requests": 5, "window": "1h" }, { "rate": "9/h" }]"#);
     assert_eq!(scene.passing(), 3);
     // What the first refused was not charged to the others.
-    let left = scene.limits.explain(&scene.view());
+    let left = scene.limits.explain(&scene.view(), true);
     assert!(left[0].starts_with("r-1: used up"), "{left:?}");
-    assert!(left[1].starts_with("r-2: 1 of 5 left"), "{left:?}");
-    assert!(left[2].starts_with("r-3: 5 of 9 left"), "{left:?}");
+    assert!(left[1].starts_with("r-2: 2 of 5 left"), "{left:?}");
+    assert!(left[2].starts_with("r-3: 6 of 9 left"), "{left:?}");
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Control for Desk {
     }
 
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {
-        explain::of(&self.told().in_force, &request)
+        explain::of(&self.live.load(), &self.told().in_force, &request)
     }
 
     fn cache(&self) -> CacheReading {

@@ -1,0 +1,77 @@
+//! What limits would say to a request, for people who ask. Nothing is charged.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use filter::{Mode, View};
+
+use crate::{
+    cell::Cell,
+    clock::{MILLISECOND, Now},
+    key::Value,
+    limit::{Limit, Stage},
+    rule::{Rule, Said},
+};
+
+impl Stage {
+    /// A line for each limit: where the client stands, or, where there is no running server whose counters could tell,
+    /// what would be counted.
+    pub(crate) fn explain<'v>(&'v self, request: &View<'v>, live: bool) -> Vec<String> {
+        let explain = |limit: &'v Arc<Limit>| {
+            let name = &limit.name;
+            let Ok(value) = self.value(limit, request) else { return format!("{name}: refuses, its key is missing") };
+            let Some(value) = value else { return format!("{name}: does not concern it, its key is missing") };
+            let who = value.text(&self.counters);
+            let shadow = if limit.mode == Mode::Shadow { ", in shadow" } else { "" };
+            if live {
+                let seen = if limit.shared.is_some() { ", as far as this process has seen" } else { "" };
+                return format!("{name}: {} for {who}{seen}{shadow}", self.standings(limit, value).join(", "));
+            }
+            let rules: Vec<String> = limit.rules.iter().map(|salted| salted.rule.to_string()).collect();
+            format!("{name}: counts {} for {who}, {}{shadow}", limit.cost, rules.join(", "))
+        };
+        self.limits.iter().map(explain).collect()
+    }
+
+    /// What each rule of a limit says of a key.
+    fn standings(&self, limit: &Limit, value: Value<'_>) -> Vec<String> {
+        let now = Now::read();
+        let says = limit.rules.iter().filter_map(|salted| {
+            let key = value.hash(&self.counters).with(salted.salt);
+            let said = self.counters.look(key, |cell| salted.rule.ask(cell, now, limit.cost));
+            let said = said.unwrap_or_else(|| salted.rule.ask(&Cell::default(), now, limit.cost));
+            match (said, &salted.rule) {
+                (Said::Free(_), Rule::Ban(_)) => None,
+                (Said::Free(standing), rule) => {
+                    let left = standing.remaining.saturating_add(limit.cost);
+                    Some(format!("{left} of {} left", rule.most()))
+                }
+                (Said::Full { wait }, rule) => {
+                    let how = if matches!(rule, Rule::Ban(_)) { "banned" } else { "used up" };
+                    Some(format!("{how} for {} ms", wait.div_ceil(MILLISECOND)))
+                }
+            }
+        });
+        says.collect()
+    }
+}
+
+/// What it lets pass.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |time: Duration| document::Duration(time);
+        match self {
+            Self::Window(window) => {
+                write!(f, "at most {} in any {}", window.limit(), span(Duration::from_millis(window.millis())))
+            }
+            Self::Bucket(bucket) => {
+                let interval = Duration::from_micros(bucket.micros());
+                write!(f, "at most {} at once, then one every {interval:?}", bucket.burst())
+            }
+            Self::Quota(quota) => {
+                write!(f, "at most {} in every {}", quota.limit(), span(Duration::from_secs(quota.seconds())))
+            }
+            Self::Concurrent(limit) => write!(f, "at most {limit} under way"),
+            Self::Ban(_) => write!(f, "with a ban"),
+        }
+    }
+}
