@@ -52,9 +52,9 @@ fn instructions(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origi
     let out = format!("--callgrind-out-file={}", file.display());
     let under = ["valgrind", "--tool=callgrind", "--quiet", &out].map(str::to_owned);
     let proxy = Proxy::start(peer, scenario, ground, origin, &under)?;
-    h2load::send(scenario, &proxy, WARM_UP)?;
+    h2load::send(scenario, &proxy, WARM_UP, ground)?;
     dump(&proxy)?; // what the start has cost
-    h2load::send(scenario, &proxy, REQUESTS)?;
+    h2load::send(scenario, &proxy, REQUESTS, ground)?;
     dump(&proxy)?;
     let total = summary(&PathBuf::from(format!("{}.2", file.display())));
     proxy.server.stop();
@@ -77,10 +77,10 @@ fn summary(file: &Path) -> Result<f64, Failure> {
 /// System calls for each request.
 fn syscalls(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
     let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
-    h2load::send(scenario, &proxy, WARM_UP)?;
+    h2load::send(scenario, &proxy, WARM_UP, ground)?;
     let file = ground.folder.join("strace");
     let mut strace = attach(proxy.server.pid(), &file)?;
-    h2load::send(scenario, &proxy, REQUESTS)?;
+    h2load::send(scenario, &proxy, REQUESTS, ground)?;
     let _ = Command::new("kill").args(["-INT", &strace.id().to_string()]).status();
     strace.wait().map_err(because("cannot wait for strace"))?;
     let text = fs::read_to_string(&file).map_err(because("cannot read what strace wrote"))?;
@@ -126,7 +126,7 @@ fn total_calls(text: &str) -> Option<f64> {
 /// KiB of memory for each connection that is open and idle, after one request.
 fn memory(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
     let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
-    h2load::send(scenario, &proxy, REQUESTS)?;
+    h2load::send(scenario, &proxy, REQUESTS, ground)?;
     let before = meter::resident(proxy.server.pid())?;
     let mut idle = wrk::idle(scenario, &proxy, IDLE, ground)?;
     let began = Instant::now();

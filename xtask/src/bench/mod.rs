@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: maitred and its peers in turn, on one core, before one origin.
 
+mod caller;
 mod count;
 mod counts;
 mod load;
@@ -12,13 +13,18 @@ mod scenario;
 mod server;
 mod table;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     cargo, packages,
     shell::{self, Failure, because},
 };
 
+use caller::Caller;
 use counts::{Count, Counts};
 use load::Turn;
 use options::{Measure, Options};
@@ -96,6 +102,8 @@ pub(crate) struct Ground {
     binary: PathBuf,
     /// A folder for configurations, logs and the certificate.
     folder: PathBuf,
+    /// Who asks.
+    caller: Caller,
 }
 
 impl Ground {
@@ -106,22 +114,22 @@ impl Ground {
         };
         let folder = cargo::target().join("bench");
         fs::create_dir_all(&folder).map_err(because(format!("cannot make {}", folder.display())))?;
-        let ground = Self { binary, folder };
-        ground.make_certificate()?;
-        Ok(ground)
+        make_certificate(&folder)?;
+        let caller = Caller::prepare(&binary, &folder)?;
+        Ok(Self { binary, folder, caller })
     }
+}
 
-    /// One certificate for everybody, made anew each time: P-256, as most of the web has.
-    fn make_certificate(&self) -> Result<(), Failure> {
-        let (cert, key) = (self.folder.join("cert.pem"), self.folder.join("key.pem"));
-        let mut openssl = Command::new("openssl");
-        openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
-        openssl.args(["-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-        shell::output(openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert))?;
-        let both = [cert, key].map(fs::read).into_iter().collect::<Result<Vec<_>, _>>();
-        let both = both.map_err(because("cannot read the certificate"))?.concat();
-        fs::write(self.folder.join("both.pem"), both).map_err(because("cannot write the certificate"))
-    }
+/// One certificate for everybody, made anew each time: P-256, as most of the web has.
+fn make_certificate(folder: &Path) -> Result<(), Failure> {
+    let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    shell::output(openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert))?;
+    let both = [cert, key].map(fs::read).into_iter().collect::<Result<Vec<_>, _>>();
+    let both = both.map_err(because("cannot read the certificate"))?.concat();
+    fs::write(folder.join("both.pem"), both).map_err(because("cannot write the certificate"))
 }
 
 /// All rounds of one scenario: the proxies take turns, so that a noisy minute hits all of them.
@@ -131,7 +139,7 @@ fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Ve
     let mut proxies = Vec::new();
     for peer in options.everyone(scenario) {
         let proxy = Proxy::start(peer, scenario, ground, &origin, &[])?;
-        load::compare_answers(scenario, &proxy, &origin)?;
+        load::compare_answers(scenario, &proxy, &origin, ground)?;
         load::turn(scenario, &proxy, 1, ground)?; // warms pools and caches; not counted
         proxies.push((proxy, Turn::WORST));
     }

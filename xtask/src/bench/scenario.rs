@@ -54,11 +54,28 @@ pub(crate) enum Policy {
     Bare,
     /// 10,000 routes, of which one is asked for. Compared with ourselves.
     Routes,
-    /// Header edits, a JSON access log, and whatever else a full-featured route has. Compared with ourselves.
+    /// A line of JSON for each request.
+    Log,
+    /// An API key that has to be shown.
+    Key,
+    /// A signed token that has to be shown.
+    Token,
+    /// A limit that is far away.
+    Limit,
+    /// Header edits and security headers.
+    Headers,
+    /// Whatever keeps failing backends from clients: balancing by load, retries, ejection, a breaker, a bounded pool.
+    Resilient,
+    /// A full-featured route: log, key, limit and header edits. Compared with ourselves, as all since [`Policy::Routes`].
     Full,
 }
 
 impl Policy {
+    /// Whether the client has to show a key.
+    pub(crate) fn wants_key(self) -> bool {
+        matches!(self, Policy::Key | Policy::Full)
+    }
+
     /// Whether the figure to compare with is our own bare route in the same run, rather than a peer.
     pub(crate) fn is_ours(self) -> bool {
         self != Policy::Bare
@@ -67,6 +84,11 @@ impl Policy {
 
 const fn scenario(name: &'static str, title: &'static str, path: &'static str, transport: Transport) -> Scenario {
     Scenario { name, title, path, transport, policy: Policy::Bare, uploads: false, backends: 1, connections: 32 }
+}
+
+/// A small request over a route with something that is on, against our own bare one.
+const fn policy(name: &'static str, title: &'static str, policy: Policy) -> Scenario {
+    Scenario { policy, ..scenario(name, title, "/tiny", Transport::Plain) }
 }
 
 impl Scenario {
@@ -98,14 +120,17 @@ impl Scenario {
             backends: 10,
             ..scenario("balanced", "HTTP/1.1 keep-alive, 2-byte body, 10 backends in turn", "/tiny", Transport::Plain)
         },
+        policy("routes", "one of 10,000 routes", Policy::Routes),
+        policy("log", "with a JSON access log", Policy::Log),
+        policy("key", "with an API key", Policy::Key),
+        policy("token", "with a JWT", Policy::Token),
+        policy("limit", "with a rate limit", Policy::Limit),
+        policy("headers", "with header edits", Policy::Headers),
         Scenario {
-            policy: Policy::Routes,
-            ..scenario("routes", "one of 10,000 routes, against our own single one", "/tiny", Transport::Plain)
+            backends: 16,
+            ..policy("resilient", "16 backends with retries, ejection, breaker and pool limits", Policy::Resilient)
         },
-        Scenario {
-            policy: Policy::Full,
-            ..scenario("full", "a full-featured route, against our own bare one", "/tiny", Transport::Plain)
-        },
+        policy("full", "a full-featured route: log, key, limit, headers", Policy::Full),
     ];
 
     /// The scenario of that name.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Said, pinned, url};
+use super::{Said, fields, pinned, url};
 use crate::{
     bench::{
         Ground,
@@ -47,9 +47,10 @@ fn parse(text: &str, times: &[f64]) -> Option<Said> {
 }
 
 /// Sends so many requests one after the other, on one connection.
-pub(crate) fn send(scenario: &Scenario, proxy: &Proxy, requests: u32) -> Result<(), Failure> {
+pub(crate) fn send(scenario: &Scenario, proxy: &Proxy, requests: u32, ground: &Ground) -> Result<(), Failure> {
     let mut h2load = pinned("h2load");
     h2load.args(["-t1", "-c1", "-m1", "-n", &requests.to_string()]);
+    h2load.args(fields(scenario, ground));
     if scenario.transport != Transport::H2 {
         h2load.arg("--h1");
     }

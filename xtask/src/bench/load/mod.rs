@@ -97,6 +97,12 @@ fn url(scenario: &Scenario, proxy: &Proxy) -> String {
     }
 }
 
+/// The words that make a generator send what the policy wants to see.
+fn fields(scenario: &Scenario, ground: &Ground) -> Vec<String> {
+    let field = ground.caller.field(scenario.policy);
+    field.into_iter().flat_map(|field| ["-H".to_owned(), field]).collect()
+}
+
 /// A command on the core of the load.
 fn pinned(program: &str) -> Command {
     let mut command = Command::new("taskset");
@@ -105,14 +111,19 @@ fn pinned(program: &str) -> Command {
 }
 
 /// Before anything is timed: the proxy answers what the origin answers.
-pub(crate) fn compare_answers(scenario: &Scenario, proxy: &Proxy, origin: &Origin) -> Result<(), Failure> {
+pub(crate) fn compare_answers(
+    scenario: &Scenario,
+    proxy: &Proxy,
+    origin: &Origin,
+    ground: &Ground,
+) -> Result<(), Failure> {
     let port = origin.ports.first().copied().unwrap_or_default();
-    let direct = fetch("1.1", &format!("http://127.0.0.1:{port}{}", scenario.path))?;
+    let direct = fetch("1.1", &format!("http://127.0.0.1:{port}{}", scenario.path), &[])?;
     if scenario.transport == Transport::TlsResumed {
         return Ok(()); // nothing is asked for
     }
     let version = if scenario.transport == Transport::H2 { "2" } else { "1.1" };
-    let proxied = fetch(version, &url(scenario, proxy))?;
+    let proxied = fetch(version, &url(scenario, proxy), &fields(scenario, ground))?;
     if direct == proxied && !direct.is_empty() {
         return Ok(());
     }
@@ -124,10 +135,11 @@ pub(crate) fn compare_answers(scenario: &Scenario, proxy: &Proxy, origin: &Origi
 }
 
 /// The body, provided that it came with 200 over the HTTP version asked for.
-fn fetch(version: &str, url: &str) -> Result<Vec<u8>, Failure> {
+fn fetch(version: &str, url: &str, fields: &[String]) -> Result<Vec<u8>, Failure> {
     let limit = Duration::from_secs(10).as_secs().to_string();
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--insecure", "--max-time", &limit, &format!("--http{version}")]);
+    curl.args(fields);
     let said = shell::output(curl.args(["--write-out", "\n%{http_code} %{http_version}", url]))?;
     let line = said.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
     let (body, verdict) = said.split_at(line);

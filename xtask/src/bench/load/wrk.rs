@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::{Said, pinned, url};
+use super::{Said, fields, pinned, url};
 use crate::{
     bench::{
         Ground,
@@ -21,6 +21,7 @@ const UPLOAD: &str = "wrk.method = \"POST\"\nwrk.body = string.rep(\"a\", 104857
 pub(super) fn load(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Ground) -> Result<Said, Failure> {
     let mut wrk = pinned("wrk");
     wrk.args(["-t1", "--latency", &format!("-c{}", scenario.connections), &format!("-d{seconds}s")]);
+    wrk.args(fields(scenario, ground));
     if matches!(scenario.transport, Transport::PlainClose | Transport::TlsClose) {
         wrk.args(["-H", "Connection: close"]);
     }

@@ -8,6 +8,11 @@ use crate::bench::scenario::Policy;
 /// How many routes `Policy::Routes` has.
 const ROUTES: usize = 10_000;
 
+const LIMIT: &str = "limit = { rate = \"1000000/s\", burst = 1000000, key = \"ip\" }\n";
+
+const HEADERS: &str = "request = { set = { X-Edge = \"{client_ip}\" }, remove = [\"Cookie\"] }\n\
+                       response = { set = { X-Served-By = \"maitred\" }, remove = [\"Server\"] }\nsecurity_headers = true\n";
+
 pub(super) fn config(scene: &Scene<'_>) -> String {
     let Scene { ground, plain, tls, .. } = scene;
     let ground = ground.display();
@@ -16,30 +21,70 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
         "[server]\nthreads = 1\n\n[listeners.plain]\naddress = \"127.0.0.1:{plain}\"\n\n[listeners.tls]\n\
          address = \"127.0.0.1:{tls}\"\nprotocols = [\"h2\", \"h1\"]\n\
          tls = {{ cert = \"{ground}/cert.pem\", key = \"{ground}/key.pem\" }}\n\n[admin]\naddress = []\n\n\
-         [logging]\nlevel = \"warn\"\naccess = {}\n\n[upstreams.origin]\nbackends = [{backends}]\n\n{}",
+         [logging]\nlevel = \"warn\"\naccess = {}\n\n{}[upstreams.origin]\nbackends = [{backends}]\n{}\n{}",
         access_log(scene),
+        policies(scene),
+        upstream(scene.policy),
         routes(scene.policy)
     )
 }
 
 fn access_log(scene: &Scene<'_>) -> String {
     match scene.policy {
-        Policy::Full => format!("{{ format = \"json\", output = \"{}/access.log\" }}", scene.folder.display()),
-        Policy::Bare | Policy::Routes => "false".to_owned(),
+        Policy::Log | Policy::Full => {
+            format!("{{ format = \"json\", output = \"{}/access.log\" }}", scene.folder.display())
+        }
+        _ => "false".to_owned(),
+    }
+}
+
+/// What is written below `[upstreams.origin]`.
+fn upstream(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Resilient => {
+            "balance = \"least_requests\"\nslow_start = \"10s\"\npanic_threshold = \"30%\"\n\
+             pool = { max_connections = 1000, queue = \"1s\" }\n\
+             retries = { attempts = 2, on = [\"connect\", \"reset\", \"503\"], budget = \"20%\" }\n\
+             health_check = { path = \"/tiny\", interval = \"5s\" }\n\
+             outlier = { consecutive_errors = 5, eject_for = \"30s\", max_ejected = \"50%\" }\n\
+             circuit_breaker = { failures = 50, within = \"10s\", open_for = \"30s\" }\n"
+        }
+        _ => "",
+    }
+}
+
+fn policies(scene: &Scene<'_>) -> String {
+    let ground = scene.ground.display();
+    match scene.policy {
+        Policy::Key | Policy::Full => {
+            format!(
+                "[auth.partners]\ntype = \"api_key\"\nkeys = \"{ground}/keys.toml\"\nforward = {{ user = \"X-User\" }}\n\n"
+            )
+        }
+        Policy::Token => format!(
+            "[auth.customers]\ntype = \"jwt\"\npublic_key = \"{ground}/token.pub\"\naudience = \"bench\"\n\
+             forward = {{ sub = \"X-User\" }}\n\n"
+        ),
+        _ => String::new(),
     }
 }
 
 fn routes(policy: Policy) -> String {
     let mut text = "[routes.all]\npath = \"/*\"\nupstream = \"origin\"\n".to_owned();
-    match policy {
-        Policy::Bare => {}
-        Policy::Full => text.push_str(
-            "request = { set = { X-Edge = \"{client_ip}\" }, remove = [\"Cookie\"] }\n\
-             response = { set = { X-Served-By = \"maitred\" }, remove = [\"Server\"] }\nsecurity_headers = true\n",
-        ),
-        Policy::Routes => (1..ROUTES).for_each(|index| {
+    text.push_str(match policy {
+        Policy::Key => "auth = \"partners\"\n",
+        Policy::Token => "auth = \"customers\"\n",
+        Policy::Limit => LIMIT,
+        Policy::Headers => HEADERS,
+        _ => "",
+    });
+    if policy == Policy::Full {
+        text.extend(["auth = \"partners\"\n", LIMIT, HEADERS]);
+    }
+    if policy == Policy::Routes {
+        (1..ROUTES).for_each(|index| {
             let _ = writeln!(text, "[routes.r{index}]\npath = \"/service-{index}/*\"\nupstream = \"origin\"");
-        }),
+        });
     }
     text
 }

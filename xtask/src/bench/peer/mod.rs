@@ -175,7 +175,9 @@ impl Proxy {
         fs::create_dir_all(&folder).map_err(because("cannot make the proxy's folder"))?;
         let [plain, tls] = free_ports()?;
         let policy = if peer.is_ours() && peer != Peer::Bare { scenario.policy } else { Policy::Bare };
-        let scene = Scene { ground: &ground.folder, folder: &folder, origin: &origin.ports, plain, tls, policy };
+        // Whoever is to be the measure has nothing to choose from.
+        let backends = if peer == Peer::Bare { &origin.ports[..1] } else { &*origin.ports };
+        let scene = Scene { ground: &ground.folder, folder: &folder, origin: backends, plain, tls, policy };
         let (name, text) = peer.config(&scene);
         let config = folder.join(name);
         fs::write(&config, text).map_err(because("cannot write the proxy's file"))?;
