@@ -24,9 +24,11 @@ const WARM_UP: u32 = 500;
 /// Requests that are counted.
 const REQUESTS: u32 = 2000;
 /// Connections that are held open for [`Measure::Memory`].
-const IDLE: u32 = 1000;
-/// When every one of them has asked, and what was needed for that has been given back.
-const ASKED: Duration = Duration::from_secs(5);
+const IDLE: u32 = 10_000;
+/// When every one of them has asked, one each two milliseconds, and what was needed for that has been given back.
+const ASKED: Duration = Duration::from_secs(25);
+/// How long it may take until all are open.
+const ALL_IN: Duration = Duration::from_secs(40);
 /// How long strace may take to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -132,7 +134,7 @@ fn memory(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> 
     let began = Instant::now();
     let port = if scenario.transport.is_tls() { proxy.tls } else { proxy.plain };
     while meter::connections(port)? < IDLE as usize || began.elapsed() < ASKED {
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > ALL_IN {
             return Err(Failure::new(format!("{} does not take {IDLE} connections", proxy.peer.name())));
         }
         thread::sleep(Duration::from_millis(50));

@@ -55,7 +55,7 @@ impl Measure {
         let stays_open = matches!(scenario.transport, Transport::Plain | Transport::Tls | Transport::H2);
         match self {
             Self::Load => true,
-            Self::Instructions | Self::Syscalls => stays_open && !scenario.uploads,
+            Self::Instructions | Self::Syscalls => stays_open && !scenario.uploads && scenario.slow == 0,
             Self::Memory => matches!(scenario.name, "tiny" | "tls"),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn nginx_config(folder: &std::path::Path, inside: &str) -> String {
     let user = if shell::is_root() { "user root;" } else { "" };
     format!(
         "{user}\nworker_processes 1;\ndaemon off;\npid {folder}/pid;\nerror_log {folder}/error.log warn;\n\
-         events {{ worker_connections 4096; }}\nhttp {{\naccess_log off;\nsendfile on;\ntcp_nopush on;\n\
+         events {{ worker_connections 20000; }}\nhttp {{\naccess_log off;\nsendfile on;\ntcp_nopush on;\n\
          keepalive_timeout 60s;\nkeepalive_requests 1000000000;\n\
          client_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n\
          uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n{inside}\n}}\n"

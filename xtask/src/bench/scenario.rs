@@ -21,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) backends: usize,
     /// How many connections the load generator holds open.
     pub(crate) connections: u32,
+    /// How many clients, besides, never come to the end of their head. Only maitred has to bear them.
+    pub(crate) slow: usize,
 }
 
 /// How requests reach the proxy.
@@ -54,6 +56,8 @@ pub(crate) enum Policy {
     Bare,
     /// 10,000 routes, of which one is asked for. Compared with ourselves.
     Routes,
+    /// Nothing either; compared with ourselves.
+    Slow,
     /// A line of JSON for each request.
     Log,
     /// An API key that has to be shown.
@@ -83,7 +87,17 @@ impl Policy {
 }
 
 const fn scenario(name: &'static str, title: &'static str, path: &'static str, transport: Transport) -> Scenario {
-    Scenario { name, title, path, transport, policy: Policy::Bare, uploads: false, backends: 1, connections: 32 }
+    Scenario {
+        name,
+        title,
+        path,
+        transport,
+        policy: Policy::Bare,
+        uploads: false,
+        backends: 1,
+        connections: 32,
+        slow: 0,
+    }
 }
 
 /// A small request over a route with something that is on, against our own bare one.
@@ -121,6 +135,10 @@ impl Scenario {
             ..scenario("balanced", "HTTP/1.1 keep-alive, 2-byte body, 10 backends in turn", "/tiny", Transport::Plain)
         },
         policy("routes", "one of 10,000 routes", Policy::Routes),
+        Scenario {
+            slow: 2000,
+            ..policy("slow", "beside 2,000 clients that send a byte of their head a second", Policy::Slow)
+        },
         policy("log", "with a JSON access log", Policy::Log),
         policy("key", "with an API key", Policy::Key),
         policy("token", "with a JWT", Policy::Token),

@@ -2,15 +2,17 @@
 
 pub(crate) mod h2load;
 mod s_time;
+mod slow;
 pub(crate) mod wrk;
 
 use std::{fmt, process::Command, time::Duration};
 
+use self::slow::SlowClients;
 use crate::{
     bench::{
         Ground, meter,
         origin::{self, Origin},
-        peer::Proxy,
+        peer::{Peer, Proxy},
         scenario::{Scenario, Transport},
     },
     shell::{self, Failure},
@@ -70,6 +72,8 @@ struct Said {
 
 /// Loads the proxy for `seconds` and gives back what it cost.
 pub(crate) fn turn(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Ground) -> Result<Turn, Failure> {
+    let slow = if proxy.peer == Peer::Maitred { scenario.slow } else { 0 };
+    let _beside = SlowClients::start(proxy.plain, slow)?;
     let before = meter::cpu_micros(proxy.server.pid())?;
     let said = match scenario.transport {
         Transport::H2 => h2load::load(scenario, proxy, seconds, ground)?,

@@ -8,7 +8,7 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
     let Scene { ground, plain, tls, .. } = scene;
     let ground = ground.display();
     let mut text = format!(
-        "global\n  nbthread 1\n  maxconn 4096\n\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  nbthread 1\n  no strict-limits\n  maxconn 12000\n\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  http-reuse always\n\nfrontend front\n  bind 127.0.0.1:{plain}\n  \
          bind 127.0.0.1:{tls} ssl crt {ground}/both.pem alpn h2,http/1.1\n  default_backend origin\n\n\
          backend origin\n  balance roundrobin\n"
