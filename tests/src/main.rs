@@ -39,6 +39,7 @@ mod large;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod mirrors;
 mod normalisation;
 mod origins;
 mod problems;

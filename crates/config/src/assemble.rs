@@ -130,6 +130,14 @@ fn references(config: &Config, document: &Document, report: &mut Report) {
             let place = at("routes", name).key("split").key(upstream).name();
             reference(&format!("route `{name}`"), upstream, place, config, document, report);
         }
+        if let Some(Toggle::On(mirror)) = &route.policies.mirror
+            && let Some(upstream) = &mirror.upstream
+        {
+            let place = at("routes", name).key("mirror");
+            let inner = place.key("upstream");
+            let place = if document.contains(&inner) { inner } else { place };
+            reference(&format!("the mirror of route `{name}`"), upstream, place, config, document, report);
+        }
         if let Some(upstream) = &route.policies.upstream {
             reference(
                 &format!("route `{name}`"),

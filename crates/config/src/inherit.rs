@@ -8,10 +8,14 @@ use document::{
 use crate::load::section;
 
 /// The keys of which a route has exactly one: with its own, it does not inherit another.
-const DESTINATIONS: [&str; 3] = ["upstream", "redirect", "respond"];
+const DESTINATIONS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
 
 /// The keys that say what a route matches. `false` takes an inherited one back.
 const CONDITIONS: [&str; 8] = ["path", "host", "method", "header", "query", "cookie", "listener", "scheme"];
+
+/// Keys that say nothing where there is none of the others: only routes that have one inherit them.
+const COMPANIONS: [(&str, &[&str]); 3] =
+    [("sticky", &["split"]), ("force", &["split"]), ("mirror", &["upstream", "split"])];
 
 /// Gives every route the keys that it does not have itself. A key is replaced whole; the values keep their places, so
 /// that a mistake in one is shown where it is written. What a policy does with `false` is the policy's to say.
@@ -21,12 +25,18 @@ pub(crate) fn defaults(document: &mut Document) {
     for route in &mut routes.entries {
         let Some(route) = route.node.as_table_mut() else { continue };
         let placed = DESTINATIONS.iter().any(|key| route.get(key).is_some());
+        let comes = |key: &&str| if placed { route.get(key).is_some() } else { defaults.get(key).is_some() };
+        let alone: Vec<&str> =
+            COMPANIONS.iter().filter(|(_, with)| !with.iter().any(|key| comes(key))).map(|(key, _)| *key).collect();
         for default in &defaults.entries {
             match route.get(&default.key) {
+                None if alone.contains(&default.key.as_str()) => {}
                 None if placed && DESTINATIONS.contains(&default.key.as_str()) => {}
                 None => route.entries.push(Entry::clone(default)),
                 Some(Node { value: Value::Boolean(false), .. })
-                    if CONDITIONS.contains(&default.key.as_str()) || DESTINATIONS.contains(&default.key.as_str()) =>
+                    if [&CONDITIONS[..], &DESTINATIONS, &["sticky", "force"]]
+                        .iter()
+                        .any(|keys| keys.contains(&default.key.as_str())) =>
                 {
                     route.remove(&default.key);
                 }

@@ -67,6 +67,15 @@ pub struct Policies {
     ///
     /// Example: `force = "header:X-Variant"`
     pub force: Option<String>,
+    /// Sends copies of requests to another upstream, whose answers no client sees: the name or URL of an upstream, or a table.
+    /// `false`: none.
+    ///
+    /// A copy is what the origin is sent, with `X-Shadow: 1`. It is sent beside the request and can neither delay nor fail it;
+    /// what cannot be copied in time, in length or in number is left out and counted. Requests that the cache answers and
+    /// WebSockets are not copied.
+    ///
+    /// Example: `mirror = { upstream = "orders-next", percent = 10 }`
+    pub mirror: Option<Toggle<upstream::MirrorConfig>>,
     /// What to change in the request before the origin sees it. `false`: nothing.
     ///
     /// Example: `request = { rewrite = "/v1{rest}", set = { X-Client-IP = "{client_ip}" }, remove = ["Cookie"] }`

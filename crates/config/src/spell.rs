@@ -148,6 +148,15 @@ fn each_in_place(document: &mut Document, mut visit: impl FnMut(&str, &mut Node)
         if let Some(node) = table.entry_mut("upstream").map(|entry| &mut entry.node).filter(|node| is_in_place(node)) {
             visit(owner, node);
         }
+        if let Some(mirror) = table.entry_mut("mirror").map(|entry| &mut entry.node) {
+            let inner = match mirror.as_table_mut() {
+                Some(table) => table.entry_mut("upstream").map(|entry| &mut entry.node),
+                None => Some(mirror),
+            };
+            if let Some(node) = inner.filter(|node| is_in_place(node)) {
+                visit(&format!("{owner}-mirror"), node);
+            }
+        }
         for entry in
             table.entry_mut("sni").and_then(|sni| sni.node.as_table_mut()).into_iter().flat_map(|sni| &mut sni.entries)
         {

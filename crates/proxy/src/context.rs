@@ -14,6 +14,8 @@ use snapshot::{Destination, Route, Snapshot};
 use telemetry::{InFlight, Record};
 use upstream::{Chosen, Upstream};
 
+use crate::mirror::Copying;
+
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
     /// Written by `arrive`, once: what the request is and which route it takes.
@@ -28,6 +30,8 @@ pub struct Context {
     pub body: Option<access::BodyLimit>,
     /// What the cache had to do with a request that it passed on.
     pub cached: Option<cache::Status>,
+    /// A copy of it for another upstream.
+    pub(crate) mirror: Option<Box<Copying>>,
     /// Compresses the answer's content as it goes by.
     pub encoder: Option<Box<transform::Encoder>>,
     /// How fast the client has to take its answer.
@@ -123,6 +127,7 @@ impl Context {
             attempt: Attempt::default(),
             body: None,
             cached: None,
+            mirror: None,
             encoder: None,
             min_rate: None,
             in_flight: None,

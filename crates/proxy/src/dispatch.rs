@@ -10,7 +10,10 @@ use snapshot::{Destination, Route};
 use tokio::time::sleep;
 use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
-use crate::context::{Attempt, Context, upstream_of};
+use crate::{
+    context::{Attempt, Context, upstream_of},
+    mirror,
+};
 
 /// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
 /// the request has a body. May wait: for a place where all are taken, and before it tries again.
@@ -21,7 +24,9 @@ pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: b
     }
     limit(ctx, head).await?;
     time_left(&ctx.attempt, Instant::now())?;
-    choose(ctx, head, uploads).await
+    let peer = choose(ctx, head, uploads).await?;
+    mirror::begin(ctx, head, uploads);
+    Ok(peer)
 }
 
 /// Asks the limits of what the upstream may be sent; every attempt counts. The whole refusal is kept in the proofs.
@@ -83,7 +88,7 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     Ok(peer)
 }
 
-fn reason_of(missed: Missed) -> Reason {
+pub(crate) fn reason_of(missed: Missed) -> Reason {
     match missed {
         Missed::NoBackend => Reason::NoBackend,
         Missed::Full => Reason::UpstreamBusy,

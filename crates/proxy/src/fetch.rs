@@ -20,10 +20,10 @@ use telemetry::Record;
 use tokio::{sync::oneshot, time::timeout};
 use upstream::Reading;
 
-use crate::{context::Context, dispatch, finish, relay};
+use crate::{context::Context, dispatch, finish, mirror, relay};
 
 /// How many interim answers one answer may have.
-const MOST_INTERIM: usize = 16;
+pub(crate) const MOST_INTERIM: usize = 16;
 
 /// How long who has not taken what was fetched yet may take to do so.
 const HAND_OVER: Duration = Duration::from_millis(5);
@@ -199,13 +199,16 @@ impl Fetches {
                 }
             };
             match piece {
-                Ok(Some(piece)) => tokio::select! {
-                    () = content.push(piece) => {}
-                    () = unwanted(content, &order.flight), if !order.background => {
-                        content.finish(Err(Reason::ClientClosed));
-                        return;
+                Ok(Some(piece)) => {
+                    mirror::answer_chunk(&mut order.ctx, Some(&piece));
+                    tokio::select! {
+                        () = content.push(piece) => {}
+                        () = unwanted(content, &order.flight), if !order.background => {
+                            content.finish(Err(Reason::ClientClosed));
+                            return;
+                        }
                     }
-                },
+                }
                 Ok(None) => break,
                 Err(error) => {
                     let reading = Reading::of(&error);
@@ -216,6 +219,7 @@ impl Fetches {
             }
         }
         content.finish(Ok(()));
+        mirror::conclude(&mut order.ctx, Reason::None);
         order.zone.keep(&order.key, stored.clone());
         let idle = peer.idle_timeout();
         self.connector().release_http_session(session, &*peer, idle).await;
@@ -378,7 +382,7 @@ fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_c
 }
 
 /// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1).
-fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora_core::Result<()> {
+pub(crate) fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora_core::Result<()> {
     let wrong = || Error::explain(ErrorType::InvalidHTTPHeader, "no authority for HTTP/2");
     let host = to.remove_header(&header::HOST).ok_or_else(wrong)?;
     let scheme = if peer.is_tls() { "https" } else { "http" };
@@ -389,6 +393,6 @@ fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora_core::Resu
 }
 
 /// Whether the error is the end of a connection and nothing else.
-fn is_closed(error: &Error) -> bool {
+pub(crate) fn is_closed(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
 }

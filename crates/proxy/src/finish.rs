@@ -13,7 +13,7 @@ use telemetry::{LoggedRequest, Record, RouteMeters, UNMATCHED};
 use crate::{
     context::{Arrival, Context},
     front::Refused,
-    persist,
+    mirror, persist,
 };
 
 /// Counts the request as in flight, as soon as its route is known.
@@ -54,6 +54,7 @@ pub(crate) fn last_try(ctx: &mut Context, reason: Reason) {
 
 /// Tells a request whose record has everything but its duration.
 pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
+    mirror::conclude(ctx, ctx.record.reason);
     last_try(ctx, ctx.record.reason);
     ctx.record.close(Instant::now());
     ctx.in_flight = None;

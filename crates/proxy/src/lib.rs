@@ -15,6 +15,7 @@ mod front;
 mod gateway;
 mod judge;
 mod local;
+mod mirror;
 mod persist;
 mod refuse;
 mod relay;

@@ -14,6 +14,7 @@ use upstream::Pick;
 use crate::{
     consult,
     context::{Context, authority_of},
+    mirror,
     refuse::Answer,
 };
 
@@ -92,10 +93,11 @@ pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: 
     if last && chunk.as_ref().is_some_and(Bytes::is_empty) {
         *chunk = None;
     }
-    match &mut ctx.body {
-        Some(limit) => limit.chunk(chunk, last),
-        None => Ok(()),
+    if let Some(limit) = &mut ctx.body {
+        limit.chunk(chunk, last)?;
     }
+    mirror::request_chunk(ctx, chunk.as_ref(), last);
+    Ok(())
 }
 
 /// What the origin answered, before anybody else sees it. `asked` says whether the client asked for another protocol.
@@ -116,6 +118,7 @@ pub(crate) fn upstream_response(
         return Err(nonsense("a transfer coding other than chunked"));
     }
     ctx.attempt.answered = true;
+    mirror::answer(ctx, head);
     if let Some(upstream) = ctx.upstream()
         && let Some(took) = ctx.record.first_byte
     {
@@ -153,6 +156,7 @@ pub(crate) fn encode_whole(ctx: &Context, from: &RequestHeader, answer: &mut Ans
 
 /// Changes a chunk of the answer's content to what the client is sent of it: `Some` of nothing where it is held back.
 pub(crate) fn response_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+    mirror::answer_chunk(ctx, chunk.as_ref());
     match &mut ctx.encoder {
         Some(encoder) => encoder.chunk(chunk, last),
         None => Ok(()),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use listen::Listener;
-use upstream::{Retries, Split, Upstream};
+use upstream::{Mirror, Retries, Split, Upstream};
 
 use crate::{Destination, Route, Snapshot, State, fit, warnings};
 
@@ -217,6 +217,7 @@ impl Site<'_> {
         let compress =
             on(&policies.compress).map(|compress| transform::Compress::compile(compress, &at.key("compress"), report));
         let destination = self.destination(report);
+        let mirror = on(&policies.mirror).map(|written| self.mirror(written, report));
         let retries = self.retries(report);
         Some(Route {
             name: self.name.into(),
@@ -230,6 +231,7 @@ impl Site<'_> {
             host: host?,
             cache: present(cache)?,
             destination: destination?,
+            mirror: present(mirror)?,
             forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true) },
             request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,
             response: present(response)?.filter(|edits| !edits.is_empty()),
@@ -282,6 +284,12 @@ impl Site<'_> {
         }
     }
 
+    fn mirror(&self, written: &upstream::MirrorConfig, report: &mut Report) -> Option<Arc<Mirror>> {
+        let find = |name: &str| self.upstreams.get(name).cloned().flatten();
+        let meters = self.state.metrics.mirror(self.name);
+        upstream::compile_mirror(written, &self.at.key("mirror"), find, meters, report).map(Arc::new)
+    }
+
     fn split(&self, report: &mut Report) -> Option<Split> {
         let policies = &self.written.policies;
         let find = |name: &str| self.upstreams.get(name).cloned().flatten();
@@ -301,6 +309,13 @@ impl Site<'_> {
                         .help(format!("add `split = {{ products = 95, products-next = 5 }}`, or delete `{key}`")),
                 );
             }
+        }
+        if on(&policies.mirror).is_some() && policies.upstream.is_none() && policies.split.is_none() {
+            report.push(
+                Diagnostic::new(Code::E0106, "`mirror` needs `upstream` or `split`")
+                    .label(self.at.key("mirror").name(), "no request goes anywhere that could be copied")
+                    .help("add `upstream = \"http://localhost:3000\"`, or delete `mirror`"),
+            );
         }
     }
 

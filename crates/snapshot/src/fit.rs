@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use config::Config;
-use document::{At, Code, Diagnostic, OneOrMany, Report};
+use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
 use listen::{Listener, Mode};
 use upstream::{Backend, Protocol, Upstream};
 
@@ -20,6 +20,11 @@ pub(crate) fn check(
         let at = At::root().key("routes").key(name);
         let named = route.policies.upstream.iter().map(|written| (&written.0, at.key("upstream")));
         let arms = route.policies.split.iter().flat_map(|split| split.keys());
+        let mirror = match &route.policies.mirror {
+            Some(Toggle::On(mirror)) => mirror.upstream.as_ref().map(|named| (named, at.key("mirror"))),
+            _ => None,
+        };
+        let named = named.chain(mirror);
         for (named, place) in named.chain(arms.map(|arm| (arm, at.key("split").key(arm)))) {
             let speaks = |backend: &Backend| backend.protocol() != Protocol::Tcp;
             let help = "write `http://` in its backends' URLs if they speak HTTP";

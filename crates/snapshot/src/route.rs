@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use telemetry::{AuthMeters, RouteMeters};
-use upstream::{Retries, Split, Upstream};
+use upstream::{Mirror, Retries, Split, Upstream};
 
 /// One route, as run.
 pub struct Route {
@@ -29,6 +29,8 @@ pub struct Route {
     pub cache: Option<cache::Policy>,
     /// Where it goes.
     pub destination: Destination,
+    /// Where copies of its requests go.
+    pub mirror: Option<Arc<Mirror>>,
     /// Forwarding fields for the origin.
     pub forwarding: transform::Forwarding,
     /// Edits of the request's head.

@@ -57,6 +57,82 @@ request  = { set = { Content-Length = "1" } }
 }
 
 #[test]
+fn a_mirror_has_an_upstream_and_keeps_within_bounds() {
+    let report = refused(
+        r#"
+listen = ":0"
+[routes.a]
+path     = "/a"
+upstream = "http://10.0.0.1"
+mirror   = { percent = 10 }
+[routes.b]
+path     = "/b"
+upstream = "http://10.0.0.1"
+mirror   = { upstream = "http://10.0.0.2", percent = 101, max_body = "1GiB", concurrent = 0, remove = "a b", compare = { ignore = "id" } }
+[routes.c]
+path     = "/c"
+respond  = { status = 204 }
+mirror   = "http://10.0.0.2"
+"#,
+    );
+    for part in [
+        "error[E0106]: `mirror` has no `upstream`",
+        "`percent` is a number above 0",
+        "at most 16MiB",
+        "`concurrent` is at least 1",
+        "`a b` is not the name of a header field",
+        "`id` is not a JSON pointer",
+        "error[E0106]: `mirror` needs `upstream`",
+    ] {
+        assert!(report.contains(part), "{part} is missing in\n{report}");
+    }
+}
+
+#[test]
+fn what_defaults_say_of_splits_and_mirrors_is_for_routes_that_have_them() {
+    let (compiled, report) = compile(
+        r#"
+listen = ":0"
+[defaults]
+sticky = "cookie:visitor"
+mirror = "http://10.0.0.9"
+[upstreams.a]
+backends = "http://10.0.0.1"
+[upstreams.b]
+backends = "http://10.0.0.2"
+[routes.split]
+path  = "/split"
+split = { a = 1, b = 1 }
+[routes.plain]
+path     = "/plain"
+upstream = "a"
+mirror   = false
+[routes.gone]
+path    = "/gone"
+respond = { status = 410 }
+"#,
+    );
+    let compiled = compiled.unwrap_or_else(|| panic!("{report}"));
+    let mirrors = |name: &str| {
+        let route = compiled.snapshot.routes.iter().find(|route| &*route.name == name).unwrap();
+        route.mirror.is_some()
+    };
+    assert!(mirrors("split") && !mirrors("plain") && !mirrors("gone"));
+    let report = refused("listen = \":0\"\n[routes.a]\npath = \"/a\"\nrespond = { status = 204 }\nsticky = \"ip\"\n");
+    assert!(report.contains("`sticky` needs `split`"), "{report}");
+    let report = refused(
+        r#"
+listen = ":0"
+[routes.a]
+path     = "/a"
+upstream = "http://10.0.0.1"
+mirror   = "nobody"
+"#,
+    );
+    assert!(report.contains("the mirror of route `a` sends traffic to an upstream that does not exist"), "{report}");
+}
+
+#[test]
 fn templates_know_what_the_path_captures() {
     let route = |rewrite: &str| {
         format!(

@@ -191,6 +191,12 @@ families! {
         "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     limit_total: IntCounterVec [limit, result]
         "Requests that a limit was asked about: allowed, limited, delayed, shadowed, which passed because the limit is not obeyed, or store_error, where Redis could not be asked.";
+    mirror_requests_total: IntCounterVec [route, result]
+        "Copies of requests that a mirror was sent or was not: answered, same or different where the answers are compared, failed, timeout, too_large, or dropped where too many were under way.";
+    discovery_backends: IntGaugeVec [upstream, provider]
+        "Backends that an upstream's discovery has found.";
+    discovery_errors_total: IntCounterVec [upstream, provider]
+        "Times that discovery found nothing that could be used; what was found before stays in use.";
     cache_requests_total: IntCounterVec [route, result]
         "Requests of routes that keep answers: hit, miss, stale, revalidated, or bypass for those that the cache was not asked about.";
     cache_bytes: IntGaugeVec [tier]

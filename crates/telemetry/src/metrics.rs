@@ -15,6 +15,7 @@ use crate::{
     AuthMeters, Followers, RouteReading, UpstreamReading,
     families::Families,
     listener::ListenerMeters,
+    mirror::MirrorMeters,
     route::{RouteMeters, UNMATCHED},
     upstream::UpstreamMeters,
 };
@@ -231,6 +232,11 @@ impl Metrics {
         let made = Arc::new(UpstreamMeters::new(name, &self.families));
         upstreams.insert(name.into(), Arc::clone(&made));
         made
+    }
+
+    /// The counters of the copies of requests of the route `route`; the same ones every time.
+    pub fn mirror(&self, route: &str) -> MirrorMeters {
+        MirrorMeters::new(|result| self.families.mirror_requests_total.with_label_values(&[route, result]))
     }
 
     /// The counter of what came of requests under the limit `limit`.

@@ -49,6 +49,7 @@ const LABELS: &[(&str, &str)] = &[
     ("reason", "a word of the [table of reasons](reasons.md)"),
     ("protocol", "`h1`, `h2` or `h2c`"),
     ("version", "`TLSv1.2`, `TLSv1.3` or `-`; in `maitred_build_info` that of maitred"),
+    ("provider", "how backends are found: `dns`, `srv` or `file`"),
     ("tier", "where answers are kept: `memory`"),
     ("auth", "the policy's name: that of `[auth]`, or the route's where it is written in the route"),
     ("limit", "the limit's name: that of `[limits]`, or the route's where it is written in the route"),
@@ -56,7 +57,8 @@ const LABELS: &[(&str, &str)] = &[
         "result",
         "of a handshake: `ok`, `timeout`, `closed` or `failed`; of a reload: `applied` or `refused`; of a limit: `allowed`, \
          `limited`, `delayed`, `shadowed` or `store_error`; of authentication: `ok`, `missing`, `invalid`, `expired`, `forbidden` or `error`; \
-         of a request to the cache: `hit`, `miss`, `stale`, `revalidated` or `bypass`",
+         of a request to the cache: `hit`, `miss`, `stale`, `revalidated` or `bypass`; \
+         of a copy for a mirror: `answered`, `same`, `different`, `failed`, `timeout`, `too_large` or `dropped`",
     ),
     ("name", "the certificate's name"),
     ("upstream", "the upstream's name"),

@@ -39,6 +39,23 @@ pub struct BackendMeters {
     requests: Slots,
 }
 
+/// The handles of one upstream's discovery.
+#[derive(Debug)]
+pub struct DiscoveryMeters {
+    backends: IntGauge,
+    errors: IntCounter,
+}
+
+impl DiscoveryMeters {
+    /// Says how many backends were found, or counts that nothing was that could be used.
+    pub fn found(&self, count: Option<usize>) {
+        match count {
+            Some(count) => self.backends.set(i64::try_from(count).unwrap_or(i64::MAX)),
+            None => self.errors.inc(),
+        }
+    }
+}
+
 impl UpstreamMeters {
     pub(crate) fn new(name: &str, families: &Arc<Families>) -> Self {
         let labels = [name];
@@ -67,6 +84,15 @@ impl UpstreamMeters {
         let made = Arc::new(BackendMeters::new(&self.name, name, &self.families));
         backends.insert(name.into(), Arc::clone(&made));
         made
+    }
+
+    /// The meters of its discovery by `provider`. Takes a lock: to be asked when a configuration is compiled.
+    pub fn discovery(&self, provider: &str) -> DiscoveryMeters {
+        let labels = [self.name(), provider];
+        DiscoveryMeters {
+            backends: self.families.discovery_backends.with_label_values(&labels),
+            errors: self.families.discovery_errors_total.with_label_values(&labels),
+        }
     }
 
     /// Forgets the backends that are not among `names`, their counters included: where addresses keep changing, what was

@@ -30,6 +30,7 @@
 //! ```
 
 mod compress;
+mod decode;
 mod edits;
 mod forwarding;
 mod framing;
@@ -40,6 +41,7 @@ mod security;
 pub mod told;
 
 pub use compress::{Algorithm, Compress, CompressConfig, CompressTable, Encoder};
+pub use decode::decode;
 pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
 pub use forwarding::{CLAIMS, Forwarding, is_claim};
 pub use framing::{is_framing_known, settle_request, settle_response};

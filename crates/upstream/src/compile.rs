@@ -2,6 +2,7 @@
 
 mod balance;
 mod health;
+mod mirror;
 mod retries;
 mod share;
 
@@ -13,7 +14,7 @@ use http::HeaderValue;
 use proxy_protocol::Version;
 use telemetry::{Metrics, UpstreamMeters};
 
-pub use self::retries::retries;
+pub use self::{mirror::mirror, retries::retries};
 use crate::{
     backend::{Addresses, Backend},
     config::{self, Config, ProxyProtocol},

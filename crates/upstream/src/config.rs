@@ -1,6 +1,7 @@
 //! An upstream, as written.
 
 mod health;
+mod mirror;
 mod retries;
 
 use document::{Duration, OneOrMany};
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use health::{CircuitBreaker, HealthCheck, HealthCheckTable, Outlier};
+pub use mirror::{Compare, Mirror, MirrorTable};
 pub use retries::{Retries, RetriesTable};
 
 /// A named set of backends that serve the same thing, and how to reach them.

@@ -32,6 +32,7 @@ mod dial;
 mod endpoint;
 mod key;
 mod latency;
+mod mirror;
 mod name;
 mod order;
 mod outlier;
@@ -54,14 +55,16 @@ mod trust;
 mod upstream;
 
 pub use backend::{Backend, Timeouts};
-pub use compile::{compile, retries as compile_retries};
+pub use compile::{compile, mirror as compile_mirror, retries as compile_retries};
 pub use condition::{Condition, State as BackendState};
 pub use config::{
-    Backend as BackendConfig, BackendTable, CircuitBreaker, Config, HealthCheck, HealthCheckTable, Outlier, Pool,
-    ProxyProtocol, Retries as RetriesConfig, RetriesTable, Tls,
+    Backend as BackendConfig, BackendTable, CircuitBreaker, Compare as CompareConfig, Config, HealthCheck,
+    HealthCheckTable, Mirror as MirrorConfig, MirrorTable, Outlier, Pool, ProxyProtocol, Retries as RetriesConfig,
+    RetriesTable, Tls,
 };
 pub use endpoint::{EndpointId, Pick};
 pub use key::{Key, hash_address};
+pub use mirror::{Answer as MirrorAnswer, Compare, Mirror, Place};
 pub use order::{Duty, Order};
 pub use pool::{Missed, Wish};
 pub use reading::{Fault, Reading, reason_of};

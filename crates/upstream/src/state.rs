@@ -146,6 +146,10 @@ impl State {
         self.0.running.get().is_some()
     }
 
+    pub(crate) fn connector(&self) -> Option<Arc<Connector>> {
+        self.0.running.get().map(|running| Arc::clone(&running.connector))
+    }
+
     /// The name `host` with `port`, made where nobody uses it yet.
     pub(crate) fn name(&self, host: &str, port: u16) -> Arc<Name> {
         find(&self.0.names, (host.into(), port), || Name::new(host, port)).0

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{connectors::http::Connector, upstreams::peer::HttpPeer};
 use proxy_protocol::{Ends, Version};
 use telemetry::UpstreamMeters;
 use tokio::time::timeout_at;
@@ -132,6 +132,11 @@ impl Upstream {
     /// retry to be left, since nothing has been sent.
     pub fn has_another_address(&self, tried: &[EndpointId]) -> bool {
         tried.len() < MOST_ADDRESSES && self.pool.has_another_address(tried)
+    }
+
+    /// What makes and keeps connections for requests that are maitred's own; `None` while no server runs.
+    pub fn connector(&self) -> Option<Arc<Connector>> {
+        self.state.connector()
     }
 
     /// Leave for one more retry of something that was sent, where it stays within the budget of `retries`.

@@ -48,6 +48,9 @@ fn busy() -> Metrics {
     upstream.retry(Reason::UpstreamRefused);
     metrics.auth("customers", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
+    metrics.mirror("products").answered();
+    upstream.discovery("file").found(Some(2));
+    upstream.discovery("file").found(None);
     let backend = upstream.backend("10.0.0.1:80");
     backend.weight(3);
     backend.up(true);

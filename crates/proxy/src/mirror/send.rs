@@ -1,0 +1,128 @@
+//! Sends one copy, and reads what is answered.
+
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use filter::Reason;
+use http::{HeaderValue, StatusCode, Version, header};
+use pingora_core::{
+    Error, ErrorType,
+    connectors::http::Connector,
+    protocols::http::client::HttpSession,
+    upstreams::peer::{HttpPeer, Peer},
+};
+use pingora_http::ResponseHeader;
+use tokio::time::timeout;
+use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Wish};
+
+use super::{Order, settle};
+use crate::{
+    dispatch,
+    fetch::{MOST_INTERIM, is_closed, name_authority},
+};
+
+/// Sends a copy, waits for its answer as long as the configuration says, and counts what came of it.
+pub(super) async fn carry(mut order: Order) {
+    let mirror = order.place.mirror().clone();
+    let (meters, limit) = (mirror.meters(), mirror.timeout());
+    let content = order.content.split().freeze();
+    let theirs = match timeout(limit, send(&order, content)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(reason)) => {
+            log::debug!("a copy for `{}` came to nothing: {}", mirror.upstream().name(), reason.word());
+            return meters.failed();
+        }
+        Err(_) => return meters.timeout(),
+    };
+    let ours = match order.original.take() {
+        Some(original) => timeout(limit, original).await.ok().and_then(Result::ok),
+        None => None,
+    };
+    settle(&mirror, &order, ours, theirs);
+}
+
+async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
+    let upstream = order.place.mirror().upstream();
+    let pick = upstream.choose(&Wish { key: order.key, ..Wish::default() }).map_err(dispatch::reason_of)?;
+    let connector = upstream.connector().ok_or(Reason::Internal)?;
+    let mut peer = pick.peer(&Timeouts { connect: None, read: upstream.timeout(), upload: None });
+    upstream.announce(&mut peer, || order.ends);
+    let mut spare = order.head.method.is_idempotent();
+    loop {
+        let began = Instant::now();
+        let failed = |error: &Error| {
+            let reading = Reading::of(error);
+            pick.failed(reading, began.elapsed(), true);
+            reading.reason
+        };
+        let (mut session, reused) = connector.get_http_session(&*peer).await.map_err(|error| failed(&error))?;
+        match exchange(order, &mut session, &peer, &pick, content.clone()).await {
+            Ok(head) => {
+                pick.answered(head.status.as_u16(), began.elapsed());
+                let content = read(order, session, &connector, &peer).await.map_err(|error| failed(&error))?;
+                return Ok(MirrorAnswer { status: head.status.as_u16(), headers: head.headers.clone(), content });
+            }
+            // The origin may have closed a connection that nobody used; a fresh one gets the request.
+            Err(error) if std::mem::take(&mut spare) && reused && is_closed(&error) => {}
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+}
+
+/// Sends the request and reads the final head.
+async fn exchange(
+    order: &Order,
+    session: &mut HttpSession<()>,
+    peer: &HttpPeer,
+    pick: &Pick,
+    content: Bytes,
+) -> pingora_core::Result<ResponseHeader> {
+    session.set_read_timeout(peer.options.read_timeout);
+    session.set_write_timeout(peer.options.write_timeout.or(Some(order.place.mirror().timeout())));
+    let mut head = order.head.clone();
+    if order.names_backend {
+        head.insert_header(header::HOST, pick.host().clone())?;
+    }
+    if order.uploads {
+        head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content.len()))?;
+    }
+    if matches!(session, HttpSession::H2(_)) {
+        head.set_version(Version::HTTP_2);
+        name_authority(&mut head, peer)?;
+    }
+    session.write_request_header(Box::new(head)).await?;
+    if !content.is_empty() {
+        session.write_request_body(content, false).await?;
+    }
+    session.finish_request_body().await?;
+    for _ in 0..MOST_INTERIM {
+        session.read_response_header().await?;
+        let Some(head) = session.response_header() else { break };
+        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(head.clone());
+        }
+    }
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
+}
+
+/// The content, unless it is longer than is wanted: then the connection ends with it.
+async fn read(
+    order: &Order,
+    mut session: HttpSession<()>,
+    connector: &Connector,
+    peer: &HttpPeer,
+) -> pingora_core::Result<Option<Bytes>> {
+    let mirror = order.place.mirror();
+    let (mut content, mut length) = (BytesMut::new(), 0);
+    while let Some(piece) = session.read_response_body().await? {
+        length += piece.len();
+        if length > mirror.max_body() {
+            return Ok(None);
+        }
+        if mirror.compare().is_some() {
+            content.extend_from_slice(&piece);
+        }
+    }
+    connector.release_http_session(session, peer, peer.idle_timeout()).await;
+    Ok(Some(content.freeze()))
+}
