@@ -78,8 +78,9 @@ impl Policy {
         }
         let credential = self.credential(request)?;
         match (self.known(&credential), &self.scheme) {
-            (Err(Doubt::Unheard), Scheme::Jwt(jwt)) => jwt.ask(&credential).await,
-            (Err(Doubt::Unheard), Scheme::Basic(basic)) => basic.ask(&credential).await,
+            // In boxes, since every connection has room for the largest of what may be waited for.
+            (Err(Doubt::Unheard), Scheme::Jwt(jwt)) => Box::pin(jwt.ask(&credential)).await,
+            (Err(Doubt::Unheard), Scheme::Basic(basic)) => Box::pin(basic.ask(&credential)).await,
             (verdict, _) => verdict,
         }
     }

@@ -174,7 +174,7 @@ impl Front {
             if passed.upgrade
                 && let Some((head, ctx)) = self.switch(&conn.ahead()[..passed.length], connection)
             {
-                return self.tunnel(conn, passed.length, head, ctx).await;
+                return Box::pin(self.tunnel(conn, passed.length, head, ctx)).await;
             }
             if let Some(engine) = &self.engine
                 && let Some(after) = self.carry(engine, &mut conn, &mut alarm, passed, connection).await
@@ -452,5 +452,23 @@ impl Refused {
     fn stalled(head: &RequestHeader) -> Self {
         let target = String::from_utf8_lossy(head.raw_path()).into_owned();
         Self { reason: Reason::BodyTimeout, method: Some(head.method.to_string()), target: Some(target) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What may be waited for in any request is room that an idle connection has as well: what is seldom waited for
+    /// belongs in a box.
+    #[test]
+    fn an_idle_connection_has_little_room_for_its_next_request() {
+        type Parts = (&'static Arc<Front>, Conn, &'static Arc<Connection>, ShutdownWatch);
+        let serving = |(front, conn, connection, shutdown): Parts| front.h1(conn, connection, shutdown);
+        assert!(size_of_future(serving) <= 6 * 1024, "{} bytes", size_of_future(serving));
     }
 }
