@@ -1,8 +1,8 @@
 //! What the origin is told about the client, and what clients cannot make it believe.
 
-use testkit::{Request, Response};
+use testkit::{Origin, Proxy, Request, Response, maitred};
 
-use crate::setting::{echoing, trusting};
+use crate::setting::{BOTH, echoing, route, trusting};
 
 /// Every field that the forgery tests send, with what an honest one would not say.
 const FORGED: &[(&str, &str)] = &[
@@ -161,4 +161,35 @@ async fn forwarded_is_written_where_it_is_asked_for() {
     let answer = proxy.fetch(request).await.expect(200);
     let told = answer.seen("forwarded").unwrap();
     assert!(told.starts_with("for=203.0.113.7;proto=https, for=127.0.0.1;host=shop.example.com"), "{told}");
+}
+
+/// Whatever the route says about these fields comes after what maitred says, in either engine.
+#[tokio::test]
+async fn a_route_may_change_what_the_origin_is_told() {
+    for engine in ["", "general"] {
+        let origin = Origin::echo().await;
+        let edits = "request = { set = { X-Forwarded-Proto = \"gopher\" }, remove = [\"X-Forwarded-Port\"] }";
+        let text = format!("{BOTH}{}", route(&origin, edits));
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let answer = proxy.fetch(Request::get("/").header("X-Forwarded-Proto", "https")).await.expect(200);
+        assert_eq!(answer.seen_all("x-forwarded-proto"), ["gopher"]);
+        assert!(answer.seen_all("x-forwarded-port").is_empty());
+        assert_eq!(answer.seen_all("x-forwarded-for"), ["127.0.0.1"]);
+    }
+}
+
+/// Many origins know the caller by `X-Forwarded-User`, which a client could claim.
+#[tokio::test]
+async fn the_caller_may_be_told_by_a_field_of_the_same_family() {
+    for engine in ["", "general"] {
+        let origin = Origin::echo().await;
+        let auth =
+            "[auth.staff]\ntype = \"api_key\"\nkeys = \"keys.toml\"\nforward = { user = \"X-Forwarded-User\" }\n";
+        let text = format!("{BOTH}{auth}{}", route(&origin, "auth = \"staff\""));
+        let starter = Proxy::with(text).variable("MAITRED_ENGINE", engine);
+        let made = maitred(starter.folder(), ["key", "add", "ann", "--file", "keys.toml"]).await.expect(0);
+        let proxy = starter.start().await;
+        let request = Request::get("/").header("X-API-Key", made.stdout.trim()).header("X-Forwarded-User", "root");
+        assert_eq!(proxy.fetch(request).await.expect(200).seen_all("x-forwarded-user"), ["ann"]);
+    }
 }

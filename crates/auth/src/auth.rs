@@ -106,6 +106,14 @@ impl Auth {
         }
     }
 
+    /// Whether the field `name`, in lower case, is filled with what is known of the caller.
+    pub fn fills(&self, name: &str) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Asked(asked) => asked.fields.iter().any(|field| field == name),
+        }
+    }
+
     /// The query without the credentials in it.
     pub fn query<'q>(&self, query: &'q str) -> Cow<'q, str> {
         match self {

@@ -1,6 +1,6 @@
 //! Step 5: request out, response back, bodies through.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use filter::{Amend, Inspect, Reply, View};
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
@@ -23,12 +23,37 @@ pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeade
     request_to(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to)
 }
 
+/// The same for a head that goes out over HTTP/1 at once. The fields that tell of the client need not be in it: those are
+/// written with [`tell`].
+pub(crate) fn request_but_told(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, true)
+}
+
+/// Writes the lines that [`request_but_told`] has left out.
+pub(crate) fn tell(ctx: &Context, from: &RequestHeader, out: &mut BytesMut) {
+    if let Some((route, view)) = ctx.route().zip(ctx.view(from))
+        && route.forwarding.goes_last(view.client)
+    {
+        route.forwarding.write(&view, out);
+    }
+}
+
 /// The same for a backend whose own `Host` is `backend`.
 pub(crate) fn request_to(
     ctx: &Context,
     backend: Option<&HeaderValue>,
     from: &RequestHeader,
     to: &mut RequestHeader,
+) -> Result<()> {
+    make(ctx, backend, from, to, false)
+}
+
+fn make(
+    ctx: &Context,
+    backend: Option<&HeaderValue>,
+    from: &RequestHeader,
+    to: &mut RequestHeader,
+    tells_last: bool,
 ) -> Result<()> {
     let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return Ok(()) };
     hop::strip_request(to, from);
@@ -39,8 +64,12 @@ pub(crate) fn request_to(
     transform::settle_request(to);
     set_target(route, &view, from, to)?;
     set_host(backend, route, from, to)?;
+    match tells_last && route.forwarding.goes_last(view.client) {
+        true => route.forwarding.clear(to, &view),
+        false => route.forwarding.amend(to, &view),
+    }
+    // After what clients claim is gone: a caller's name may be told as `X-Forwarded-User`.
     route.auth.amend(to, &view);
-    route.forwarding.amend(to, &view);
     route.request.amend(to, &view);
     Ok(())
 }

@@ -219,21 +219,23 @@ impl Site<'_> {
         let destination = self.destination(report);
         let mirror = on(&policies.mirror).map(|written| self.mirror(written, report));
         let retries = self.retries(report);
+        let (auth, request) = (auth?, request?);
+        let is_edited = transform::TOLD.iter().any(|name| auth.fills(name) || request.touches(name));
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
             addresses: addresses?,
             access: access?,
-            auth_meters: self.auth_meters(auth.as_ref()?),
-            auth: auth?,
+            auth_meters: self.auth_meters(&auth),
+            auth,
             limits: limits?,
             rewrite: rewrite?,
             host: host?,
             cache: present(cache)?,
             destination: destination?,
             mirror: present(mirror)?,
-            forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true) },
-            request: request.map(|edits| Some(edits).filter(|edits| !edits.is_empty()))?,
+            forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true), is_edited },
+            request: Some(request).filter(|edits| !edits.is_empty()),
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,
             compress: present(compress)?,

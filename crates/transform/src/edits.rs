@@ -45,6 +45,13 @@ impl<H> HeaderEdits<H> {
         self.remove.is_empty() && self.remove_prefixes.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether the field `name`, in lower case, may be changed.
+    pub fn touches(&self, name: &str) -> bool {
+        let edited = self.set.iter().chain(&self.add).map(|edit| &edit.name);
+        self.remove.iter().chain(edited).any(|edited| edited == name)
+            || self.remove_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
+    }
+
     /// The names of the fields that are removed, set and added, in words for `explain`.
     pub fn describe(&self) -> impl Iterator<Item = String> + '_ {
         let remove = self.remove.iter().map(|name| format!("remove {name}"));

@@ -14,6 +14,10 @@ impl Line {
         self.0.is_empty()
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -37,11 +41,6 @@ impl Line {
         if !self.is_empty() {
             self.push(b", ");
         }
-    }
-
-    /// The value; `None` where a byte is none that a field may hold.
-    pub(crate) fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.0).ok()
     }
 }
 

@@ -109,13 +109,14 @@ pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, M
     }
 }
 
-/// Writes the head of a request.
-pub(super) fn write_request(head: &RequestHeader, chunked: bool, out: &mut BytesMut) {
+/// Writes the head of a request, with whatever lines `more` adds.
+pub(super) fn write_request(head: &RequestHeader, chunked: bool, out: &mut BytesMut, more: impl FnOnce(&mut BytesMut)) {
     out.put_slice(head.method.as_str().as_bytes());
     out.put_u8(b' ');
     out.put_slice(head.raw_path());
     out.put_slice(b" HTTP/1.1\r\n");
     head.header_to_h1_wire(out);
+    more(out);
     out.put_slice(if chunked { b"Transfer-Encoding: chunked\r\n\r\n" } else { b"\r\n" });
 }
 

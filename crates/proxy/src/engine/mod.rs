@@ -253,11 +253,12 @@ impl Passage<'_> {
     async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Stream, reused: bool) -> Result<bool, Failed> {
         let mut to = self.head.clone();
         to.set_version(Version::HTTP_11);
-        relay::request(self.ctx, self.head, &mut to).map_err(Failed::Broken)?;
+        relay::request_but_told(self.ctx, self.head, &mut to).map_err(Failed::Broken)?;
         self.upload.restart();
+        let is_chunked = self.upload.is_chunked();
         let out = self.upload.out.head();
         out.reserve(HEAD);
-        head::write_request(&to, self.upload.is_chunked(), self.upload.out.head());
+        head::write_request(&to, is_chunked, out, |out| relay::tell(self.ctx, self.head, out));
         drop(to);
         let (limits, keeps) = (self.limits(peer), self.after == After::Goes);
         let mut exchange = Exchange::new(self.conn, origin, self.head, self.ctx, &mut self.upload, limits, keeps);

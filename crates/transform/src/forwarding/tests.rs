@@ -36,8 +36,30 @@ fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) ->
         query: None,
         captures: &captures,
     };
-    Forwarding { forwarded }.amend(&mut head, &view);
+    let forwarding = Forwarding { forwarded, is_edited: false };
+    let mut late = head.clone();
+    forwarding.amend(&mut head, &view);
+    if forwarding.goes_last(&client) {
+        says_the_same_at_the_end(&forwarding, &mut late, &view, &head);
+    }
     head
+}
+
+/// Fields that are written behind the others are the same that would have been put among them.
+fn says_the_same_at_the_end(forwarding: &Forwarding, late: &mut RequestHeader, view: &View<'_>, head: &RequestHeader) {
+    forwarding.clear(late, view);
+    let mut wire = BytesMut::new();
+    late.header_to_h1_wire(&mut wire);
+    forwarding.write(view, &mut wire);
+    let mut among = BytesMut::new();
+    head.header_to_h1_wire(&mut among);
+    let lines = |wire: &BytesMut| {
+        let text = String::from_utf8(wire.to_vec()).unwrap().to_lowercase();
+        let mut lines: Vec<String> = text.split("\r\n").map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&wire), lines(&among));
 }
 
 fn all(head: &RequestHeader, name: &str) -> Vec<String> {
