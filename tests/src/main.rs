@@ -40,6 +40,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod mirrors;
+mod multiplexing;
 mod normalisation;
 mod origins;
 mod problems;

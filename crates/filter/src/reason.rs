@@ -63,6 +63,8 @@ reasons! {
     BodyTimeout "body_timeout" 408 "Request timeout";
     /// The client stopped taking its answer, or took it more slowly than `timeouts.min_rate`.
     AnswerTimeout "answer_timeout" 408 "Request timeout";
+    /// The client said more beside its requests than any needs to, or gave up too many of them: its HTTP/2 connection was ended (RFC 9113 section 10.5).
+    Flood "flood" 429 "Too many requests";
     /// The HTTP version is not one that this listener speaks.
     BadVersion "bad_version" 505 "HTTP version not supported";
     /// The listener asks for client certificates, and the request is for another host than the one that the connection was made for (RFC 9110 section 15.5.20).

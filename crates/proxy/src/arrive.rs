@@ -7,7 +7,7 @@ use std::{
 };
 
 use filter::{Captures, Client, Reason, Reply, RequestId, Scheme, Trace};
-use http::{HeaderMap, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use listen::Connection;
 use pingora_http::RequestHeader;
 use snapshot::Snapshot;
@@ -65,15 +65,42 @@ fn check(head: &RequestHeader) -> Result<(), Reason> {
         let asterisk = path == "*" && head.method == Method::OPTIONS;
         return Err(if asterisk { Reason::NoRoute } else { Reason::BadRequest });
     }
-    if head.version == Version::HTTP_2 {
-        if !is_host(authority_of(head).as_bytes()) {
-            return Err(Reason::BadHost);
-        }
-        if head.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
-            return Err(Reason::BadRequest);
-        }
+    if head.version == Version::HTTP_2 { check_h2(head) } else { Ok(()) }
+}
+
+fn check_h2(head: &RequestHeader) -> Result<(), Reason> {
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(Reason::BadRequest);
+    }
+    if target.len() > listen::MAX_URL {
+        return Err(Reason::UrlTooLong);
+    }
+    let authority = authority_of(head).as_bytes();
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    // RFC 9113 section 8.3.1: a Host beside the authority must say the same, or two readers would see two sites.
+    let agree = hosts.next().is_none_or(|host| host.as_bytes().trim_ascii().eq_ignore_ascii_case(authority));
+    if !agree || hosts.next().is_some() || !is_host(authority) {
+        return Err(Reason::BadHost);
+    }
+    if head.headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+        return Err(Reason::BadRequest);
     }
     Ok(())
+}
+
+/// Writes a request that came over HTTP/2 as HTTP/1 would have: its authority in the Host field, and the rest of its
+/// target by itself. Nobody has to take it apart again.
+pub(crate) fn settle(head: &mut RequestHeader) {
+    let Some(target) = head.uri.path_and_query().cloned() else { return };
+    if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str());
+        if let (false, Ok(host)) = (head.headers.contains_key(header::HOST), host) {
+            // A constant name is a valid one.
+            let _ = head.insert_header(header::HOST, host);
+        }
+        head.set_uri(Uri::from(target));
+    }
 }
 
 /// Where clients are asked for certificates, a connection is good for the host that its handshake named, and for no other

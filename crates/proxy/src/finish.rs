@@ -135,12 +135,13 @@ pub(crate) fn refused(snapshot: &Snapshot, connection: &Connection, refused: &Re
     request.method = refused.method.as_deref().map(str::as_bytes);
     request.path = Some(path.as_bytes()).filter(|path| !path.is_empty());
     request.query = query.map(str::as_bytes);
+    request.protocol = refused.version;
     request.generation = snapshot.generation;
     log.write(&record, &request);
 }
 
 /// A connection that was closed because the listener was full.
 pub(crate) fn turned_away(snapshot: &Snapshot, connection: &Connection, reason: Reason) {
-    let nothing = Refused { reason, method: None, target: None };
+    let nothing = Refused { reason, method: None, target: None, version: None };
     refused(snapshot, connection, &nothing, &crate::arrive::new_request_id(), 0);
 }

@@ -286,7 +286,11 @@ fn keep_pace(session: &mut Session, ctx: &Context, length: usize) {
 
 /// Ready once the client has given up its stream. Over HTTP/1 it shows when something is written.
 async fn left(session: &mut Session) {
-    match session.as_downstream_mut().watch_h2_stream_close() {
+    let downstream = session.as_downstream_mut();
+    if let Some(stream) = downstream.as_custom_mut() {
+        return drop(stream.read_body_or_idle(true).await);
+    }
+    match downstream.watch_h2_stream_close() {
         Some(closed) => drop(closed.await),
         None => std::future::pending().await,
     }

@@ -43,7 +43,7 @@ pub(crate) fn answered(session: &Session) -> Option<&ResponseHeader> {
 /// Answers `Expect: 100-continue` for an origin of HTTP/2: the engine drops the 100 that such a one sends, and the client
 /// may wait for it for ever (RFC 9110 section 10.1.1).
 pub(crate) async fn tell_to_go_on(session: &mut Session, peer: &HttpPeer) -> Result<()> {
-    let waits = session.req_header().version == Version::HTTP_11
+    let waits = session.req_header().version != Version::HTTP_10
         && session.req_header().headers.contains_key(header::EXPECT)
         && !session.is_body_done();
     if waits && matches!(peer.options.alpn, ALPN::H2) { session.write_continue_response().await } else { Ok(()) }

@@ -3,14 +3,11 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderValue, Method, Version, header};
+use http::Method;
 use pingora_core::{Error, ErrorType, Result, protocols::Stream};
-use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::{
-    HEAD,
     head::{self, Answered, Ending, Malformed},
-    outbox::{Coding, Outbox},
     upload::poll_read_buf,
 };
 
@@ -23,45 +20,27 @@ enum Stage {
     /// Its head, or one before it, is being read.
     Head,
     /// Its content is.
-    Content(Ending, Coding),
+    Content(Ending),
     /// Everything has.
     Whole,
 }
 
-/// What the origin has said, and what of it waits for the client.
+/// What the origin has said.
 #[derive(Debug)]
 pub(super) struct Download {
     stage: Stage,
     buffer: BytesMut,
     /// Whether the origin has said anything at all.
     heard: bool,
-    /// Whether the final head waits or is written.
-    answers: bool,
-    /// Whether the client has been sent any of it.
-    pub(super) committed: bool,
-    /// Whether the client knows by the end of its connection alone that the answer is over.
-    open_ended: bool,
     /// Whether the connection to the origin may be used again.
     persists: bool,
     /// How many bytes of content were passed on.
     pub(super) sent: u64,
-    /// What is to be written to the client.
-    pub(super) out: Outbox,
 }
 
 impl Download {
     pub(super) fn new() -> Self {
-        Self {
-            stage: Stage::Head,
-            buffer: BytesMut::new(),
-            heard: false,
-            answers: false,
-            committed: false,
-            open_ended: false,
-            persists: false,
-            sent: 0,
-            out: Outbox::default(),
-        }
+        Self { stage: Stage::Head, buffer: BytesMut::new(), heard: false, persists: false, sent: 0 }
     }
 
     /// Whether the origin has said anything at all.
@@ -69,19 +48,9 @@ impl Download {
         self.heard
     }
 
-    /// Whether there is a final head.
-    pub(super) fn has_begun(&self) -> bool {
-        self.answers
-    }
-
-    /// Whether the client has everything.
-    pub(super) fn is_over(&self) -> bool {
-        self.stage == Stage::Whole && self.out.is_empty()
-    }
-
-    /// Whether there is more to be read, and nothing waits for the client.
-    pub(super) fn wants_more(&self) -> bool {
-        self.stage != Stage::Whole && self.out.is_empty()
+    /// Whether everything has come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.stage == Stage::Whole
     }
 
     /// Whether the connection to the origin can carry another request. One that has said more than its answer cannot.
@@ -108,7 +77,7 @@ impl Download {
     /// The origin has closed.
     fn ended(&mut self) -> Result<()> {
         match &mut self.stage {
-            Stage::Content(Ending::Close { ended }, _) => {
+            Stage::Content(Ending::Close { ended }) => {
                 *ended = true;
                 Ok(())
             }
@@ -137,50 +106,17 @@ impl Download {
         Ok(ending)
     }
 
-    /// Passes an interim head on.
-    pub(super) fn put_interim(&mut self, head: &ResponseHeader) {
-        head::write_interim(head, self.out.head());
+    /// The final head is passed on; says whether content follows.
+    pub(super) fn begin(&mut self, ending: Ending) -> bool {
+        self.stage = if ending == Ending::Head { Stage::Whole } else { Stage::Content(ending) };
+        ending != Ending::Head
     }
 
-    /// Passes the final head on, framed for this client; returns whether its connection `keeps`.
-    pub(super) fn put_final(
-        &mut self,
-        head: &mut ResponseHeader,
-        request: &RequestHeader,
-        ending: Ending,
-        keeps: bool,
-    ) -> Result<bool> {
-        let is_old = request.version == Version::HTTP_10;
-        if head.headers.contains_key(header::TRANSFER_ENCODING) {
-            head.remove_header(&header::CONTENT_LENGTH);
-        }
-        let mut coding = Coding::Plain;
-        let mut keeps = keeps;
-        if ending != Ending::Head && !head.headers.contains_key(header::CONTENT_LENGTH) {
-            if is_old {
-                // RFC 9112 section 6.1: it cannot read chunks. The content ends with its connection.
-                (keeps, self.open_ended) = (false, true);
-            } else {
-                coding = Coding::Chunked;
-                head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-            }
-        }
-        if is_old {
-            head.remove_header(&header::TRANSFER_ENCODING);
-        }
-        self.out.head().reserve(HEAD);
-        head::write_final(head, keeps, self.out.head());
-        self.answers = true;
-        self.stage = if ending == Ending::Head { Stage::Whole } else { Stage::Content(ending, coding) };
-        Ok(keeps)
-    }
-
-    /// What has come of the content, and whether it is the last of it; `None` where nothing has, or where what came
-    /// before is still to be written.
+    /// What has come of the content, and whether it is the last of it; `None` where nothing has.
     pub(super) fn take_content(&mut self) -> Result<Option<(Bytes, bool)>> {
-        let Stage::Content(ending, _) = &mut self.stage else { return Ok(None) };
+        let Stage::Content(ending) = &mut self.stage else { return Ok(None) };
         let ended = matches!(ending, Ending::Close { ended: true });
-        if (self.buffer.is_empty() && !ended) || !self.out.has_room() {
+        if self.buffer.is_empty() && !ended {
             return Ok(None);
         }
         let (content, last) = match ending {
@@ -198,19 +134,12 @@ impl Download {
         Ok(Some((content.freeze(), last)))
     }
 
-    /// Passes a piece of content on, the `last` or another one.
-    pub(super) fn put_content(&mut self, content: Bytes, last: bool) {
-        let Stage::Content(_, coding) = self.stage else { return };
+    /// A piece of content is passed on, the `last` or another one.
+    pub(super) fn passed(&mut self, content: &Bytes, last: bool) {
         self.sent += content.len() as u64;
-        self.out.put(content, coding, last);
         if last {
             self.stage = Stage::Whole;
         }
-    }
-
-    /// Whether the client can tell by itself that an answer was broken off: not where its end is the connection's.
-    pub(super) fn is_open_ended(&self) -> bool {
-        self.open_ended && self.committed
     }
 }
 

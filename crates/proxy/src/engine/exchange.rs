@@ -11,12 +11,10 @@ use pingora_core::{Error, ErrorType, Result, protocols::Stream};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
-use super::{alarm::Alarm, download::Download, upload::Upload};
+use super::{alarm::Alarm, client::Client, download::Download, h1::gone, upload::Upload};
 use crate::{
     context::Context,
-    dispatch,
-    front::conn::Conn,
-    gateway,
+    dispatch, gateway,
     relay::{self, request_chunk},
 };
 
@@ -43,8 +41,8 @@ struct Waits {
 
 /// An attempt under way. Whatever can move in either direction moves; nothing is read for a side that has not yet taken
 /// what came before.
-pub(super) struct Exchange<'a> {
-    pub(super) conn: &'a mut Conn,
+pub(super) struct Exchange<'a, C> {
+    pub(super) client: &'a mut C,
     pub(super) origin: &'a mut Stream,
     pub(super) head: &'a RequestHeader,
     pub(super) ctx: &'a mut Context,
@@ -56,9 +54,9 @@ pub(super) struct Exchange<'a> {
     waits: Waits,
 }
 
-impl<'a> Exchange<'a> {
+impl<'a, C: Client> Exchange<'a, C> {
     pub(super) fn new(
-        conn: &'a mut Conn,
+        client: &'a mut C,
         origin: &'a mut Stream,
         head: &'a RequestHeader,
         ctx: &'a mut Context,
@@ -67,7 +65,7 @@ impl<'a> Exchange<'a> {
         keeps: bool,
     ) -> Self {
         let (down, waits) = (Download::new(), Waits::default());
-        Self { conn, origin, head, ctx, upload, down, keeps, limits, waits }
+        Self { client, origin, head, ctx, upload, down, keeps, limits, waits }
     }
 
     /// Runs to the end of the answer, and of the request where the client's connection goes on.
@@ -96,17 +94,27 @@ impl<'a> Exchange<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.down.is_over() && (!self.keeps || (self.conn.is_body_read() && self.upload.has_ended()))
+        self.is_answered() && (!self.keeps || (self.client.is_body_read() && self.upload.has_ended()))
+    }
+
+    /// Whether the client has everything.
+    fn is_answered(&self) -> bool {
+        self.down.is_whole() && self.client.is_empty()
+    }
+
+    /// Whether there is more to be read from the origin, and nothing waits for the client.
+    fn wants_more(&self) -> bool {
+        !self.down.is_whole() && self.client.is_empty()
     }
 
     /// From the client.
     fn take(&mut self, cx: &mut Task<'_>) -> Result<bool> {
         let mut moved = false;
         while self.upload.wants_more() {
-            let (content, last) = match self.upload.poll_piece(cx, self.conn) {
+            let (content, last) = match self.upload.poll_piece(cx, self.client) {
                 Poll::Pending => break,
                 // The answer is out, and the client has left without the rest of its request.
-                Poll::Ready(Err(_)) if self.down.is_over() => {
+                Poll::Ready(Err(_)) if self.is_answered() => {
                     self.keeps = false;
                     return Ok(true);
                 }
@@ -141,7 +149,7 @@ impl<'a> Exchange<'a> {
 
     /// From the origin.
     fn read(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        if !self.down.wants_more() {
+        if !self.wants_more() {
             return Ok(false);
         }
         // What is left of the last read is malformed: this says so.
@@ -159,11 +167,18 @@ impl<'a> Exchange<'a> {
 
     /// What has come of the content, as the policies leave it.
     fn pass_content(&mut self) -> Result<()> {
+        if !self.client.has_room() {
+            return Ok(());
+        }
         let Some((content, last)) = self.down.take_content()? else { return Ok(()) };
         let mut chunk = Some(content);
         relay::response_chunk(self.ctx, &mut chunk, last).map_err(|reply| gateway::carry(reply.reason))?;
-        self.down.put_content(chunk.unwrap_or_default(), last);
+        let content = chunk.unwrap_or_default();
+        self.down.passed(&content, last);
         self.ctx.record.bytes_out = self.down.sent;
+        if last || !content.is_empty() {
+            self.client.put(content, last);
+        }
         Ok(())
     }
 
@@ -173,7 +188,7 @@ impl<'a> Exchange<'a> {
             relay::response(self.ctx, self.head, &mut answered.head);
             // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
             if self.head.version != Version::HTTP_10 {
-                self.down.put_interim(&answered.head);
+                self.client.put_interim(&answered.head);
             }
             return Ok(());
         }
@@ -187,26 +202,27 @@ impl<'a> Exchange<'a> {
         relay::response(self.ctx, self.head, &mut answered.head);
         self.upload.forget();
         let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();
-        self.keeps = self.down.put_final(&mut answered.head, self.head, ending, keeps)?;
-        self.ctx.record.status = answered.head.status.as_u16();
+        let status = answered.head.status.as_u16();
+        let has_content = self.down.begin(ending);
+        self.keeps = self.client.put_final(answered.head, self.head, has_content, keeps)?;
+        self.ctx.record.status = status;
         Ok(())
     }
 
     /// Whether the client waits with its content for a 100, or for this answer: it may then never send it (RFC 9110
     /// section 10.1.1).
     fn is_waiting(&self) -> bool {
-        self.upload.received() == 0 && super::expects(self.head) && !self.conn.is_body_read()
+        self.upload.received() == 0 && super::expects(self.head) && !self.client.is_body_read()
     }
 
     /// To the client.
     fn answer(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        if self.down.out.is_empty() {
+        if self.client.is_empty() {
             return Ok(false);
         }
         let mut wrote = false;
-        let polled = self.down.out.poll_write(cx, self.conn, &mut wrote);
+        let polled = self.client.poll_write(cx, &mut wrote);
         if wrote {
-            self.down.committed |= self.down.has_begun();
             self.waits.client_listens = None;
         }
         match polled {
@@ -216,26 +232,27 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// A client that has sent everything has nothing more to say but that it is gone.
+    /// A client that has sent everything has nothing more to say but that it is gone; over HTTP/2 it can say so at any time.
     fn look_for_client(&mut self, cx: &mut Task<'_>) -> Result<()> {
-        if self.conn.is_body_read() && self.conn.poll_gone(cx).is_ready() {
-            return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
+        if self.client.can_be_watched() && self.client.poll_gone(cx).is_ready() {
+            return Err(gone());
         }
         Ok(())
     }
 
     /// The first of the times up to which somebody is waited for.
     fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
+        let over = self.is_answered();
+        let upload = self.upload.wants_more() && !self.client.is_body_read();
+        let (speaks, listening) = (self.wants_more(), !self.client.is_empty());
         let (waits, limits) = (&mut self.waits, &self.limits);
-        let over = self.down.is_over();
-        let upload = self.upload.wants_more() && !self.conn.is_body_read();
         let listens = self
             .ctx
             .min_rate
-            .map_or(limits.client_listens, |rate| rate.time_for(self.down.out.waiting()).min(limits.client_listens));
+            .map_or(limits.client_listens, |rate| rate.time_for(self.client.waiting()).min(limits.client_listens));
         let all = [
             (Late::Drain, over, &mut waits.drain, limits.drain),
-            (Late::ClientListens, !self.down.out.is_empty(), &mut waits.client_listens, listens),
+            (Late::ClientListens, listening, &mut waits.client_listens, listens),
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
             (
                 Late::OriginListens,
@@ -243,7 +260,7 @@ impl<'a> Exchange<'a> {
                 &mut waits.origin_listens,
                 limits.origin_listens,
             ),
-            (Late::OriginSpeaks, self.down.wants_more(), &mut waits.origin_speaks, limits.origin_speaks),
+            (Late::OriginSpeaks, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
         let mut first: Option<(Instant, Late)> = None;
         for (late, waited, since, limit) in all {

@@ -4,50 +4,44 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use filter::Reason;
-use http::header;
 
-use super::{
-    After, HEAD, Passage, head,
-    outbox::{Coding, Outbox},
-};
+use super::{After, Client, Passage};
 use crate::{
     consult::Answer,
     relay::{self, response_chunk},
 };
 
-impl Passage<'_> {
+impl<C: Client> Passage<'_, C> {
     /// Gives an answer that is kept, or comes as it is fetched.
     pub(super) async fn give(&mut self, answer: Answer) {
         let Answer { mut head, content } = answer;
         relay::encode(self.ctx, self.head, &mut head);
         relay::response(self.ctx, self.head, &mut head);
-        let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-        let open_ended = content.is_some() && !chunked && !head.headers.contains_key(header::CONTENT_LENGTH);
-        if open_ended || super::is_closing(self.ctx) {
-            self.after = After::Closes;
-        }
         self.ctx.record.status = head.status.as_u16();
-        let mut out = Outbox::default();
-        out.head().reserve(HEAD);
-        head::write_final(&head, self.after == After::Goes, out.head());
-        self.committed = true;
-        let coding = if chunked { Coding::Chunked } else { Coding::Plain };
-        let given = match content {
-            Some(reader) => self.pass_on(reader, &mut out, coding).await,
-            None => self.say(&mut out).await,
+        let keeps = self.after == After::Goes && !super::is_closing(self.ctx);
+        let given = match self.client.put_final(head, self.head, content.is_some(), keeps) {
+            Ok(keeps) => {
+                self.after = if keeps { After::Goes } else { After::Closes };
+                match content {
+                    Some(reader) => self.pass_on(reader).await,
+                    None => self.say().await,
+                }
+            }
+            Err(_) => Err(Reason::ClientClosed),
         };
         if let Err(reason) = given {
             self.ctx.record.reason = reason;
-            self.after = if open_ended { After::Breaks } else { After::Closes };
+            self.client.break_off(reason);
+            self.after = After::Closes;
         }
     }
 
-    async fn pass_on(&mut self, mut reader: cache::Reader, out: &mut Outbox, coding: Coding) -> Result<(), Reason> {
+    async fn pass_on(&mut self, mut reader: cache::Reader) -> Result<(), Reason> {
         loop {
             let mut piece = tokio::select! {
                 biased;
                 piece = reader.next() => piece?,
-                () = poll_fn(|cx| self.conn.poll_gone(cx)), if self.conn.is_body_read() => {
+                () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => {
                     return Err(Reason::ClientClosed);
                 }
             };
@@ -56,9 +50,9 @@ impl Passage<'_> {
             let piece: Bytes = piece.unwrap_or_default();
             self.ctx.record.bytes_out += piece.len() as u64;
             if !piece.is_empty() || last {
-                out.put(piece, coding, last);
+                self.client.put(piece, last);
             }
-            self.say(out).await?;
+            self.say().await?;
             if last {
                 return Ok(());
             }

@@ -82,10 +82,8 @@ pub(super) fn persists(fields: &HeaderMap, is_old: bool) -> bool {
 /// chunks are, and no reason to trust the connection any further: `persists` becomes false.
 pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, Malformed> {
     let head = &answer.head;
-    if *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        return Ok(Ending::Head);
-    }
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+    let is_empty = *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if head.headers.contains_key(header::TRANSFER_ENCODING) && !is_empty {
         // `relay::upstream_response` refuses every other coding.
         answer.persists &= !head.headers.contains_key(header::CONTENT_LENGTH);
         return Ok(Ending::Chunked(Chunks::default()));
@@ -100,6 +98,7 @@ pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, M
         }
     }
     match length {
+        _ if is_empty => Ok(Ending::Head),
         Some(0) => Ok(Ending::Head),
         Some(length) => Ok(Ending::Left(length)),
         None => {

@@ -1,12 +1,14 @@
-//! The engine for HTTP/1 on both sides: the same steps as the general one, and nothing that such a request does not need.
+//! The engine for origins of HTTP/1: the same steps as the general one, and nothing that such a request does not need.
 //!
-//! A request comes here once its route is known not to lead to HTTP/2 (ADR 21). Everything between the two sockets of
-//! an attempt happens in one place, [`exchange`]; the connections that wait for their next request are in [`pool`].
+//! A request comes here once its route is known not to lead to HTTP/2 (ADR 21, ADR 34). Everything between the two sides
+//! of an attempt happens in one place, [`exchange`]; the connections that wait for their next request are in [`pool`].
 
 mod alarm;
+mod client;
 mod download;
 mod exchange;
 mod give;
+mod h1;
 mod head;
 mod outbox;
 mod pool;
@@ -27,10 +29,11 @@ use snapshot::Route;
 use tokio::time::Instant;
 use upstream::Reading;
 
-pub(crate) use self::alarm::Alarm;
+pub(crate) use self::{alarm::Alarm, client::Client};
 use self::{
     exchange::{Exchange, Limits},
-    outbox::{Coding, Outbox},
+    h1::{H1, gone},
+    outbox::Coding,
     pool::Pool,
     upload::Upload,
 };
@@ -71,17 +74,15 @@ pub(crate) enum After {
 }
 
 /// One request on its way through the engine.
-struct Passage<'a> {
+struct Passage<'a, C> {
     engine: &'a Engine,
-    conn: &'a mut Conn,
+    client: &'a mut C,
     alarm: &'a mut Alarm,
     head: &'a RequestHeader,
     ctx: &'a mut Context,
     upload: Upload,
     /// Whether the request asks for an answer that has no natural end.
     streams: bool,
-    /// Whether the client has been sent any of the final answer.
-    committed: bool,
     /// Whether its record is told.
     told: bool,
     after: After,
@@ -108,7 +109,7 @@ impl Engine {
     }
 
     /// Serves a request that has arrived, or was refused then, and whose content is next on `conn`.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve_h1(
         &self,
         conn: &mut Conn,
         alarm: &mut Alarm,
@@ -117,13 +118,44 @@ impl Engine {
         ctx: &mut Context,
         arrived: Result<(), Reply>,
     ) -> After {
-        conn.set_boundary(0, body);
+        let mut client = H1::new(conn, body);
+        let coding = if body == Boundary::Chunked { Coding::Chunked } else { Coding::Plain };
+        let upload = Upload::new(body == Boundary::Left(0), coding);
+        let after = self.serve(&mut client, alarm, upload, head, ctx, arrived).await;
+        if after == After::Closes && ctx.record.reason != Reason::None && client.is_open_ended() {
+            return After::Breaks;
+        }
+        after
+    }
+
+    /// The same for a client of HTTP/2, of which `alarm` is one stream's.
+    pub(crate) async fn serve_h2(
+        &self,
+        client: &mut impl Client,
+        alarm: &mut Alarm,
+        head: &RequestHeader,
+        ctx: &mut Context,
+        arrived: Result<(), Reply>,
+    ) {
+        let is_empty = client.is_body_read();
+        let is_framed = is_empty || head.headers.contains_key(header::CONTENT_LENGTH);
+        let upload = Upload::new(is_empty, if is_framed { Coding::Plain } else { Coding::Chunked });
+        self.serve(client, alarm, upload, head, ctx, arrived).await;
+    }
+
+    async fn serve<C: Client>(
+        &self,
+        client: &mut C,
+        alarm: &mut Alarm,
+        upload: Upload,
+        head: &RequestHeader,
+        ctx: &mut Context,
+        arrived: Result<(), Reply>,
+    ) -> After {
         let keeps = head::persists(&head.headers, head.version == Version::HTTP_10);
         let after = if keeps { After::Goes } else { After::Closes };
-        let upload = Upload::new(body);
         let streams = dispatch::is_stream(head) && ctx.route().is_some();
-        let mut passage =
-            Passage { engine: self, conn, alarm, head, ctx, upload, streams, committed: false, told: false, after };
+        let mut passage = Passage { engine: self, client, alarm, head, ctx, upload, streams, told: false, after };
         passage.run(arrived).await;
         passage.tell();
         passage.after
@@ -136,7 +168,7 @@ impl Engine {
     }
 }
 
-impl Passage<'_> {
+impl<C: Client> Passage<'_, C> {
     /// Every step from `admit` on.
     async fn run(&mut self, arrived: Result<(), Reply>) {
         let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
@@ -148,13 +180,15 @@ impl Passage<'_> {
         };
         let consulted = match passed {
             Ok(()) if consult::applies(self.ctx) => {
-                let read = self.conn.is_body_read();
+                let (read, watched) = (self.client.is_body_read(), self.client.can_be_watched());
                 // In a box, since a route without a cache has no use for its room.
                 let consulting = Box::pin(consult::consult(&self.engine.fetches, self.ctx, self.head, !read));
                 tokio::select! {
                     biased;
                     consulted = consulting => consulted,
-                    () = poll_fn(|cx| self.conn.poll_gone(cx)), if read => return self.fail(Reason::ClientClosed).await,
+                    () = poll_fn(|cx| self.client.poll_gone(cx)), if watched => {
+                        return self.fail(Reason::ClientClosed).await;
+                    }
                 }
             }
             Ok(()) => Ok(Consulted::Pass),
@@ -167,22 +201,9 @@ impl Passage<'_> {
         }
     }
 
-    /// The end: what is left to count is counted, and all of it told.
-    fn tell(&mut self) {
-        self.told = true;
-        self.ctx.record.bytes_in = self.upload.received();
-        if self.ctx.record.status == 0 {
-            self.ctx.record.status = match self.ctx.record.reason {
-                Reason::None => Reason::ClientClosed.status_code(),
-                reason => reason.status_code(),
-            };
-        }
-        finish::tell(self.ctx, self.head);
-    }
-
     /// Attempt after attempt, until one answers or none is left.
     async fn proxy(&mut self) {
-        let uploads = !self.conn.is_body_read();
+        let uploads = !self.client.is_body_read();
         loop {
             let peer = match self.dispatch(uploads).await {
                 Ok(peer) => peer,
@@ -201,7 +222,7 @@ impl Passage<'_> {
         tokio::select! {
             biased;
             peer = dispatch::dispatch(self.ctx, self.head, uploads) => peer,
-            () = poll_fn(|cx| self.conn.poll_gone(cx)), if self.conn.is_body_read() => Err(Reason::ClientClosed),
+            () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => Err(Reason::ClientClosed),
         }
     }
 
@@ -238,8 +259,8 @@ impl Passage<'_> {
         let connected = tokio::select! {
             biased;
             connected = self.engine.connect(peer) => connected,
-            () = poll_fn(|cx| self.conn.poll_gone(cx)), if self.conn.is_body_read() => {
-                return Err(Error::explain(ErrorType::ConnectionClosed, "the client left").into_down());
+            () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => {
+                return Err(gone());
             }
         };
         connected.map_err(|mut error| {
@@ -261,14 +282,13 @@ impl Passage<'_> {
         head::write_request(&to, is_chunked, out, |out| relay::tell(self.ctx, self.head, out));
         drop(to);
         let (limits, keeps) = (self.limits(peer), self.after == After::Goes);
-        let mut exchange = Exchange::new(self.conn, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
+        self.client.forget();
+        let mut exchange = Exchange::new(self.client, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
         let done = exchange.run(self.alarm).await;
         let (down, keeps) = (exchange.down, exchange.keeps);
-        self.committed = down.committed;
         self.after = match &done {
             Ok(()) if keeps => After::Goes,
-            Err(_) if down.is_open_ended() => After::Breaks,
-            Err(_) if !down.committed => self.after,
+            Err(_) if !self.client.is_committed() => self.after,
             _ => After::Closes,
         };
         let error = match done {
@@ -302,7 +322,8 @@ impl Passage<'_> {
     /// No attempt is left. The client is told, unless it is gone or has had the beginning of another answer.
     async fn fail(&mut self, reason: Reason) {
         self.ctx.record.reason = reason;
-        if self.committed {
+        if self.client.is_committed() {
+            self.client.break_off(reason);
             return;
         }
         self.after = After::Closes;
@@ -324,29 +345,36 @@ impl Passage<'_> {
         };
         relay::encode_whole(self.ctx, self.head, &mut answer);
         relay::response(self.ctx, self.head, &mut answer.head);
-        if is_closing(self.ctx) || (expects(self.head) && !self.conn.is_body_read()) {
+        if is_closing(self.ctx) || (expects(self.head) && !self.client.is_body_read()) {
             self.after = After::Closes;
         }
         self.ctx.record.status = answer.head.status.as_u16();
         self.ctx.record.bytes_out = answer.content.len() as u64;
-        let mut out = Outbox::default();
-        out.head().reserve(HEAD);
-        head::write_final(&answer.head, self.after == After::Goes, out.head());
-        out.put(answer.content, Coding::Plain, true);
-        if let Err(reason) = self.say(&mut out).await {
+        self.client.forget();
+        let has_content = !answer.content.is_empty();
+        let put = self.client.put_final(*answer.head, self.head, has_content, self.after == After::Goes);
+        if has_content && put.is_ok() {
+            self.client.put(answer.content, true);
+        }
+        let said = match put {
+            Ok(_) => self.say().await,
+            Err(_) => Err(Reason::ClientClosed),
+        };
+        if let Err(reason) = said {
+            self.client.break_off(reason);
             self.after = After::Closes;
             if self.ctx.record.reason == Reason::None {
                 self.ctx.record.reason = reason;
             }
         }
-        if self.after == After::Goes && !self.conn.is_body_read() {
+        if self.after == After::Goes && !self.client.is_body_read() {
             self.drain().await;
         }
     }
 
-    async fn say(&mut self, out: &mut Outbox) -> Result<(), Reason> {
+    async fn say(&mut self) -> Result<(), Reason> {
         let until = Instant::now() + self.patience();
-        poll_fn(|cx| match out.poll_write(cx, self.conn, &mut false) {
+        poll_fn(|cx| match self.client.poll_write(cx, &mut false) {
             Poll::Ready(said) => Poll::Ready(said.map_err(|_| Reason::ClientClosed)),
             Poll::Pending => self.alarm.poll(cx, until).map(|()| Err(Reason::AnswerTimeout)),
         })
@@ -357,7 +385,7 @@ impl Passage<'_> {
     async fn drain(&mut self) {
         let until = Instant::now() + self.patience().min(LONGEST_DRAIN);
         let whole = poll_fn(|cx| {
-            while let Poll::Ready(piece) = self.upload.poll_piece(cx, self.conn) {
+            while let Poll::Ready(piece) = self.upload.poll_piece(cx, self.client) {
                 match piece {
                     Ok((_, false)) => {}
                     Ok((_, true)) => return Poll::Ready(true),
@@ -372,8 +400,23 @@ impl Passage<'_> {
     }
 }
 
+impl<C> Passage<'_, C> {
+    /// The end: what is left to count is counted, and all of it told.
+    fn tell(&mut self) {
+        self.told = true;
+        self.ctx.record.bytes_in = self.upload.received();
+        if self.ctx.record.status == 0 {
+            self.ctx.record.status = match self.ctx.record.reason {
+                Reason::None => Reason::ClientClosed.status_code(),
+                reason => reason.status_code(),
+            };
+        }
+        finish::tell(self.ctx, self.head);
+    }
+}
+
 /// A request that is dropped on its way is told all the same: it was cut at the end of the grace period, or by a fault.
-impl Drop for Passage<'_> {
+impl<C> Drop for Passage<'_, C> {
     fn drop(&mut self) {
         if !self.told {
             self.ctx.record.reason = if std::thread::panicking() { Reason::Internal } else { Reason::Stopping };
@@ -395,5 +438,5 @@ fn is_closing(ctx: &Context) -> bool {
 
 /// Whether the client waits with its content for a word from the origin (RFC 9110 section 10.1.1).
 fn expects(request: &RequestHeader) -> bool {
-    request.version == Version::HTTP_11 && request.headers.contains_key(header::EXPECT)
+    request.version != Version::HTTP_10 && request.headers.contains_key(header::EXPECT)
 }

@@ -6,18 +6,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::Result;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::outbox::{Coding, Outbox};
-use crate::front::{chunked::Chunks, conn::Boundary, conn::Conn};
-
-/// How much is read at once at first, and once much has come.
-const READ: (usize, usize) = (16 * 1024, 64 * 1024);
-
-/// Room for less than this is not worth a read.
-const LEAST_ROOM: usize = 4 * 1024;
+use super::{
+    client::Client,
+    outbox::{Coding, Outbox},
+};
 
 /// How much of the content is kept, so that it can be sent again.
 const KEPT: usize = 64 * 1024;
@@ -27,8 +23,8 @@ const KEPT: usize = 64 * 1024;
 pub(super) struct Upload {
     /// Whether the request has no content at all.
     is_empty: bool,
-    chunks: Option<Chunks>,
-    buffer: BytesMut,
+    /// How the origin is told where it ends.
+    coding: Coding,
     /// How much has come from the client.
     received: u64,
     /// What has come so far, as long as it is all of it.
@@ -45,12 +41,10 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(body: Boundary) -> Self {
-        let chunks = (body == Boundary::Chunked).then(Chunks::default);
+    pub(super) fn new(is_empty: bool, coding: Coding) -> Self {
         Self {
-            is_empty: body == Boundary::Left(0),
-            chunks,
-            buffer: BytesMut::new(),
+            is_empty,
+            coding,
             received: 0,
             kept: SmallVec::new(),
             keeps: true,
@@ -73,7 +67,7 @@ impl Upload {
     }
 
     pub(super) fn is_chunked(&self) -> bool {
-        self.chunks.is_some()
+        self.coding == Coding::Chunked
     }
 
     /// How many bytes of content have come.
@@ -109,33 +103,20 @@ impl Upload {
     }
 
     /// The next piece of the content, and whether it is the last.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, conn: &mut Conn) -> Poll<Result<(Bytes, bool)>> {
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, client: &mut impl Client) -> Poll<Result<(Bytes, bool)>> {
         if let Some(piece) = self.kept.get(self.again) {
             self.again += 1;
-            let last = self.again == self.kept.len() && conn.is_body_read();
+            let last = self.again == self.kept.len() && client.is_body_read();
             return Poll::Ready(Ok((piece.clone(), last)));
         }
-        loop {
-            if conn.is_body_read() {
-                return Poll::Ready(Ok((Bytes::new(), true)));
-            }
-            if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
-                self.buffer.reserve(if self.received < READ.1 as u64 { READ.0 } else { READ.1 });
-            }
-            let count = ready!(poll_read_buf(cx, conn, &mut self.buffer)).map_err(broken)?;
-            if count == 0 {
-                return Poll::Ready(Err(gone()));
-            }
-            let content = match &mut self.chunks {
-                None => self.buffer.split(),
-                Some(chunks) => chunks.decode(&mut self.buffer).map_err(|_| malformed())?,
-            };
-            if !content.is_empty() || conn.is_body_read() {
-                let content = content.freeze();
-                self.keep(&content);
-                return Poll::Ready(Ok((content, conn.is_body_read())));
-            }
+        if client.is_body_read() {
+            return Poll::Ready(Ok((Bytes::new(), true)));
         }
+        let content = ready!(client.poll_content(cx, self.received))?;
+        if !content.is_empty() {
+            self.keep(&content);
+        }
+        Poll::Ready(Ok((content, client.is_body_read())))
     }
 
     fn keep(&mut self, content: &Bytes) {
@@ -154,8 +135,7 @@ impl Upload {
     pub(super) fn put(&mut self, content: Option<Bytes>, last: bool) {
         self.ended = last;
         if !self.unwanted {
-            let coding = if self.is_chunked() { Coding::Chunked } else { Coding::Plain };
-            self.out.put(content.unwrap_or_default(), coding, last);
+            self.out.put(content.unwrap_or_default(), self.coding, last);
         }
     }
 }
@@ -167,16 +147,4 @@ pub(super) fn poll_read_buf(
     buffer: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
     std::pin::pin!(from.read_buf(buffer)).poll(cx)
-}
-
-fn broken(error: io::Error) -> Box<Error> {
-    Error::because(ErrorType::ReadError, "the request's content", error).into_down()
-}
-
-fn gone() -> Box<Error> {
-    Error::explain(ErrorType::ConnectionClosed, "the client left").into_down()
-}
-
-fn malformed() -> Box<Error> {
-    Error::explain(ErrorType::InvalidHTTPHeader, "the request's chunks").into_down()
 }

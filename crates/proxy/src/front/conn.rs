@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{chunked::Chunks, frames::Frames, pace::Pace};
+use super::{chunked::Chunks, frames::Frames, pace::Watch};
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
@@ -76,11 +76,8 @@ pub struct Conn {
     frames: Option<Box<Frames>>,
     /// Whether the client has been sent anything.
     answered: bool,
-    /// How fast bodies over HTTP/1 have to come.
-    min_rate: Option<MinRate>,
-    pace: Pace,
-    /// Since when the client is waited for, while a body is to come.
-    waiting: Option<Instant>,
+    /// How fast bodies over HTTP/1 have to come, and do.
+    watch: Watch,
     facts: Arc<ProxyDigest>,
 }
 
@@ -99,9 +96,7 @@ impl Conn {
             closing: None,
             frames,
             answered: false,
-            min_rate,
-            pace: Pace::default(),
-            waiting: None,
+            watch: Watch::new(min_rate),
             facts: Arc::new(ProxyDigest::new(Box::new(carrier), Some(facts))),
         })
     }
@@ -153,7 +148,7 @@ impl Conn {
     /// Says how much of what follows belongs to the message that the engine reads next: `head` bytes, then a body.
     pub fn set_boundary(&mut self, head: usize, body: Boundary) {
         let head = head as u64;
-        (self.pace, self.waiting) = (Pace::default(), None);
+        self.watch.restart();
         self.span = match body {
             Boundary::Open => Span::Open,
             Boundary::Left(body) => Span::Left(head.saturating_add(body)),
@@ -215,7 +210,7 @@ impl Conn {
     fn note_write(&mut self, bytes: usize) {
         self.answered = true;
         // It may have waited for this: a 100, or the answer to what it has sent so far.
-        (self.pace, self.waiting) = (Pace::default(), None);
+        self.watch.restart();
         if let Some(closing) = &mut self.closing {
             closing.as_mut().reset(Instant::now() + HALF_CLOSED);
         }
@@ -246,16 +241,15 @@ impl Conn {
             out.advance(read);
             polled
         };
-        if polled.is_pending() && self.min_rate.is_some() && self.span != Span::Open {
-            self.waiting.get_or_insert_with(Instant::now);
+        if polled.is_pending() && self.span != Span::Open {
+            self.watch.waits();
         }
         polled.map_ok(|()| out.filled().len() - before)
     }
 
     /// Ends a body that drips. What is complete has come in time.
     fn keep_pace(&mut self, bytes: usize) -> io::Result<()> {
-        let (Some(least), Some(since)) = (self.min_rate, self.waiting.take()) else { return Ok(()) };
-        if self.pace.keeps(since.elapsed(), bytes, least) || self.limit() == 0 {
+        if self.watch.moved(bytes) || self.limit() == 0 {
             return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, "a body that comes too slowly"))

@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 
 use filter::Reason;
+use http::Version;
 
 use super::conn::Boundary;
 
@@ -32,6 +33,8 @@ pub struct Refused {
     pub method: Option<String>,
     /// The target, when the first line had one.
     pub target: Option<String>,
+    /// The version of HTTP, where that is known.
+    pub version: Option<Version>,
 }
 
 /// What the bytes read so far are.
@@ -99,7 +102,7 @@ impl Refused {
         let token = |word: &&str| !word.is_empty() && word.len() <= 32 && word.bytes().all(|b| b.is_ascii_uppercase());
         let method = words.next().filter(token).map(str::to_owned);
         let target = method.as_ref().and_then(|_| words.next()).map(str::to_owned);
-        Self { reason, method, target }
+        Self { reason, method, target, version: None }
     }
 }
 

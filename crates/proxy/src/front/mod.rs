@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod chunked;
 pub(crate) mod conn;
 mod frames;
+mod h2;
 pub(crate) mod head;
 mod pace;
 pub(crate) mod pulse;
@@ -27,10 +28,7 @@ use pingora_core::{
     connectors::TransportConnector,
     protocols::{
         Digest,
-        http::{
-            ServerSession,
-            v2::server::{H2Options, default_h2_options},
-        },
+        http::{ServerSession, v2::server::H2Options},
     },
     server::{ShutdownWatch, configuration::ServerConf},
 };
@@ -60,9 +58,6 @@ use crate::{
 };
 
 pub(crate) use self::head::{Refused, is_host};
-
-/// What every HTTP/2 connection by prior knowledge begins with (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is read at all; routes may allow less.
 const LIMITS: Limits = Limits { head: listen::MAX_HEADER, target: listen::MAX_URL };
@@ -132,7 +127,7 @@ impl Front {
         engine.server_options = Some(server);
         let tunnels = Arc::new(Tunnels::new(connector));
         let (general, server) = (Arc::new(engine), HttpServerOptions::default());
-        Self { general, engine: own, tunnels, live, h2: h2_options(), server }
+        Self { general, engine: own, tunnels, live, h2: h2::options(), server }
     }
 
     /// The same engine, for the connections of `listener`.
@@ -165,8 +160,7 @@ impl Front {
                     conn.speak_h2();
                     drop(open);
                     let _open = connection.meters.open(Protocol::H2c);
-                    self.process_new(Box::new(conn), &shutdown).await;
-                    return;
+                    return self.h2(conn, connection, shutdown).await;
                 }
                 Next::Refused(refused) => return self.refuse(conn, connection, refused).await,
                 Next::Closed => return,
@@ -199,6 +193,17 @@ impl Front {
         }
     }
 
+    /// Serves a connection that speaks HTTP/2.
+    async fn h2(self: &Arc<Self>, conn: Conn, connection: &Arc<Connection>, shutdown: ShutdownWatch) {
+        match &self.engine {
+            // In a box, so that it is not room for every connection of HTTP/1.
+            Some(engine) => {
+                Box::pin(h2::serve(self.clone(), engine.clone(), conn, connection.clone(), shutdown)).await;
+            }
+            None => drop(self.process_new(Box::new(conn), &shutdown).await),
+        }
+    }
+
     /// Serves the request whose head is the first that `conn` has read ahead; `None` where the general engine has to.
     async fn carry(
         &self,
@@ -219,7 +224,7 @@ impl Front {
             return None;
         }
         conn.skip(passed.length);
-        Some(engine.serve(conn, alarm, passed.body, &head, &mut ctx, arrived).await)
+        Some(engine.serve_h1(conn, alarm, passed.body, &head, &mut ctx, arrived).await)
     }
 
     /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,
@@ -251,8 +256,8 @@ impl Front {
             // A head that comes byte by byte is not read anew with each of them.
             let fresh = &ahead[judged..];
             let worth = judged == 0 || fresh.len() >= REREAD || memchr::memchr(b'\n', fresh).is_some();
-            if h2c && PREFACE.starts_with(&ahead[..ahead.len().min(PREFACE.len())]) {
-                if ahead.len() >= PREFACE.len() {
+            if h2c && h2::PREFACE.starts_with(&ahead[..ahead.len().min(h2::PREFACE.len())]) {
+                if ahead.len() >= h2::PREFACE.len() {
                     return Next::H2;
                 }
             } else if worth {
@@ -337,8 +342,8 @@ impl Serve for Front {
         let Some(mut conn) = Conn::new(accepted.stream, Box::new(connection.clone()), min_rate) else { return };
         if conn.is_h2() {
             let _open = connection.meters.open(Protocol::H2);
-            if greets(&mut conn, connection.listener.timeouts.header, &mut shutdown).await {
-                self.process_new(Box::new(conn), &shutdown).await;
+            if h2::greets(&mut conn, connection.listener.timeouts.header, &mut shutdown).await {
+                self.h2(conn, &connection, shutdown).await;
             }
         } else {
             self.h1(conn, &connection, shutdown).await;
@@ -403,39 +408,6 @@ async fn lingered(shutdown: &mut ShutdownWatch) {
     tokio::time::sleep(LINGER).await;
 }
 
-/// Whether the preface that ALPN promised comes within `limit`. The engine would wait for it for ever.
-async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
-    let preface = async {
-        while conn.ahead().len() < PREFACE.len() {
-            if !PREFACE.starts_with(conn.ahead()) || !matches!(conn.read_ahead().await, Ok(1..)) {
-                return false;
-            }
-        }
-        conn.ahead().starts_with(PREFACE)
-    };
-    tokio::select! {
-        biased;
-        came = timeout(limit, preface) => came.unwrap_or(false),
-        () = lingered(shutdown) => false,
-    }
-}
-
-/// Bounds for a client's HTTP/2 connection: what one client may keep in flight, and so in memory.
-fn h2_options() -> H2Options {
-    let mut options = default_h2_options();
-    options
-        .max_concurrent_streams(128)
-        .max_header_list_size(64 * 1024)
-        .initial_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
-        .max_send_buffer_size(256 * 1024)
-        .max_pending_accept_reset_streams(32)
-        .max_concurrent_reset_streams(32)
-        // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.
-        .data_frame_budget(4 * 1024 * 1024);
-    options
-}
-
 /// The connection that a request came by; put into the digest by [`Conn`].
 pub(crate) fn connection_of(digest: Option<&Digest>) -> Option<Arc<Connection>> {
     let carried = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
@@ -451,7 +423,8 @@ impl Refused {
     /// A request whose body stopped coming.
     fn stalled(head: &RequestHeader) -> Self {
         let target = String::from_utf8_lossy(head.raw_path()).into_owned();
-        Self { reason: Reason::BodyTimeout, method: Some(head.method.to_string()), target: Some(target) }
+        let method = Some(head.method.to_string());
+        Self { reason: Reason::BodyTimeout, method, target: Some(target), version: Some(head.version) }
     }
 }
 

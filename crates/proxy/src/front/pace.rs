@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use listen::MinRate;
+use tokio::time::Instant;
 
 /// One direction of one message. Once enough has moved for the time of grace it starts anew, so that a fast beginning
 /// pays for no slow end.
@@ -24,6 +25,40 @@ impl Pace {
             *self = Self::default();
         }
         true
+    }
+}
+
+/// One direction of one message, whose client has to be waited for now and then.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// How fast it has to be, if at all.
+    least: Option<MinRate>,
+    pace: Pace,
+    /// Since when it is waited for.
+    since: Option<Instant>,
+}
+
+impl Watch {
+    pub(crate) fn new(least: Option<MinRate>) -> Self {
+        Self { least, ..Self::default() }
+    }
+
+    /// Begins anew: another message, or the client may have waited itself.
+    pub(crate) fn restart(&mut self) {
+        (self.pace, self.since) = (Pace::default(), None);
+    }
+
+    /// It is waited for from here on, unless it is already.
+    pub(crate) fn waits(&mut self) {
+        if self.least.is_some() {
+            self.since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Notes that so many bytes came, and says whether they came fast enough.
+    pub(crate) fn moved(&mut self, bytes: usize) -> bool {
+        let (Some(least), Some(since)) = (self.least, self.since.take()) else { return true };
+        self.pace.keeps(since.elapsed(), bytes, least)
     }
 }
 

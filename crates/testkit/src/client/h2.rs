@@ -1,6 +1,6 @@
 //! An HTTP/2 client with its streams in the test's hands.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
@@ -82,7 +82,7 @@ impl H2 {
         let (answer, stream) = sender.send_request(head.body(()).unwrap(), ended).unwrap();
         let mut out = Outgoing::new(stream);
         out.ended = ended;
-        (out, Incoming { answer: Some(answer), body: None })
+        (out, Incoming { answer: Some(answer), body: None, interim: Vec::new() })
     }
 
     /// Opens a stream whose body the test sends piece by piece.
@@ -149,15 +149,36 @@ impl Outgoing {
 pub struct Incoming {
     answer: Option<ResponseFuture>,
     body: Option<RecvStream>,
+    interim: Vec<(u16, Fields)>,
 }
 
 impl Incoming {
     /// Waits for the head.
     pub async fn head(&mut self) -> Result<(u16, Fields), h2::Error> {
-        let answer = self.answer.take().expect("the head is read once");
-        let (parts, body) = within("the head of an HTTP/2 answer", answer).await?.into_parts();
+        let (parts, body) = within("the head of an HTTP/2 answer", self.answered()).await?.into_parts();
         self.body = Some(body);
         Ok((parts.status.as_u16(), Fields::from_map(&parts.headers)))
+    }
+
+    /// Waits for the next interim answer.
+    pub async fn interim(&mut self) -> (u16, Fields) {
+        let answer = self.answer.as_mut().expect("interim answers come before the head");
+        let next = poll_fn(|cx| answer.poll_informational(cx));
+        let next = within("an interim answer", next).await.expect("an interim answer before the head").unwrap();
+        (next.status().as_u16(), Fields::from_map(next.headers()))
+    }
+
+    /// The head, after the interim ones.
+    async fn answered(&mut self) -> Result<http::Response<RecvStream>, h2::Error> {
+        let mut answer = self.answer.take().expect("the head is read once");
+        poll_fn(|cx| {
+            while let Poll::Ready(Some(next)) = answer.poll_informational(cx) {
+                let next = next?;
+                self.interim.push((next.status().as_u16(), Fields::from_map(next.headers())));
+            }
+            Pin::new(&mut answer).poll(cx)
+        })
+        .await
     }
 
     /// Waits for the next piece of the body; `None` at its end.
@@ -185,8 +206,7 @@ impl Incoming {
     }
 
     async fn collect(&mut self) -> Result<Response, h2::Error> {
-        let answer = self.answer.take().expect("the head is read once");
-        let (parts, body) = answer.await?.into_parts();
+        let (parts, body) = self.answered().await?.into_parts();
         self.body = Some(body);
         let mut body = Body::default();
         let cut = loop {
@@ -203,7 +223,7 @@ impl Incoming {
         Ok(Response {
             version: "HTTP/2".into(),
             status: parts.status.as_u16(),
-            interim: Vec::new(),
+            interim: std::mem::take(&mut self.interim),
             headers: Fields::from_map(&parts.headers),
             body,
             cut,

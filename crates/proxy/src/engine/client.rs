@@ -1,0 +1,63 @@
+//! What an exchange needs of the client's side, whichever version of HTTP it speaks.
+
+use std::{
+    io,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use filter::Reason;
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+/// The client of one request: its content comes from here, and its answer goes there.
+pub(crate) trait Client: Send {
+    /// Whether all of the request has been read.
+    fn is_body_read(&self) -> bool;
+
+    /// Whether it can be [waited for](Client::poll_gone) to leave. Over HTTP/1 that hides behind unread content.
+    fn can_be_watched(&self) -> bool;
+
+    /// Ready once it is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
+    fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
+
+    /// Passes an interim head on.
+    fn put_interim(&mut self, head: &ResponseHeader);
+
+    /// Passes the final head on, framed for this client; returns whether its connection `keeps`. Content follows where
+    /// the answer `has_content`, even if it turns out to be empty.
+    fn put_final(
+        &mut self,
+        head: ResponseHeader,
+        request: &RequestHeader,
+        has_content: bool,
+        keeps: bool,
+    ) -> Result<bool>;
+
+    /// Passes a piece of content on, the `last` or another one. There must be [room](Client::has_room).
+    fn put(&mut self, content: Bytes, last: bool);
+
+    /// Forgets what was put and is not written: it belongs to an attempt that came to nothing.
+    fn forget(&mut self);
+
+    /// Whether there is room for a piece of content: the one before it is gone.
+    fn has_room(&self) -> bool;
+
+    /// Whether everything is on its way.
+    fn is_empty(&self) -> bool;
+
+    /// How many bytes wait.
+    fn waiting(&self) -> usize;
+
+    /// Writes; ready once nothing waits any more. `wrote` is set where anything was taken.
+    fn poll_write(&mut self, cx: &mut Context<'_>, wrote: &mut bool) -> Poll<io::Result<()>>;
+
+    /// Whether it has been sent any of the final answer.
+    fn is_committed(&self) -> bool;
+
+    /// The answer that it has been sent the beginning of ends here, for this reason.
+    fn break_off(&mut self, reason: Reason);
+}

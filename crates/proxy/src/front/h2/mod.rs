@@ -1,0 +1,229 @@
+//! HTTP/2 from clients: one task reads and writes the frames of a connection, and each of its requests has one of its own.
+//!
+//! The frames are the `h2` crate's. What comes of a request is the engine's; one whose route may lead to an HTTP/2 origin
+//! is handed to Pingora's, in a session of our own (`session`). ADR 34 says why.
+
+mod session;
+mod stream;
+mod streams;
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context as Task, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use filter::Reason;
+use h2::{RecvStream, server, server::SendResponse};
+use http::{Request, Version};
+use listen::Connection;
+use pingora_core::{
+    apps::HttpServerApp,
+    protocols::{
+        Digest, GetProxyDigest, GetSocketDigest, Ssl,
+        http::{
+            ServerSession,
+            v2::server::{H2Options, default_h2_options},
+        },
+    },
+    server::ShutdownWatch,
+};
+use pingora_http::RequestHeader;
+use tokio::time::{Instant, timeout};
+
+use self::{session::Handed, stream::Stream, streams::Streams};
+use super::{FAREWELL, Front, LINGER, Refused, conn::Conn, lingered};
+use crate::{
+    arrive,
+    context::Context,
+    dispatch,
+    engine::{Alarm, Engine},
+    finish,
+};
+
+/// What every HTTP/2 connection by prior knowledge begins with (RFC 9113 section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// So many malformed requests end their connection: each costs us more than its client.
+const MOST_MALFORMED: usize = 32;
+
+/// Bounds for a client's HTTP/2 connection: what one client may keep in flight, and so in memory.
+pub(super) fn options() -> H2Options {
+    let mut options = default_h2_options();
+    options
+        .max_concurrent_streams(128)
+        .max_header_list_size(64 * 1024)
+        .initial_window_size(256 * 1024)
+        .initial_connection_window_size(1024 * 1024)
+        .max_send_buffer_size(256 * 1024)
+        .max_pending_accept_reset_streams(32)
+        .max_concurrent_reset_streams(32)
+        // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.
+        .data_frame_budget(4 * 1024 * 1024);
+    options
+}
+
+/// Whether the preface that ALPN promised comes within `limit`. The codec would wait for it for ever.
+pub(super) async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut ShutdownWatch) -> bool {
+    let preface = async {
+        while conn.ahead().len() < PREFACE.len() {
+            if !PREFACE.starts_with(conn.ahead()) || !matches!(conn.read_ahead().await, Ok(1..)) {
+                return false;
+            }
+        }
+        conn.ahead().starts_with(PREFACE)
+    };
+    tokio::select! {
+        biased;
+        came = timeout(limit, preface) => came.unwrap_or(false),
+        () = lingered(shutdown) => false,
+    }
+}
+
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// Why no request comes any more.
+enum Ended {
+    /// None has come for too long.
+    Idle,
+    /// The connection has ended, in an error or not.
+    Closed(Option<h2::Error>),
+}
+
+/// A connection that speaks HTTP/2.
+struct Multiplexed {
+    frames: server::Connection<Conn, Bytes>,
+    streams: Arc<Streams>,
+    alarm: Alarm,
+    /// Since when there has been no request.
+    idle: Option<Instant>,
+    /// Whether its client was told to go away.
+    told: bool,
+}
+
+/// What each request of a connection needs of it.
+struct Shared {
+    front: Arc<Front>,
+    engine: Arc<Engine>,
+    connection: Arc<Connection>,
+    digest: Arc<Digest>,
+    shutdown: ShutdownWatch,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    front: Arc<Front>,
+    engine: Arc<Engine>,
+    conn: Conn,
+    connection: Arc<Connection>,
+    shutdown: ShutdownWatch,
+) {
+    let digest = Arc::new(Digest {
+        ssl_digest: conn.get_ssl_digest(),
+        timing_digest: Vec::new(),
+        proxy_digest: conn.get_proxy_digest(),
+        socket_digest: conn.get_socket_digest(),
+    });
+    let (idle, mut told) = (connection.listener.timeouts.idle, shutdown.clone());
+    let greeting = timeout(connection.listener.timeouts.header, front.h2.handshake(conn));
+    let Ok(Ok(frames)) = greeting.await else { return };
+    let shared = Arc::new(Shared { front, engine, connection, digest, shutdown });
+    let mut multiplexed =
+        Multiplexed { frames, streams: Arc::default(), alarm: Alarm::default(), idle: None, told: false };
+    let mut ends = pin!(async move { drop(told.wait_for(|told| *told).await) });
+    loop {
+        match poll_fn(|cx| multiplexed.poll_next(cx, idle, ends.as_mut())).await {
+            Ok(accepted) => {
+                let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
+                tokio::spawn(async move { shared.carry(accepted, entered).await });
+            }
+            Err(Ended::Idle) => return multiplexed.say_goodbye().await,
+            Err(Ended::Closed(error)) => return error.iter().for_each(|error| shared.tell(error)),
+        }
+    }
+}
+
+impl Multiplexed {
+    /// The next request.
+    fn poll_next(
+        &mut self,
+        cx: &mut Task<'_>,
+        idle: Duration,
+        ends: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Result<Accepted, Ended>> {
+        if !self.told && ends.poll(cx).is_ready() {
+            self.told = true;
+            self.frames.graceful_shutdown();
+        }
+        if self.streams.malformed() >= MOST_MALFORMED {
+            self.frames.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        if let Poll::Ready(next) = self.frames.poll_accept(cx) {
+            return Poll::Ready(match next {
+                Some(Ok(accepted)) => Ok(accepted),
+                Some(Err(error)) => Err(Ended::Closed(Some(error))),
+                None => Err(Ended::Closed(None)),
+            });
+        }
+        if !self.streams.watch(cx) {
+            self.idle = None;
+            return Poll::Pending;
+        }
+        // One that was told to go is given a little for a request on its way, and what it needs to take its answers.
+        let limit = if self.told && !self.frames.has_streams() { idle.min(LINGER) } else { idle };
+        let until = *self.idle.get_or_insert_with(Instant::now) + limit;
+        self.alarm.poll(cx, until).map(|()| Err(Ended::Idle))
+    }
+
+    /// Tells a client that has been silent for too long that its connection ends, and closes it.
+    async fn say_goodbye(&mut self) {
+        self.frames.abrupt_shutdown(h2::Reason::NO_ERROR);
+        let _ = timeout(FAREWELL, poll_fn(|cx| self.frames.poll_closed(cx))).await;
+    }
+}
+
+impl Shared {
+    /// One request, from its head to the last of its answer.
+    async fn carry(&self, accepted: Accepted, entered: streams::Entered) {
+        let (request, respond) = accepted;
+        let (parts, body) = request.into_parts();
+        let mut head = RequestHeader::from(parts);
+        let mut stream = Stream::new(&head, body, respond);
+        let mut ctx = Context::new();
+        let arrived = arrive::arrive(self.front.live.load(), self.connection.clone(), &mut head, &mut ctx);
+        arrive::settle(&mut head);
+        if !Engine::takes(&ctx) {
+            drop(ctx);
+            let handed = Handed::new(head, stream, self.digest.clone());
+            // In a box, since it is large and most requests do not come by here.
+            let general = self.front.process_new_http(ServerSession::new_custom(Box::new(handed)), &self.shutdown);
+            drop(general.await);
+            return;
+        }
+        if ctx.route().is_none() || !dispatch::is_stream(&head) {
+            stream.keep_pace(self.connection.listener.timeouts.min_rate);
+        }
+        let mut alarm = entered.alarm();
+        self.engine.serve_h2(&mut stream, &mut alarm, &head, &mut ctx, arrived).await;
+        entered.leave(alarm, matches!(ctx.record.reason, Reason::BadRequest | Reason::BadHost));
+    }
+
+    /// Counts and logs a connection that had to be ended for what its client sent.
+    fn tell(&self, error: &h2::Error) {
+        log::debug!("an HTTP/2 connection ended: {error}");
+        let flood = error.get_io().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        let reason = match error.reason() {
+            _ if flood => Reason::Flood,
+            Some(h2::Reason::ENHANCE_YOUR_CALM) if error.is_library() => Reason::Flood,
+            Some(_) if error.is_library() => Reason::BadRequest,
+            // It is the client's own word, or its connection's end.
+            _ => return,
+        };
+        let refused = Refused { reason, method: None, target: None, version: Some(Version::HTTP_2) };
+        let id = arrive::new_request_id();
+        finish::refused(&self.front.live.load(), &self.connection, &refused, &id, 0);
+    }
+}
