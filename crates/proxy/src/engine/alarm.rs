@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -27,6 +27,13 @@ impl Alarm {
             sleep.as_mut().reset(at);
         }
         Poll::Pending
+    }
+
+    /// Nobody waits any more. It stays set for who comes next, and holds on to nobody.
+    pub(crate) fn rest(&mut self) {
+        if let Some(sleep) = &mut self.0 {
+            let _ = sleep.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
 

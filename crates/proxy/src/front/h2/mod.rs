@@ -155,7 +155,7 @@ impl Multiplexed {
         ends: Pin<&mut impl Future<Output = ()>>,
     ) -> Poll<Result<Accepted, Ended>> {
         if !self.told && ends.poll(cx).is_ready() {
-            self.told = true;
+            (self.told, self.idle) = (true, None);
             self.frames.graceful_shutdown();
         }
         if self.streams.malformed() >= MOST_MALFORMED {

@@ -62,7 +62,8 @@ impl Entered {
     }
 
     /// It is over, and was `malformed` or not.
-    pub(super) fn leave(self, alarm: Alarm, malformed: bool) {
+    pub(super) fn leave(self, mut alarm: Alarm, malformed: bool) {
+        alarm.rest();
         self.0.malformed.fetch_add(usize::from(malformed), Ordering::Relaxed);
         let mut spare = self.0.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE {
