@@ -12,7 +12,7 @@ use testkit::{Answer, Authority, Origin, Proxy, Request, within};
 use crate::setting::{BOTH, route};
 
 /// A Redis of a test's own, on a socket in a folder of its own.
-struct Redis {
+pub struct Redis {
     child: Child,
     folder: tempfile::TempDir,
     arguments: Vec<String>,
@@ -26,11 +26,11 @@ impl Drop for Redis {
 }
 
 impl Redis {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         Self::with(&[]).await
     }
 
-    async fn with(arguments: &[&str]) -> Self {
+    pub async fn with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let child = Self::spawn(&folder, &arguments);
@@ -46,7 +46,7 @@ impl Redis {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }
 
@@ -59,24 +59,24 @@ impl Redis {
         within("redis to listen", listens).await;
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         let _ = std::fs::remove_file(self.socket());
         self.child = Self::spawn(&self.folder, &self.arguments);
         self.ready().await;
     }
 
     /// What a command of `redis-cli` prints.
-    fn cli(&self, arguments: &[&str]) -> String {
+    pub fn cli(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

@@ -75,16 +75,44 @@ pub struct Purged {
 }
 
 /// What the cache holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheReading {
-    /// How many bytes it may hold; 0 where no route keeps answers.
+    /// How many bytes of memory it may hold; 0 where no route keeps answers.
     pub capacity: u64,
-    /// How many bytes it holds.
+    /// How many bytes of memory it holds.
     pub bytes: u64,
     /// Under how many keys.
     pub entries: u64,
     /// How many keys were let go to make room, since the process started.
     pub evictions: u64,
+    /// How many requests it was asked about, on the routes of now.
+    #[serde(default)]
+    pub requests: u64,
+    /// How many of them were answered with what it has.
+    #[serde(default)]
+    pub hits: u64,
+    /// What each of its tiers holds.
+    #[serde(default)]
+    pub tiers: Vec<CacheTier>,
+}
+
+/// What a tier of the cache holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheTier {
+    /// `memory`, `disk` or `redis`.
+    pub tier: String,
+    /// How many bytes it may hold; 0 where maitred does not bound it.
+    pub capacity: u64,
+    /// How many bytes it holds; 0 for `redis`, which others write to as well.
+    pub bytes: u64,
+    /// Under how many keys; 0 for `redis`.
+    pub entries: u64,
+    /// How many keys were let go to make room, since the process started.
+    pub evictions: u64,
+    /// How many answers it could not take in time.
+    pub dropped: u64,
+    /// How many answers were not what had been written, and were fetched anew instead.
+    pub broken: u64,
 }
 
 /// What is to be said of a configuration.

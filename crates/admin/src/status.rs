@@ -25,6 +25,8 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     /// The Redis that processes share what they count in; null where none is configured.
     pub redis: Option<Redis>,
+    /// The cache; null where no route keeps answers.
+    pub cache: Option<crate::CacheReading>,
 }
 
 /// A Redis, and how it is.

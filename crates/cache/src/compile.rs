@@ -1,10 +1,12 @@
 //! From the cache as written to the cache as run.
 
+use std::path::PathBuf;
+
 use document::{At, Code, Diagnostic, Duration, OneOrMany, Report, Size};
 use http::HeaderName;
 
 use crate::{
-    config::{CacheConfig, ZoneConfig},
+    config::{CacheConfig, DiskConfig, ZoneConfig},
     key::Part,
     policy::Policy,
 };
@@ -21,9 +23,34 @@ const MAX_OBJECT: Size = Size::mib(8);
 /// What one answer may take of the memory: it is split into as many parts.
 const SHARE: u64 = 4;
 
+/// The least that is worth a folder.
+const LEAST_DISK: Size = Size::mib(16);
+
+/// What all kept answers may take, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How many bytes of memory.
+    pub memory: u64,
+    /// Where on disk.
+    pub disk: Option<DiskSettings>,
+    /// Whether in Redis as well.
+    pub redis: bool,
+}
+
+/// A folder, and how many bytes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskSettings {
+    /// The folder.
+    pub path: PathBuf,
+    /// How many bytes.
+    pub size: u64,
+}
+
 impl ZoneConfig {
-    /// How many bytes the zone may hold; compiles the section at `at`. `None` when anything is wrong.
-    pub fn compile(&self, at: &At, report: &mut Report) -> Option<u64> {
+    /// What the zone may hold; compiles the section at `at`. `None` when anything is wrong. `has_redis` says whether there
+    /// is a Redis.
+    pub fn compile(&self, has_redis: bool, at: &At, report: &mut Report) -> Option<Settings> {
+        let errors = report.errors();
         let memory = self.memory.unwrap_or(MEMORY);
         if memory < LEAST_MEMORY {
             let message = format!("`memory` cannot be {memory}");
@@ -32,9 +59,53 @@ impl ZoneConfig {
                     .label(at.key("memory"), format!("at least {LEAST_MEMORY}"))
                     .help("to keep nothing at all, leave `cache` out of every route"),
             );
-            return None;
         }
-        Some(memory.0)
+        let redis = self.redis == Some(true);
+        if redis && !has_redis {
+            report.push(
+                Diagnostic::new(Code::E0201, "answers are to be kept in Redis, and there is no `[redis]`")
+                    .label(at.key("redis"), "which one?")
+                    .help("add `[redis]` with `url = \"redis://localhost:6379\"`"),
+            );
+        }
+        let disk = self.disk.as_ref().map(|disk| disk.compile(&at.key("disk"), report));
+        let disk = match disk {
+            None => None,
+            Some(disk) => Some(disk?),
+        };
+        (report.errors() == errors).then_some(Settings { memory: memory.0, disk, redis })
+    }
+}
+
+impl DiskConfig {
+    fn compile(&self, at: &At, report: &mut Report) -> Option<DiskSettings> {
+        let (Some(path), Some(size)) = (&self.path, self.size) else {
+            let (lacks, example) = match &self.path {
+                None => ("path", "path = \"/var/cache/maitred\""),
+                Some(_) => ("size", "size = \"10GiB\""),
+            };
+            report.push(
+                Diagnostic::new(Code::E0106, format!("`disk` needs `{lacks}`"))
+                    .label(at, format!("`{lacks}` is missing"))
+                    .help(format!("add `{example}`")),
+            );
+            return None;
+        };
+        if !path.starts_with('/') {
+            report.push(
+                Diagnostic::new(Code::E0108, format!("`{path}` does not say where it is"))
+                    .label(at.key("path"), "expected a path that begins with `/`")
+                    .help("write for example `path = \"/var/cache/maitred\"`"),
+            );
+        }
+        if size < LEAST_DISK {
+            report.push(
+                Diagnostic::new(Code::E0103, format!("`size` cannot be {size}"))
+                    .label(at.key("size"), format!("at least {LEAST_DISK}"))
+                    .help("to keep nothing on disk, delete `disk`"),
+            );
+        }
+        Some(DiskSettings { path: path.into(), size: size.0 })
     }
 }
 

@@ -20,6 +20,43 @@ pub struct ZoneConfig {
     ///
     /// Example: `memory = "1GiB"`
     pub memory: Option<Size>,
+
+    /// A folder and how much of it: answers are kept there as well, and outlive the process. Default: none.
+    ///
+    /// Example: `disk = { path = "/var/cache/maitred", size = "10GiB" }`
+    pub disk: Option<DiskConfig>,
+
+    /// Whether answers are kept in the Redis of `[redis]` as well, where every process with the same `prefix` finds them:
+    /// those with a content of up to 256 KiB, for a day at most. While Redis is away or slow it is done without. The
+    /// clocks of the processes must agree. Default `false`.
+    ///
+    /// Example: `redis = true`
+    pub redis: Option<bool>,
+}
+
+/// Where on disk answers are kept.
+///
+/// A process that ends in the middle of writing leaves nothing that is taken for an answer: all of a file has sums, and
+/// nothing is given before its sum was right. One process uses a folder at a time; another one waits for it, and keeps
+/// answers in memory meanwhile.
+///
+/// ```toml
+/// [cache]
+/// disk = { path = "/var/cache/maitred", size = "10GiB" }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "disk")]
+pub struct DiskConfig {
+    /// The folder, which begins with `/`. It is made if it is not there.
+    ///
+    /// Example: `path = "/var/cache/maitred"`
+    pub path: Option<String>,
+
+    /// How much of the disk all files may take together; what is just being written comes on top. What is known of them
+    /// takes up to a sixty-fourth of it of memory. At least `"16MiB"`.
+    ///
+    /// Example: `size = "10GiB"`
+    pub size: Option<Size>,
 }
 
 /// A route's `cache` as written: `true`, a duration, or the table of [`CacheTable`].

@@ -9,6 +9,8 @@ use bytes::{Bytes, BytesMut};
 use filter::Reason;
 use tokio::sync::Notify;
 
+use crate::disk::Resting;
+
 /// How far the fetch may be ahead of the slowest reader once the content is not kept.
 const WINDOW: u64 = 256 * 1024;
 
@@ -23,6 +25,8 @@ pub struct Content {
     changed: Notify,
     /// The length that the head tells.
     length: Option<u64>,
+    /// Where it is, where it is not in memory.
+    resting: Option<Arc<Resting>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,41 @@ impl Content {
             readers: Vec::new(),
             wanted: false,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), length })
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), length, resting: None })
+    }
+
+    /// Content that is whole.
+    pub(crate) fn whole(bytes: Bytes) -> Arc<Self> {
+        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None))
+    }
+
+    /// Content that is whole, on disk.
+    pub(crate) fn resting(file: Arc<Resting>) -> Arc<Self> {
+        Arc::new(Self::ended(file.length(), None, Some(file)))
+    }
+
+    fn ended(total: u64, piece: Option<Bytes>, resting: Option<Arc<Resting>>) -> Self {
+        let state = State {
+            pieces: piece.map(|piece| (0, piece)).into_iter().collect(),
+            total,
+            keeps: Some(total),
+            end: Some(Ok(())),
+            readers: Vec::new(),
+            wanted: false,
+        };
+        Self { state: Mutex::new(state), changed: Notify::new(), length: Some(total), resting }
+    }
+
+    /// Where it is, where it is not in memory.
+    pub(crate) fn file(&self) -> Option<&Arc<Resting>> {
+        self.resting.as_ref()
+    }
+
+    /// All of it, where it is whole and in memory.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        let state = self.lock();
+        let whole = state.end == Some(Ok(())) && state.keeps.is_some() && self.resting.is_none();
+        whole.then(|| state.pieces.front().map(|(_, piece)| piece.clone()).unwrap_or_default())
     }
 
     /// The length, once it is known.
@@ -73,9 +111,9 @@ impl Content {
         }
     }
 
-    /// How much is held.
+    /// How much is held in memory.
     pub(crate) fn size(&self) -> u64 {
-        self.lock().total
+        if self.resting.is_some() { 0 } else { self.lock().total }
     }
 
     /// From here on nothing is kept but what readers still need.
@@ -109,6 +147,9 @@ impl Content {
     /// A reader of the bytes from `from` up to, but without, `to`.
     pub fn part(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<Reader> {
         let mut state = self.lock();
+        if self.resting.is_some() {
+            return Some(Reader { content: self.clone(), slot: usize::MAX, at: from, to });
+        }
         let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0;
         // While nothing has come the first reader of what is only passed on is still in time.
         if !begins || matches!(state.end, Some(Err(_))) || (state.keeps.is_none() && state.total > 0) {
@@ -231,6 +272,15 @@ impl Reader {
     /// The next piece; `None` at the end, or why there is none.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         let content = self.content.clone();
+        if let Some(file) = &content.resting {
+            let to = self.to.unwrap_or(file.length()).min(file.length());
+            if self.at >= to {
+                return Ok(None);
+            }
+            let piece = file.read(self.at, to).await?;
+            self.at += piece.len() as u64;
+            return Ok(Some(piece));
+        }
         loop {
             let changed = content.changed.notified();
             tokio::pin!(changed);

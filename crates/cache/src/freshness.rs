@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use crate::{
     directives::{Reach, Said},
     policy::Policy,
+    wire::{In, Out},
 };
 
 /// Milliseconds since 1970: the cache's clock. RFC 9111 counts seconds; a cache for half a second wants more.
@@ -78,6 +79,33 @@ impl Freshness {
             always_ask: said.no_cache == Reach::Whole,
             never_stale,
         }
+    }
+
+    pub(crate) fn write(&self, out: &mut Out) {
+        let Self { times, initial_age, lifetime, while_revalidating, on_error, always_ask, never_stale } = *self;
+        for number in [times.asked, times.answered, initial_age, lifetime, while_revalidating, on_error] {
+            out.number(number);
+        }
+        out.flag(always_ask);
+        out.flag(never_stale);
+    }
+
+    pub(crate) fn read(from: &mut In<'_>) -> Option<Self> {
+        Some(Self {
+            times: Times { asked: from.number()?, answered: from.number()? },
+            initial_age: from.number()?,
+            lifetime: from.number()?,
+            while_revalidating: from.number()?,
+            on_error: from.number()?,
+            always_ask: from.flag()?,
+            never_stale: from.flag()?,
+        })
+    }
+
+    /// For how long from now on it may be given without an answer of the origin, in one way or another.
+    pub(crate) fn does_for(&self, now: Millis) -> Millis {
+        let longest = self.lifetime.saturating_add(self.while_revalidating.max(self.on_error));
+        if self.always_ask { 0 } else { longest.saturating_sub(self.age(now)) }
     }
 
     /// RFC 9111 section 4.2.3.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use filter::{Identity, View};
 use http::{HeaderMap, HeaderName};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::policy::Policy;
 
@@ -67,6 +68,11 @@ impl Part {
 }
 
 impl Key {
+    /// A number for it, the same in every process.
+    pub(crate) fn hash(&self) -> u128 {
+        xxh3_128(&self.0)
+    }
+
     /// The same among the answers of one upstream, where a route has several.
     #[must_use]
     pub fn of_upstream(self, name: &str) -> Self {

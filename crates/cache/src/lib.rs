@@ -1,4 +1,5 @@
-//! What may be kept and for how long: a shared cache as RFC 9111 describes it, in memory.
+//! What may be kept and for how long: a shared cache as RFC 9111 describes it, in memory, on
+//! disk and in Redis.
 //!
 //! * [`Policy`] is what a route keeps, compiled from [`CacheConfig`]; [`Key`] is what an answer is kept under.
 //! * [`Stored`] is an answer, and [`Content`] its content, which may still be growing while others read it.
@@ -22,22 +23,29 @@ mod compile;
 mod config;
 mod content;
 mod directives;
+mod disk;
 pub mod encoding;
 mod flight;
 mod freshness;
 mod key;
+mod ledger;
 mod policy;
 mod purge;
 pub mod reuse;
 pub mod select;
+mod shared;
 mod status;
 mod stored;
 mod storing;
 #[cfg(test)]
 mod testing;
+mod wire;
 mod zone;
 
-pub use config::{CacheConfig, CacheTable, ZoneConfig};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use compile::{DiskSettings, Settings};
+pub use config::{CacheConfig, CacheTable, DiskConfig, ZoneConfig};
 pub use content::{Content, Reader};
 pub use directives::{Asked, Delta, Reach, Said};
 pub use flight::{Boarded, Flight, Landed, Ticket};
@@ -47,7 +55,12 @@ pub use policy::Policy;
 pub use purge::{Address, Selector};
 pub use reuse::Reuse;
 pub use select::Selected;
-pub use status::{Forward, Status};
+pub use status::{Forward, Status, Tier};
 pub use stored::{Fetched, Stored, Url};
 pub use storing::{Asking, Unkept};
 pub use zone::{Reading, Zone};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while one is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,6 +1,9 @@
 //! What a purge means.
 
-use crate::stored::Stored;
+use crate::{
+    stored::Label,
+    wire::{In, Out},
+};
 
 /// Which answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +42,12 @@ impl Selector {
     }
 
     /// Whether an answer is meant.
-    pub(crate) fn means(&self, stored: &Stored) -> bool {
-        let url = stored.url();
+    pub(crate) fn means(&self, label: &Label) -> bool {
+        let url = &label.url;
         let on = |address: &Address| address.origin.as_ref().is_none_or(|origin| *origin == url.origin);
         match self {
             Self::All => true,
-            Self::Tag(tag) => stored.has_tag(tag),
+            Self::Tag(tag) => label.tags.contains(tag),
             Self::Url(address) => {
                 on(address)
                     && address.path == url.path
@@ -63,7 +66,45 @@ impl Selector {
     }
 }
 
+impl Selector {
+    pub(crate) fn write(&self, out: &mut Out) {
+        let (kind, address, tag) = match self {
+            Self::All => (0, None, None),
+            Self::Url(address) => (1, Some(address), None),
+            Self::Prefix(address) => (2, Some(address), None),
+            Self::Tag(tag) => (3, None, Some(tag)),
+        };
+        out.number(kind);
+        if let Some(Address { origin, path, query }) = address {
+            out.maybe(origin.as_ref().map(|origin| origin.as_bytes()));
+            out.text(path.as_bytes());
+            out.maybe(query.as_ref().map(|query| query.as_bytes()));
+        }
+        if let Some(tag) = tag {
+            out.text(tag.as_bytes());
+        }
+    }
+
+    pub(crate) fn take(from: &mut In<'_>) -> Option<Self> {
+        Some(match from.number()? {
+            0 => Self::All,
+            1 => Self::Url(Address::take(from)?),
+            2 => Self::Prefix(Address::take(from)?),
+            3 => Self::Tag(from.string()?.into()),
+            _ => return None,
+        })
+    }
+}
+
 impl Address {
+    fn take(from: &mut In<'_>) -> Option<Self> {
+        let text = |bytes: Option<&[u8]>| match bytes {
+            Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| Some(text.into())),
+            None => Some(None),
+        };
+        Some(Self { origin: text(from.maybe()?)?, path: from.string()?.into(), query: text(from.maybe()?)? })
+    }
+
     fn read(text: &str) -> Result<Self, String> {
         let (origin, rest) = match text.split_once("://") {
             None => (None, text),

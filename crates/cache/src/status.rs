@@ -21,6 +21,26 @@ pub struct Status {
     pub ttl: Option<i64>,
     /// Why it is not kept.
     pub unkept: Option<Unkept>,
+    /// Where it was, where that was not in memory.
+    pub tier: Option<Tier>,
+}
+
+/// Where else than in memory answers are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// On disk.
+    Disk,
+    /// In Redis, shared with other processes.
+    Redis,
+}
+
+impl Tier {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Redis => "redis",
+        }
+    }
 }
 
 /// Why the origin was asked (RFC 9211 section 2.2).
@@ -88,8 +108,8 @@ impl Status {
         if let Some(ttl) = self.ttl {
             let _ = write!(text, "; ttl={ttl}");
         }
-        if let Some(unkept) = self.unkept {
-            let _ = write!(text, "; detail={}", unkept.word());
+        if let Some(detail) = self.unkept.map(Unkept::word).or(self.tier.map(Tier::word)) {
+            let _ = write!(text, "; detail={detail}");
         }
         HeaderValue::try_from(text).ok()
     }

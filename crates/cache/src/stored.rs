@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+mod record;
+
 use filter::View;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora_http::ResponseHeader;
@@ -14,7 +16,8 @@ use crate::{
     content::Content,
     directives::Said,
     freshness::{Freshness, Millis, Times},
-    key::selecting,
+    key::{self, selecting},
+    ledger,
     policy::Policy,
     storing::{self, Asking, Unkept, nominated},
 };
@@ -30,10 +33,31 @@ pub struct Stored {
     selecting: Box<[(HeaderName, Option<Vec<u8>>)]>,
     /// Whether it may answer requests with `Authorization` (RFC 9111 section 3.5).
     for_authorized: bool,
-    tags: Box<[Box<str>]>,
-    url: Url,
+    label: Arc<Label>,
     /// When it was purged softly: it is stale from then on. 0 where it was not.
     outdated: AtomicU64,
+}
+
+/// What purges know an answer by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) url: Url,
+    pub(crate) tags: Box<[Box<str>]>,
+}
+
+impl Label {
+    /// Where the moment is kept when something was changed there.
+    pub(crate) fn place(&self) -> usize {
+        ledger::place(&self.url.host, &self.url.path)
+    }
+
+    /// What it takes of memory.
+    pub(crate) fn weight(&self) -> u64 {
+        let Url { origin, host, path, query } = &self.url;
+        let url = origin.len() + host.len() + path.len() + query.as_ref().map_or(0, |query| query.len());
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
+        (url + tags + 64) as u64
+    }
 }
 
 /// What was asked for, as people write it.
@@ -95,8 +119,7 @@ impl Stored {
         let stored = Self {
             selecting: selecting_fields(&head.headers, fields, policy.asks_plain()),
             for_authorized: storing::allows_authorization(&said),
-            tags: policy.tags_of(&head.headers),
-            url: Url::of(request),
+            label: Arc::new(Label { url: Url::of(request), tags: policy.tags_of(&head.headers) }),
             outdated: AtomicU64::new(0),
             head: bare(head),
             content,
@@ -151,9 +174,17 @@ impl Stored {
 
     /// Whether it may answer this request, which has the same key.
     pub fn is_for(&self, request: &HeaderMap) -> bool {
-        let authorized = request.contains_key(header::AUTHORIZATION);
-        (!authorized || self.for_authorized)
-            && self.selecting.iter().all(|(name, value)| selecting(request, name) == *value)
+        is_for(&self.selecting, self.for_authorized, request)
+    }
+
+    /// The request headers that it depends on, with the values that it is for.
+    pub(crate) fn selecting(&self) -> &[(HeaderName, Option<Vec<u8>>)] {
+        &self.selecting
+    }
+
+    /// Whether it may answer requests with `Authorization`.
+    pub(crate) fn for_authorized(&self) -> bool {
+        self.for_authorized
     }
 
     /// Whether it takes the place of `other` under the same key: both are for the same requests.
@@ -171,9 +202,14 @@ impl Stored {
             .collect()
     }
 
-    /// Makes it stale.
-    pub(crate) fn outdate(&self, now: Millis) {
-        self.outdated.store(now, Ordering::Relaxed);
+    /// Makes it stale from then on.
+    pub(crate) fn outdate(&self, when: Millis) {
+        self.outdated.fetch_max(when, Ordering::Relaxed);
+    }
+
+    /// Since when it is stale by order; 0 where it is not.
+    pub(crate) fn outdated(&self) -> Millis {
+        self.outdated.load(Ordering::Relaxed)
     }
 
     /// For how long, in milliseconds, it is fresh or has been stale (negative).
@@ -200,21 +236,22 @@ impl Stored {
         !self.freshness.always_ask() && (left > 0 || left.unsigned_abs() < window)
     }
 
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
-    }
-
-    pub(crate) fn has_tag(&self, tag: &str) -> bool {
-        self.tags.iter().any(|own| **own == *tag)
+    pub(crate) fn label(&self) -> &Arc<Label> {
+        &self.label
     }
 
     /// What it takes of memory.
     pub(crate) fn weight(&self) -> u64 {
         let fields: usize =
             self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-        let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        self.content.size() + (fields + tags + self.url.path.len() + FIXED) as u64
+        self.content.size() + self.label.weight() + (fields + FIXED) as u64
     }
+}
+
+/// Whether an answer that depends on these values may answer this request.
+pub(crate) fn is_for(selecting: &[(HeaderName, Option<Vec<u8>>)], for_authorized: bool, request: &HeaderMap) -> bool {
+    let authorized = request.contains_key(header::AUTHORIZATION);
+    (!authorized || for_authorized) && selecting.iter().all(|(name, value)| key::selecting(request, name) == *value)
 }
 
 /// What a field costs beside its text: it stands in two maps.

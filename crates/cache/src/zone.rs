@@ -1,23 +1,32 @@
-//! Where answers are kept: in memory, bounded in bytes, for all routes together.
+//! Where answers are kept, for all routes together: in memory, bounded in bytes, with the other tiers behind it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
+use filter::View;
 use http::HeaderMap;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::{
+    compile::Settings,
+    disk::Disk,
     flight::{Boarded, Flight, Landed},
     freshness::Millis,
     key::Key,
+    ledger::{Ledger, Purge},
+    lock,
     purge::Selector,
-    stored::{Stored, Url},
+    shared::Shared,
+    status::Tier,
+    stored::Stored,
 };
 
 /// How many answers are kept under one key for different values of what they vary by.
@@ -26,18 +35,11 @@ const VARIANTS: usize = 32;
 /// In how many parts the memory is split, each with a lock of its own. Few, because each bounds its own share.
 const SHARDS: usize = 4;
 
-/// How many places there are for the moment when something under a path was changed. Two paths that share a place make each
-/// other's answers be fetched once more, and nothing worse.
-const PLACES: usize = 1 << 16;
-
 /// For how long a key is known whose answer was not kept, so that requests for it do not wait for each other.
 const ALONE: Millis = 120_000;
 
 /// How many such keys are known.
 const MOST_ALONE: usize = 16 * 1024;
-
-/// How many purges are remembered for the sake of what was being fetched meanwhile.
-const PURGES: usize = 64;
 
 /// All kept answers. Outlives every configuration.
 pub struct Zone {
@@ -46,19 +48,32 @@ pub struct Zone {
     changing: Mutex<()>,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
     alone: Cache<u64, Millis>,
-    changed: OnceLock<Box<[AtomicU64]>>,
-    purges: Mutex<VecDeque<(Millis, Selector)>>,
+    ledger: Arc<Ledger>,
+    pub(crate) disk: ArcSwapOption<Disk>,
+    shared: ArcSwapOption<Shared>,
     evictions: Arc<AtomicU64>,
     capacity: AtomicU64,
 }
 
 /// The answers under one key, the latest first.
-struct Variants(Vec<Arc<Stored>>, u64);
+struct Variants {
+    answers: Vec<Arc<Stored>>,
+    weight: u64,
+    /// Others take their place. `quick_cache` tells of that as it does of an eviction.
+    are_replaced: AtomicBool,
+}
 
-/// What the zone holds.
+impl Variants {
+    fn new(answers: Vec<Arc<Stored>>) -> Arc<Self> {
+        let weight = answers.iter().map(|stored| stored.weight()).sum();
+        Arc::new(Self { answers, weight, are_replaced: AtomicBool::new(false) })
+    }
+}
+
+/// What a tier holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// How many bytes it may hold.
+    /// How many bytes it may hold; 0 where that is not known.
     pub capacity: u64,
     /// How many bytes it holds.
     pub bytes: u64,
@@ -66,6 +81,10 @@ pub struct Reading {
     pub entries: u64,
     /// How many were let go to make room.
     pub evictions: u64,
+    /// How many answers it could not take in time.
+    pub dropped: u64,
+    /// How many it had that were not what had been given to it.
+    pub broken: u64,
 }
 
 #[derive(Clone)]
@@ -73,7 +92,7 @@ struct ByBytes;
 
 impl Weighter<Key, Arc<Variants>> for ByBytes {
     fn weight(&self, key: &Key, variants: &Arc<Variants>) -> u64 {
-        key.0.len() as u64 + variants.1
+        key.0.len() as u64 + variants.weight
     }
 }
 
@@ -83,8 +102,10 @@ struct CountEvictions(Arc<AtomicU64>);
 impl Lifecycle<Key, Arc<Variants>> for CountEvictions {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: Key, _: Arc<Variants>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn on_evict(&self, (): &mut (), _: Key, variants: Arc<Variants>) {
+        if !variants.are_replaced.load(Ordering::Relaxed) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -112,8 +133,9 @@ impl Zone {
             changing: Mutex::default(),
             flights: Mutex::default(),
             alone: Cache::new(MOST_ALONE),
-            changed: OnceLock::new(),
-            purges: Mutex::default(),
+            ledger: Arc::default(),
+            disk: ArcSwapOption::empty(),
+            shared: ArcSwapOption::empty(),
             evictions,
             capacity: AtomicU64::new(0),
         }
@@ -129,20 +151,67 @@ impl Zone {
         }
     }
 
-    /// What it holds.
+    /// Gives it the room and the tiers of a configuration. What is on disk stays there, for when it is configured again.
+    pub fn arrange(self: &Arc<Self>, settings: &Settings, redis: Option<&store::Store>) {
+        self.resize(settings.memory);
+        let now = self.disk.load_full();
+        match (&settings.disk, now) {
+            (Some(wanted), Some(disk)) if disk.is_in(&wanted.path) => disk.resize(wanted, settings.memory),
+            (wanted, before) => {
+                before.iter().for_each(|disk| disk.close());
+                let open = |wanted| Disk::open(wanted, settings.memory, self.ledger.clone());
+                let opened = wanted.as_ref().map(open).transpose();
+                let told = |error| log::error!("cache: nothing is kept on disk: {error}");
+                self.disk.store(opened.unwrap_or_else(|error| {
+                    told(error);
+                    None
+                }));
+            }
+        }
+        let redis = redis.filter(|_| settings.redis);
+        let now = self.shared.load_full();
+        match (redis, now) {
+            (Some(redis), Some(shared)) if shared.is_of(redis) => {}
+            (redis, _) => {
+                let open = |redis| Shared::open(redis, self.ledger.clone(), Arc::downgrade(self));
+                self.shared.store(redis.map(open));
+            }
+        }
+    }
+
+    /// Lets go of the tiers that another process may want to have.
+    pub fn close(&self) {
+        self.disk.load().iter().for_each(|disk| disk.close());
+    }
+
+    /// Closes it, and waits until what is to be written is. To be called where waiting is allowed.
+    pub fn finish(&self, longest: Duration) {
+        self.close();
+        self.disk.load().iter().for_each(|disk| disk.wait(longest));
+    }
+
+    /// What each of its tiers holds.
+    pub fn tiers(&self) -> Vec<(&'static str, Reading)> {
+        let disk = self.disk.load_full().map(|disk| ("disk", disk.reading()));
+        let shared = self.shared.load_full().map(|shared| ("redis", shared.reading()));
+        [("memory", self.reading())].into_iter().chain(disk).chain(shared).collect()
+    }
+
+    /// What it holds in memory.
     pub fn reading(&self) -> Reading {
         Reading {
             capacity: self.capacity.load(Ordering::Relaxed),
             bytes: self.kept.weight(),
             entries: self.kept.len() as u64,
             evictions: self.evictions.load(Ordering::Relaxed),
+            ..Reading::default()
         }
     }
 
-    /// The kept answer for a request.
+    /// The kept answer for a request, in memory.
     pub fn find(&self, key: &Key, request: &HeaderMap) -> Option<Arc<Stored>> {
         let variants = self.kept.get(key)?;
-        let found = variants.0.iter().find(|stored| stored.is_for(request))?;
+        let found = variants.answers.iter().find(|stored| stored.is_for(request))?;
         self.is_valid(found).then(|| found.clone())
     }
 
@@ -151,19 +220,62 @@ impl Zone {
         self.kept.peek(key).is_some()
     }
 
+    /// Looks for an answer in the other tiers, and takes it into memory where it is small. One that was asked for before
+    /// `than` is of no use. Says where it was.
+    pub async fn seek(&self, key: &Key, request: &View<'_>, than: Millis) -> Option<(Arc<Stored>, Tier)> {
+        let began = crate::now();
+        if let Some(disk) = self.disk.load_full().filter(|_| than == 0)
+            && let Some(stored) = disk.find(key, &request.head.headers).await
+        {
+            let stored = Arc::new(stored);
+            if stored.content().file().is_none() {
+                self.keep_in_memory(key, stored.clone(), began);
+            }
+            return Some((stored, Tier::Disk));
+        }
+        let shared = self.shared.load_full()?;
+        let stored = Arc::new(shared.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
+        self.keep_in_memory(key, stored.clone(), began);
+        Some((stored, Tier::Redis))
+    }
+
+    /// Whether other processes may have what is kept here no more.
+    pub fn is_shared(&self) -> bool {
+        self.shared.load().is_some()
+    }
+
     /// Keeps an answer whose content is whole.
     pub fn keep(&self, key: &Key, stored: Arc<Stored>) {
-        if !stored.content().is_whole() || !self.is_valid(&stored) || self.was_purged(&stored) {
+        let label = stored.label();
+        let asked = stored.freshness().asked();
+        let purged = || self.ledger.was_purged(label, asked, asked);
+        if !stored.content().is_whole() || !self.is_valid(&stored) || purged() {
             return;
         }
+        if let Some(disk) = &*self.disk.load() {
+            disk.keep(key, &stored);
+        }
+        if let Some(shared) = &*self.shared.load() {
+            shared.keep(key, &stored);
+        }
+        if stored.content().file().is_none() {
+            self.keep_in_memory(key, stored, asked);
+        }
+    }
+
+    /// What was purged since `since` is not kept.
+    fn keep_in_memory(&self, key: &Key, stored: Arc<Stored>, since: Millis) {
         let _changing = lock(&self.changing);
+        if self.ledger.was_purged(stored.label(), stored.freshness().asked(), since) {
+            return;
+        }
         let mut variants = vec![stored];
         if let Some(old) = self.kept.peek(key) {
-            let others = old.0.iter().filter(|other| !variants[0].replaces(other) && self.is_valid(other));
+            old.are_replaced.store(true, Ordering::Relaxed);
+            let others = old.answers.iter().filter(|other| !variants[0].replaces(other) && self.is_valid(other));
             variants.extend(others.take(VARIANTS - 1).cloned().collect::<Vec<_>>());
         }
-        let weight = variants.iter().map(|stored| stored.weight()).sum();
-        self.kept.insert(key.clone(), Arc::new(Variants(variants, weight)));
+        self.kept.insert(key.clone(), Variants::new(variants));
         self.alone.remove(&hash(key));
     }
 
@@ -176,64 +288,56 @@ impl Zone {
     /// Something was changed at this path of this host: what was asked for before is not to be used again (RFC 9111
     /// section 4.4). All its queries are meant, and every route.
     pub fn change(&self, host: &str, path: &str, now: Millis) {
-        let places = self.changed.get_or_init(|| (0..PLACES).map(|_| AtomicU64::new(0)).collect());
-        if let Some(place) = places.get(place(host, path)) {
-            place.fetch_max(now, Ordering::Relaxed);
-        }
+        let place = self.ledger.change(host, path, now);
+        self.disk.load().iter().for_each(|disk| disk.change(place));
+        self.shared.load().iter().for_each(|shared| shared.change(place));
     }
 
-    /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were.
+    /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that
+    /// is kept, so it is to be called where that is allowed.
     pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
-        if !soft {
-            let mut purges = lock(&self.purges);
-            if purges.len() == PURGES {
-                purges.pop_front();
-            }
-            purges.push_back((now, selector.clone()));
-        }
-        let mut count = 0;
-        let mut matching = Vec::new();
+        let purge = Purge { when: now, soft, selector: selector.clone() };
+        self.shared.load().iter().for_each(|shared| shared.publish(&purge));
+        self.carry_out(&purge)
+    }
+
+    pub(crate) fn carry_out(&self, purge: &Purge) -> u64 {
+        self.ledger.note(purge.clone());
+        let mut meant = HashSet::new();
         for (key, variants) in self.kept.iter() {
+            let means = |stored: &&Arc<Stored>| purge.means(stored.label(), stored.freshness().asked());
             let mut any = false;
-            for stored in variants.0.iter().filter(|stored| selector.means(stored)) {
-                count += 1;
+            for stored in variants.answers.iter().filter(means) {
+                meant.insert((key.hash(), stored.freshness().asked()));
                 any = true;
                 // Of a key whose answers are let go together, the others are only asked for anew.
-                stored.outdate(now);
+                stored.outdate(purge.when);
             }
-            if any && !soft {
-                matching.push(key);
+            if any && !purge.soft {
+                self.drop_meant(&key, purge);
             }
         }
-        for key in matching {
-            self.drop_matching(&key, selector);
+        if let Some(disk) = &*self.disk.load() {
+            meant.extend(disk.purge(purge));
         }
-        count
+        meant.len() as u64
     }
 
-    fn drop_matching(&self, key: &Key, selector: &Selector) {
+    fn drop_meant(&self, key: &Key, purge: &Purge) {
         let _changing = lock(&self.changing);
         let Some(variants) = self.kept.peek(key) else { return };
-        let left: Vec<_> = variants.0.iter().filter(|stored| !selector.means(stored)).cloned().collect();
+        let means = |stored: &&Arc<Stored>| !purge.means(stored.label(), stored.freshness().asked());
+        let left: Vec<_> = variants.answers.iter().filter(means).cloned().collect();
         if left.is_empty() {
             self.kept.remove(key);
         } else {
-            let weight = left.iter().map(|stored| stored.weight()).sum();
-            self.kept.insert(key.clone(), Arc::new(Variants(left, weight)));
+            variants.are_replaced.store(true, Ordering::Relaxed);
+            self.kept.insert(key.clone(), Variants::new(left));
         }
     }
 
-    /// Whether what was asked for before has been purged since.
-    fn was_purged(&self, stored: &Stored) -> bool {
-        let purges = lock(&self.purges);
-        purges.iter().any(|(when, selector)| stored.freshness().asked() <= *when && selector.means(stored))
-    }
-
     fn is_valid(&self, stored: &Stored) -> bool {
-        let Url { host, path, .. } = stored.url();
-        let places = self.changed.get();
-        let changed = places.and_then(|places| places.get(place(host, path)));
-        changed.is_none_or(|changed| changed.load(Ordering::Relaxed) < stored.freshness().asked())
+        self.ledger.is_valid(stored.label(), stored.freshness().asked())
     }
 
     /// Joins the fetch of this key that is under way, or begins one. One whose head is there already is joined where it
@@ -276,19 +380,10 @@ impl Zone {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while one is held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
-}
-
-fn place(host: &str, path: &str) -> usize {
-    hash(&(host, path)) as usize % PLACES
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ fn complaint(text: &str) -> String {
     document.merge(tree, &mut report);
     let at = At::root().key("zone");
     if let Some(zone) = document.decode::<ZoneConfig>(&at, &Vocabulary::default(), &mut report) {
-        zone.compile(&at, &mut report);
+        zone.compile(false, &at, &mut report);
     }
     let at = At::root().key("cache");
     if let Some(cache) = document.decode::<CacheConfig>(&at, &Vocabulary::default(), &mut report) {
@@ -116,6 +116,44 @@ error[E0101]: wrong type for `cache`
   |
 1 | cache = 5
   |         ^ expected `true`, a duration such as "5m", or a table about what is kept, found the integer 5
+"#);
+}
+
+#[test]
+fn tiers_that_cannot_be() {
+    assert_snapshot!(complaint("[zone]\nredis = true\ndisk = { path = \"cache\", size = \"1MiB\" }\n"), @r#"
+error[E0201]: answers are to be kept in Redis, and there is no `[redis]`
+ --> maitred.toml:2:9
+  |
+2 | redis = true
+  |         ^^^^ which one?
+  |
+  = help: add `[redis]` with `url = "redis://localhost:6379"`
+
+error[E0108]: `cache` does not say where it is
+ --> maitred.toml:3:17
+  |
+3 | disk = { path = "cache", size = "1MiB" }
+  |                 ^^^^^^^ expected a path that begins with `/`
+  |
+  = help: write for example `path = "/var/cache/maitred"`
+
+error[E0103]: `size` cannot be 1MiB
+ --> maitred.toml:3:33
+  |
+3 | disk = { path = "cache", size = "1MiB" }
+  |                                 ^^^^^^ at least 16MiB
+  |
+  = help: to keep nothing on disk, delete `disk`
+"#);
+    assert_snapshot!(complaint("[zone]\ndisk = { path = \"/cache\" }\n"), @r#"
+error[E0106]: `disk` needs `size`
+ --> maitred.toml:2:8
+  |
+2 | disk = { path = "/cache" }
+  |        ^^^^^^^^^^^^^^^^^^^ `size` is missing
+  |
+  = help: add `size = "10GiB"`
 "#);
 }
 

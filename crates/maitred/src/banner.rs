@@ -70,6 +70,7 @@ impl Told {
                 listeners: listeners.all().iter().map(|listener| self::listener(&listeners, listener)).collect(),
                 upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
                 redis: live.upgrade().and_then(|live| live.load().redis.as_ref().map(redis)),
+                cache: live.upgrade().and_then(|live| cache(&live.load())),
             }
         }
     }
@@ -128,6 +129,20 @@ fn leads(listener: &Listener) -> Option<String> {
 fn redis(store: &store::Store) -> admin::Redis {
     let store::Health { up, since, error } = store.health();
     admin::Redis { up, since, error: Some(error).filter(|error| !error.is_empty()), failed_total: store.failed() }
+}
+
+/// What the cache of a snapshot holds; `None` where no route keeps answers.
+pub fn cache(snapshot: &Snapshot) -> Option<admin::CacheReading> {
+    let zone = snapshot.cache.as_ref()?;
+    let counts = snapshot.routes.iter().map(|route| route.meters.cached());
+    let (requests, hits) = counts.fold((0, 0), |(all, hits), (more, hit)| (all + more, hits + hit));
+    let tier = |(tier, reading): (&str, cache::Reading)| {
+        let cache::Reading { capacity, bytes, entries, evictions, dropped, broken } = reading;
+        admin::CacheTier { tier: tier.to_owned(), capacity, bytes, entries, evictions, dropped, broken }
+    };
+    let tiers: Vec<_> = zone.tiers().into_iter().map(tier).collect();
+    let admin::CacheTier { capacity, bytes, entries, evictions, .. } = tiers.first().cloned().unwrap_or_default();
+    Some(admin::CacheReading { capacity, bytes, entries, evictions, requests, hits, tiers })
 }
 
 fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {

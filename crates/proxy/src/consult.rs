@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cache::{Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Zone};
+use cache::{
+    Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
+};
 use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -104,15 +106,15 @@ fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked, uploads: b
 impl Visit<'_> {
     async fn run(&self, ctx: &mut Context) -> Result<Consulted, Reply> {
         for round in 0..=ROUNDS {
+            let (found, tier) = self.find(ctx).await;
             let now = cache::now();
-            let found = self.zone.find(&self.key, &self.head.headers);
             let reuse = found.as_ref().map(|stored| cache::reuse::judge(stored, &self.asked, now));
             let why = match (&found, reuse) {
-                (Some(stored), Some(Reuse::Fresh)) => return Ok(self.hit(ctx, stored, Cached::Hit, now)),
-                (Some(stored), Some(Reuse::Stale)) => return Ok(self.hit(ctx, stored, Cached::Stale, now)),
+                (Some(stored), Some(Reuse::Fresh)) => return Ok(self.hit(ctx, stored, tier, Cached::Hit)),
+                (Some(stored), Some(Reuse::Stale)) => return Ok(self.hit(ctx, stored, tier, Cached::Stale)),
                 (Some(stored), Some(Reuse::StaleWhileRevalidating)) => {
                     self.refresh(ctx, stored, now);
-                    return Ok(self.hit(ctx, stored, Cached::Stale, now));
+                    return Ok(self.hit(ctx, stored, tier, Cached::Stale));
                 }
                 (Some(_), Some(Reuse::Asked)) => Forward::Request,
                 (Some(_), _) => Forward::Stale,
@@ -148,10 +150,26 @@ impl Visit<'_> {
         Err(Reason::Internal.into())
     }
 
+    /// What is kept for the request, and where it is if not in memory. What is not fresh in memory may be so elsewhere.
+    async fn find(&self, ctx: &Context) -> (Option<Arc<Stored>>, Option<Tier>) {
+        let found = self.zone.find(&self.key, &self.head.headers);
+        let than = match &found {
+            None => 0,
+            Some(stored) if stored.left(cache::now()) > 0 || !self.zone.is_shared() => return (found, None),
+            Some(stored) => stored.freshness().asked(),
+        };
+        let Some(view) = ctx.view(self.head) else { return (found, None) };
+        match self.zone.seek(&self.key, &view, than).await {
+            Some((stored, tier)) => (Some(stored), Some(tier)),
+            None => (found, None),
+        }
+    }
+
     /// An answer out of the zone.
-    fn hit(&self, ctx: &mut Context, stored: &Arc<Stored>, how: Cached, now: Millis) -> Consulted {
+    fn hit(&self, ctx: &mut Context, stored: &Arc<Stored>, tier: Option<Tier>, how: Cached) -> Consulted {
         ctx.record.cache = Some(how);
-        let status = Status { hit: true, ttl: Some(stored.left(now).div_euclid(1000)), ..Status::default() };
+        let ttl = stored.left(cache::now()).div_euclid(1000);
+        let status = Status { hit: true, ttl: Some(ttl), tier, ..Status::default() };
         self.answer(stored, stored.content().reader(), status, true)
     }
 

@@ -49,7 +49,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let meters = meters(state);
     let ground = limit::Ground { state: &state.limits, redis: found(config, redis.as_ref()), meters: &meters };
     let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
-    let cache_memory = config.cache.compile(&root.key("cache"), report);
+    let caches = config.cache.compile(config.redis.is_some(), &root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let table = table(config, report);
     let routes: Vec<Option<Route>> = config
@@ -58,7 +58,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
-            let memory = cache_memory.unwrap_or(u64::MAX);
+            let memory = caches.as_ref().map_or(u64::MAX, |caches| caches.memory);
             Site {
                 name,
                 written,
@@ -87,7 +87,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     Some(Compiled {
         snapshot: Snapshot {
             cache: keeps.then(|| state.cache.clone()),
-            cache_memory: cache_memory?,
+            caches: caches?,
             generation: 0,
             table: table?,
             routes: routes.into_iter().collect::<Option<_>>()?,

@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// Where answers are kept; `None` where no route keeps any.
     pub cache: Option<Arc<cache::Zone>>,
-    /// How much of them, in bytes.
-    pub cache_memory: u64,
+    /// How much of them, and where.
+    pub caches: cache::Settings,
     /// Where limits count that several processes share.
     pub redis: Option<store::Store>,
     /// Meters for what no route takes.
@@ -46,9 +46,9 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Gives the kept answers the room that this configuration has for them.
-    pub(crate) fn size_cache(&self) {
+    pub(crate) fn arrange_cache(&self) {
         if let Some(cache) = &self.cache {
-            cache.resize(self.cache_memory);
+            cache.arrange(&self.caches, self.redis.as_ref());
         }
     }
 }

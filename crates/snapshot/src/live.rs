@@ -12,7 +12,7 @@ pub struct Live(ArcSwap<Snapshot>);
 impl Live {
     /// Begins with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Self {
-        snapshot.size_cache();
+        snapshot.arrange_cache();
         Self(ArcSwap::from_pointee(snapshot))
     }
 
@@ -25,11 +25,11 @@ impl Live {
     pub fn publish(&self, snapshot: Snapshot) {
         let before = self.0.swap(Arc::new(snapshot));
         let now = self.0.load();
-        now.size_cache();
+        now.arrange_cache();
         if now.cache.is_none()
             && let Some(cache) = &before.cache
         {
-            cache.resize(0);
+            cache.arrange(&cache::Settings::default(), None);
         }
     }
 }

@@ -42,8 +42,14 @@ impl State {
         let cache: Arc<cache::Zone> = Arc::default();
         let watched = cache.clone();
         metrics.watch_cache(move || {
-            let reading = watched.reading();
-            CacheReading { bytes: reading.bytes, entries: reading.entries, evictions: reading.evictions }
+            let told = |cache::Reading { bytes, entries, evictions, dropped, broken, .. }| CacheReading {
+                bytes,
+                entries,
+                evictions,
+                dropped,
+                broken,
+            };
+            watched.tiers().into_iter().map(|(tier, reading)| (tier, told(reading))).collect()
         });
         Self {
             metrics,

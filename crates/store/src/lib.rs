@@ -8,6 +8,7 @@ mod compile;
 mod config;
 mod keep;
 mod store;
+mod values;
 
 pub use compile::{Settings, compile};
 pub use config::Config;

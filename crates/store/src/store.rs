@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::{Settings, keep::keep};
 
 /// After how many calls in a row that were not answered in time Redis counts as away.
-const PATIENCE: u32 = 3;
+pub(crate) const PATIENCE: u32 = 3;
 
 /// Redis, shared by everybody who calls it.
 #[derive(Clone)]
@@ -29,7 +29,7 @@ pub(crate) struct Inner {
     pub(crate) lost: Notify,
     health: Mutex<Health>,
     /// How many calls in a row were not answered in time.
-    late: AtomicU32,
+    pub(crate) late: AtomicU32,
     failed: AtomicU64,
     kept: AtomicBool,
 }
@@ -153,13 +153,13 @@ impl Store {
 }
 
 impl Inner {
-    fn fail(&self) -> Down {
+    pub(crate) fn fail(&self) -> Down {
         self.failed.fetch_add(1, Relaxed);
         Down
     }
 
     /// A script that cannot be run does not mean that Redis is away.
-    fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) {
+    pub(crate) fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) {
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::UnexpectedReturnType => {
                 log::error!("redis: {error}");

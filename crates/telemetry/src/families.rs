@@ -205,6 +205,10 @@ families! {
         "Under how many keys answers are kept.";
     cache_evictions_total: IntCounterVec [tier]
         "Keys that were let go to make room.";
+    cache_dropped_total: IntCounterVec [tier]
+        "Answers that a tier could not take in time: they are kept in the others.";
+    cache_broken_total: IntCounterVec [tier]
+        "Kept answers that were not what had been written, and were fetched anew instead.";
     config_reloads_total: IntCounterVec [result]
         "Configurations given to the running server: applied or refused.";
     config_last_reload_successful: IntGaugeVec []

@@ -38,7 +38,7 @@ pub struct Metrics {
 }
 
 /// Asks the cache what it holds.
-struct ReadCache(Box<dyn Fn() -> CacheReading + Send + Sync>);
+struct ReadCache(Box<dyn Fn() -> Vec<(&'static str, CacheReading)> + Send + Sync>);
 
 impl std::fmt::Debug for ReadCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,7 +46,7 @@ impl std::fmt::Debug for ReadCache {
     }
 }
 
-/// What the cache holds in memory.
+/// What a tier of the cache holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheReading {
     /// Bytes.
@@ -55,6 +55,10 @@ pub struct CacheReading {
     pub entries: u64,
     /// Keys that were let go to make room, since the start.
     pub evictions: u64,
+    /// Answers that it could not take in time, since the start.
+    pub dropped: u64,
+    /// Answers that were not what had been given to it, since the start.
+    pub broken: u64,
 }
 
 /// What this build is made of.
@@ -110,20 +114,28 @@ impl Metrics {
         Self::new(&self.build)
     }
 
-    /// Asks `read` from now on what the cache holds, whenever somebody looks.
-    pub fn watch_cache(&self, read: impl Fn() -> CacheReading + Send + Sync + 'static) {
+    /// Asks `read` from now on what the tiers of the cache hold, whenever somebody looks.
+    pub fn watch_cache(&self, read: impl Fn() -> Vec<(&'static str, CacheReading)> + Send + Sync + 'static) {
         // Of two caches the first would count; there is one.
         let _ = self.cache.set(ReadCache(Box::new(read)));
     }
 
     fn read_cache(&self) {
         let Some(ReadCache(read)) = self.cache.get() else { return };
-        let CacheReading { bytes, entries, evictions } = read();
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.families.cache_bytes.with_label_values(&["memory"]).set(signed(bytes));
-        self.families.cache_entries.with_label_values(&["memory"]).set(signed(entries));
-        let counter = self.families.cache_evictions_total.with_label_values(&["memory"]);
-        counter.inc_by(evictions.saturating_sub(counter.get()));
+        for (tier, reading) in read() {
+            let CacheReading { bytes, entries, evictions, dropped, broken } = reading;
+            self.families.cache_bytes.with_label_values(&[tier]).set(signed(bytes));
+            self.families.cache_entries.with_label_values(&[tier]).set(signed(entries));
+            for (family, count) in [
+                (&self.families.cache_evictions_total, evictions),
+                (&self.families.cache_dropped_total, dropped),
+                (&self.families.cache_broken_total, broken),
+            ] {
+                let counter = family.with_label_values(&[tier]);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
+        }
     }
 
     /// Forgets the listeners, routes, upstreams, limits and policies that are not among these, their counters included: what is not

@@ -114,6 +114,13 @@ impl RouteMeters {
         }
     }
 
+    /// How many requests the cache was asked about, and how many of them were answered with what it has.
+    pub fn cached(&self) -> (u64, u64) {
+        let of = |cached: Cached| self.cached.get(cached as usize).and_then(OnceLock::get).map_or(0, IntCounter::get);
+        let hits = of(Cached::Hit) + of(Cached::Stale);
+        (hits + of(Cached::Miss) + of(Cached::Revalidated), hits)
+    }
+
     /// How many requests are over, and how many of them ended with a status of 500 or above.
     pub(crate) fn finished(&self) -> (u64, u64) {
         let of = |class: &OnceLock<Histogram>| class.get().map_or(0, Histogram::get_sample_count);

@@ -132,7 +132,7 @@ impl Control for Server {
     }
 
     fn cache(&self) -> maitred_admin::CacheReading {
-        maitred_admin::CacheReading { capacity: 4096, bytes: 1024, entries: 2, evictions: 1 }
+        maitred_admin::CacheReading { capacity: 4096, bytes: 1024, entries: 2, evictions: 1, ..Default::default() }
     }
 
     fn purge(&self, purge: &maitred_admin::Purge) -> Result<maitred_admin::Purged, String> {
@@ -165,6 +165,7 @@ fn status() -> Status {
         grace_seconds: 30,
         threads: 2,
         last_reload: Some(Reload { time: SystemTime::UNIX_EPOCH, applied: true }),
+        cache: None,
         redis: None,
         listeners: vec![Listener {
             name: "http".into(),

@@ -40,7 +40,7 @@ fn what_is_kept_is_found_by_its_key_and_what_it_varies_by() {
     let (key, ..) = stored_for(&ask("de"), "/a", lines, NOW, CacheTable::default());
     assert!(zone.find(&key, &ask("de").headers).is_some() && zone.find(&key, &ask("en").headers).is_some());
     assert!(zone.find(&key, &ask("fr").headers).is_none());
-    assert_eq!((zone.reading().entries, zone.kept.peek(&key).unwrap().0.len()), (1, 2));
+    assert_eq!((zone.reading().entries, zone.kept.peek(&key).unwrap().answers.len()), (1, 2));
 }
 
 #[test]

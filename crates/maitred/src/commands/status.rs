@@ -71,12 +71,37 @@ fn screen(status: &Value, style: Style) -> String {
     for upstream in list(&status["upstreams"]) {
         line(upstream["name"].as_str().unwrap_or("-"), backends(list(&upstream["backends"]), style));
     }
+    if status["cache"].is_object() {
+        line("cache", cache(&status["cache"]));
+    }
     if let Some(up) = status["redis"]["up"].as_bool() {
         let why = status["redis"]["error"].as_str().unwrap_or("it was not reached yet");
         line("redis", if up { "up".to_owned() } else { style.warning(&format!("away: {why}")) });
     }
     lines.join("\n") + "\n"
 }
+
+/// `93.1 % hits   12.5MiB of 256MiB memory   2.1GiB of 10GiB disk`.
+fn cache(cache: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let (requests, hits) = (number(&cache["requests"]), number(&cache["hits"]));
+    let mut text = match requests {
+        0 => "not asked yet".to_owned(),
+        _ => format!("{:.1} % hits", 100.0 * hits as f64 / requests as f64),
+    };
+    for tier in list(&cache["tiers"]) {
+        let (name, capacity) = (tier["tier"].as_str().unwrap_or("-"), number(&tier["capacity"]));
+        let share = if capacity == 0 {
+            String::new()
+        } else {
+            format!("{:.1} of {} MiB ", number(&tier["bytes"]) as f64 / MIB, capacity / MIB as u64)
+        };
+        text.push_str(&format!("   {share}{name}"));
+    }
+    text
+}
+
+const MIB: f64 = 1024.0 * 1024.0;
 
 /// `1/2 up   10.0.1.11:8080   10.0.1.12:8080 failing: it answered 503`.
 fn backends(backends: &[Value], style: Style) -> String {
@@ -125,6 +150,9 @@ mod tests {
                 { "address": "u3:80", "weight": 1, "state": "failing", "trouble": "it answered 503" },
             ]}],
             "redis": { "up": false, "error": "connection refused" },
+            "cache": { "requests": 8, "hits": 6, "tiers": [
+                { "tier": "memory", "capacity": 134_217_728, "bytes": 1_572_864 }, { "tier": "redis", "capacity": 0 },
+            ]},
         });
         let screen = screen(&status, Style::of(crate::cli::ColorWhen::Never, &std::io::stdout()));
         for told in [
@@ -135,6 +163,7 @@ mod tests {
             "https      https://localhost:443",
             "users      1/3 up   u1:80   u2:80 unresolved   u3:80 failing: it answered 503",
             "redis      away: connection refused",
+            "cache      75.0 % hits   1.5 of 128 MiB memory   redis",
         ] {
             assert!(screen.contains(told), "{told} is missing in:\n{screen}");
         }

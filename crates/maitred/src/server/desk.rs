@@ -177,9 +177,7 @@ impl Control for Desk {
     }
 
     fn cache(&self) -> CacheReading {
-        let reading = self.live.load().cache.as_ref().map(|cache| cache.reading()).unwrap_or_default();
-        let cache::Reading { capacity, bytes, entries, evictions } = reading;
-        CacheReading { capacity, bytes, entries, evictions }
+        crate::banner::cache(&self.live.load()).unwrap_or_default()
     }
 
     fn purge(&self, purge: &Purge) -> Result<Purged, String> {

@@ -75,6 +75,9 @@ fn first_run(_: &str) -> String {
     "\nmaitred is up. No configuration yet.\nmaitred init --to http://localhost:3000\n".to_owned()
 }
 
+/// How long answers that wait to be written to disk may take at the end.
+const WRITING: Duration = Duration::from_secs(2);
+
 fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_>>) -> Outcome {
     let began = Instant::now();
     let style = Style::of(global.color, &std::io::stderr());
@@ -103,6 +106,9 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
     let live = Arc::clone(&running.live);
     let ended = runtime.block_on(running.run());
     cut(runtime, &live);
+    if let Some(cache) = &live.load().cache {
+        cache.finish(WRITING);
+    }
     match ended? {
         Ended::Whole => Ok(()),
         Ended::Supervises { main, channel, signals } => stay(main, channel, signals),

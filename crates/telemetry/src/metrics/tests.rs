@@ -41,7 +41,8 @@ fn busy() -> Metrics {
     (told.bytes_in, told.bytes_out, told.duration) = (3, 5, Duration::from_millis(20));
     told.cache = Some(Cached::Miss);
     route.finish(&listener, Some(&Method::GET), &told);
-    metrics.watch_cache(|| CacheReading { bytes: 7, entries: 1, evictions: 2 });
+    metrics
+        .watch_cache(|| vec![("memory", CacheReading { bytes: 7, entries: 1, evictions: 2, dropped: 0, broken: 0 })]);
     let upstream = metrics.upstream("products");
     upstream.connect(Duration::from_millis(1));
     upstream.first_byte(Duration::from_millis(2));

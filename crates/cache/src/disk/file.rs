@@ -1,0 +1,237 @@
+//! One answer in one file: what it says of itself, then its content, and sums over all of it.
+//!
+//! A file is written under another name and renamed once it is whole. Every block has a sum, the head has one over the
+//! sums, and nothing is given before its sum was right: what a crash or a disk has torn is never taken for an answer.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use filter::Reason;
+use tokio::{sync::Semaphore, time::timeout};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::{
+    content::Content,
+    freshness::Millis,
+    key::Key,
+    stored::Stored,
+    wire::{In, Out},
+};
+
+/// What a file of ours begins with. The last character counts the ways of writing them.
+const MAGIC: &[u8; 8] = b"maitred1";
+
+/// Content has a sum for each so many bytes.
+const BLOCK: usize = 64 * 1024;
+
+/// How many blocks are read at once.
+const STRIDE: usize = 4;
+
+/// What stands before the record: the magic, since when it is outdated and that again, two lengths and a sum.
+const FIXED: usize = 48;
+
+/// Where it stands since when it is outdated. It is written later than the rest, so it is not part of the sum.
+const OUTDATED: u64 = 8;
+
+/// The largest record that is believed.
+const MOST_RECORD: u64 = 1 << 20;
+
+/// How long a reader waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is written of an answer.
+pub(crate) enum Body {
+    Memory(Bytes),
+    File(Arc<Resting>),
+}
+
+/// Content in a file that is open.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    file: File,
+    /// Where it begins in the file.
+    begins: u64,
+    length: u64,
+    sums: Box<[u64]>,
+    slots: Arc<Semaphore>,
+    /// Told when something in it is not as it was written.
+    broken: Broken,
+}
+
+/// Who wants to know that a file is broken.
+pub(crate) struct Broken(pub(crate) Box<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Broken")
+    }
+}
+
+/// What a file says of itself.
+pub(super) struct Opened {
+    file: File,
+    pub(super) key: Key,
+    pub(super) stored: Stored,
+    pub(super) length: u64,
+    begins: u64,
+    sums: Box<[u64]>,
+}
+
+/// Writes an answer to `path`, which must not exist. Gives the size of the file.
+pub(super) fn write(path: &Path, key: &Key, stored: &Stored, body: &Body) -> io::Result<u64> {
+    let record = stored.record(key);
+    let sums: Vec<u64> = match body {
+        Body::Memory(bytes) => bytes.chunks(BLOCK).enumerate().map(|(number, block)| sum(number, block)).collect(),
+        Body::File(resting) => resting.sums.to_vec(),
+    };
+    let length = match body {
+        Body::Memory(bytes) => bytes.len() as u64,
+        Body::File(resting) => resting.length,
+    };
+    let mut out = Out::default();
+    out.0.extend_from_slice(MAGIC);
+    let outdated = stored.outdated();
+    out.number(outdated);
+    out.number(!outdated);
+    let lengths = Out::default();
+    let mut summed = lengths;
+    summed.number(record.len() as u64);
+    summed.number(length);
+    let fixed = summed.0.len();
+    summed.0.extend_from_slice(&record);
+    sums.iter().for_each(|sum| summed.number(*sum));
+    let whole = xxh3_64(&summed.0);
+    out.0.extend_from_slice(&summed.0[..fixed]);
+    out.number(whole);
+    out.0.extend_from_slice(&summed.0[fixed..]);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&out.0)?;
+    match body {
+        Body::Memory(bytes) => file.write_all(bytes)?,
+        Body::File(resting) => {
+            let mut at = 0;
+            while at < resting.length {
+                let piece = resting.read_now(at, resting.length)?;
+                file.write_all(&piece)?;
+                at += piece.len() as u64;
+            }
+        }
+    }
+    Ok(out.0.len() as u64 + length)
+}
+
+/// Says in a file that its answer is outdated.
+pub(super) fn outdate(path: &Path, when: Millis) -> io::Result<()> {
+    let mut out = Out::default();
+    out.number(when);
+    out.number(!when);
+    OpenOptions::new().write(true).open(path)?.write_all_at(&out.0, OUTDATED)
+}
+
+/// Reads what a file says of itself. Its content is read later.
+pub(super) fn open(path: &Path) -> io::Result<Opened> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut fixed = [0; FIXED];
+    file.read_exact_at(&mut fixed, 0)?;
+    let mut from = In(&fixed);
+    if from.take(MAGIC.len()) != Some(MAGIC) {
+        return Err(torn());
+    }
+    let mut number = || from.number().ok_or_else(torn);
+    let (outdated, again, record, length, told) = (number()?, number()?, number()?, number()?, number()?);
+    let blocks = length.div_ceil(BLOCK as u64);
+    let rest = record.saturating_add(blocks.saturating_mul(8));
+    let begins = (FIXED as u64).saturating_add(rest);
+    if record > MOST_RECORD || begins.saturating_add(length) != size {
+        return Err(torn());
+    }
+    let mut summed = fixed[24..40].to_vec();
+    let rest = usize::try_from(rest).map_err(|_| torn())?;
+    summed.resize(16 + rest, 0);
+    file.read_exact_at(&mut summed[16..], FIXED as u64)?;
+    if xxh3_64(&summed) != told {
+        return Err(torn());
+    }
+    let (text, sums) = summed[16..].split_at(record as usize);
+    let (key, stored) = Stored::read(text, Content::whole(Bytes::new())).ok_or_else(torn)?;
+    if outdated == !again {
+        stored.outdate(outdated);
+    }
+    let mut sums = In(sums);
+    let sums = std::iter::from_fn(|| sums.number()).collect();
+    Ok(Opened { file, key, stored, length, begins, sums })
+}
+
+impl Opened {
+    /// The answer with its content in the file, or in memory where `whole`.
+    pub(super) fn into_stored(self, whole: bool, slots: Arc<Semaphore>, broken: Broken) -> io::Result<Stored> {
+        let Self { file, stored, length, begins, sums, .. } = self;
+        let resting = Resting { file, begins, length, sums, slots, broken };
+        if !whole {
+            return Ok(stored.with(Content::resting(Arc::new(resting))));
+        }
+        let bytes = resting.blocks(0, resting.sums.len())?;
+        Ok(stored.with(Content::whole(bytes)))
+    }
+}
+
+impl Resting {
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// What stands from `at` on, up to `to`, but not more than a stride.
+    pub(crate) async fn read(self: &Arc<Self>, at: u64, to: u64) -> Result<Bytes, Reason> {
+        let this = self.clone();
+        let reading = async move {
+            let slot = this.slots.clone().acquire_owned().await.ok()?;
+            let reading = tokio::task::spawn_blocking(move || {
+                let read = this.read_now(at, to);
+                drop(slot);
+                read.inspect_err(|_| (this.broken.0)()).ok()
+            });
+            reading.await.ok()?
+        };
+        timeout(PATIENCE, reading).await.ok().flatten().ok_or(Reason::Internal)
+    }
+
+    fn read_now(&self, at: u64, to: u64) -> io::Result<Bytes> {
+        let first = usize::try_from(at / BLOCK as u64).map_err(|_| torn())?;
+        let last = usize::try_from(to.div_ceil(BLOCK as u64)).map_err(|_| torn())?;
+        let last = last.min(first + STRIDE);
+        let blocks = self.blocks(first, last)?;
+        let start = (first * BLOCK) as u64;
+        let from = (at - start) as usize;
+        let until = usize::try_from(to - start).unwrap_or(usize::MAX).min(blocks.len());
+        if from >= until { Err(torn()) } else { Ok(blocks.slice(from..until)) }
+    }
+
+    /// Blocks `first` up to, but without, `last`, each as it was written.
+    fn blocks(&self, first: usize, last: usize) -> io::Result<Bytes> {
+        let start = (first * BLOCK) as u64;
+        let end = self.length.min((last * BLOCK) as u64);
+        let size = end.checked_sub(start).ok_or_else(torn)?;
+        let mut bytes = BytesMut::zeroed(size as usize);
+        self.file.read_exact_at(&mut bytes, self.begins + start)?;
+        let sums = self.sums.get(first..last).ok_or_else(torn)?;
+        let right = bytes.chunks(BLOCK).zip(sums).enumerate().all(|(n, (block, told))| sum(first + n, block) == *told);
+        if right { Ok(bytes.freeze()) } else { Err(torn()) }
+    }
+}
+
+/// A block that stands in another's place is not right either.
+fn sum(number: usize, block: &[u8]) -> u64 {
+    xxh3_64_with_seed(block, number as u64)
+}
+
+fn torn() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not what was written")
+}

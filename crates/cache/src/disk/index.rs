@@ -1,0 +1,248 @@
+//! What is known of the files without opening them: bounded in bytes on disk, and in what it takes of memory itself.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
+
+use http::{HeaderMap, HeaderName};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+
+use crate::{
+    freshness::Millis,
+    lock,
+    stored::{self, Label, Stored},
+};
+
+/// How many answers there are under one key for different values of what they vary by.
+const VARIANTS: usize = 32;
+
+/// File systems give space by the page.
+const PAGE: u64 = 4096;
+
+/// What is known of files may take such a share of what they may take themselves.
+const SHARE: u64 = 64;
+
+/// What a file costs of memory beside all that has a length.
+const FIXED: u64 = 320;
+
+/// What is kept, by the hash of its key. What is asked for often stays.
+pub(super) struct Index {
+    shelves: Cache<u128, Arc<Shelf>, ByBytes, DefaultHashBuilder, Doom>,
+    /// Changing a shelf is two steps.
+    changing: Mutex<()>,
+    chores: Arc<Chores>,
+}
+
+/// The files under one key, the latest first.
+#[derive(Default)]
+pub(super) struct Shelf {
+    entries: Vec<Arc<Entry>>,
+    /// Another one takes its place. `quick_cache` tells of that as it does of an eviction.
+    is_replaced: AtomicBool,
+}
+
+impl Shelf {
+    fn new(entries: Vec<Arc<Entry>>) -> Arc<Self> {
+        Arc::new(Self { entries, ..Self::default() })
+    }
+}
+
+/// One file.
+pub(super) struct Entry {
+    pub(super) name: Name,
+    pub(super) asked: Millis,
+    pub(super) length: u64,
+    /// What it takes of the disk.
+    size: u64,
+    pub(super) label: Arc<Label>,
+    selecting: Box<[(HeaderName, Option<Vec<u8>>)]>,
+    for_authorized: bool,
+    pub(super) outdated: AtomicU64,
+    /// How often it was asked for.
+    pub(super) hits: AtomicU32,
+}
+
+/// What a file is called: its key, and a number that no other file ever has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) hash: u128,
+    pub(super) number: u64,
+}
+
+/// Something to be done to a file, by the thread that writes.
+pub(super) enum Chore {
+    Unlink(Name),
+    Outdate(Name, Millis),
+}
+
+/// What is to be done, and how many answers were let go to make room. There are never more chores than files.
+#[derive(Default)]
+pub(super) struct Chores {
+    waiting: Mutex<Vec<Chore>>,
+    evictions: AtomicU64,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<u128, Arc<Shelf>> for ByBytes {
+    fn weight(&self, _: &u128, shelf: &Arc<Shelf>) -> u64 {
+        shelf.entries.iter().map(|entry| entry.weight()).sum()
+    }
+}
+
+#[derive(Clone)]
+struct Doom(Arc<Chores>);
+
+impl Lifecycle<u128, Arc<Shelf>> for Doom {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: u128, shelf: Arc<Shelf>) {
+        if shelf.is_replaced.load(Ordering::Relaxed) {
+            return;
+        }
+        self.0.evictions.fetch_add(1, Ordering::Relaxed);
+        shelf.entries.iter().for_each(|entry| self.0.add(Chore::Unlink(entry.name)));
+    }
+}
+
+impl Chores {
+    pub(super) fn add(&self, chore: Chore) {
+        lock(&self.waiting).push(chore);
+    }
+
+    pub(super) fn take(&self) -> Vec<Chore> {
+        std::mem::take(&mut lock(&self.waiting))
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+impl Entry {
+    pub(super) fn of(name: Name, stored: &Stored, length: u64, size: u64) -> Arc<Self> {
+        Arc::new(Self {
+            name,
+            asked: stored.freshness().asked(),
+            length,
+            size: size.next_multiple_of(PAGE),
+            label: stored.label().clone(),
+            selecting: stored.selecting().into(),
+            for_authorized: stored.for_authorized(),
+            outdated: AtomicU64::new(stored.outdated()),
+            hits: AtomicU32::new(0),
+        })
+    }
+
+    /// Files count for what they take of the disk, and for what is known of them.
+    fn weight(&self) -> u64 {
+        let values = self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, Vec::len) as u64);
+        let known = FIXED + self.label.weight() + values.sum::<u64>();
+        self.size.max(known * SHARE)
+    }
+}
+
+impl Index {
+    pub(super) fn new(capacity: u64, chores: Arc<Chores>) -> Self {
+        let mut options = OptionsBuilder::new();
+        options.shards(1).estimated_items_capacity(1024).weight_capacity(capacity);
+        let doom = Doom(chores.clone());
+        let hasher = DefaultHashBuilder::default();
+        let shelves = match options.build() {
+            Ok(options) => Cache::with_options(options, ByBytes, hasher, doom),
+            Err(_) => Cache::with(1024, capacity, ByBytes, hasher, doom),
+        };
+        Self { shelves, changing: Mutex::default(), chores }
+    }
+
+    pub(super) fn resize(&self, capacity: u64) {
+        self.shelves.set_capacity(capacity);
+    }
+
+    /// The file with the answer to a request.
+    pub(super) fn find(&self, hash: u128, request: &HeaderMap) -> Option<Arc<Entry>> {
+        let shelf = self.shelves.get(&hash)?;
+        let does = |entry: &&Arc<Entry>| stored::is_for(&entry.selecting, entry.for_authorized, request);
+        shelf.entries.iter().find(does).cloned()
+    }
+
+    /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.
+    pub(super) fn add(&self, entry: Arc<Entry>, is_void: impl Fn(&Entry) -> bool) {
+        let hash = entry.name.hash;
+        let _changing = lock(&self.changing);
+        if is_void(&entry) {
+            self.chores.add(Chore::Unlink(entry.name));
+            return;
+        }
+        let mut entries = vec![entry];
+        let before = self.shelves.peek(&hash);
+        for other in before.iter().flat_map(|shelf| &shelf.entries) {
+            if other.name == entries[0].name {
+                return;
+            }
+            let same = other.selecting == entries[0].selecting;
+            if same && (other.asked, other.name.number) > (entries[0].asked, entries[0].name.number) {
+                self.chores.add(Chore::Unlink(entries[0].name));
+                return;
+            }
+            if same || entries.len() == VARIANTS {
+                self.chores.add(Chore::Unlink(other.name));
+            } else {
+                entries.push(other.clone());
+            }
+        }
+        self.exchange(hash, before.as_deref(), entries);
+    }
+
+    fn exchange(&self, hash: u128, before: Option<&Shelf>, entries: Vec<Arc<Entry>>) {
+        if let Some(before) = before {
+            before.is_replaced.store(true, Ordering::Relaxed);
+        }
+        self.shelves.insert(hash, Shelf::new(entries));
+    }
+
+    /// Lets go of the files that are meant, of all keys or of one.
+    pub(super) fn remove(&self, hash: Option<u128>, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let _changing = lock(&self.changing);
+        let shelves: Vec<_> = match hash {
+            Some(hash) => self.shelves.peek(&hash).map(|shelf| (hash, shelf)).into_iter().collect(),
+            None => {
+                self.shelves.iter().filter(|(_, shelf)| shelf.entries.iter().any(|entry| is_meant(entry))).collect()
+            }
+        };
+        let mut removed = Vec::new();
+        for (hash, shelf) in shelves {
+            let (gone, left): (Vec<_>, Vec<_>) = shelf.entries.iter().cloned().partition(|entry| is_meant(entry));
+            gone.iter().for_each(|entry| self.chores.add(Chore::Unlink(entry.name)));
+            removed.extend(gone);
+            if left.is_empty() {
+                self.shelves.remove(&hash);
+            } else {
+                self.exchange(hash, Some(&shelf), left);
+            }
+        }
+        removed
+    }
+
+    /// Makes the files that are meant stale.
+    pub(super) fn outdate(&self, when: Millis, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let _changing = lock(&self.changing);
+        let mut outdated = Vec::new();
+        for (_, shelf) in self.shelves.iter() {
+            for entry in shelf.entries.iter().filter(|entry| is_meant(entry)) {
+                entry.outdated.fetch_max(when, Ordering::Relaxed);
+                self.chores.add(Chore::Outdate(entry.name, when));
+                outdated.push(entry.clone());
+            }
+        }
+        outdated
+    }
+
+    /// How many keys, and how many bytes.
+    pub(super) fn holds(&self) -> (u64, u64) {
+        let size = |shelf: &Arc<Shelf>| shelf.entries.iter().map(|entry| entry.size).sum::<u64>();
+        (self.shelves.len() as u64, self.shelves.iter().map(|(_, shelf)| size(&shelf)).sum())
+    }
+}

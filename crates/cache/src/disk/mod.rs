@@ -1,0 +1,309 @@
+//! The tier on disk: a file for each answer, which outlives the process. Nothing here makes a request wait for a disk for
+//! long: files are read by threads for what blocks, a bounded number at once, and written by a thread of its own.
+
+mod file;
+mod index;
+mod journal;
+mod load;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use http::HeaderMap;
+use tokio::{sync::Semaphore, time::timeout};
+
+pub(crate) use self::file::Resting;
+use self::{
+    file::{Body, Broken},
+    index::{Chores, Entry, Index, Name},
+    writer::Job,
+};
+use crate::{
+    compile::DiskSettings,
+    freshness::{self, Millis},
+    key::Key,
+    ledger::{self, Ledger, Purge},
+    lock,
+    purge::Selector,
+    stored::Stored,
+    zone::Reading,
+};
+
+/// How many files are read at the same time.
+const READERS: usize = 32;
+
+/// How long a request waits for an answer on disk before it asks the origin.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Content up to this size is taken into memory when it is asked for.
+const SMALL: u64 = 256 * 1024;
+
+/// What is not good for so long is not worth a file.
+const WORTH: Millis = 60_000;
+
+/// How many answers wait to be written at most.
+const MOST_WAITING: usize = 1024;
+
+/// The tier on disk.
+pub(crate) struct Disk {
+    path: PathBuf,
+    capacity: AtomicU64,
+    /// Where everything is, in a folder that says how it is written.
+    folder: PathBuf,
+    ledger: Arc<Ledger>,
+    index: Index,
+    chores: Arc<Chores>,
+    /// To the thread that writes; `None` once it is to end.
+    jobs: Mutex<Option<SyncSender<Job>>>,
+    /// How many bytes wait to be written, and how many may.
+    waiting: AtomicU64,
+    most_waiting: AtomicU64,
+    slots: Arc<Semaphore>,
+    is_open: AtomicBool,
+    is_loaded: AtomicBool,
+    is_closed: AtomicBool,
+    ended: (Mutex<bool>, Condvar),
+    number: AtomicU64,
+    dropped: AtomicU64,
+    broken: AtomicU64,
+    changed: Mutex<BTreeSet<usize>>,
+    /// Purges that files may still be there of.
+    purges: Mutex<Vec<Purge>>,
+}
+
+impl Disk {
+    /// Opens the tier: in the background, as soon as no other process has it. `memory` is what the tier in memory may hold.
+    pub(crate) fn open(settings: &DiskSettings, memory: u64, ledger: Arc<Ledger>) -> io::Result<Arc<Self>> {
+        let chores = Arc::new(Chores::default());
+        let (jobs, taken) = sync_channel(MOST_WAITING);
+        let disk = Arc::new(Self {
+            folder: settings.path.join("v1"),
+            ledger,
+            index: Index::new(settings.size, chores.clone()),
+            path: settings.path.clone(),
+            capacity: AtomicU64::new(settings.size),
+            chores,
+            jobs: Mutex::new(Some(jobs)),
+            waiting: AtomicU64::new(0),
+            most_waiting: AtomicU64::new(memory / 16),
+            slots: Arc::new(Semaphore::new(READERS)),
+            is_open: AtomicBool::new(false),
+            is_loaded: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            ended: (Mutex::new(false), Condvar::new()),
+            number: AtomicU64::new(freshness::now() << 20),
+            dropped: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            changed: Mutex::default(),
+            purges: Mutex::default(),
+        });
+        let own = disk.clone();
+        std::thread::Builder::new().name("cache-disk".into()).spawn(move || writer::work(&own, &taken))?;
+        Ok(disk)
+    }
+
+    /// Whether it is in this folder.
+    pub(crate) fn is_in(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
+    pub(crate) fn resize(&self, settings: &DiskSettings, memory: u64) {
+        self.most_waiting.store(memory / 16, Ordering::Relaxed);
+        if self.capacity.swap(settings.size, Ordering::Relaxed) != settings.size {
+            self.index.resize(settings.size);
+            self.wake();
+        }
+    }
+
+    /// Nothing is found from here on, and nothing written but what waits already.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        lock(&self.jobs).take();
+    }
+
+    /// Waits until everything is written that was to be. To be called where waiting is allowed.
+    pub(crate) fn wait(&self, longest: Duration) {
+        let (ended, told) = &self.ended;
+        // A poisoned lock means that the thread is gone.
+        drop(told.wait_timeout_while(lock(ended), longest, |ended| !*ended));
+    }
+
+    /// The kept answer for a request. What is small, or asked for again, has its content in memory.
+    pub(crate) async fn find(self: &Arc<Self>, key: &Key, request: &HeaderMap) -> Option<Stored> {
+        if self.is_closed() || !self.is_open.load(Ordering::Acquire) {
+            return None;
+        }
+        let entry = self.index.find(key.hash(), request)?;
+        if !self.ledger.is_valid(&entry.label, entry.asked) {
+            return None;
+        }
+        let slot = self.slots.clone().try_acquire_owned().ok()?;
+        let again = entry.hits.fetch_add(1, Ordering::Relaxed) > 0;
+        let (disk, key, whole) = (self.clone(), key.clone(), again || entry.length <= SMALL);
+        let reading = tokio::task::spawn_blocking(move || {
+            let stored = disk.read(&key, &entry, whole);
+            drop(slot);
+            stored
+        });
+        timeout(PATIENCE, reading).await.ok()?.ok()?
+    }
+
+    fn read(self: &Arc<Self>, key: &Key, entry: &Entry, whole: bool) -> Option<Stored> {
+        let name = entry.name;
+        let (disk, slots) = (Arc::downgrade(self), self.slots.clone());
+        let broken = Broken(Box::new(move || {
+            if let Some(disk) = disk.upgrade() {
+                disk.lose(name);
+            }
+        }));
+        let read = file::open(&self.file(name)).and_then(|opened| {
+            let right = opened.key == *key;
+            opened.into_stored(whole, slots, broken).map(|stored| (stored, right))
+        });
+        match read {
+            Ok((stored, true)) => {
+                stored.outdate(entry.outdated.load(Ordering::Relaxed));
+                Some(stored)
+            }
+            // Two keys with one hash: the one that is not there is fetched each time.
+            Ok((_, false)) => None,
+            // It was let go meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.index.remove(Some(name.hash), |entry| entry.name == name);
+                None
+            }
+            Err(_) => {
+                self.lose(name);
+                None
+            }
+        }
+    }
+
+    /// A file is not as it was written.
+    fn lose(&self, name: Name) {
+        if !self.index.remove(Some(name.hash), |entry| entry.name == name).is_empty() {
+            self.broken.fetch_add(1, Ordering::Relaxed);
+            log::warn!("cache: {} is not what was written; it is let go", self.file(name).display());
+            self.wake();
+        }
+    }
+
+    /// Writes an answer some time soon, if it is worth it and there is room for it to wait.
+    pub(crate) fn keep(&self, key: &Key, stored: &Arc<Stored>) {
+        if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
+            return;
+        }
+        let body = match (stored.content().file(), stored.content().bytes()) {
+            (Some(file), _) => Body::File(file.clone()),
+            (None, Some(bytes)) => Body::Memory(bytes),
+            (None, None) => return,
+        };
+        let size = match &body {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::File(_) => 0,
+        };
+        let before = self.waiting.fetch_add(size, Ordering::AcqRel);
+        let fits = before == 0 || before + size <= self.most_waiting.load(Ordering::Relaxed);
+        let job = Job::Keep { key: key.clone(), stored: stored.clone(), body, size };
+        let taken = fits && lock(&self.jobs).as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
+        if !taken {
+            self.waiting.fetch_sub(size, Ordering::AcqRel);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Something was changed there.
+    pub(crate) fn change(&self, place: usize) {
+        if lock(&self.changed).insert(place) {
+            self.wake();
+        }
+    }
+
+    /// Lets go of what the purge means, or makes it stale. Gives what it was: the hash of its key, and when it was asked for.
+    pub(crate) fn purge(&self, purge: &Purge) -> Vec<(u128, Millis)> {
+        let mut waiting = lock(&self.purges);
+        if waiting.len() == ledger::PURGES {
+            *waiting = vec![Purge { soft: false, selector: Selector::All, ..purge.clone() }];
+        }
+        waiting.push(purge.clone());
+        // While another process has the folder, it is not ours to write in.
+        if self.is_open.load(Ordering::Acquire)
+            && let Err(error) = journal::save(&self.folder, &waiting)
+        {
+            log::error!("cache: the purge may be forgotten by a crash: {error}");
+        }
+        let is_meant = |entry: &Entry| purge.means(&entry.label, entry.asked);
+        let meant = match purge.soft {
+            true => self.index.outdate(purge.when, is_meant),
+            false => self.index.remove(None, is_meant),
+        };
+        drop(waiting);
+        self.wake();
+        meant.iter().map(|entry| (entry.name.hash, entry.asked)).collect()
+    }
+
+    /// What it holds.
+    pub(crate) fn reading(&self) -> Reading {
+        let (entries, bytes) = self.index.holds();
+        Reading {
+            capacity: self.capacity.load(Ordering::Relaxed),
+            bytes,
+            entries,
+            evictions: self.chores.evictions(),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            broken: self.broken.load(Ordering::Relaxed),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// There is something to do for the thread that writes; where it has enough to do already, it will come to it.
+    fn wake(&self) {
+        if let Some(jobs) = &*lock(&self.jobs) {
+            let _ = jobs.try_send(Job::Look);
+        }
+    }
+
+    /// Whether what is known of a file says that it counts no more.
+    fn is_void(&self, entry: &Entry) -> bool {
+        !self.ledger.is_valid(&entry.label, entry.asked)
+            || self.ledger.was_purged(&entry.label, entry.asked, entry.asked)
+    }
+
+    fn file(&self, name: Name) -> PathBuf {
+        self.shelf(name.hash).join(format!("{:032x}-{:016x}", name.hash, name.number))
+    }
+
+    /// Files are spread over 256 folders.
+    fn shelf(&self, hash: u128) -> PathBuf {
+        self.folder.join("objects").join(format!("{:02x}", hash >> 120))
+    }
+
+    fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Name {
+    /// Reads the name of a file.
+    fn of(path: &Path) -> Option<Self> {
+        let (hash, number) = path.file_name()?.to_str()?.split_once('-')?;
+        let hash = u128::from_str_radix(hash, 16).ok().filter(|_| hash.len() == 32)?;
+        let number = u64::from_str_radix(number, 16).ok().filter(|_| number.len() == 16)?;
+        Some(Self { hash, number })
+    }
+}

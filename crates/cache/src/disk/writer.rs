@@ -1,0 +1,179 @@
+//! The thread that writes: answers, what was purged and changed, and the end of files.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    os::unix::fs::DirBuilderExt,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::Duration,
+};
+
+use super::{
+    Disk,
+    file::{self, Body},
+    index::{Chore, Entry, Name},
+    journal::{self, Changes},
+    load,
+};
+use crate::{key::Key, lock, stored::Stored};
+
+/// How long it sleeps where nobody wakes it.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    Keep {
+        key: Key,
+        stored: Arc<Stored>,
+        body: Body,
+        size: u64,
+    },
+    /// See what is to be done besides.
+    Look,
+}
+
+/// What it has taken possession of.
+struct Office {
+    /// While it is held no other process uses the folder.
+    _lock: File,
+    changes: Changes,
+}
+
+/// Works until the tier is closed and nothing is left to be written.
+pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
+    if let Some(office) = settle(disk) {
+        let loading = disk.clone();
+        let loader = std::thread::Builder::new().name("cache-load".into()).spawn(move || load::load(&loading));
+        loop {
+            match jobs.recv_timeout(TICK) {
+                Ok(job) => disk.carry_out(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            disk.see_to_the_rest(&office);
+        }
+        if let Ok(loader) = loader {
+            let _ = loader.join();
+        }
+        disk.see_to_the_rest(&office);
+    }
+    let (ended, told) = &disk.ended;
+    *lock(ended) = true;
+    told.notify_all();
+}
+
+/// Takes possession of the folder, as soon as it can be had. `None` where the tier is closed before.
+fn settle(disk: &Disk) -> Option<Office> {
+    let mut said = String::new();
+    loop {
+        match take(disk) {
+            Ok(office) => {
+                disk.is_open.store(true, Ordering::Release);
+                return Some(office);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if error != said {
+                    log::warn!("cache: nothing is kept in {} yet: {error}", disk.path.display());
+                    said = error;
+                }
+            }
+        }
+        if disk.is_closed() {
+            return None;
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn take(disk: &Disk) -> io::Result<Office> {
+    let folder = &disk.folder;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder.join("objects"))?;
+    let lock_file = File::create(folder.join("lock"))?;
+    lock_file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another process uses it"),
+        TryLockError::Error(error) => error,
+    })?;
+    // What was being written when a process ended is of no use.
+    match fs::remove_dir_all(folder.join("new")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    DirBuilder::new().mode(0o700).create(folder.join("new"))?;
+    let changes = Changes::open(folder, &disk.ledger)?;
+    let mut purges = lock(&disk.purges);
+    let mut before = journal::read(folder);
+    before.iter().for_each(|purge| disk.ledger.note(purge.clone()));
+    before.append(&mut purges);
+    journal::save(folder, &before)?;
+    *purges = before;
+    Ok(Office { _lock: lock_file, changes })
+}
+
+impl Disk {
+    fn carry_out(&self, job: Job) {
+        let Job::Keep { key, stored, body, size } = job else { return };
+        let name = Name { hash: key.hash(), number: self.next_number() };
+        match self.put(name, &key, &stored, &body) {
+            Ok(written) => {
+                let length = stored.content().length().unwrap_or(0);
+                self.index.add(Entry::of(name, &stored, length, written), |entry| self.is_void(entry));
+            }
+            Err(error) => {
+                if self.dropped.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
+                    log::warn!("cache: cannot write to {}: {error}", self.path.display());
+                }
+            }
+        }
+        self.waiting.fetch_sub(size, Ordering::AcqRel);
+    }
+
+    /// Under another name first, so that whatever has its name is whole.
+    fn put(&self, name: Name, key: &Key, stored: &Stored, body: &Body) -> io::Result<u64> {
+        let new = self.folder.join("new").join(format!("{:016x}", name.number));
+        let put = file::write(&new, key, stored, body).and_then(|written| {
+            let path = self.file(name);
+            fs::rename(&new, &path).or_else(|_| {
+                DirBuilder::new().recursive(true).mode(0o700).create(self.shelf(name.hash))?;
+                fs::rename(&new, &path)
+            })?;
+            Ok(written)
+        });
+        if put.is_err() {
+            let _ = fs::remove_file(&new);
+        }
+        put
+    }
+
+    fn see_to_the_rest(&self, office: &Office) {
+        for place in std::mem::take(&mut *lock(&self.changed)) {
+            if let Err(error) = office.changes.note(place, self.ledger.changed_at(place)) {
+                log::error!("cache: a change may be forgotten by a crash: {error}");
+            }
+        }
+        // Purges wait for the lock with what they order already among the chores.
+        let mut purges = lock(&self.purges);
+        for chore in self.chores.take() {
+            let done = match chore {
+                Chore::Unlink(name) => fs::remove_file(self.file(name)),
+                Chore::Outdate(name, when) => file::outdate(&self.file(name), when),
+            };
+            match done {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    log::warn!("cache: {}: {error}", self.path.display());
+                }
+                _ => {}
+            }
+        }
+        if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
+            purges.clear();
+            if let Err(error) = journal::save(&self.folder, &purges) {
+                log::warn!("cache: {}: {error}", self.folder.display());
+            }
+        }
+    }
+}

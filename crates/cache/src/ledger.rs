@@ -1,0 +1,115 @@
+//! What was changed and what was purged, and when: nothing that was asked for before counts any more, wherever it is kept.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{freshness::Millis, lock, purge::Selector, stored::Label};
+
+/// How many places there are for the moment when something under a path was changed. Two paths that share a place make each
+/// other's answers be fetched once more, and nothing worse.
+pub(crate) const PLACES: usize = 1 << 16;
+
+/// How many purges are remembered for the sake of what was being fetched meanwhile, or is kept elsewhere.
+pub(crate) const PURGES: usize = 1024;
+
+/// What no kept answer may be older than.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    changed: OnceLock<Box<[AtomicU64]>>,
+    purges: Mutex<Purges>,
+}
+
+#[derive(Default)]
+struct Purges {
+    latest: VecDeque<Purge>,
+    /// The moment of the last one that is forgotten: what is older counts as purged.
+    forgotten: Millis,
+}
+
+/// What somebody ordered to be let go of, or to be stale from then on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Purge {
+    pub(crate) when: Millis,
+    pub(crate) soft: bool,
+    pub(crate) selector: Selector,
+}
+
+impl Purge {
+    /// Whether an answer that was asked for then is meant.
+    pub(crate) fn means(&self, label: &Label, asked: Millis) -> bool {
+        asked <= self.when && self.selector.means(label)
+    }
+}
+
+impl Ledger {
+    /// Something was changed at this path of this host. Gives its place.
+    pub(crate) fn change(&self, host: &str, path: &str, now: Millis) -> usize {
+        let place = place(host, path);
+        self.change_place(place, now);
+        place
+    }
+
+    pub(crate) fn change_place(&self, place: usize, when: Millis) {
+        let places = self.changed.get_or_init(|| (0..PLACES).map(|_| AtomicU64::new(0)).collect());
+        if let Some(place) = places.get(place) {
+            place.fetch_max(when, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn changed_at(&self, place: usize) -> Millis {
+        let places = self.changed.get();
+        places.and_then(|places| places.get(place)).map_or(0, |when| when.load(Ordering::Relaxed))
+    }
+
+    /// Whether nothing was changed since an answer was asked for.
+    pub(crate) fn is_valid(&self, label: &Label, asked: Millis) -> bool {
+        let when = if self.changed.get().is_some() { self.changed_at(label.place()) } else { 0 };
+        when < asked || when == 0
+    }
+
+    pub(crate) fn note(&self, purge: Purge) {
+        let mut purges = lock(&self.purges);
+        if purges.latest.len() == PURGES
+            && let Some(oldest) = purges.latest.pop_front()
+        {
+            purges.forgotten = purges.forgotten.max(oldest.when);
+        }
+        purges.latest.push_back(purge);
+    }
+
+    /// What was asked for before counts as purged: nobody knows any more whether it was.
+    pub(crate) fn forget_before(&self, when: Millis) {
+        let mut purges = lock(&self.purges);
+        purges.forgotten = purges.forgotten.max(when);
+    }
+
+    /// Whether an answer that was asked for then has been purged, as far as purges since `since` go.
+    pub(crate) fn was_purged(&self, label: &Label, asked: Millis, since: Millis) -> bool {
+        let purges = lock(&self.purges);
+        let hard = |purge: &&Purge| !purge.soft && purge.when >= since;
+        asked.max(since) <= purges.forgotten || purges.latest.iter().filter(hard).any(|purge| purge.means(label, asked))
+    }
+
+    /// Since when an answer that was asked for then is stale by order; 0 where it is not.
+    pub(crate) fn outdated(&self, label: &Label, asked: Millis) -> Millis {
+        let purges = lock(&self.purges);
+        let soft = purges.latest.iter().filter(|purge| purge.soft && purge.means(label, asked));
+        soft.map(|purge| purge.when).max().unwrap_or(0)
+    }
+}
+
+/// Where a path of a host has its moment. The same in every process.
+pub(crate) fn place(host: &str, path: &str) -> usize {
+    let mut text = Vec::with_capacity(host.len() + path.len() + 1);
+    text.extend_from_slice(host.as_bytes());
+    text.push(0);
+    text.extend_from_slice(path.as_bytes());
+    xxh3_64(&text) as usize % PLACES
+}

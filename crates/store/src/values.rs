@@ -1,0 +1,87 @@
+//! Values under names, and a list that all processes follow.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use redis::{Cmd, FromRedisValue, RedisError};
+use tokio::time::timeout;
+
+use crate::store::{Down, Link, PATIENCE, Store};
+
+/// What `XREAD` answers: of each list, its entries with their names and fields.
+type Entries = Vec<(String, Vec<(String, Vec<(String, Vec<u8>)>)>)>;
+
+impl Store {
+    /// A connection of its own to the same Redis: large values on one hold up nobody on the other.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        Self::new(self.0.settings.clone())
+    }
+
+    /// Whether both are connections to the same Redis, made in the same way.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.0.settings == other.0.settings
+    }
+
+    /// The values of these keys; `None` for those that are not there.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time.
+    pub async fn values(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Down> {
+        self.ask(redis::cmd("MGET").arg(keys)).await
+    }
+
+    /// Puts a value under a key, for so many milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
+    pub async fn put(&self, key: &str, value: &[u8], millis: u64) -> Result<(), Down> {
+        self.ask(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(millis)).await
+    }
+
+    /// Adds a value to a list that has no more than about `most`.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
+    pub async fn append(&self, list: &str, value: &[u8], most: usize) -> Result<(), Down> {
+        let mut add = redis::cmd("XADD");
+        add.arg(list).arg("MAXLEN").arg("~").arg(most).arg("*").arg("v").arg(value);
+        self.ask::<String>(&add).await.map(drop)
+    }
+
+    /// What was added to a list after the entry `last`, each with what it is called; "0" stands for the beginning.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time.
+    pub async fn since(&self, list: &str, last: &str, most: usize) -> Result<Vec<(String, Vec<u8>)>, Down> {
+        let mut read = redis::cmd("XREAD");
+        read.arg("COUNT").arg(most).arg("STREAMS").arg(list).arg(last);
+        let lists: Option<Entries> = self.ask(&read).await?;
+        let entries = lists.into_iter().flatten().flat_map(|(_, entries)| entries);
+        Ok(entries.filter_map(|(name, fields)| Some((name, fields.into_iter().next()?.1))).collect())
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Down> {
+        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+        let mut connection = link.0.clone();
+        match timeout(self.0.settings.timeout, command.query_async(&mut connection)).await {
+            Ok(answered) => {
+                answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(&link, &error))
+            }
+            Err(_) => {
+                if self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
+                    self.0.lose(&link, "it does not answer in time");
+                }
+                Err(self.0.fail())
+            }
+        }
+    }
+
+    fn failed_with(&self, link: &Arc<Link>, error: &RedisError) -> Down {
+        self.0.came_to_nothing(link, error);
+        self.0.fail()
+    }
+}

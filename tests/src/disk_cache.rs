@@ -1,0 +1,214 @@
+//! The cache on disk: what outlives the process, however it ends.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use testkit::{Answer, Connection, Origin, Proxy, Request, Response, Seen, within};
+
+use crate::{
+    caching::{counting, numbered, status},
+    setting::{BOTH, route},
+};
+
+/// A configuration that keeps answers in this folder.
+fn configuration(origin: &Origin, folder: &tempfile::TempDir, size: &str) -> String {
+    let path = folder.path().join("cache");
+    format!(
+        "{BOTH}[cache]\nmemory = \"32MiB\"\ndisk = {{ path = \"{}\", size = \"{size}\" }}\n{}",
+        path.display(),
+        // Not by host: the port is another one after each start.
+        route(origin, "cache = { key = [\"path\", \"query\"] }")
+    )
+}
+
+fn keeps(answer: Answer) -> Answer {
+    answer.header("Cache-Control", "max-age=3600").header("ETag", "\"v\"")
+}
+
+/// Content that its path alone decides, with its sum behind it.
+fn content(path: &str) -> Vec<u8> {
+    let seed = path.bytes().fold(7_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let size = 1000 + (seed % 400_000) as usize;
+    (0..size).map(|at| (seed.rotate_left((at % 63) as u32) as usize ^ at) as u8).collect()
+}
+
+async fn on_disk(proxy: &Proxy, entries: f64) {
+    proxy.until_metric("cache_entries", &[("tier", "disk")], entries).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_outlives_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(counting(|seen, n| match seen.target.as_str() {
+        "/large" => keeps(Answer::text(content("/large 42"))),
+        _ => keeps(numbered(n)),
+    }))
+    .await;
+    let configuration = configuration(&origin, &folder, "64MiB");
+    let proxy = Proxy::start(&configuration).await;
+    let first = proxy.get("/a").await.expect(200);
+    let large = proxy.get("/large").await.expect(200);
+    let starter = proxy.stop().await;
+    let asked = origin.requests().len();
+    let proxy = starter.start().await;
+    on_disk(&proxy, 2.0).await;
+    // A HEAD, a part and a condition are answered from disk as well; over HTTP/2 too.
+    let h2 = proxy.h2c().await;
+    let head = h2.fetch(Request::new("HEAD", "/large")).await.expect(200);
+    assert_eq!(head.headers.all("content-length"), [large.body.start.len().to_string()]);
+    let part = h2.fetch(Request::get("/large").header("Range", "bytes=100-70099")).await.expect(206);
+    assert_eq!(part.body.start, large.body.start[100..70_100]);
+    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=-5")).await.expect(206);
+    assert_eq!(part.body.start, large.body.start[large.body.start.len() - 5..]);
+    proxy.fetch(Request::get("/large").header("If-None-Match", "\"v\"")).await.expect(304);
+    let again = proxy.get("/a").await.expect(200);
+    assert_eq!(again.body.start, first.body.start);
+    assert!(status(&again).starts_with("maitred; hit; ttl=") && status(&again).ends_with("; detail=disk"), "{again:?}");
+    assert!(!status(&proxy.get("/a").await).contains("disk"), "from then on it is in memory");
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/large").await.expect(200).body.start, large.body.start);
+    }
+    assert_eq!(origin.requests().len(), asked, "the origin is not asked again");
+    assert_eq!(again.header("etag"), first.header("etag"));
+    // What was changed before the process ends is not given after it.
+    proxy.fetch(Request::new("POST", "/a")).await.expect(200);
+    let proxy = proxy.stop().await.start().await;
+    on_disk(&proxy, 1.0).await;
+    assert!(!status(&proxy.get("/a").await).contains("hit"));
+}
+
+#[tokio::test]
+async fn a_kill_in_mid_write_leaves_nothing_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let origin = Origin::start(move |seen: &Seen| {
+        count.fetch_add(1, Ordering::Relaxed);
+        keeps(Answer::text(content(&seen.target)))
+    })
+    .await;
+    let configuration = configuration(&origin, &folder, "64MiB");
+    let mut given = 0;
+    let mut from_disk = 0;
+    let rounds = std::env::var("MAITRED_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_u64);
+    for round in 0..rounds {
+        let proxy = Proxy::start(&configuration).await;
+        let check = |answer: Response, path: &str| {
+            assert_eq!(answer.status, 200, "{path}");
+            assert!(answer.body.start == content(path), "{path} is not what the origin gives: {}", status(&answer));
+            usize::from(status(&answer).contains("detail=disk"))
+        };
+        // Old and new, until the axe falls, at another moment each time.
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut clients = Vec::new();
+        for client in 0..4_u64 {
+            let (address, tell) = (proxy.address().clone(), tell.clone());
+            clients.push(tokio::spawn(async move {
+                let mut connection = Connection::to(&address).await;
+                for step in 0..u64::MAX {
+                    let path = format!("/{}", (round * 17 + client * 5 + step * 7) % 300);
+                    // It fails the task, and nothing else, when the axe falls.
+                    let answer = connection.fetch(Request::get(&path)).await;
+                    let _ = tell.send((answer, path));
+                }
+            }));
+        }
+        drop(tell);
+        let mut fallen = false;
+        let mut left = 10 + round * 13 % 60;
+        while let Some((answer, path)) = within("an answer", told.recv()).await {
+            left = left.saturating_sub(1);
+            if left == 0 && !fallen {
+                proxy.signal("KILL").await;
+                fallen = true;
+            }
+            // What was cut off is not given as whole.
+            if answer.cut.is_none() {
+                given += 1;
+                from_disk += check(answer, &path);
+            }
+        }
+        for client in clients {
+            assert!(client.await.is_err(), "the axe has fallen");
+        }
+        proxy.wait().await;
+    }
+    // What is there now is as the origin gives it.
+    let proxy = Proxy::start(&configuration).await;
+    for path in (0..300).map(|number| format!("/{number}")) {
+        assert!(proxy.get(&path).await.expect(200).body.start == content(&path), "{path}");
+    }
+    assert_eq!(proxy.metric("cache_broken_total", &[("tier", "disk")]).await, 0.0, "no file was torn");
+    assert!(given > 300 && from_disk > 50, "{given} answers, {from_disk} from disk");
+    println!("{given} answers over {rounds} kills, {from_disk} from disk, {} asked for", asked.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_reload_moves_and_resizes_it() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let origin = Origin::start(|seen: &Seen| keeps(Answer::text(content(&seen.target)))).await;
+    let proxy = Proxy::start(configuration(&origin, &here, "64MiB")).await;
+    for number in 0..100 {
+        proxy.get(&format!("/{number}")).await.expect(200);
+        on_disk(&proxy, f64::from(number + 1)).await;
+    }
+    proxy.hang_up(configuration(&origin, &here, "16MiB")).await;
+    let full = proxy.metric("cache_bytes", &[("tier", "disk")]).await;
+    assert!(full <= 16.0 * 1024.0 * 1024.0, "{full}");
+    proxy.hang_up(configuration(&origin, &there, "64MiB")).await;
+    proxy.get("/new").await.expect(200);
+    on_disk(&proxy, 1.0).await;
+    // What lies in the first folder is found again when it comes back.
+    proxy.hang_up(configuration(&origin, &here, "64MiB")).await;
+    let kept = async { while proxy.metric("cache_entries", &[("tier", "disk")]).await < 20.0 {} };
+    within("the first folder to be looked at", kept).await;
+    proxy.hang_up(format!("{BOTH}{}", route(&origin, "cache = true"))).await;
+    assert!(!proxy.admin("/api/v1/cache").await.text().contains("disk"));
+    let status = proxy.command(["status"]).await.expect(0).stdout;
+    assert!(status.contains("cache      0.0 % hits"), "{status}");
+}
+
+#[tokio::test]
+async fn purges_count_on_disk_and_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let configuration = configuration(&origin, &folder, "64MiB");
+    let proxy = Proxy::start(&configuration).await;
+    for path in ["/a", "/b"] {
+        proxy.get(path).await.expect(200);
+    }
+    on_disk(&proxy, 2.0).await;
+    let proxy = proxy.stop().await.start().await;
+    on_disk(&proxy, 2.0).await;
+    let purged = proxy.command(["purge", "/a"]).await.expect(0);
+    assert_eq!(purged.stdout, "1 answer purged\n", "though it is only on disk");
+    // However the process ends after that.
+    proxy.signal("KILL").await;
+    proxy.wait().await;
+    let proxy = Proxy::start(&configuration).await;
+    on_disk(&proxy, 1.0).await;
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 2");
+    assert_eq!(proxy.get("/b").await.expect(200).text(), "answer 1");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_had_is_done_without() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cache"), "a file").unwrap();
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
+    proxy.printed("nothing is kept in").await;
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 0");
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 0");
+    std::fs::remove_file(folder.path().join("cache")).unwrap();
+    let written = async {
+        let mut number = 0;
+        while proxy.metric("cache_entries", &[("tier", "disk")]).await < 1.0 {
+            number += 1;
+            proxy.get(&format!("/{number}")).await.expect(200);
+        }
+    };
+    within("the folder to be used once it can be", written).await;
+}

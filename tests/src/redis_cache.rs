@@ -1,0 +1,139 @@
+//! The cache in Redis: what processes share, and that nobody notices when Redis is away.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use testkit::{Answer, Origin, Proxy, Request, within};
+
+use crate::{
+    caching::{counting, numbered, status},
+    setting::{BOTH, route},
+    shared_limits::Redis,
+};
+
+fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
+    format!(
+        "{BOTH}[redis]\nurl = \"unix:{}\"\ntimeout = \"{timeout}\"\n[cache]\nredis = true\n{}",
+        redis.socket().display(),
+        route(origin, "cache = { stale = \"1m\", key = [\"path\", \"query\"] }")
+    )
+}
+
+fn keeps(answer: Answer) -> Answer {
+    answer.header("Cache-Control", "max-age=600")
+}
+
+async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
+    let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
+    proxy.printed("redis: connected to").await;
+    proxy
+}
+
+/// Waits until a request has been answered as the check wants it.
+async fn until(proxy: &Proxy, request: impl Fn() -> Request, does: impl Fn(&testkit::Response) -> bool) {
+    let asking = async { while !does(&proxy.fetch(request()).await) {} };
+    within("an answer as awaited", asking).await;
+}
+
+#[tokio::test]
+async fn what_one_has_fetched_the_others_have() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|seen, n| match seen.target.as_str() {
+        "/vary" => keeps(numbered(n)).header("Vary", "X-A"),
+        "/large" => keeps(Answer::text(vec![7; 300_000])),
+        _ => keeps(numbered(n)),
+    }))
+    .await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    one.get("/a").await.expect(200);
+    one.fetch(Request::get("/vary").header("X-A", "1")).await.expect(200);
+    one.fetch(Request::get("/vary").header("X-A", "2")).await.expect(200);
+    one.get("/large").await.expect(200);
+    let stored = async { while redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().count() < 4 {} };
+    within("the answers to be in Redis", stored).await;
+    let asked = origin.requests().len();
+    let again = other.get("/a").await.expect(200);
+    assert_eq!(again.text(), "answer 0");
+    assert!(status(&again).contains("; hit; ttl=") && status(&again).ends_with("; detail=redis"), "{}", status(&again));
+    assert!(again.header("age").is_some());
+    let h2 = other.h2c().await;
+    assert_eq!(h2.fetch(Request::get("/vary").header("X-A", "2")).await.expect(200).text(), "answer 2");
+    assert_eq!(h2.fetch(Request::get("/vary").header("X-A", "1")).await.expect(200).text(), "answer 1");
+    assert_eq!(origin.requests().len(), asked, "the origin was not asked again");
+    assert!(!status(&other.get("/large").await).contains("redis"), "what is large is not shared");
+    let time: i64 = redis
+        .cli(&["PTTL", redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().next().unwrap()])
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((1..=660_000).contains(&time), "{time}");
+}
+
+#[tokio::test]
+async fn what_one_changes_or_purges_is_so_for_all() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    one.get("/a").await.expect(200);
+    one.get("/b").await.expect(200);
+    let stored = async { while redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().count() < 2 {} };
+    within("the answers to be in Redis", stored).await;
+    // The other has it in memory, and hears of the purge.
+    assert_eq!(other.get("/a").await.text(), "answer 0");
+    assert_eq!(one.command(["purge", "/a"]).await.expect(0).stdout, "1 answer purged\n");
+    until(&other, || Request::get("/a"), |answer| answer.text() != "answer 0").await;
+    // It does not have this one, and Redis says that it was changed since.
+    one.fetch(Request::new("POST", "/b")).await.expect(200);
+    let told = async { while !redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]).contains("changed") {} };
+    within("the change to be told", told).await;
+    assert_ne!(other.get("/b").await.expect(200).text(), "answer 1");
+    // A process that was not there yet when it was purged.
+    let late = proxy(&redis, &origin).await;
+    assert_ne!(late.get("/a").await.expect(200).text(), "answer 0");
+}
+
+#[tokio::test]
+async fn nobody_notices_that_redis_is_away_slow_or_killed() {
+    let mut redis = Redis::start().await;
+    let origin = Origin::start(|seen| keeps(Answer::text(seen.target.clone()))).await;
+    let proxy = Proxy::start(configuration(&redis, &origin, "20ms")).await;
+    proxy.printed("redis: connected to").await;
+    let load = |round: usize| {
+        let proxy = &proxy;
+        async move {
+            let client = |client: usize| async move {
+                let mut connection = proxy.connect().await;
+                let mut longest = Duration::ZERO;
+                for step in 0..60 {
+                    let path = format!("/{round}/{}", (client * 31 + step * 7) % 200);
+                    let began = Instant::now();
+                    let answer = connection.fetch(Request::get(&path)).await.expect(200);
+                    assert_eq!(answer.text(), path);
+                    longest = longest.max(began.elapsed());
+                }
+                longest
+            };
+            join_all((0..8).map(client)).await.into_iter().max().unwrap()
+        }
+    };
+    load(0).await;
+    redis.signal("STOP");
+    let longest = load(1).await;
+    assert!(longest < Duration::from_secs(2), "{longest:?} with a Redis that does not answer");
+    redis.signal("CONT");
+    let (longest, ()) = tokio::join!(load(2), async { redis.kill() });
+    assert!(longest < Duration::from_secs(2), "{longest:?} with a Redis that was killed");
+    load(3).await;
+    // A purge meanwhile is told when it is back.
+    proxy.command(["purge", "/3/*"]).await.expect(0);
+    redis.restart().await;
+    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
+    within("the purge to be told", told).await;
+    load(4).await;
+    let stored = async {
+        while !redis.cli(&["DBSIZE"]).trim().parse::<usize>().is_ok_and(|size| size > 10) {
+            load(5).await;
+        }
+    };
+    within("Redis to be used again", stored).await;
+}
