@@ -16,6 +16,7 @@ mod attempts;
 mod authentication;
 mod balancing;
 mod broken;
+mod cache_orders;
 mod cache_rules;
 mod caching;
 mod callers;

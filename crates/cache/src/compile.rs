@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use document::{At, Code, Diagnostic, Duration, OneOrMany, Report, Size};
+use filter::networks::{self, Networks};
 use http::HeaderName;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     config::{CacheConfig, DiskConfig, ZoneConfig},
@@ -110,11 +112,12 @@ impl DiskConfig {
 }
 
 impl Policy {
-    /// Compiles the `cache` at `at` of the route `route`. `memory` is what the zone may hold; `compresses` says whether
-    /// the route compresses by itself. `None` when anything is wrong.
+    /// Compiles the `cache` at `at` of the route `route`, which leads to `origin`. `memory` is what the zone may hold;
+    /// `compresses` says whether the route compresses by itself. `None` when anything is wrong.
     pub fn compile(
         config: &CacheConfig,
         route: &str,
+        origin: &str,
         memory: u64,
         compresses: bool,
         at: &At,
@@ -147,10 +150,29 @@ impl Policy {
             bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
             tags: names(table.tags.as_ref(), &at.key("tags"), report),
             max_object: max_object(table.max_object, memory, &at.key("max_object"), report),
+            purge: table.purge.as_ref().map(|written| purgers(written, &at.key("purge"), report)),
+            origin: xxh3_64(origin.as_bytes()),
             plain: compresses,
         };
         (report.errors() == errors).then_some(policy)
     }
+}
+
+fn purgers(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Networks {
+    let mut networks = Vec::new();
+    for (place, text) in placed(written, at) {
+        match networks::parse(text) {
+            Ok(network) => networks.push(network),
+            Err(meant) => report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` is no network"))
+                    .label(&place, "expected an address or a network")
+                    .help(meant.map_or("write for example `\"10.0.0.0/8\"`".to_owned(), |meant| {
+                        format!("write `\"{meant}\"`")
+                    })),
+            ),
+        }
+    }
+    Networks::new(networks)
 }
 
 fn max_object(written: Option<Size>, memory: u64, at: &At, report: &mut Report) -> u64 {

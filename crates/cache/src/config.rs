@@ -154,6 +154,12 @@ pub struct CacheTable {
     /// Default: none. Example: `tags = "Cache-Tag"`.
     pub tags: Option<OneOrMany<String>>,
 
+    /// Who may let go of kept answers with the method `PURGE`: addresses and networks of clients. Nobody else gets more than
+    /// a 403, and without it PURGE is a method like any other, which the origin gets.
+    ///
+    /// Default: none. Example: `purge = ["10.0.0.0/8", "::1"]`.
+    pub purge: Option<OneOrMany<String>>,
+
     /// The largest content that is kept. At most a quarter of `memory` of `[cache]`.
     ///
     /// Default: `"8MiB"`, or a quarter of `memory` where that is less. Example: `max_object = "1MiB"`.

@@ -7,12 +7,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use filter::Reason;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::disk::Resting;
+use crate::{disk::Resting, lock};
 
 /// How far the fetch may be ahead of the slowest reader once the content is not kept.
 const WINDOW: u64 = 256 * 1024;
+
+/// In how many codings content is kept at most, beside its own.
+const CODINGS: usize = 3;
 
 /// What a reader is given at most at once.
 const PIECE: usize = 128 * 1024;
@@ -27,7 +31,12 @@ pub struct Content {
     length: Option<u64>,
     /// Where it is, where it is not in memory.
     resting: Option<Arc<Resting>>,
+    /// The same in other codings, so that what is asked for often is encoded once.
+    encoded: Mutex<SmallVec<[(Coding, Arc<Content>); 1]>>,
 }
+
+/// How content was encoded: by which algorithm, at which level.
+pub type Coding = (&'static str, u32);
 
 #[derive(Debug)]
 struct State {
@@ -65,7 +74,13 @@ impl Content {
             readers: Vec::new(),
             wanted: false,
         };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), length, resting: None })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            length,
+            resting: None,
+            encoded: Mutex::default(),
+        })
     }
 
     /// Content that is whole.
@@ -87,7 +102,13 @@ impl Content {
             readers: Vec::new(),
             wanted: false,
         };
-        Self { state: Mutex::new(state), changed: Notify::new(), length: Some(total), resting }
+        Self {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            length: Some(total),
+            resting,
+            encoded: Mutex::default(),
+        }
     }
 
     /// Where it is, where it is not in memory.
@@ -113,7 +134,26 @@ impl Content {
 
     /// How much is held in memory.
     pub(crate) fn size(&self) -> u64 {
-        if self.resting.is_some() { 0 } else { self.lock().total }
+        let own = if self.resting.is_some() { 0 } else { self.lock().total };
+        own + lock(&self.encoded).iter().map(|(_, content)| content.size()).sum::<u64>()
+    }
+
+    /// The same in this coding, where it was encoded before.
+    pub fn encoded(&self, coding: Coding) -> Option<Arc<Self>> {
+        lock(&self.encoded).iter().find(|(known, _)| *known == coding).map(|(_, content)| content.clone())
+    }
+
+    /// Whether it is worth keeping it in other codings: it is kept, in memory, and nobody has yet.
+    pub fn wants(&self, coding: Coding) -> bool {
+        let kept = self.lock().keeps.is_some() && self.resting.is_none();
+        let known = lock(&self.encoded);
+        kept && known.len() < CODINGS && known.iter().all(|(known, _)| *known != coding)
+    }
+
+    pub(crate) fn keep_encoded(&self, coding: Coding, bytes: Bytes) {
+        if self.wants(coding) {
+            lock(&self.encoded).push((coding, Self::whole(bytes)));
+        }
     }
 
     /// From here on nothing is kept but what readers still need.

@@ -84,6 +84,7 @@ impl Key {
     pub(crate) fn of(policy: &Policy, request: &View<'_>) -> Option<Self> {
         let mut out = Vec::with_capacity(128);
         put(&mut out, Some(policy.route.as_bytes()));
+        out.extend_from_slice(&policy.origin.to_be_bytes());
         // What follows is never taken for a caller where there is none.
         out.push(u8::from(request.identity.is_some()));
         if let Some(identity) = request.identity {

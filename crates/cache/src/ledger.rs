@@ -70,8 +70,8 @@ impl Ledger {
 
     /// Whether nothing was changed since an answer was asked for.
     pub(crate) fn is_valid(&self, label: &Label, asked: Millis) -> bool {
-        let when = if self.changed.get().is_some() { self.changed_at(label.place()) } else { 0 };
-        when < asked || when == 0
+        let is_older = |place: usize| self.changed_at(place) < asked;
+        self.changed.get().is_none() || (is_older(label.place()) && label.group_places().all(is_older))
     }
 
     pub(crate) fn note(&self, purge: Purge) {
@@ -103,6 +103,11 @@ impl Ledger {
         let soft = purges.latest.iter().filter(|purge| purge.soft && purge.means(label, asked));
         soft.map(|purge| purge.when).max().unwrap_or(0)
     }
+}
+
+/// A host that no request names, for the groups of one (RFC 9875).
+pub(crate) fn of_group(host: &str) -> String {
+    format!("group of {host}")
 }
 
 /// Where a path of a host has its moment. The same in every process.

@@ -46,12 +46,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use compile::{DiskSettings, Settings};
 pub use config::{CacheConfig, CacheTable, DiskConfig, ZoneConfig};
-pub use content::{Content, Reader};
+pub use content::{Coding, Content, Reader};
 pub use directives::{Asked, Delta, Reach, Said};
 pub use flight::{Boarded, Flight, Landed, Ticket};
 pub use freshness::{Freshness, Millis, Times, now};
 pub use key::Key;
-pub use policy::Policy;
+pub use policy::{Policy, groups};
 pub use purge::{Address, Selector};
 pub use reuse::Reuse;
 pub use select::Selected;

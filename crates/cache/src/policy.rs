@@ -1,7 +1,7 @@
 //! What a route keeps, as run.
 
 use document::{Duration, Size};
-use filter::View;
+use filter::{View, networks::Networks};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::key::{Key, Part};
@@ -23,6 +23,10 @@ pub struct Policy {
     pub(crate) bypass: Box<[Part]>,
     pub(crate) tags: Box<[HeaderName]>,
     pub(crate) max_object: u64,
+    /// Who may purge by method.
+    pub(crate) purge: Option<Networks>,
+    /// What the origin is asked for, beside what the request says: where that changes, so do the answers.
+    pub(crate) origin: u64,
     /// Whether the route compresses by itself, so that the origin is asked for the plain content.
     pub(crate) plain: bool,
 }
@@ -36,6 +40,19 @@ impl Policy {
             // What is said of answers in general is not meant for errors.
             self.ttl.filter(|_| matches!(code, 200 | 203 | 204 | 300 | 301 | 308))
         })
+    }
+
+    /// Whether this request lets go of kept answers; `None` where it is one like any other.
+    pub fn purges(&self, request: &View<'_>) -> Option<bool> {
+        let purge = self.purge.as_ref().filter(|_| request.head.method.as_str() == "PURGE")?;
+        Some(request.client.address.is_some_and(|address| purge.contains(address)))
+    }
+
+    /// Whether the origin may make its answer depend on this request header and nobody would know: a name by which
+    /// frameworks let the method, host or path be another one, and which tells no answers apart.
+    pub fn hides(&self, name: &HeaderName) -> bool {
+        let keyed = || self.key.iter().any(|part| matches!(part, Part::Header(keyed) if keyed == name));
+        POISONS.contains(&name.as_str()) && !self.vary.contains(name) && !keyed()
     }
 
     /// Whether the request is to be passed on untouched, and its answer not kept.
@@ -86,9 +103,7 @@ impl Policy {
     pub(crate) fn tags_of(&self, fields: &HeaderMap) -> Box<[Box<str>]> {
         static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
         let names = self.tags.iter().chain([&CACHE_GROUPS]);
-        let lines = names.flat_map(|name| fields.get_all(name)).filter_map(|line| line.to_str().ok());
-        let tags = lines.flat_map(|line| line.split([',', ' '])).map(|tag| tag.trim().trim_matches('"'));
-        tags.filter(|tag| !tag.is_empty()).take(MOST_TAGS).map(Into::into).collect()
+        names.flat_map(|name| groups(fields, name)).take(MOST_TAGS).map(Into::into).collect()
     }
 
     /// In a few words for who asks what a route does.
@@ -116,6 +131,26 @@ impl Policy {
         told
     }
 }
+
+/// The members of a list of tags or groups, of which no more than 64 count.
+pub fn groups<'a>(fields: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = fields.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    let members = lines.flat_map(|line| line.split([',', ' '])).map(|tag| tag.trim().trim_matches('"'));
+    members.filter(|tag| !tag.is_empty()).take(MOST_TAGS)
+}
+
+/// Headers by which frameworks take a request for another one, in lower case.
+const POISONS: [&str; 9] = [
+    "x-forwarded-path",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
 
 /// How many tags of one answer count.
 const MOST_TAGS: usize = 64;

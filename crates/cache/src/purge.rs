@@ -1,5 +1,7 @@
 //! What a purge means.
 
+use filter::View;
+
 use crate::{
     stored::Label,
     wire::{In, Out},
@@ -39,6 +41,17 @@ impl Selector {
     /// Reads the beginning of a URL or of a path.
     pub fn prefix(text: &str) -> Result<Self, String> {
         Address::read(text).map(Self::Prefix)
+    }
+
+    /// Those of what a request asks for, over HTTP and HTTPS.
+    pub fn of(request: &View<'_>) -> [Self; 2] {
+        ["http", "https"].map(|scheme| {
+            Self::Url(Address {
+                origin: Some(format!("{scheme}://{}", request.host).into()),
+                path: request.path.into(),
+                query: request.query.map(Into::into),
+            })
+        })
     }
 
     /// Whether an answer is meant.

@@ -29,7 +29,7 @@ use crate::{
     ledger::{self, Ledger, PURGES, Purge},
     lock,
     purge::Selector,
-    stored::Stored,
+    stored::{Label, Stored},
     wire::{In, Out},
     zone::{Reading, Zone},
 };
@@ -117,10 +117,26 @@ impl Shared {
             self.broken.fetch_add(1, Ordering::Relaxed);
             return None;
         };
+        self.learn(stored.label()).await.ok()?;
         let (label, asked) = (stored.label(), stored.freshness().asked());
         stored.outdate(self.ledger.outdated(label, asked));
         let counts = self.ledger.is_valid(label, asked) && !self.ledger.was_purged(label, asked, asked);
         (counts && stored.is_for(fields)).then_some(stored)
+    }
+
+    /// Asks when the groups of an answer were changed.
+    async fn learn(&self, label: &Label) -> Result<(), Down> {
+        let places: Vec<usize> = label.group_places().collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = places.iter().map(|place| self.place(*place)).collect();
+        for (place, changed) in places.into_iter().zip(self.redis.values(&names).await?) {
+            if let Some(when) = changed.and_then(|when| In(&when).number()) {
+                self.ledger.change_place(place, when);
+            }
+        }
+        Ok(())
     }
 
     /// Writes an answer some time soon, if it is small and worth it.

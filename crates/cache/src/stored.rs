@@ -51,6 +51,12 @@ impl Label {
         ledger::place(&self.url.host, &self.url.path)
     }
 
+    /// The same for the groups that it is of (RFC 9875).
+    pub(crate) fn group_places(&self) -> impl Iterator<Item = usize> {
+        let host = (!self.tags.is_empty()).then(|| ledger::of_group(&self.url.host)).unwrap_or_default();
+        self.tags.iter().map(move |tag| ledger::place(&host, tag))
+    }
+
     /// What it takes of memory.
     pub(crate) fn weight(&self) -> u64 {
         let Url { origin, host, path, query } = &self.url;

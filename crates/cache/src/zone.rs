@@ -11,17 +11,19 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use filter::View;
 use http::HeaderMap;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::{
     compile::Settings,
+    content::Coding,
     disk::Disk,
     flight::{Boarded, Flight, Landed},
     freshness::Millis,
     key::Key,
-    ledger::{Ledger, Purge},
+    ledger::{self, Ledger, Purge},
     lock,
     purge::Selector,
     shared::Shared,
@@ -279,6 +281,18 @@ impl Zone {
         self.alone.remove(&hash(key));
     }
 
+    /// Keeps the content of an answer in another coding as well, for as long as the answer is kept.
+    pub fn keep_encoded(&self, key: &Key, stored: &Arc<Stored>, coding: Coding, bytes: Bytes) {
+        stored.content().keep_encoded(coding, bytes);
+        let _changing = lock(&self.changing);
+        let Some(variants) = self.kept.peek(key) else { return };
+        if variants.answers.iter().any(|answer| Arc::ptr_eq(answer, stored)) {
+            // It weighs more than it did.
+            variants.are_replaced.store(true, Ordering::Relaxed);
+            self.kept.insert(key.clone(), Variants::new(variants.answers.clone()));
+        }
+    }
+
     /// Lets go of what is kept under a key.
     pub fn forget(&self, key: &Key) {
         let _changing = lock(&self.changing);
@@ -291,6 +305,11 @@ impl Zone {
         let place = self.ledger.change(host, path, now);
         self.disk.load().iter().for_each(|disk| disk.change(place));
         self.shared.load().iter().for_each(|shared| shared.change(place));
+    }
+
+    /// The same for all answers of this host that are of this group (RFC 9875).
+    pub fn change_group(&self, host: &str, group: &str, now: Millis) {
+        self.change(&ledger::of_group(host), group, now);
     }
 
     /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that

@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
 use cache::{
     Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
 };
-use filter::{Reason, Reply};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use filter::{Body, Reason, Reply};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use telemetry::Cached;
 use tokio::time::timeout;
@@ -40,6 +41,28 @@ pub(crate) struct Answer {
     pub(crate) head: ResponseHeader,
     /// Its content; `None` where there is none to send.
     pub(crate) content: Option<Reader>,
+    /// What it is the whole of, where it is.
+    whole: Option<Arc<Stored>>,
+}
+
+/// Content that is compressed as it is sent, to be kept for the next who asks.
+pub(crate) struct Copy {
+    zone: Arc<Zone>,
+    key: Key,
+    stored: Arc<Stored>,
+    coding: cache::Coding,
+    pieces: BytesMut,
+}
+
+impl Copy {
+    pub(crate) fn take(&mut self, piece: Option<&Bytes>) {
+        self.pieces.extend_from_slice(piece.map(|piece| &**piece).unwrap_or_default());
+    }
+
+    /// All of it has been taken.
+    pub(crate) fn keep(self) {
+        self.zone.keep_encoded(&self.key, &self.stored, self.coding, self.pieces.freeze());
+    }
 }
 
 /// A request that may be answered from the cache.
@@ -74,6 +97,9 @@ pub(crate) async fn consult(
     };
     let asked = Asked::of(&head.headers);
     let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
+    if let Some(may) = policy.purges(&view) {
+        return Err(if may { purge(zone, cache::Selector::of(&view)).await } else { Reason::AddressDenied.into() });
+    }
     let passes = passes(policy, &view, &asked, uploads);
     let key = if passes.is_none() { policy.key(&view) } else { None };
     // Which upstream is asked decides what is answered.
@@ -87,7 +113,22 @@ pub(crate) async fn consult(
         ctx.record.cache = passes.filter(|why| *why != Forward::Method).map(|_| Cached::Bypass);
         return Ok(Consulted::Pass);
     };
-    Visit { fetches, policy, zone, head, key, asked }.run(ctx).await
+    let visit = Visit { fetches, policy, zone, head, key, asked };
+    let mut consulted = visit.run(ctx).await?;
+    if let Consulted::Answer(answer) = &mut consulted {
+        visit.encode(ctx, answer);
+    }
+    Ok(consulted)
+}
+
+/// Lets go of answers for who may order that.
+async fn purge(zone: &Arc<Zone>, selectors: [cache::Selector; 2]) -> Reply {
+    let zone = zone.clone();
+    // It looks at all that is kept.
+    let purge = move || selectors.iter().map(|selector| zone.purge(selector, false, cache::now())).sum::<u64>();
+    let Ok(count) = tokio::task::spawn_blocking(purge).await else { return Reason::Internal.into() };
+    let body = Body::Bytes(format!("{{\"purged\":{count}}}\n").into());
+    Reply::answer(StatusCode::OK, body).with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }
 
 /// Why a request has nothing to do with the cache; `None` where it has.
@@ -283,7 +324,22 @@ impl Visit<'_> {
         if length.is_none() && selected != Selected::NotModified && self.head.version == Version::HTTP_11 {
             put(&mut head, "Transfer-Encoding", HeaderValue::from_static("chunked"));
         }
-        Consulted::Answer(Box::new(Answer { head, content: reader.filter(|_| !is_empty) }))
+        let whole = (selected == Selected::Whole && !is_empty).then(|| stored.clone());
+        Consulted::Answer(Box::new(Answer { head, content: reader.filter(|_| !is_empty), whole }))
+    }
+
+    /// What was compressed before is given like that, and what will be now is kept. `relay::encode` does the rest.
+    fn encode(&self, ctx: &mut Context, answer: &mut Answer) {
+        let Some(stored) = answer.whole.take() else { return };
+        let Some(compress) = ctx.route().and_then(|route| route.compress.as_ref()) else { return };
+        let Some(coding) = compress.coding(self.head, &answer.head) else { return };
+        if let Some(encoded) = stored.content().encoded(coding) {
+            compress.relabel(self.head, &mut answer.head, encoded.length().unwrap_or(0));
+            answer.content = encoded.reader();
+        } else if stored.content().wants(coding) && stored.content().length().is_some() {
+            let (zone, key) = (self.zone.clone(), self.key.clone());
+            ctx.copy = Some(Box::new(Copy { zone, key, stored, coding, pieces: BytesMut::new() }));
+        }
     }
 
     /// Age, what the answer depends on, and what the cache had to do with it.
@@ -376,12 +432,18 @@ pub(crate) fn conclude(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     }
 }
 
+/// RFC 9875 section 3: what the answer to an unsafe method says is changed with it.
+const GROUPS: HeaderName = HeaderName::from_static("cache-group-invalidation");
+
 /// RFC 9111 section 4.4: what was changed, and what the answer names on the same host, is not what is kept of it.
 fn invalidate(ctx: &Context, from: &RequestHeader, head: &ResponseHeader) {
     let Some(arrival) = &ctx.arrival else { return };
     let Some(zone) = &arrival.snapshot.cache else { return };
     let (view, now) = (arrival.view(from), cache::now());
     zone.change(view.host, view.path, now);
+    for group in cache::groups(&head.headers, &GROUPS) {
+        zone.change_group(view.host, group, now);
+    }
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let Some(place) = head.headers.get(&name).and_then(|place| place.to_str().ok()) else { continue };
         let Ok(place) = place.parse::<http::Uri>() else { continue };

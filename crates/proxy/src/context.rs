@@ -34,6 +34,8 @@ pub struct Context {
     pub(crate) mirror: Option<Box<Copying>>,
     /// Compresses the answer's content as it goes by.
     pub encoder: Option<Box<transform::Encoder>>,
+    /// What is compressed on its way, to be kept like that.
+    pub(crate) copy: Option<Box<crate::consult::Copy>>,
     /// How fast the client has to take its answer.
     pub min_rate: Option<MinRate>,
     /// Counts the request as in flight while it lives.
@@ -129,6 +131,7 @@ impl Context {
             cached: None,
             mirror: None,
             encoder: None,
+            copy: None,
             min_rate: None,
             in_flight: None,
             record: Record::new(Instant::now()),

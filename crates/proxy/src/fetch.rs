@@ -361,6 +361,8 @@ fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_c
     } else if let Ok(value) = HeaderValue::try_from(accepted) {
         from.insert_header(header::ACCEPT_ENCODING, value)?;
     }
+    let hidden: Vec<_> = from.headers.keys().filter(|name| policy.hides(name)).cloned().collect();
+    hidden.iter().for_each(|name| drop(from.remove_header(name)));
     let query = order.ctx.view(&order.client).and_then(|view| policy.query(&view));
     if let Some(query) = query {
         let path = from.uri.path().to_owned();

@@ -302,7 +302,7 @@ fn gone() -> Box<Error> {
 
 /// Gives an answer of the cache: one that is kept, or that comes as it is fetched.
 async fn give(session: &mut Session, ctx: &mut Context, answer: consult::Answer) -> Result<()> {
-    let consult::Answer { mut head, content } = answer;
+    let consult::Answer { mut head, content, .. } = answer;
     relay::encode(ctx, session.req_header(), &mut head);
     relay::response(ctx, session.req_header(), &mut head);
     let version = session.req_header().version;

@@ -187,9 +187,16 @@ pub(crate) fn encode_whole(ctx: &Context, from: &RequestHeader, answer: &mut Ans
 pub(crate) fn response_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
     mirror::answer_chunk(ctx, chunk.as_ref());
     match &mut ctx.encoder {
-        Some(encoder) => encoder.chunk(chunk, last),
-        None => Ok(()),
+        Some(encoder) => encoder.chunk(chunk, last)?,
+        None => return Ok(()),
     }
+    if let Some(copy) = &mut ctx.copy {
+        copy.take(chunk.as_ref());
+        if last && let Some(copy) = ctx.copy.take() {
+            copy.keep();
+        }
+    }
+    Ok(())
 }
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.

@@ -212,8 +212,11 @@ impl Site<'_> {
         let security = on(&policies.security_headers)
             .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
         let compresses = on(&policies.compress).is_some();
-        let cache = on(&policies.cache)
-            .map(|cache| cache::Policy::compile(cache, self.name, self.memory, compresses, &at.key("cache"), report));
+        // Where one of these changes, what was kept is an answer to something else.
+        let origin = format!("{:?}", (&policies.upstream, asked));
+        let cache = on(&policies.cache).map(|cache| {
+            cache::Policy::compile(cache, self.name, &origin, self.memory, compresses, &at.key("cache"), report)
+        });
         let compress =
             on(&policies.compress).map(|compress| transform::Compress::compile(compress, &at.key("compress"), report));
         let destination = self.destination(report);

@@ -40,28 +40,58 @@ impl Compress {
     /// tells the truth: coding, length, framing and validator. The content then goes through the encoder.
     pub fn begin(&self, request: &RequestHeader, head: &mut ResponseHeader) -> Option<Encoder> {
         let length = length(&head.headers);
-        if !self.is_for(request, head) || length.is_some_and(|length| length < self.min_size) {
+        let Some(algorithm) = self.choice(request, head) else {
+            if self.concerns(request, head) {
+                vary(head);
+            }
             return None;
-        }
-        vary(head);
-        let algorithm = negotiate::choose(&self.algorithms, &request.headers)?;
-        // RFC 9112 section 6.1: a client of HTTP/1.0 cannot read chunks, and the length is known at the end only.
-        if request.version < Version::HTTP_11 {
-            return None;
-        }
+        };
         let encoder = Encoder::new(algorithm, self.level, length.is_none()).ok()?;
-        head.put(name("Content-Encoding"), HeaderValue::from_static(algorithm.name()));
-        head.take(&header::CONTENT_LENGTH);
-        head.take(&header::ACCEPT_RANGES);
-        DIGESTS.iter().for_each(|name| head.take(name));
-        weaken(head);
+        self.label(algorithm, head);
         if request.version == Version::HTTP_11 {
             head.put(name("Transfer-Encoding"), HeaderValue::from_static("chunked"));
         }
         (request.method != Method::HEAD).then_some(encoder)
     }
 
-    /// The same for content that is there as a whole, whose length can be told.
+    /// How the answer with this head is compressed for who sent `request`: the algorithm and its level. `None` where it is
+    /// sent as it is.
+    pub fn coding(&self, request: &RequestHeader, head: &ResponseHeader) -> Option<(&'static str, u32)> {
+        self.choice(request, head).map(|algorithm| (algorithm.name(), self.level))
+    }
+
+    /// The head of an answer that was compressed before, by the [`coding`](Compress::coding) of this request.
+    pub fn relabel(&self, request: &RequestHeader, head: &mut ResponseHeader, length: u64) {
+        if let Some(algorithm) = self.choice(request, head) {
+            self.label(algorithm, head);
+            head.take(&header::TRANSFER_ENCODING);
+            head.put(name("Content-Length"), HeaderValue::from(length));
+        }
+    }
+
+    fn choice(&self, request: &RequestHeader, head: &ResponseHeader) -> Option<Algorithm> {
+        // RFC 9112 section 6.1: a client of HTTP/1.0 cannot read chunks, and the length is known at the end only.
+        if !self.concerns(request, head) || request.version < Version::HTTP_11 {
+            return None;
+        }
+        negotiate::choose(&self.algorithms, &request.headers)
+    }
+
+    /// Whether the answer depends on what the client accepts.
+    fn concerns(&self, request: &RequestHeader, head: &ResponseHeader) -> bool {
+        self.is_for(request, head) && length(&head.headers).is_none_or(|length| length >= self.min_size)
+    }
+
+    fn label(&self, algorithm: Algorithm, head: &mut ResponseHeader) {
+        vary(head);
+        head.put(name("Content-Encoding"), HeaderValue::from_static(algorithm.name()));
+        head.take(&header::CONTENT_LENGTH);
+        head.take(&header::ACCEPT_RANGES);
+        DIGESTS.iter().for_each(|name| head.take(name));
+        weaken(head);
+    }
+
+    /// The same as [`begin`](Compress::begin) for content that is there as a whole, whose length can be told.
     pub fn whole(&self, request: &RequestHeader, head: &mut ResponseHeader, content: Bytes) -> Bytes {
         let Some(mut encoder) = self.begin(request, head) else { return content };
         let mut encoded = Some(content);

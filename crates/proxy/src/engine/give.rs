@@ -14,7 +14,7 @@ use crate::{
 impl<C: Client> Passage<'_, C> {
     /// Gives an answer that is kept, or comes as it is fetched.
     pub(super) async fn give(&mut self, answer: Answer) {
-        let Answer { mut head, content } = answer;
+        let Answer { mut head, content, .. } = answer;
         relay::encode(self.ctx, self.head, &mut head);
         relay::response(self.ctx, self.head, &mut head);
         self.ctx.record.status = head.status.as_u16();

@@ -1,0 +1,134 @@
+//! The cache told what to do: purged by method, by the origin's groups, by a changed route; compressed once.
+
+use testkit::{Answer, Origin, Proxy, Request, Seen};
+
+use crate::{
+    caching::{caching, counting, numbered, status},
+    setting::{BOTH, route},
+};
+
+fn keeps(answer: Answer) -> Answer {
+    answer.header("Cache-Control", "max-age=600")
+}
+
+#[tokio::test]
+async fn purge_is_a_method_for_those_who_may() {
+    let (origin, proxy) = caching("cache = { purge = \"127.0.0.0/8\" }", counting(|_, n| keeps(numbered(n)))).await;
+    for path in ["/a", "/a?b", "/b"] {
+        proxy.get(path).await.expect(200);
+    }
+    let purged = proxy.fetch(Request::new("PURGE", "/a?b")).await.expect(200);
+    assert_eq!((purged.text().as_str(), purged.header("content-type")), ("{\"purged\":1}\n", Some("application/json")));
+    assert!(status(&proxy.get("/a").await).contains("hit") && !status(&proxy.get("/a?b").await).contains("hit"));
+    // Without a query all of them; over HTTP/2 as well.
+    assert_eq!(proxy.h2c().await.fetch(Request::new("PURGE", "/a")).await.expect(200).text(), "{\"purged\":2}\n");
+    assert_eq!(
+        proxy.fetch(Request::new("PURGE", "/a").host("other.test")).await.expect(200).text(),
+        "{\"purged\":0}\n"
+    );
+    assert!(!status(&proxy.get("/a").await).contains("hit") && status(&proxy.get("/b").await).contains("hit"));
+    assert!(origin.requests().iter().all(|seen| seen.method != "PURGE"), "the origin hears nothing of it");
+}
+
+#[tokio::test]
+async fn nobody_purges_by_method_unless_it_is_written() {
+    let (origin, proxy) = caching("cache = { purge = \"10.0.0.0/8\" }", |_| keeps(Answer::text("x"))).await;
+    proxy.get("/a").await.expect(200);
+    proxy.fetch(Request::new("PURGE", "/a")).await.expect_problem(403, "address_denied");
+    assert!(status(&proxy.get("/a").await).contains("hit"));
+    assert_eq!(origin.requests().len(), 1);
+    let (origin, proxy) = caching("cache = true", |_| keeps(Answer::text("x"))).await;
+    proxy.fetch(Request::new("PURGE", "/a")).await.expect(200);
+    assert_eq!(origin.requests()[0].method, "PURGE", "it is a method like any other");
+}
+
+#[tokio::test]
+async fn an_origin_invalidates_groups_rfc_9875_3() {
+    let (_origin, proxy) = caching(
+        "cache = true",
+        counting(|seen: &Seen, n| match (seen.method.as_str(), seen.target.as_str()) {
+            ("GET", "/news") => keeps(numbered(n)).header("Cache-Groups", "\"front\", \"news\""),
+            ("GET", "/shop") => keeps(numbered(n)).header("Cache-Groups", "\"shop\""),
+            // A safe method invalidates nothing.
+            ("GET", "/safe") => numbered(n).header("Cache-Group-Invalidation", "\"shop\""),
+            ("POST", "/failed") => Answer::status(500).header("Cache-Group-Invalidation", "\"shop\""),
+            _ => numbered(n).header("Cache-Group-Invalidation", "\"news\", \"other\""),
+        }),
+    )
+    .await;
+    for path in ["/news", "/shop", "/safe"] {
+        proxy.get(path).await.expect(200);
+    }
+    proxy.fetch(Request::post("/failed", "x")).await.expect(500);
+    proxy.fetch(Request::post("/elsewhere", "x").host("other.test")).await.expect(200);
+    assert!(status(&proxy.get("/news").await).contains("hit"), "groups are of one host");
+    proxy.fetch(Request::post("/edit", "x")).await.expect(200);
+    assert!(!status(&proxy.get("/news").await).contains("hit"));
+    assert!(status(&proxy.get("/shop").await).contains("hit"));
+    assert!(status(&proxy.get("/news").await).contains("hit"), "what came since is good");
+}
+
+#[tokio::test]
+async fn answers_of_another_upstream_are_others() {
+    let (one, other) =
+        (Origin::start(|_| keeps(Answer::text("one"))).await, Origin::start(|_| keeps(Answer::text("other"))).await);
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&one, "cache = true"))).await;
+    assert_eq!(proxy.get("/a").await.text(), "one");
+    proxy.hang_up(format!("{BOTH}{}", route(&other, "cache = true"))).await;
+    assert_eq!(proxy.get("/a").await.text(), "other");
+    proxy.hang_up(format!("{BOTH}{}", route(&other, "cache = true\nrequest = { rewrite = \"/new{path}\" }"))).await;
+    assert!(!status(&proxy.get("/a").await).contains("hit"), "the origin is asked for something else");
+    // What comes back is found again.
+    proxy.hang_up(format!("{BOTH}{}", route(&one, "cache = true"))).await;
+    assert!(status(&proxy.get("/a").await).contains("hit"));
+    assert_eq!((one.requests().len(), other.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_tells_nothing_apart_cannot_change_what_others_get() {
+    let names = ["X-Original-URL", "X-HTTP-Method-Override", "X-Host", "X-Rewrite-URL"];
+    let ask = |path: &str| names.iter().fold(Request::get(path), |request, name| request.header(name, "/evil"));
+    let (origin, proxy) = caching("cache = { vary = \"X-Rewrite-URL\" }", |_| keeps(Answer::text("x"))).await;
+    proxy.fetch(ask("/a")).await.expect(200);
+    let seen = &origin.requests()[0];
+    assert_eq!(seen.header("x-rewrite-url"), Some("/evil"), "it is part of the key");
+    for name in ["x-original-url", "x-http-method-override", "x-host"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_hot_answer_is_compressed_once() {
+    let text = "all work and no play makes a dull proxy. ".repeat(5000);
+    let body = text.clone();
+    let (_origin, proxy) =
+        caching("compress = true\ncache = true", move |_| keeps(Answer::text(body.clone())).header("ETag", "\"v\""))
+            .await;
+    let ask = |coding: &'static str| Request::get("/a").header("Accept-Encoding", coding);
+    let first = proxy.fetch(ask("gzip")).await.expect(200);
+    assert_eq!(first.headers.all("content-encoding"), ["gzip"]);
+    let before = proxy.metric("cache_bytes", &[("tier", "memory")]).await;
+    assert!(before > text.len() as f64 + first.body.length as f64, "both count: {before}");
+    for _ in 0..2 {
+        let again = proxy.fetch(ask("gzip")).await.expect(200);
+        assert_eq!(again.body.start, first.body.start);
+        // The length of what is there already can be told.
+        assert_eq!(again.headers.all("content-length"), [first.body.length.to_string()]);
+        assert_eq!(again.headers.all("etag"), ["W/\"v\""]);
+        assert_eq!(again.headers.all("vary"), ["Accept-Encoding"]);
+        assert!(again.headers.all("transfer-encoding").is_empty() && status(&again).contains("hit"));
+    }
+    let h2 = proxy.h2c().await.fetch(ask("gzip")).await.expect(200);
+    assert_eq!(h2.body.start, first.body.start);
+    assert_eq!(h2.headers.all("content-length"), [first.body.length.to_string()]);
+    let head = proxy.fetch(Request::new("HEAD", "/a").header("Accept-Encoding", "gzip")).await.expect(200);
+    assert_eq!(head.headers.all("content-encoding"), ["gzip"]);
+    // Another coding is another copy; a part, and who takes none, get it as it is.
+    assert_eq!(proxy.fetch(ask("zstd")).await.headers.all("content-encoding"), ["zstd"]);
+    assert!(proxy.fetch(ask("zstd")).await.header("content-length").is_some());
+    assert_eq!(proxy.get("/a").await.expect(200).text(), text);
+    let part = proxy.fetch(ask("gzip").header("Range", "bytes=0-9")).await.expect(206);
+    assert_eq!(part.text(), text[..10]);
+    assert_eq!(proxy.command(["purge", "/a"]).await.expect(0).stdout, "1 answer purged\n");
+    assert_eq!(proxy.metric("cache_bytes", &[("tier", "memory")]).await, 0.0, "all copies are gone");
+}
