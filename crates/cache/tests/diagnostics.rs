@@ -14,7 +14,7 @@ fn complaint(text: &str) -> String {
     }
     let at = At::root().key("cache");
     if let Some(cache) = document.decode::<CacheConfig>(&at, &Vocabulary::default(), &mut report) {
-        Policy::compile(&cache, "app", 16 << 20, false, &at, &mut report);
+        Policy::compile(&cache, "app", "", 16 << 20, false, &at, &mut report);
     }
     assert!(report.has_errors());
     document.render(&report, false)
