@@ -26,6 +26,7 @@ mod commands;
 mod compression;
 mod cors;
 mod disk_cache;
+mod discovery;
 mod documents;
 mod engines;
 mod events;

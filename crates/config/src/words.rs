@@ -191,7 +191,7 @@ const ROUTE: &[&str] = &[
 ];
 
 /// Keys of upstreams of later releases.
-const UPSTREAM: &[&str] = &["credentials", "discover", "hedge"];
+const UPSTREAM: &[&str] = &["credentials", "hedge"];
 
 /// Keys of listeners of later releases.
 const LISTENER: &[&str] = &["allow", "auth", "client_auth", "client_ca", "deny"];

@@ -87,6 +87,8 @@ codes! {
         "${...} is not closed or not one of ${NAME}, ${NAME:-default} and ${file:/path}. Write $$ for a literal dollar sign.";
     E0604 "address cannot be taken"
         "Nobody can listen on the address: another process has it, it is not this machine's, or it needs a capability. A running server that is given such a configuration goes on with the one that it has.";
+    E0701 "backends cannot be looked for"
+        "What `discover` says is not a place where backends can be looked for, or a file of backends cannot be used. A running server whose file becomes unusable goes on with the backends that it knows and says so in its log.";
     E0801 "test of the configuration fails"
         "A test of [tests] expects of a request what does not become of it. The labels say what happens instead, and which route decides it. Either the test or the configuration is wrong: mend one of them. A failing test refuses a start and a reload like every other error.";
     W0204 "open admin-like route"

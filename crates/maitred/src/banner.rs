@@ -159,7 +159,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
     };
     let upstream = |(name, upstream): (&String, &Arc<upstream::Upstream>)| admin::Upstream {
         name: name.clone(),
-        backends: upstream.backends().map(|one| backend(upstream, one)).collect(),
+        backends: upstream.backends().map(|one| backend(upstream, &one)).collect(),
         waiting: upstream.waiting(),
     };
     snapshot.upstreams.iter().map(upstream).collect()

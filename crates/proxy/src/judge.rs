@@ -216,9 +216,9 @@ fn forwarded(ctx: &Context, route: &Route, head: &RequestHeader) -> Option<Forwa
         Destination::Split(split) => split.upstream(split.choose(&ctx.view(head)?))?.clone(),
         _ => route.upstream()?.clone(),
     };
-    let first = upstream.backends().next().map(Backend::host);
+    let first = upstream.backends().next();
     let mut to = head.clone();
-    relay::request_to(ctx, first, head, &mut to).ok()?;
+    relay::request_to(ctx, first.as_deref().map(Backend::host), head, &mut to).ok()?;
     let mut hosts: Vec<HeaderValue> = match &route.host {
         HostPolicy::Upstream => upstream.backends().map(|backend| backend.host().clone()).collect(),
         _ => to.headers.get(header::HOST).cloned().into_iter().collect(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use config::Config;
 use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
 use listen::{Listener, Mode};
-use upstream::{Backend, Protocol, Upstream};
+use upstream::{Protocol, Upstream};
 
 /// Reports what cannot go together: requests to backends that do not speak HTTP, streams to backends that expect
 /// something else than what comes, and routes for listeners that have no requests.
@@ -26,7 +26,7 @@ pub(crate) fn check(
         };
         let named = named.chain(mirror);
         for (named, place) in named.chain(arms.map(|arm| (arm, at.key("split").key(arm)))) {
-            let speaks = |backend: &Backend| backend.protocol() != Protocol::Tcp;
+            let speaks = |protocol, _| protocol != Protocol::Tcp;
             let help = "write `http://` in its backends' URLs if they speak HTTP";
             if let Some(upstream) = upstream(named) {
                 fits(upstream, speaks, &format!("route `{name}` sends requests"), &place, help, report);
@@ -37,13 +37,11 @@ pub(crate) fn check(
     for one in listeners {
         let Mode::Stream(streams) = &one.mode else { continue };
         let at = At::root().key("listeners").key(&*one.name);
-        let (speaks, what, help): (fn(&Backend) -> bool, _, _) = if streams.is_tls {
-            let speaks = |backend: &Backend| {
-                backend.is_unix() || backend.protocol().is_tls() || backend.protocol() == Protocol::Tcp
-            };
+        let (speaks, what, help): (fn(Protocol, bool) -> bool, _, _) = if streams.is_tls {
+            let speaks = |protocol: Protocol, is_unix| is_unix || protocol.is_tls() || protocol == Protocol::Tcp;
             (speaks, "TLS", "write `tcp://` or `https://` in its backends' URLs if they speak TLS")
         } else {
-            let speaks = |backend: &Backend| !backend.protocol().is_tls();
+            let speaks = |protocol: Protocol, _| !protocol.is_tls();
             (
                 speaks,
                 "bytes as they come",
@@ -63,15 +61,24 @@ pub(crate) fn check(
     }
 }
 
-fn fits(upstream: &Upstream, speaks: impl Fn(&Backend) -> bool, what: &str, at: &At, help: &str, report: &mut Report) {
-    let Some(odd) = upstream.backends().find(|backend| !speaks(backend)) else { return };
-    let url = format!("{}://{}", odd.protocol().scheme(), odd.label());
+fn fits(
+    upstream: &Upstream,
+    speaks: impl Fn(Protocol, bool) -> bool,
+    what: &str,
+    at: &At,
+    help: &str,
+    report: &mut Report,
+) {
+    let odd = match upstream.discovers() {
+        Some(protocol) if !speaks(protocol, false) => format!("looks for backends of scheme `{}`", protocol.scheme()),
+        Some(_) => return,
+        None => match upstream.backends().find(|backend| !speaks(backend.protocol(), backend.is_unix())) {
+            Some(odd) => format!("has the backend `{}://{}`", odd.protocol().scheme(), odd.label()),
+            None => return,
+        },
+    };
     let message = format!("{what} to an upstream that expects something else");
-    report.push(
-        Diagnostic::new(Code::E0306, message)
-            .label(at, format!("`{}` has the backend `{url}`", upstream.name()))
-            .help(help),
-    );
+    report.push(Diagnostic::new(Code::E0306, message).label(at, format!("`{}` {odd}", upstream.name())).help(help));
 }
 
 fn listener(route: &str, only: Option<&OneOrMany<String>>, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {

@@ -1,6 +1,7 @@
 //! From an upstream as written to one that runs, with every mistake reported.
 
 mod balance;
+mod discover;
 mod health;
 mod mirror;
 mod retries;
@@ -10,17 +11,18 @@ use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc, tim
 
 use ::balance::Kind;
 use document::{At, Code, Diagnostic, OneOrMany, Report};
-use http::HeaderValue;
 use proxy_protocol::Version;
-use telemetry::{Metrics, UpstreamMeters};
+use telemetry::Metrics;
 
+use self::discover::Source;
 pub use self::{mirror::mirror, retries::retries};
 use crate::{
-    backend::{Addresses, Backend},
+    backend::Backend,
     config::{self, Config, ProxyProtocol},
-    peer::{self, Times},
+    discover::{Listed, MOST},
+    maker::Maker,
+    peer::Times,
     pool::Pool,
-    probe::Check,
     rules::Rules,
     state::State,
     target::{Place, Protocol, Target},
@@ -35,16 +37,17 @@ const DEFAULT_QUEUE: Duration = Duration::from_secs(1);
 const DEFAULT_WEIGHT: u32 = 1;
 
 const WEIGHTS: RangeInclusive<u32> = 0..=1000;
-/// Beyond this a configuration is a mistake, and the index of an endpoint would not fit.
-const MOST_BACKENDS: usize = 10_000;
 
 /// A backend whose entry is well-formed.
 struct Entry {
-    target: Target,
-    weight: u32,
-    backup: bool,
-    zone: Option<Box<str>>,
+    listed: Listed,
     at: At,
+}
+
+impl Entry {
+    fn target(&self) -> &Target {
+        &self.listed.target
+    }
 }
 
 /// Compiles the upstream `name`. Asks no name server and connects to nobody; reads the files that `tls` names.
@@ -57,7 +60,8 @@ pub fn compile(
     report: &mut Report,
 ) -> Option<Upstream> {
     let errors = report.errors();
-    let entries = entries(config, name, at, report);
+    let source = source(config, at, state, report);
+    let entries = if config.discover.is_some() { Vec::new() } else { entries(config, name, at, report) };
     let times = times(config, at, report);
     let retries = retries(config.retries.as_ref(), &at.key("retries"), report);
     let (kind, key) = self::balance::balance(config.balance.as_deref(), &at.key("balance"), report);
@@ -73,57 +77,65 @@ pub fn compile(
     if report.errors() > errors {
         return None;
     }
+    let prefer_zone = config.prefer_zone.as_deref().map(Into::into);
     let meters = metrics.upstream(name);
-    let making = Making { config, name, state, trust: &trust, times, check: check.as_ref(), meters: &meters };
-    let backends = entries.iter().map(|entry| making.backend(entry, report)).collect::<Option<Box<[_]>>>()?;
+    let maker = Maker { name: name.into(), prefer_zone, state: state.clone(), trust, times, check, meters };
+    let backends = made(&maker, &entries, report)?;
+    let discovers = source.as_ref().map(|source| source.protocol);
+    let is_h2 = |backend: &Arc<Backend>| backend.protocol.is_h2();
     Some(Upstream {
-        pool: Pool::new(name, kind, rules, backends, state, meters),
+        speaks_h2: discovers.map_or_else(|| backends.iter().any(is_h2), Protocol::is_h2),
+        pool: Pool::new(kind, rules, maker, backends, source.map(|source| source.discovery)),
         key,
         timeout: times.first_byte,
         connect: times.connect,
         retries,
         proxy_protocol,
         state: state.clone(),
+        discovers,
     })
 }
 
-/// What all backends of an upstream have in common while they are made.
-struct Making<'m> {
-    config: &'m Config,
-    name: &'m str,
-    state: &'m State,
-    trust: &'m Trust,
-    times: Times,
-    check: Option<&'m Arc<Check>>,
-    meters: &'m UpstreamMeters,
+/// Where backends are looked for, for an upstream that does not list them.
+fn source(config: &Config, at: &At, state: &State, report: &mut Report) -> Option<Source> {
+    let written = config.discover.as_ref()?;
+    if config.backends.is_some() {
+        report.push(
+            Diagnostic::new(Code::E0107, "an upstream has either `backends` or `discover`")
+                .label(at.key("discover").name(), "looks for them")
+                .label(at.key("backends").name(), "lists them")
+                .help("delete one of them, or make two upstreams and a `split`"),
+        );
+        return None;
+    }
+    discover::discover(written, &at.key("discover"), state, report)
 }
 
-impl Making<'_> {
-    fn backend(&self, entry: &Entry, report: &mut Report) -> Option<Arc<Backend>> {
-        let label = entry.target.label();
-        let addresses = match &entry.target.place {
-            Place::Name(host, port) => Addresses::Named(self.state.name(host, *port)),
-            Place::Address(..) | Place::Unix(_) => Addresses::Fixed,
-        };
-        let Some(template) = peer::template(&entry.target, self.trust, self.times) else {
-            report.add(Code::E0108, &entry.at, format!("`{label}` cannot be connected to"), "not usable as an address");
-            return None;
-        };
-        let elsewhere =
-            self.config.prefer_zone.is_some() && entry.zone.as_deref() != self.config.prefer_zone.as_deref();
-        Some(Arc::new(Backend {
-            host: HeaderValue::try_from(entry.target.authority()).ok()?,
-            protocol: entry.target.protocol,
-            weight: entry.weight,
-            rank: u8::from(elsewhere) + 2 * u8::from(entry.backup),
-            meters: self.meters.backend(&label),
-            orders: self.state.orders(self.name, &label),
-            check: self.check.cloned(),
-            label: label.into(),
-            addresses,
-            template,
-        }))
+fn made(maker: &Maker, entries: &[Entry], report: &mut Report) -> Option<Vec<Arc<Backend>>> {
+    let make = |entry: &Entry| {
+        let made = maker.backend(&entry.listed);
+        if made.is_none() {
+            let text = format!("`{}` cannot be connected to", entry.target().label());
+            report.add(Code::E0108, &entry.at, text, "not usable as an address");
+        }
+        made
+    };
+    entries.iter().map(make).collect()
+}
+
+/// Reads the backends that something else lists, which are all spoken to by `protocol`.
+pub(crate) fn listed(written: &[config::Backend], list: &At, protocol: Protocol, report: &mut Report) -> Vec<Listed> {
+    let entries = all(written, list, "of the file", report);
+    for entry in entries.iter().filter(|entry| entry.target().protocol != protocol) {
+        let found = entry.target().protocol.scheme();
+        let text = format!("`{found}://` is not the scheme that `discover` says: `{}`", protocol.scheme());
+        report.push(
+            Diagnostic::new(Code::E0108, text)
+                .label(&entry.at, "another scheme")
+                .help(format!("write `discover = \"file://…?scheme={found}\"`, or the same scheme everywhere")),
+        );
     }
+    entries.into_iter().map(|entry| entry.listed).collect()
 }
 
 fn rules(config: &Config, kind: Kind, at: &At, report: &mut Report) -> Rules {
@@ -151,7 +163,7 @@ fn rules(config: &Config, kind: Kind, at: &At, report: &mut Report) -> Rules {
 
 /// Where no backend is in any zone, preferring one does nothing.
 fn check_zone(config: &Config, entries: &[Entry], at: &At, report: &mut Report) {
-    if config.prefer_zone.is_some() && !entries.is_empty() && entries.iter().all(|entry| entry.zone.is_none()) {
+    if config.prefer_zone.is_some() && !entries.is_empty() && entries.iter().all(|entry| entry.listed.zone.is_none()) {
         report.push(
             Diagnostic::new(Code::E0107, "`prefer_zone` is set, but no backend says in which zone it is")
                 .label(at.key("prefer_zone").name(), "would have no effect")
@@ -187,20 +199,24 @@ fn entries(config: &Config, name: &str, at: &At, report: &mut Report) -> Vec<Ent
         );
         return Vec::new();
     };
-    let list = at.key("backends");
-    if written.len() > MOST_BACKENDS {
-        let text = format!("upstream `{name}` has more than {MOST_BACKENDS} backends");
-        report.add(Code::E0103, &list, text, format!("{} of them", written.len()));
+    all(written, &at.key("backends"), &format!("of upstream `{name}`"), report)
+}
+
+/// Reads a list of backends; `whose` says what they are the backends of.
+fn all(written: &[config::Backend], list: &At, whose: &str, report: &mut Report) -> Vec<Entry> {
+    if written.len() > MOST {
+        let text = format!("more than {MOST} backends {whose}");
+        report.add(Code::E0103, list, text, format!("{} of them", written.len()));
         return Vec::new();
     }
     // A single one may stand without a list around it; the document finds `backends.0` then as well.
     let read = |(index, backend)| entry(backend, list.index(index), report);
     let entries: Vec<Entry> = written.iter().enumerate().filter_map(read).collect();
-    refuse_twins(&entries, name, report);
-    if entries.len() == written.len() && entries.iter().all(|entry| entry.weight == 0) {
+    refuse_twins(&entries, whose, report);
+    if entries.len() == written.len() && !entries.is_empty() && entries.iter().all(|entry| entry.listed.weight == 0) {
         report.push(
-            Diagnostic::new(Code::E0103, format!("every backend of upstream `{name}` has weight 0"))
-                .label(&list, "a backend of weight 0 gets no requests")
+            Diagnostic::new(Code::E0103, format!("every backend {whose} has weight 0"))
+                .label(list, "a backend of weight 0 gets no requests")
                 .help("give at least one a weight of 1 or more"),
         );
     }
@@ -227,7 +243,8 @@ fn entry(backend: &config::Backend, at: At, report: &mut Report) -> Option<Entry
         Ok(target) => {
             warn_plaintext(&target, &place, report);
             let zone = backend.zone.as_deref().map(Into::into);
-            Some(Entry { target, weight, backup: backend.backup == Some(true), zone, at: place })
+            let backup = backend.backup == Some(true);
+            Some(Entry { listed: Listed { target, weight, backup, zone, priority: 0, refresh: None }, at: place })
         }
         Err(mistake) => {
             let mut diagnostic =
@@ -248,13 +265,13 @@ fn entry(backend: &config::Backend, at: At, report: &mut Report) -> Option<Entry
     }
 }
 
-fn refuse_twins(entries: &[Entry], name: &str, report: &mut Report) {
+fn refuse_twins(entries: &[Entry], whose: &str, report: &mut Report) {
     let mut seen: HashMap<&Target, &At> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        if let Some(first) = seen.insert(&entry.target, &entry.at) {
-            let label = entry.target.label();
+        if let Some(first) = seen.insert(entry.target(), &entry.at) {
+            let label = entry.target().label();
             report.push(
-                Diagnostic::new(Code::E0202, format!("backend `{label}` of upstream `{name}` is listed twice"))
+                Diagnostic::new(Code::E0202, format!("backend `{label}` {whose} is listed twice"))
                     .label(&entry.at, "the same backend again")
                     .label(first, "first listed here")
                     .help("to send it more requests give it a `weight`"),
@@ -308,7 +325,7 @@ fn times(config: &Config, at: &At, report: &mut Report) -> Times {
 
 /// Keys that would do nothing where no backend speaks HTTP.
 fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Report) {
-    if entries.is_empty() || entries.iter().any(|entry| entry.target.protocol != Protocol::Tcp) {
+    if entries.is_empty() || entries.iter().any(|entry| entry.target().protocol != Protocol::Tcp) {
         return;
     }
     let idle = config.pool.as_ref().is_some_and(|pool| pool.idle.is_some());
@@ -331,7 +348,7 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
 fn trust(config: &Config, entries: &[Entry], at: &At, report: &mut Report) -> Trust {
     let Some(tls) = &config.tls else { return Trust::default() };
     let tls_at = at.key("tls");
-    if !entries.is_empty() && !entries.iter().any(|entry| entry.target.protocol.is_tls()) {
+    if !entries.is_empty() && !entries.iter().any(|entry| entry.target().protocol.is_tls()) {
         report.push(
             Diagnostic::new(Code::E0107, "`tls` is set, but no backend is spoken to over TLS")
                 .label(tls_at.name(), "would have no effect")

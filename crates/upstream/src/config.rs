@@ -44,6 +44,21 @@ pub struct Config {
     /// Example: `backends = ["http://users-1:8080", { url = "http://users-2:8080", weight = 3 }]`
     pub backends: Option<OneOrMany<Backend>>,
 
+    /// Where backends are looked for while the server runs, in place of `backends`. What is found takes the place of what was
+    /// found before without a reload; what cannot be found, or is empty, changes nothing.
+    ///
+    /// - `"dns://users.internal:8080"`: every address of a host name, as a URL in `backends` with a host name.
+    /// - `"srv://_http._tcp.users.internal"`: the hosts and ports that SRV records name (RFC 2782), by their priorities and
+    ///   weights.
+    /// - `"file:///etc/maitred/users.toml"`: a file of TOML with one key, `backends`, written as here. It is looked at every
+    ///   second. A file that cannot be used when the configuration is loaded is an error.
+    ///
+    /// After a `?` may follow `scheme=https`, or another scheme of `backends`, which all that is found is spoken to by
+    /// (default `http`), and `refresh=10s`, how often to look (default: as long as the answer holds, at least 1s, at most 5m).
+    ///
+    /// Example: `discover = "srv://_http._tcp.users.internal?refresh=10s"`
+    pub discover: Option<String>,
+
     /// How a backend is chosen. Default `"round_robin"`.
     ///
     /// - `"round_robin"`: each backend in turn, as often as its weight says and spread as evenly as possible (smooth

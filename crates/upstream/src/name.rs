@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// The bounds between which a TTL is obeyed.
-const SHORTEST_TTL: Duration = Duration::from_secs(1);
-const LONGEST_TTL: Duration = Duration::from_secs(300);
+pub(crate) const SHORTEST_TTL: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(300);
 /// The longest pause after lookups that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long one lookup may take.
@@ -28,6 +28,8 @@ const LOOKUP_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) struct Name {
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
+    /// How often it is looked up, where that is not the TTL's to say.
+    refresh: Option<Duration>,
     addresses: ArcSwap<Vec<SocketAddr>>,
     /// Whom to tell when the addresses change.
     pools: Mutex<Vec<Weak<Pool>>>,
@@ -44,10 +46,11 @@ enum Outcome {
 }
 
 impl Name {
-    pub(crate) fn new(host: &str, port: u16) -> Self {
+    pub(crate) fn new(host: &str, port: u16, refresh: Option<Duration>) -> Self {
         Self {
             host: host.into(),
             port,
+            refresh,
             addresses: ArcSwap::default(),
             pools: Mutex::default(),
             settled: watch::Sender::new(false),
@@ -87,11 +90,12 @@ impl Name {
         let list: Vec<String> = new.iter().map(|socket| socket.ip().to_string()).collect();
         log::info!("`{}` is now {}", self.host, list.join(", "));
         self.addresses.store(Arc::new(new));
-        let pools: Vec<_> = {
-            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-            pools.iter().filter_map(Weak::upgrade).collect()
-        };
-        pools.iter().for_each(|pool| pool.rebuild());
+        self.pools().iter().for_each(|pool| pool.rebuild());
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Waits until a first lookup has come to an end.
@@ -129,9 +133,10 @@ async fn keep_up(name: Weak<Name>, resolver: Arc<dyn Resolve>) {
                     log::info!("`{host}` can be resolved again");
                 }
                 failures = 0;
-                ttl.clamp(SHORTEST_TTL, LONGEST_TTL)
+                name.refresh.unwrap_or_else(|| ttl.clamp(SHORTEST_TTL, LONGEST_TTL))
             }
             Outcome::Failed(error) => {
+                name.pools().iter().for_each(|pool| pool.not_found());
                 if trouble.as_ref() != Some(&error) {
                     log::warn!("cannot resolve `{host}`: {error}{}", last_good(&name));
                     trouble = Some(error);
@@ -169,13 +174,13 @@ fn last_good(name: &Name) -> String {
 }
 
 /// 1 s, 2 s, 4 s … up to 30 s.
-fn pause_after(failures: u32) -> Duration {
+pub(crate) fn pause_after(failures: u32) -> Duration {
     SHORTEST_TTL.saturating_mul(1 << failures.saturating_sub(1).min(8)).min(LONGEST_PAUSE)
 }
 
 /// Up to a tenth earlier, so that many proxies that began together do not go on asking together.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_TTL)
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - 0.1 * fastrand::f64()).max(pause.min(SHORTEST_TTL))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{
     cell::OnceCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError, Weak,
@@ -12,13 +12,15 @@ use std::{
 
 use arc_swap::ArcSwap;
 use balance::{Kind, Policy};
-use telemetry::UpstreamMeters;
+use telemetry::{DiscoveryMeters, UpstreamMeters};
 
 use crate::{
     backend::{Addresses, Backend},
     breaker::Circuit,
     clock,
+    discover::{Discovery, Listed},
     endpoint::{Endpoint, EndpointId, Need, Pick},
+    maker::Maker,
     order::Duty,
     outlier,
     rules::{Panic, Rules},
@@ -39,7 +41,13 @@ pub(crate) struct Pool {
     pub(crate) name: Arc<str>,
     kind: Kind,
     pub(crate) rules: Arc<Rules>,
-    pub(crate) backends: Box<[Arc<Backend>]>,
+    /// In the order of the configuration, or as they were found.
+    backends: ArcSwap<Vec<Arc<Backend>>>,
+    /// Where backends are looked for.
+    discovery: Option<Arc<Discovery>>,
+    /// What is counted of looking for them, or for their addresses.
+    looking: Option<DiscoveryMeters>,
+    maker: Maker,
     state: State,
     set: ArcSwap<Set>,
     /// Held while the set is exchanged or an endpoint ejected.
@@ -50,6 +58,9 @@ pub(crate) struct Pool {
     pub(crate) panicking: AtomicBool,
     myself: Weak<Self>,
 }
+
+/// The endpoints of a set, by backend and address.
+type Known<'k> = HashMap<(*const Backend, Option<SocketAddr>), &'k Arc<Endpoint>>;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,33 +84,103 @@ pub enum Missed {
 
 impl Pool {
     pub(crate) fn new(
-        name: &str,
         kind: Kind,
         rules: Rules,
-        backends: Box<[Arc<Backend>]>,
-        state: &State,
-        meters: Arc<UpstreamMeters>,
+        maker: Maker,
+        backends: Vec<Arc<Backend>>,
+        discovery: Option<Arc<Discovery>>,
     ) -> Arc<Self> {
+        let is_named = |backend: &Arc<Backend>| matches!(backend.addresses, Addresses::Named(_));
+        let provider = match &discovery {
+            Some(discovery) => Some(discovery.provider()),
+            None => backends.iter().any(is_named).then_some("dns"),
+        };
         let pool = Arc::new_cyclic(|myself| Self {
-            name: name.into(),
+            name: Arc::clone(&maker.name),
             kind,
             rules: Arc::new(rules),
-            backends,
-            state: state.clone(),
+            backends: ArcSwap::default(),
+            discovery,
+            looking: provider.map(|provider| maker.meters.discovery(provider)),
+            state: maker.state.clone(),
             set: ArcSwap::default(),
             changing: Mutex::default(),
-            tally: state.tally(name),
-            meters,
+            tally: maker.state.tally(&maker.name),
+            meters: Arc::clone(&maker.meters),
+            maker,
             panicking: AtomicBool::new(false),
             myself: myself.clone(),
         });
-        for backend in &pool.backends {
-            if let Addresses::Named(name) = &backend.addresses {
-                name.tell(&pool.myself);
+        match &pool.discovery {
+            Some(discovery) => {
+                discovery.tell(&pool.myself);
+                pool.look_up();
+            }
+            None => {
+                pool.follow(&backends);
+                pool.backends.store(Arc::new(backends));
+                pool.rebuild();
             }
         }
-        pool.rebuild();
         pool
+    }
+
+    pub(crate) fn backends(&self) -> Arc<Vec<Arc<Backend>>> {
+        self.backends.load_full()
+    }
+
+    /// From now on the pool is told when the addresses of these change.
+    fn follow(&self, backends: &[Arc<Backend>]) {
+        for backend in backends {
+            if let Addresses::Named(name) = &backend.addresses {
+                name.tell(&self.myself);
+            }
+        }
+    }
+
+    /// Takes over the backends as they were found last. Those that stay are the same as before.
+    pub(crate) fn look_up(&self) {
+        let Some(discovery) = &self.discovery else { return };
+        {
+            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let old = self.backends.load_full();
+            let known: HashMap<&str, &Arc<Backend>> = old.iter().map(|backend| (&*backend.label, backend)).collect();
+            let mut new = Vec::new();
+            let make = |listed: &Listed| {
+                let same = |backend: &&&Arc<Backend>| {
+                    backend.weight == listed.weight
+                        && backend.rank == self.maker.rank(listed)
+                        && backend.protocol == listed.target.protocol
+                };
+                if let Some(backend) = known.get(listed.target.label().as_str()).filter(same) {
+                    return Some(Arc::clone(backend));
+                }
+                let made = self.maker.backend(listed)?;
+                new.push(Arc::clone(&made));
+                Some(made)
+            };
+            let backends: Vec<Arc<Backend>> = discovery.found().iter().filter_map(make).collect();
+            self.follow(&new);
+            self.backends.store(Arc::new(backends));
+        }
+        self.rebuild();
+        if self.state.is_live(self) {
+            self.forget_others();
+        }
+    }
+
+    /// Forgets what was counted of backends that are gone.
+    pub(crate) fn forget_others(&self) {
+        let backends = self.backends.load();
+        let labels: Vec<&str> = backends.iter().map(|backend| &*backend.label).collect();
+        self.meters.retain_backends(&labels);
+    }
+
+    /// Counts that backends or their addresses were looked for in vain.
+    pub(crate) fn not_found(&self) {
+        if let Some(looking) = &self.looking {
+            looking.found(None);
+        }
     }
 
     pub(crate) fn set(&self) -> Arc<Set> {
@@ -110,8 +191,10 @@ impl Pool {
     pub(crate) fn rebuild(&self) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.set.load_full();
+        let place = |endpoint: &Endpoint| (Arc::as_ptr(&endpoint.backend), endpoint.address);
+        let known: Known<'_> = old.endpoints().map(|endpoint| (place(endpoint), endpoint)).collect();
         let mut ranks: BTreeMap<u8, (Vec<Arc<Endpoint>>, Vec<u32>)> = BTreeMap::new();
-        for backend in &self.backends {
+        for backend in self.backends.load().iter() {
             let addresses: Vec<Option<SocketAddr>> = match &backend.addresses {
                 Addresses::Fixed => vec![None],
                 Addresses::Named(name) => name.sockets().into_iter().map(Some).collect(),
@@ -119,7 +202,7 @@ impl Pool {
             let parts = PARTS / u32::try_from(addresses.len().max(1)).unwrap_or(PARTS).min(PARTS);
             let (endpoints, weights) = ranks.entry(backend.rank).or_default();
             for address in addresses {
-                endpoints.push(self.endpoint(&old, backend, address));
+                endpoints.push(self.endpoint(&known, backend, address));
                 weights.push(backend.weight_now().min(u32::MAX / PARTS) * parts);
             }
         }
@@ -128,12 +211,16 @@ impl Pool {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             Some(Tier { policy: Policy::new(self.kind, &weights, &names)?, endpoints: endpoints.into() })
         });
-        self.set.store(Arc::new(Set { tiers: tiers.collect() }));
+        let set = Set { tiers: tiers.collect() };
+        let count = set.endpoints().count();
+        self.set.store(Arc::new(set));
+        if let Some(looking) = &self.looking {
+            looking.found(Some(count));
+        }
     }
 
-    fn endpoint(&self, old: &Set, backend: &Arc<Backend>, address: Option<SocketAddr>) -> Arc<Endpoint> {
-        let same = |endpoint: &&Arc<Endpoint>| Arc::ptr_eq(&endpoint.backend, backend) && endpoint.address == address;
-        if let Some(known) = old.endpoints().find(same) {
+    fn endpoint(&self, known: &Known<'_>, backend: &Arc<Backend>, address: Option<SocketAddr>) -> Arc<Endpoint> {
+        if let Some(known) = known.get(&(Arc::as_ptr(backend), address)) {
             return Arc::clone(known);
         }
         let (standing, is_new) = self.state.standing(&self.name, &backend.label, address);

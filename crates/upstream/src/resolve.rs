@@ -12,6 +12,7 @@ use hickory_resolver::{
     TokioResolver,
     config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts},
     net::runtime::TokioRuntimeProvider,
+    proto::rr::{RData, Record},
     system_conf::parse_resolv_conf,
 };
 
@@ -23,6 +24,24 @@ const HOSTS_TTL: Duration = Duration::from_secs(30);
 pub trait Resolve: Send + Sync + 'static {
     /// The addresses of `host` now. The error is a phrase for the log.
     async fn resolve(&self, host: &str) -> Result<Answer, String>;
+
+    /// Who offers the service `name`, such as `_http._tcp.users.internal`, and how long that holds (RFC 2782).
+    async fn services(&self, name: &str) -> Result<(Vec<Service>, Duration), String> {
+        Err(format!("nobody knows of `{name}`"))
+    }
+}
+
+/// Who offers a service, as one SRV record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Those of the lowest are to be used first.
+    pub priority: u16,
+    /// The share of the requests among those of the same priority.
+    pub weight: u16,
+    /// Where it listens.
+    pub port: u16,
+    /// The host; `.` where there is no such service.
+    pub target: Box<str>,
 }
 
 /// A name's addresses and how long they hold.
@@ -68,6 +87,21 @@ impl Resolve for System {
             self.ask(host).await?
         };
         Ok(Answer { addresses: usable(found), ttl })
+    }
+
+    async fn services(&self, name: &str) -> Result<(Vec<Service>, Duration), String> {
+        let client = self.client().await?;
+        let found = client.srv_lookup(name).await.map_err(|error| error.to_string())?;
+        let service = |record: &Record| match &record.data {
+            RData::SRV(srv) => {
+                let target = srv.target.to_ascii().into();
+                Some((Service { priority: srv.priority, weight: srv.weight, port: srv.port, target }, record.ttl))
+            }
+            _ => None,
+        };
+        let (services, ttls): (Vec<Service>, Vec<u32>) = found.answers().iter().filter_map(service).unzip();
+        let ttl = ttls.into_iter().min().unwrap_or(0);
+        Ok((services, Duration::from_secs(ttl.into())))
     }
 }
 
@@ -162,6 +196,25 @@ fn has_route(address: IpAddr) -> bool {
         Ok(()) => true,
         // EAFNOSUPPORT has no kind of its own. Anything else, such as no free descriptor, says nothing about the route.
         Err(error) => !absent(error.kind()) && error.raw_os_error() != Some(EAFNOSUPPORT),
+    }
+}
+
+#[cfg(test)]
+impl System {
+    /// One that asks the name server at `server` and nobody else; its files lie in `folder`.
+    pub(crate) fn asking(server: SocketAddr, folder: &std::path::Path) -> Self {
+        let resolv = "nameserver 127.0.0.1\n";
+        let place = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        std::fs::write(place("resolv.conf"), resolv).unwrap();
+        let mut connection = hickory_resolver::config::ConnectionConfig::udp();
+        connection.port = server.port();
+        let server = hickory_resolver::config::NameServerConfig::new(server.ip(), true, vec![connection]);
+        let config = ResolverConfig::from_parts(None, vec![], vec![server]);
+        let (_, options) = parse_resolv_conf(resolv).unwrap();
+        let client = built(config, options).unwrap();
+        let system = Self::with_files(place("hosts"), place("resolv.conf"));
+        *system.dns.lock().unwrap() = Some(Dns { made_from: resolv.into(), client });
+        system
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     backend::Backend,
+    discover::{Discover, Discovery},
     name::Name,
     order::Orders,
     pool::Pool,
@@ -41,7 +42,8 @@ pub struct State(Arc<Kept>);
 
 /// What is kept. Things that nobody uses any more are swept when the next one is made.
 pub(crate) struct Kept {
-    resolver: Arc<dyn Resolve>,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    discoveries: Mutex<HashMap<Box<str>, Weak<Discovery>>>,
     names: Mutex<Names>,
     standings: Mutex<HashMap<Place, Weak<Standing>>>,
     orders: Mutex<HashMap<Post, Weak<Orders>>>,
@@ -53,8 +55,8 @@ pub(crate) struct Kept {
     running: OnceLock<Running>,
 }
 
-/// By host and port.
-type Names = HashMap<(Box<str>, u16), Weak<Name>>;
+/// By host, port and how often they are looked up.
+type Names = HashMap<(Box<str>, u16, Option<Duration>), Weak<Name>>;
 
 /// An endpoint's upstream, its backend, and its address where the backend has several.
 type Place = (Arc<str>, Arc<str>, Option<SocketAddr>);
@@ -80,6 +82,7 @@ impl State {
     pub fn new(resolver: impl Resolve) -> Self {
         Self(Arc::new(Kept {
             resolver: Arc::new(resolver),
+            discoveries: Mutex::default(),
             names: Mutex::default(),
             standings: Mutex::default(),
             orders: Mutex::default(),
@@ -100,9 +103,7 @@ impl State {
             sweeper: task::spawn(sweep::keep_sweeping(Arc::downgrade(&self.0))).abort_handle(),
         };
         let running = self.0.running.get_or_init(begin);
-        for name in self.in_use() {
-            name.start(&self.0.resolver);
-        }
+        self.start_looking();
         for probe in in_use(&self.0.probes) {
             probe.start(&running.runtime, &running.connector);
         }
@@ -111,34 +112,51 @@ impl State {
     /// Looks up every name in use, and asks no backend anything; waits at most for `limit`. Returns the hosts that have no
     /// address. To be called within a Tokio runtime.
     pub async fn look_up(&self, limit: Duration) -> Vec<Box<str>> {
-        let names = self.in_use();
-        let all = async {
-            names.iter().for_each(|name| name.start(&self.0.resolver));
-            for name in &names {
-                name.settled().await;
-            }
-        };
+        self.start_looking();
         // Late is not wrong: those without an address are returned either way.
-        let _ = time::timeout(limit, all).await;
-        names.iter().filter(|name| !name.is_resolved()).map(|name| name.host.clone()).collect()
+        let _ = time::timeout(limit, self.looked()).await;
+        self.unresolved()
+    }
+
+    /// Begins to look for everything that is looked for in DNS or files.
+    fn start_looking(&self) {
+        in_use(&self.0.discoveries).iter().for_each(|discovery| discovery.start(&self.0));
+        self.start_names(&self.in_use());
+    }
+
+    pub(crate) fn start_names(&self, names: &[Arc<Name>]) {
+        names.iter().for_each(|name| name.start(&self.0.resolver));
+    }
+
+    /// Ready once everything has been looked for once.
+    async fn looked(&self) {
+        for discovery in in_use(&self.0.discoveries) {
+            discovery.settled().await;
+        }
+        for name in self.in_use() {
+            name.settled().await;
+        }
+    }
+
+    fn unresolved(&self) -> Vec<Box<str>> {
+        self.in_use().iter().filter(|name| !name.is_resolved()).map(|name| name.host.clone()).collect()
     }
 
     /// Does what [`start`](State::start) does and waits until each name has been looked up once, and each endpoint asked
     /// once, at most for `limit`. What is left then keeps being tried. Returns the hosts that have no address yet.
     pub async fn first_resolution(&self, limit: Duration) -> Vec<Box<str>> {
         self.start();
-        let names = self.in_use();
         let all = async {
-            for name in &names {
-                name.settled().await;
-            }
+            self.looked().await;
+            // There may be more to ask by now.
+            self.start();
             for probe in in_use(&self.0.probes) {
                 probe.settled().await;
             }
         };
         // Late is not wrong: those without an address are returned either way.
         let _ = time::timeout(limit, all).await;
-        names.iter().filter(|name| !name.is_resolved()).map(|name| name.host.clone()).collect()
+        self.unresolved()
     }
 
     /// Whether a server runs on it: what comes from now on is new.
@@ -150,9 +168,25 @@ impl State {
         self.0.running.get().map(|running| Arc::clone(&running.connector))
     }
 
+    /// What `kept` is the inside of.
+    pub(crate) fn of(kept: &Arc<Kept>) -> Self {
+        Self(Arc::clone(kept))
+    }
+
     /// The name `host` with `port`, made where nobody uses it yet.
-    pub(crate) fn name(&self, host: &str, port: u16) -> Arc<Name> {
-        find(&self.0.names, (host.into(), port), || Name::new(host, port)).0
+    pub(crate) fn name(&self, host: &str, port: u16, refresh: Option<Duration>) -> Arc<Name> {
+        find(&self.0.names, (host.into(), port, refresh), || Name::new(host, port, refresh)).0
+    }
+
+    /// The place that `text` names and `source` looks at, which nobody looks at yet where it is made.
+    pub(crate) fn discovery(&self, text: &str, source: Arc<dyn Discover>) -> Arc<Discovery> {
+        find(&self.0.discoveries, text.into(), || Discovery::new(text, source)).0
+    }
+
+    /// Whether `pool` is part of the configuration in force.
+    pub(crate) fn is_live(&self, pool: &Pool) -> bool {
+        let live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(&pool.name).is_some_and(|live| std::ptr::eq(live.as_ptr(), pool))
     }
 
     /// How the endpoint of a backend is doing, and whether nothing was known of it.

@@ -39,7 +39,7 @@ pub(crate) async fn keep_sweeping(state: Weak<Kept>) {
 /// Looks after one pool.
 pub(crate) fn sweep(pool: &Pool) {
     let now = clock::now();
-    let expired = pool.backends.iter().filter(|backend| backend.orders.expire(now)).count();
+    let expired = pool.backends().iter().filter(|backend| backend.orders.expire(now)).count();
     if expired > 0 {
         log::info!("the time of an order for upstream `{}` is over", pool.name);
         pool.rebuild();
@@ -56,7 +56,7 @@ pub(crate) fn sweep(pool: &Pool) {
         }
     }
     pool.review(&set, now);
-    for backend in &pool.backends {
+    for backend in pool.backends().iter() {
         let of = |endpoint: &&Arc<Endpoint>| Arc::ptr_eq(&endpoint.backend, backend);
         let (mut up, mut circuit) = (false, Circuit::Open);
         for endpoint in set.endpoints().filter(of) {

@@ -45,6 +45,11 @@ pub(crate) struct Mistake {
 impl Protocol {
     const ALL: [Self; 5] = [Self::Http, Self::Https, Self::H2c, Self::H2, Self::Tcp];
 
+    /// Reads a URL's scheme.
+    pub(crate) fn parse(scheme: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.scheme() == scheme)
+    }
+
     /// The URL's scheme.
     pub const fn scheme(self) -> &'static str {
         match self {
@@ -84,7 +89,7 @@ impl Target {
         }
         let Some((scheme, rest)) = url.split_once("://") else { return Err(no_scheme(url)) };
         let scheme = scheme.to_ascii_lowercase();
-        let Some(protocol) = Protocol::ALL.into_iter().find(|protocol| protocol.scheme() == scheme) else {
+        let Some(protocol) = Protocol::parse(&scheme) else {
             return Err(other_scheme(&scheme, rest));
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -246,7 +251,7 @@ fn bad_host(host: &str) -> Mistake {
 }
 
 /// A name that DNS can carry (RFC 1035 section 2.3.4); underscores as well, which container names have.
-fn is_host_name(host: &str) -> bool {
+pub(crate) fn is_host_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
         let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

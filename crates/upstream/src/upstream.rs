@@ -23,6 +23,7 @@ use crate::{
     retry::{Resend, Retries},
     state::State,
     sweep,
+    target::Protocol,
 };
 
 /// A named set of backends that serve the same thing.
@@ -35,6 +36,8 @@ pub struct Upstream {
     pub(crate) retries: Retries,
     pub(crate) proxy_protocol: Option<Version>,
     pub(crate) state: State,
+    pub(crate) speaks_h2: bool,
+    pub(crate) discovers: Option<Protocol>,
 }
 
 impl Upstream {
@@ -43,9 +46,20 @@ impl Upstream {
         &self.pool.name
     }
 
-    /// Its backends, in the order of the configuration.
-    pub fn backends(&self) -> impl ExactSizeIterator<Item = &Backend> {
-        self.pool.backends.iter().map(AsRef::as_ref)
+    /// Its backends, in the order of the configuration, or as they were found. For somebody who looks now and then, not
+    /// for a request.
+    pub fn backends(&self) -> impl ExactSizeIterator<Item = Arc<Backend>> {
+        self.pool.backends().to_vec().into_iter()
+    }
+
+    /// Whether any of its backends is spoken to in HTTP/2, now or later.
+    pub fn speaks_h2(&self) -> bool {
+        self.speaks_h2
+    }
+
+    /// How its backends are spoken to, where they are found while the server runs.
+    pub fn discovers(&self) -> Option<Protocol> {
+        self.discovers
     }
 
     /// How long a backend may take to the first byte of its answer, each try.
@@ -146,7 +160,8 @@ impl Upstream {
 
     /// Carries out what an operator wants of the backend `label`; whether there is such a backend.
     pub fn order(&self, label: &str, order: &Order) -> bool {
-        let Some(backend) = self.pool.backends.iter().find(|backend| &*backend.label == label) else { return false };
+        let backends = self.pool.backends();
+        let Some(backend) = backends.iter().find(|backend| &*backend.label == label) else { return false };
         backend.orders.give(order, clock::now());
         self.pool.rebuild();
         sweep::sweep(&self.pool);
@@ -166,8 +181,7 @@ impl Upstream {
     /// To be called when the configuration that this upstream is part of goes live: from now on it is looked after, and
     /// what was counted of backends that are gone is forgotten.
     pub fn goes_live(&self) {
-        let labels: Vec<&str> = self.pool.backends.iter().map(|backend| &*backend.label).collect();
-        self.pool.meters.retain_backends(&labels);
+        self.pool.forget_others();
         self.state.goes_live(&self.pool);
         sweep::sweep(&self.pool);
     }

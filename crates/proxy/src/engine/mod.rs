@@ -104,8 +104,8 @@ impl Engine {
 
     /// Whether a request goes to nobody who speaks HTTP/2.
     pub(crate) fn takes(ctx: &Context) -> bool {
-        let mut backends = ctx.route().into_iter().flat_map(Route::upstreams).flat_map(|upstream| upstream.backends());
-        backends.all(|backend| !backend.protocol().is_h2())
+        let mut upstreams = ctx.route().into_iter().flat_map(Route::upstreams);
+        upstreams.all(|upstream| !upstream.speaks_h2())
     }
 
     /// Serves a request that has arrived, or was refused then, and whose content is next on `conn`.

@@ -301,7 +301,7 @@ pub(crate) fn switch(
     arrive::arrive(snapshot, connection, head, &mut ctx).ok()?;
     let route = ctx.route()?;
     route.upstreams().next()?;
-    let can = route.upstreams().flat_map(|upstream| upstream.backends()).all(|backend| !backend.protocol().is_h2());
+    let can = route.upstreams().all(|upstream| !upstream.speaks_h2());
     can.then_some(ctx)
 }
 

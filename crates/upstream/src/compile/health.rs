@@ -72,7 +72,7 @@ fn question(written: &config::HealthCheck, entries: &[Entry], at: &At, report: &
         "tcp" => Some(Question::Tcp),
         "http" => http(written, at, report),
         "grpc" => {
-            if let Some(entry) = entries.iter().find(|entry| !entry.target.protocol.is_h2()) {
+            if let Some(entry) = entries.iter().find(|entry| !entry.target().protocol.is_h2()) {
                 report.push(
                     Diagnostic::new(Code::E0107, "gRPC is spoken over HTTP/2 only")
                         .label(&kind_at, "asks by gRPC")

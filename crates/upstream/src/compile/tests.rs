@@ -9,7 +9,7 @@ use telemetry::Build;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{backend::Timeouts, config::BackendTable};
+use crate::{backend::Timeouts, config::BackendTable, peer};
 
 fn metrics() -> Metrics {
     Metrics::new(&Build { version: "", revision: "", rustc: "", tls: "" })

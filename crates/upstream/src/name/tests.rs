@@ -8,7 +8,7 @@ fn ips(list: &[&str]) -> Vec<IpAddr> {
 
 #[test]
 fn each_address_is_had_once_in_the_order_of_the_answer() {
-    let name = Name::new("users", 80);
+    let name = Name::new("users", 80, None);
     assert!(!name.is_resolved());
     name.publish(&ips(&["10.0.0.1", "10.0.0.2", "10.0.0.1", "::1"]));
     let list: Vec<String> = name.sockets().iter().map(ToString::to_string).collect();

@@ -14,7 +14,7 @@ fn probe() -> (Arc<Probe>, crate::Upstream) {
         serde_json::from_value(json!({ "backends": "http://10.0.0.1:80", "health_check": "/health" })).unwrap();
     let state = State::default();
     let upstream = crate::compile(&config, "users", &At::root(), &state, &metrics, &mut Report::new()).unwrap();
-    let backend = upstream.pool.backends[0].clone();
+    let backend = upstream.pool.backends()[0].clone();
     let check = backend.check.clone().unwrap();
     (state.probe(&check, &backend, None), upstream)
 }

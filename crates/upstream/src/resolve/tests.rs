@@ -1,8 +1,7 @@
 //! The hosts file, `localhost`, and DNS from a name server of the test's own.
 
-use std::{fs, sync::Arc};
+use std::fs;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
 use tempfile::TempDir;
 use tokio::{net, time};
 
@@ -112,16 +111,7 @@ fn answer_to(query: &[u8]) -> Vec<u8> {
 async fn dns_tells_all_addresses_and_how_long_they_hold() {
     let server = name_server().await;
     let folder = tempfile::tempdir().unwrap();
-    let resolv = "nameserver 127.0.0.1\n";
-    let system = Arc::new(system(&folder, "", resolv));
-    let mut connection = ConnectionConfig::udp();
-    connection.port = server.port();
-    let server = NameServerConfig::new(server.ip(), true, vec![connection]);
-    let config = ResolverConfig::from_parts(None, vec![], vec![server]);
-    let (_, options) = parse_resolv_conf(resolv).unwrap();
-    let client = built(config, options).unwrap();
-    *system.dns.lock().unwrap() = Some(Dns { made_from: resolv.into(), client });
-
+    let system = System::asking(server, folder.path());
     let answer = resolve(&system, "users.test").await.unwrap();
     let expected: [IpAddr; 2] = [[127, 0, 0, 1].into(), [127, 0, 0, 2].into()];
     let mut addresses = answer.addresses;

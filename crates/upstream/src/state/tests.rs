@@ -139,7 +139,7 @@ async fn a_name_outlives_a_reload_and_ends_with_its_last_user() {
     assert_eq!(table.asked.load(SeqCst), asked, "nobody asks any more");
     assert!(state.in_use().is_empty());
     for port in 0..1_000 {
-        state.name("other", port);
+        state.name("other", port, None);
     }
     assert!(state.0.names.lock().unwrap().len() < 20, "dead entries are swept");
 }
