@@ -330,6 +330,9 @@ async fn a_quota_survives_the_death_of_the_process() {
     let proxy = beside.start().await;
     assert_eq!(refused_of(&proxy, 20, 16, true).await, 0);
     proxy.printed("limit app: 80 of 100 are used up").await;
+    assert_eq!(proxy.metric("limit_short_total", &[("limit", "app")]).await, 1.0);
+    let events = proxy.admin("/api/v1/events").await.expect(200).text();
+    assert!(events.contains("limit app: 80 of 100 are used up"), "{events}");
     // The process that takes over goes on, and so does one after it.
     let mut proxy = proxy;
     proxy.upgrade(&[]).await;

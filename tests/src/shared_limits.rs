@@ -103,7 +103,7 @@ impl Redis {
 }
 
 /// The statuses of `count` requests over `connections` connections.
-async fn statuses(proxy: &Proxy, count: usize, connections: usize) -> Vec<u16> {
+pub async fn statuses(proxy: &Proxy, count: usize, connections: usize) -> Vec<u16> {
     let client = |number: usize| async move {
         let mut connection = proxy.connect().await;
         let mut statuses = Vec::new();
@@ -115,7 +115,7 @@ async fn statuses(proxy: &Proxy, count: usize, connections: usize) -> Vec<u16> {
     join_all((0..connections).map(client)).await.concat()
 }
 
-fn count(statuses: &[u16], status: u16) -> usize {
+pub fn count(statuses: &[u16], status: u16) -> usize {
     statuses.iter().filter(|own| **own == status).count()
 }
 

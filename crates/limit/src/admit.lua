@@ -1,11 +1,18 @@
 -- All rules of one request: asked first, and charged only if all of them agree.
--- KEYS: what each rule counts. ARGV for each: kind, limit, length, quantum, cost, patience.
+-- KEYS: what each rule counts. ARGV for each: kind, limit, length, quantum, cost, patience, want; after all of them perhaps
+-- the microsecond of a clock that a test turns.
 -- Kinds are 0 for a window, 1 for a bucket, 2 for a quota, whose length is its period in seconds, and whose quantum the second
 -- from which periods are counted. A window has a length and a quantum in milliseconds; a bucket an interval in microseconds for its length.
--- Patience is in milliseconds; -1 stands for a rule that is not obeyed.
--- Answers for each: whether it lets pass, how many are left, milliseconds until there is more or it would let pass.
-local time = redis.call('TIME')
-local us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+-- Patience is in milliseconds; -1 stands for a rule that is not obeyed. Want is how much is charged where there is room for it, and
+-- at least the cost.
+-- Answers for each: whether it lets pass, how many are left, milliseconds until there is more or it would let pass, and how much
+-- was charged.
+local fields = 7
+local us = tonumber(ARGV[#KEYS * fields + 1])
+if not us then
+  local time = redis.call('TIME')
+  us = tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
 local ms = math.floor(us / 1000)
 local answer, held, full = {}, {}, false
 
@@ -38,7 +45,7 @@ local function bucket(arrival, burst, interval, cost)
 end
 
 local function quota(kept, limit, period, origin, cost)
-  local now = tonumber(time[1])
+  local now = math.floor(us / 1000000)
   local ends = now - (now - origin) % period + period
   local used = kept[1] == ends and kept[2] or 0
   local wait = (ends - now) * 1000
@@ -47,7 +54,7 @@ local function quota(kept, limit, period, origin, cost)
 end
 
 for i, key in ipairs(KEYS) do
-  local a = (i - 1) * 6
+  local a = (i - 1) * fields
   local kind, limit, length = ARGV[a + 1], tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3])
   local cost, patience = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
   local kept = redis.call('GET', key)
@@ -62,16 +69,22 @@ for i, key in ipairs(KEYS) do
   if free == 0 and patience >= 0 and wait > patience then full = true end
   held[i] = state
   local n = #answer
-  answer[n + 1], answer[n + 2], answer[n + 3] = free, left, wait
+  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = free, left, wait, 0
 end
 
 if full then return answer end
 
 for i, key in ipairs(KEYS) do
-  local a = (i - 1) * 6
+  local a = (i - 1) * fields
   local kind, length, quantum = ARGV[a + 1], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
   local cost, patience = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
-  if answer[(i - 1) * 3 + 1] == 1 or patience >= 0 then
+  local said = (i - 1) * 4
+  local free, left = answer[said + 1], answer[said + 2]
+  if free == 1 or patience >= 0 then
+    local more = 0
+    if free == 1 then more = math.max(math.min(tonumber(ARGV[a + 7]) - cost, left), 0) end
+    cost = cost + more
+    answer[said + 2], answer[said + 4] = left - more, cost
     if kind == '0' then
       local runs, label = held[i], ms - ms % quantum + quantum - 1
       local n = #runs
@@ -85,7 +98,8 @@ for i, key in ipairs(KEYS) do
       local ends, used = held[i][1], held[i][2] + cost
       redis.call('SET', key, cmsgpack.pack({ends, used}), 'EXAT', ends)
     else
-      redis.call('SET', key, string.format('%.0f', us + held[i]), 'PX', math.ceil(held[i] / 1000) + 1)
+      local ahead = held[i] + more * length
+      redis.call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)
     end
   end
 end

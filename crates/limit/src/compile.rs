@@ -1,5 +1,7 @@
 //! From limits as written to limits as run.
 
+mod sharing;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use document::{At, Code, Diagnostic, Report, nearest};
@@ -9,16 +11,17 @@ use store::Store;
 use crate::{
     ban::Ban,
     bucket::Bucket,
-    config::{Align, Config, Count, Over, Place, Written},
+    config::{Align, Config, Count, Over, Written},
     counters::State,
     fields,
+    gate::{Fair, Terms},
     key::{Key, Step},
     limit::{Limit, Salted, Stage},
     limits::Limits,
     meters::Meters,
+    queue,
     quota::{DAY, Quota},
     rule::Rule,
-    shared::Shared,
     window::{MOST, Window},
 };
 
@@ -136,15 +139,20 @@ impl Limits {
     fn of(limits: &[Arc<Limit>], site: Site<'_>, ground: Ground<'_>) -> Self {
         let policies = fields::policies(limits.iter().map(|limit| &**limit));
         let stage = |step: Step, number: u8, later: &[Step]| {
-            let own: Vec<_> = limits.iter().filter(|limit| limit.key.step() == step).cloned().collect();
+            let own: Vec<_> = limits.iter().filter(|limit| limit.step() == step).cloned().collect();
             (!own.is_empty()).then(|| Stage {
                 store: ground.redis.store().filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
+                leases: own.iter().filter_map(|limit| limit.shared.as_ref()).any(|shared| shared.lease.is_some()),
+                queues: own.iter().any(|limit| limit.fair.is_some()),
                 limits: own.into(),
                 counters: Arc::clone(ground.state),
                 route: site.route.into(),
                 upstream: site.upstream.unwrap_or("").into(),
                 number,
-                returns: limits.iter().any(|limit| later.contains(&limit.key.step())),
+                // A place is asked for last, and may not be there.
+                returns: limits
+                    .iter()
+                    .any(|limit| later.contains(&limit.step()) || (limit.step() == step && limit.fair.is_some())),
                 policies: policies.clone(),
             })
         };
@@ -194,8 +202,9 @@ impl Limit {
         if config.count == Some(Count::Failures) && config.concurrent.is_some() {
             excludes("count", "concurrent", "what is under way has neither failed nor succeeded yet", at, report);
         }
-        let shared = shared(config, at, ground, report);
+        let shared = sharing::shared(config, at, ground, report);
         let ban = ban(config, at, report);
+        let queue = queue::compile(config, at, report);
         if report.errors() > errors {
             return None;
         }
@@ -203,6 +212,11 @@ impl Limit {
             let kind = format!("{name}\0{}\0{}", rule.kind(), config.key.as_deref().unwrap_or("ip"));
             Salted { rule, salt: ground.state.hash(b'L', kind.as_bytes()) }
         };
+        let fair = queue.map(|(by, terms)| {
+            let gate = ground.state.gate(salted(Rule::Concurrent(terms.places)).salt);
+            Fair { gate, terms: Terms { patience, ..terms }, by }
+        });
+        let patience = if fair.is_some() { Duration::ZERO } else { patience };
         Some(Self {
             name: name.into(),
             key: key?,
@@ -215,6 +229,7 @@ impl Limit {
             headers: config.headers.unwrap_or_default(),
             x_headers: config.x_headers == Some(true),
             shared,
+            fair,
             meters: (ground.meters)(name),
         })
     }
@@ -323,7 +338,7 @@ const REFUSES_ALL: &str =
     "this would refuse everybody: a route that answers 403 does so with `respond = { status = 403 }`";
 
 /// A number of requests: at least 1, and no more than can be counted.
-fn number(written: Option<u64>, key: &str, default: u64, at: &At, report: &mut Report) -> Option<u32> {
+pub(crate) fn number(written: Option<u64>, key: &str, default: u64, at: &At, report: &mut Report) -> Option<u32> {
     let number = written.unwrap_or(default);
     match u32::try_from(number) {
         Ok(number @ 1..=MOST) => Some(number),
@@ -383,10 +398,10 @@ fn patience(config: &Config, at: &At, report: &mut Report) -> Duration {
         }
         return Duration::ZERO;
     }
-    if config.rate.is_none() {
+    if config.rate.is_none() && config.concurrent.is_none() {
         report.push(
-            Diagnostic::new(Code::E0107, "only a `rate` can hold requests back")
-                .label(at.key("over"), "this limit has no rate to hold them to")
+            Diagnostic::new(Code::E0107, "only a `rate` and `concurrent` can hold requests back")
+                .label(at.key("over"), "nobody knows for how long")
                 .help("write `rate = \"10/s\"` in place of how it counts now"),
         );
     }
@@ -423,38 +438,7 @@ fn ban(config: &Config, at: &At, report: &mut Report) -> Option<Rule> {
     Some(Rule::Ban(Ban::new(after, within.0, lasts.0)))
 }
 
-/// What a limit needs that is counted in Redis.
-fn shared(config: &Config, at: &At, ground: Ground<'_>, report: &mut Report) -> Option<Shared> {
-    if config.store != Some(Place::Redis) {
-        if config.when_store_is_down.is_some() {
-            report.push(
-                Diagnostic::new(Code::E0107, "`when_store_is_down` without `store = \"redis\"`")
-                    .label(at.key("when_store_is_down"), "this limit is counted in the process, which is never away")
-                    .help("add `store = \"redis\"`, or delete it"),
-            );
-        }
-        return None;
-    }
-    if config.concurrent.is_some() {
-        excludes("store", "concurrent", "a process that dies could not give its places back", at, report);
-    }
-    match ground.redis {
-        Redis::Found(store) => {
-            Some(Shared { prefix: store.prefix().into(), down: config.when_store_is_down.unwrap_or_default() })
-        }
-        Redis::Wrong => None,
-        Redis::Absent => {
-            report.push(
-                Diagnostic::new(Code::E0201, "a limit is counted in Redis, and there is no `[redis]`")
-                    .label(at.key("store"), "which Redis?")
-                    .help("add `[redis]` with `url = \"redis://localhost:6379\"`"),
-            );
-            None
-        }
-    }
-}
-
-fn excludes(key: &str, other: &str, why: &str, at: &At, report: &mut Report) {
+pub(crate) fn excludes(key: &str, other: &str, why: &str, at: &At, report: &mut Report) {
     report.push(
         Diagnostic::new(Code::E0107, format!("`{key}` and `{other}` do not go together"))
             .label(at.key(key), why)

@@ -73,7 +73,7 @@ pub struct Config {
     ///
     /// Example: `count = "failures"`
     pub count: Option<Count>,
-    /// What happens beyond a `rate`. Default `"refuse"`.
+    /// What happens beyond a `rate`, or to a request for which no place of `concurrent` is free. Default `"refuse"`.
     ///
     /// Example: `over = "delay"`
     pub over: Option<Over>,
@@ -82,6 +82,17 @@ pub struct Config {
     ///
     /// Example: `max_delay = "2s"`
     pub max_delay: Option<Duration>,
+    /// How many requests may wait for a place of `concurrent` with `over = "delay"`. When there are more, the newest request of the
+    /// consumer that wants most is refused. From 1 to 4096. Default: as many as `concurrent`, at most 1024.
+    ///
+    /// Example: `max_waiting = 200`
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_waiting: Option<u64>,
+    /// Whom the places of `concurrent` are shared by with `over = "delay"`: one that becomes free goes to the consumer that has the
+    /// fewest. Written as `key` is; a request that does not have it counts by its address. Default `"ip"`.
+    ///
+    /// Example: `fair_by = "api_key"`
+    pub fair_by: Option<String>,
     /// Bans who is refused again and again: for a while nothing of it passes this limit. Each process bans by itself.
     ///
     /// Example: `ban = { after = 20, within = "1m", for = "1h" }`
@@ -96,6 +107,13 @@ pub struct Config {
     ///
     /// Example: `store = "redis"`
     pub store: Option<Place>,
+    /// How many requests a process takes from Redis at once, at most, for a key that is asked for often, so that Redis is asked
+    /// once for so many. In any window each process may let pass up to so many more than the limit; what it has taken and
+    /// not used is not there for others. A key that is asked for seldom is asked for one by one. Default: always one by one.
+    ///
+    /// Example: `lease = 50`
+    #[schemars(range(min = 2))]
+    pub lease: Option<u64>,
     /// What happens while Redis is away or does not answer in time. Default `"local"`.
     ///
     /// Example: `when_store_is_down = "deny"`

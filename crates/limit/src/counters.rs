@@ -9,10 +9,11 @@
 //! are keys.
 
 use std::{
+    collections::HashMap,
     hash::{BuildHasherDefault, Hash, Hasher},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -24,6 +25,7 @@ use smallvec::SmallVec;
 use crate::{
     cell::{Cell, HELD},
     clock::{Now, unix},
+    gate::Gate,
     ledger::Ledger,
     limited::Limited,
 };
@@ -51,6 +53,8 @@ pub struct Counters {
     shards: Box<[Mutex<Shard>]>,
     limited: Limited,
     ledger: Ledger,
+    /// The places that requests wait for, by what tells limits apart, for as long as a configuration has the limit.
+    gates: Mutex<HashMap<Hashed, Weak<Gate>>>,
 }
 
 /// A key under a limit.
@@ -104,6 +108,7 @@ impl Default for Counters {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             limited: Limited::default(),
             ledger: Ledger::default(),
+            gates: Mutex::default(),
         }
     }
 }
@@ -112,6 +117,18 @@ impl Counters {
     /// Who was refused lately.
     pub fn limited(&self) -> &Limited {
         &self.limited
+    }
+
+    /// The places of one limit: those that the configuration before has given out as well.
+    pub(crate) fn gate(&self, limit: Hashed) -> Arc<Gate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get(&limit).and_then(Weak::upgrade) {
+            return gate;
+        }
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let gate = Arc::default();
+        gates.insert(limit, Arc::downgrade(&gate));
+        gate
     }
 
     /// How many keys are remembered.

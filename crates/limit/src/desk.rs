@@ -3,7 +3,7 @@
 use crate::{
     clock::{MILLISECOND, Now},
     counters::{Counters, Hashed},
-    limit::Limit,
+    limit::{Limit, Source},
     rule::Said,
 };
 
@@ -18,6 +18,8 @@ pub struct Look {
     pub remaining: u32,
     /// Milliseconds until the next one would, where none would now.
     pub wait_ms: u64,
+    /// How many requests wait for a place.
+    pub waiting: u32,
 }
 
 impl Limit {
@@ -25,15 +27,17 @@ impl Limit {
     /// limited shows.
     pub fn look(&self, counters: &Counters, key: &str) -> Vec<Look> {
         let now = Now::read();
+        let waiting = |key| self.fair.as_ref().map_or(0, |fair| fair.gate.look(key).1);
         let look = |(index, hashed): (usize, Hashed)| {
             let rule = self.rules[index].rule;
             let said = counters.look(hashed, |cell| rule.ask(cell, now, self.cost));
             let said = said.unwrap_or_else(|| rule.ask(&crate::cell::Cell::default(), now, self.cost));
+            let said = if self.source(&rule) == Source::Queue { self.queue_says(hashed) } else { said };
             let (remaining, wait) = match said {
                 Said::Free(standing) => (standing.remaining.saturating_add(self.cost), 0),
                 Said::Full { wait } => (0, wait.div_ceil(MILLISECOND)),
             };
-            Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait }
+            Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait, waiting: waiting(hashed) }
         };
         self.cells(counters, key).into_iter().enumerate().map(look).collect()
     }

@@ -8,7 +8,7 @@ use crate::{
     cell::Cell,
     clock::{MILLISECOND, Now},
     key::Value,
-    limit::{Limit, Stage},
+    limit::{Limit, Source, Stage},
     rule::{Rule, Said},
 };
 
@@ -37,6 +37,11 @@ impl Stage {
         let now = Now::read();
         let says = limit.rules.iter().filter_map(|salted| {
             let key = value.hash(&self.counters).with(salted.salt);
+            if limit.source(&salted.rule) == Source::Queue {
+                let (taken, waiting) = limit.fair.as_ref().map_or((0, 0), |fair| fair.gate.look(key));
+                let most = salted.rule.most();
+                return Some(format!("{} of {most} places left, {waiting} waiting", most.saturating_sub(taken)));
+            }
             let said = self.counters.look(key, |cell| salted.rule.ask(cell, now, limit.cost));
             let said = said.unwrap_or_else(|| salted.rule.ask(&Cell::default(), now, limit.cost));
             match (said, &salted.rule) {

@@ -29,7 +29,7 @@ pub enum Key {
 }
 
 /// The step at which a key is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     /// As soon as there is a request.
     Client,

@@ -12,11 +12,13 @@ use crate::{
     config::{Headers, OnMissing},
     counters::{Counters, Hashed, Locked},
     fields,
+    gate::Fair,
     key::{Key, Place, Value, address},
     meters::Meters,
     permits::{Hold, Item, Nearest, Permits},
+    quota::Quota,
     rule::{Rule, Said, Standing},
-    shared::Shared,
+    shared::{Begun, Shared},
 };
 
 /// A limit, as run.
@@ -36,6 +38,8 @@ pub struct Limit {
     pub(crate) x_headers: bool,
     /// What several processes count together.
     pub(crate) shared: Option<Shared>,
+    /// The places that requests wait for, where they do.
+    pub(crate) fair: Option<Fair>,
     pub(crate) meters: Meters,
 }
 
@@ -60,6 +64,9 @@ pub struct Stage {
     pub(crate) counters: Arc<Counters>,
     /// Where what several processes share is counted.
     pub(crate) store: Option<store::Store>,
+    /// Whether any of them has leases, and whether requests wait for places of any.
+    pub(crate) leases: bool,
+    pub(crate) queues: bool,
     pub(crate) route: Arc<str>,
     pub(crate) upstream: Arc<str>,
     /// Its number among those of the route.
@@ -79,6 +86,21 @@ pub(crate) struct Ask {
     pub(crate) source: Source,
     /// What the key is called in the store.
     pub(crate) called: Option<Box<str>>,
+    /// How much the store is asked for, and whether that is for a lease.
+    pub(crate) want: u32,
+    pub(crate) fetches: bool,
+    /// How much the store has charged.
+    pub(crate) charged: u32,
+}
+
+/// What all rules of one step say.
+pub(crate) type Asks = SmallVec<[Ask; 2]>;
+
+/// A request that limits let pass, until it is told.
+pub(crate) struct Passed {
+    pub(crate) permits: Permits,
+    pub(crate) verdict: Verdict,
+    pub(crate) asks: Asks,
 }
 
 /// Who says it.
@@ -90,6 +112,10 @@ pub(crate) enum Source {
     Unasked,
     /// The store.
     Store,
+    /// What the store has given this process before.
+    Lease,
+    /// A place, which is asked for last and may be waited for.
+    Queue,
     /// Nobody: the store is away, and the limit lets everybody pass then.
     Nobody,
 }
@@ -100,7 +126,7 @@ pub(crate) struct Verdict {
     /// The limits that refuse it.
     pub(crate) refused: SmallVec<[usize; 2]>,
     /// Those that would, were they obeyed.
-    shadowed: SmallVec<[usize; 2]>,
+    pub(crate) shadowed: SmallVec<[usize; 2]>,
     /// For how many nanoseconds it has to wait: to be let in, or to come again.
     wait: u64,
 }
@@ -108,14 +134,24 @@ pub(crate) struct Verdict {
 impl Admit for Stage {
     type Proof = Permits;
 
+    /// Where requests wait for places, only those pass that need not.
     fn admit(&self, request: &View<'_>) -> Result<Permits, Reply> {
+        if self.queues {
+            let passed = self.admit_here(request, Now::read())?;
+            return self.place_now(request, passed);
+        }
         self.admit_at(request, Now::read())
     }
 
     fn judge(&self, request: &View<'_>) -> Result<(), Reply> {
         let mut asks = self.asks(request)?;
         // Of what is counted elsewhere, what this process knows.
-        asks.iter_mut().for_each(|ask| ask.source = Source::Here);
+        for ask in &mut asks {
+            match ask.source {
+                Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key),
+                _ => ask.source = Source::Here,
+            }
+        }
         let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
         let verdict = self.weigh(&mut asks, &locked, Now::read());
         drop(locked);
@@ -124,16 +160,34 @@ impl Admit for Stage {
 }
 
 impl Stage {
-    /// Asks the limits, those among them whose counters several processes share, and charges for the request.
+    /// Asks the limits, those among them whose counters several processes share, and charges for the request. Waits for a
+    /// place where it has to.
     pub async fn pass(&self, request: &View<'_>) -> Result<Permits, Reply> {
-        match &self.store {
-            None => self.admit(request),
-            // In a box: larger than what every request carries along.
-            Some(store) => Box::pin(self.pass_shared(store, request)).await,
+        if self.store.is_none() && !self.queues {
+            return self.admit(request);
         }
+        let passed = match &self.store {
+            None => self.admit_here(request, Now::read())?,
+            Some(store) => match self.begin(request)? {
+                Begun::Passed(passed) => passed,
+                // In a box: larger than what every request carries along.
+                Begun::Asks(asks) => Box::pin(self.pass_shared(store, request, asks)).await?,
+            },
+        };
+        if self.queues {
+            return Box::pin(self.place(request, passed)).await;
+        }
+        self.tell_passing(&passed.verdict, &passed.asks);
+        Ok(passed.permits)
     }
 
     pub(crate) fn admit_at(&self, request: &View<'_>, now: Now) -> Result<Permits, Reply> {
+        let Passed { permits, verdict, asks } = self.admit_here(request, now)?;
+        self.tell_passing(&verdict, &asks);
+        Ok(permits)
+    }
+
+    fn admit_here(&self, request: &View<'_>, now: Now) -> Result<Passed, Reply> {
         let mut asks = self.asks(request)?;
         let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
         let verdict = self.weigh(&mut asks, &locked, now);
@@ -141,7 +195,8 @@ impl Stage {
             drop(locked);
             return Err(self.refuse(&verdict, &asks, request));
         }
-        Ok(self.charge(&verdict, asks, locked, now))
+        let permits = self.charge(&verdict, &mut asks, locked, now);
+        Ok(Passed { permits, verdict, asks })
     }
 
     /// What the request is answered that the limits refuse; counted and remembered.
@@ -152,17 +207,12 @@ impl Stage {
 
     /// Charges for a request that passes. What the store has charged is remembered here as well, so that this process knows
     /// of it when the store is away.
-    pub(crate) fn charge(
-        &self,
-        verdict: &Verdict,
-        mut asks: SmallVec<[Ask; 2]>,
-        mut locked: Locked<'_>,
-        now: Now,
-    ) -> Permits {
+    pub(crate) fn charge(&self, verdict: &Verdict, asks: &mut [Ask], mut locked: Locked<'_>, now: Now) -> Permits {
         let mut permits = Permits::default();
         permits.delay = Duration::from_nanos(verdict.wait);
         let charged = |ask: &&mut Ask| {
-            let counts = !matches!(ask.salted.rule, Rule::Ban(_)) && ask.source != Source::Nobody;
+            let elsewhere = matches!(ask.source, Source::Nobody | Source::Queue);
+            let counts = !matches!(ask.salted.rule, Rule::Ban(_)) && !elsewhere;
             counts && !verdict.shadowed.contains(&ask.limit)
         };
         for ask in asks.iter_mut().filter(charged) {
@@ -171,8 +221,8 @@ impl Stage {
                 let by = rule.charge(cell, now, limit.cost, roomy);
                 if let Rule::Quota(quota) = rule {
                     self.counters.book(ask.key, by, cell.used);
-                    if quota.is_getting_short(cell.used, limit.cost) {
-                        log::warn!("limit {}: {} of {} are used up", limit.name, cell.used, quota.limit());
+                    if let Some((used, charged)) = ask.used(&quota, cell.used, limit.cost) {
+                        limit.warn(&quota, used, charged);
                     }
                 }
                 by
@@ -188,22 +238,22 @@ impl Stage {
                 (Some(store), Source::Store, Some(called)) => Some((store.clone(), called)),
                 _ => None,
             };
-            permits.keep(&self.counters, Item { key: ask.key, rule, by, cost: limit.cost, hold, elsewhere });
+            let leased = ask.source == Source::Lease;
+            permits.keep(&self.counters, Item { key: ask.key, rule, by, cost: limit.cost, hold, elsewhere, leased });
         }
         drop(locked);
-        permits.nearest = self.nearest(&asks);
-        self.tell_passing(verdict, &asks);
+        permits.nearest = self.nearest(asks);
         permits.shadowed = !verdict.shadowed.is_empty();
         permits
     }
 
-    fn place(&self) -> Place<'_> {
+    pub(crate) fn place_names(&self) -> Place<'_> {
         Place { route: &self.route, upstream: &self.upstream }
     }
 
     /// What the limits count this request by. `None` for one that does not concern it.
     pub(crate) fn value<'v>(&'v self, limit: &'v Limit, request: &View<'v>) -> Result<Option<Value<'v>>, Reply> {
-        match (limit.key.of(request, self.place()), limit.missing) {
+        match (limit.key.of(request, self.place_names()), limit.missing) {
             (Some(value), _) => Ok(Some(value)),
             (None, OnMissing::Ip) => Ok(Some(address(request.client.address))),
             (None, OnMissing::Skip) => Ok(None),
@@ -212,24 +262,21 @@ impl Stage {
         }
     }
 
-    pub(crate) fn asks(&self, request: &View<'_>) -> Result<SmallVec<[Ask; 2]>, Reply> {
+    pub(crate) fn asks(&self, request: &View<'_>) -> Result<Asks, Reply> {
         let mut asks = SmallVec::new();
         for (index, limit) in self.limits.iter().enumerate() {
             let Some(value) = self.value(limit, request)? else { continue };
             let key = value.hash(&self.counters);
-            asks.extend(limit.rules.iter().map(|&salted| {
-                Ask {
-                    limit: index,
-                    salted,
-                    key: key.with(salted.salt),
-                    said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
-                    source: if limit.is_elsewhere(&salted.rule) { Source::Unasked } else { Source::Here },
-                    called: limit
-                        .shared
-                        .as_ref()
-                        .filter(|_| limit.is_elsewhere(&salted.rule))
-                        .map(|shared| shared.called(&limit.name, &salted.rule, value)),
-                }
+            asks.extend(limit.rules.iter().map(|&salted| Ask {
+                limit: index,
+                salted,
+                key: key.with(salted.salt),
+                said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
+                source: limit.source(&salted.rule),
+                called: None,
+                want: limit.cost,
+                fetches: false,
+                charged: 0,
             }));
         }
         Ok(asks)
@@ -316,7 +363,7 @@ impl Stage {
         }
     }
 
-    fn tell_passing(&self, verdict: &Verdict, asks: &[Ask]) {
+    pub(crate) fn tell_passing(&self, verdict: &Verdict, asks: &[Ask]) {
         let mut last = None;
         for ask in asks {
             if last.replace(ask.limit) == Some(ask.limit) {
@@ -325,7 +372,7 @@ impl Stage {
             let meters = &self.limits[ask.limit].meters;
             if verdict.shadowed.contains(&ask.limit) {
                 meters.shadowed.inc();
-            } else if verdict.wait > 0 && matches!(ask.said, Said::Full { .. }) {
+            } else if (verdict.wait > 0 || ask.source == Source::Queue) && matches!(ask.said, Said::Full { .. }) {
                 meters.delayed.inc();
             } else {
                 meters.allowed.inc();
@@ -334,10 +381,36 @@ impl Stage {
     }
 }
 
+impl Ask {
+    /// How much of a quota is used up, and how much of that was charged now: by everybody where the store has said so, else
+    /// by this process, for which `used` and `cost` are what its own counters say. `None` for what was charged before.
+    fn used(&self, quota: &Quota, used: u32, cost: u32) -> Option<(u32, u32)> {
+        match self.said {
+            Said::Free(standing) if self.charged > 0 => {
+                Some((quota.limit().saturating_sub(standing.remaining), self.charged))
+            }
+            _ => (self.source != Source::Lease).then_some((used, cost)),
+        }
+    }
+}
+
 impl Limit {
-    /// Whether the store counts for this rule. Each process bans by itself.
-    fn is_elsewhere(&self, rule: &Rule) -> bool {
-        self.shared.is_some() && !matches!(rule, Rule::Ban(_))
+    /// Says it once when so much of a quota is used up that somebody should know.
+    fn warn(&self, quota: &Quota, used: u32, charged: u32) {
+        if quota.is_getting_short(used, charged) {
+            self.meters.short.inc();
+            log::warn!("limit {}: {used} of {} are used up", self.name, quota.limit());
+        }
+    }
+
+    /// Who is asked first. Each process bans by itself.
+    pub(crate) fn source(&self, rule: &Rule) -> Source {
+        match rule {
+            Rule::Ban(_) => Source::Here,
+            Rule::Concurrent(_) if self.fair.is_some() => Source::Queue,
+            _ if self.shared.is_some() => Source::Unasked,
+            _ => Source::Here,
+        }
     }
 
     fn is_announced(&self, rule: &Rule) -> bool {
@@ -361,7 +434,7 @@ impl Verdict {
         }
     }
 
-    fn refuse(&mut self, limit: usize, wait: u64) {
+    pub(crate) fn refuse(&mut self, limit: usize, wait: u64) {
         if self.refused.is_empty() {
             self.wait = 0;
         }

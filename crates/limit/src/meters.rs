@@ -15,10 +15,12 @@ pub struct Meters {
     pub shadowed: IntCounter,
     /// Requests for which the store could not be asked.
     pub store_errors: IntCounter,
+    /// Keys that have used up four fifths of a quota.
+    pub short: IntCounter,
 }
 
 impl Meters {
-    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`, `store_error`.
+    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`, `store_error`, and `short`.
     pub fn of(mut counter: impl FnMut(&'static str) -> IntCounter) -> Self {
         Self {
             allowed: counter("allowed"),
@@ -26,6 +28,7 @@ impl Meters {
             delayed: counter("delayed"),
             shadowed: counter("shadowed"),
             store_errors: counter("store_error"),
+            short: counter("short"),
         }
     }
 }

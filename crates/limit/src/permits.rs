@@ -7,6 +7,8 @@ use smallvec::SmallVec;
 use crate::{
     clock::Now,
     counters::{Counters, Hashed},
+    gate::Place,
+    lease,
     rule::Rule,
     shared,
 };
@@ -24,6 +26,8 @@ pub struct Permits {
 pub(crate) struct Held {
     counters: Arc<Counters>,
     items: SmallVec<[Item; 2]>,
+    /// Given back by being dropped.
+    places: SmallVec<[Place; 1]>,
 }
 
 impl std::fmt::Debug for Held {
@@ -42,6 +46,8 @@ pub(crate) struct Item {
     pub(crate) hold: Hold,
     /// The store that has charged as well, and what it calls the key.
     pub(crate) elsewhere: Option<(store::Store, Box<str>)>,
+    /// Whether it was taken out of a lease.
+    pub(crate) leased: bool,
 }
 
 /// Why a charge may have to be given back.
@@ -97,7 +103,10 @@ impl Permits {
         self.nearest = both.min_by_key(|nearest| nearest.remaining);
         match (&mut self.held, later.held.take()) {
             (_, None) => {}
-            (Some(held), Some(mut more)) => held.items.append(&mut more.items),
+            (Some(held), Some(mut more)) => {
+                held.items.append(&mut more.items);
+                held.places.append(&mut more.places);
+            }
             (held @ None, more) => *held = more,
         }
     }
@@ -119,8 +128,17 @@ impl Permits {
     }
 
     pub(crate) fn keep(&mut self, counters: &Arc<Counters>, item: Item) {
-        let empty = || Box::new(Held { counters: Arc::clone(counters), items: SmallVec::new() });
-        self.held.get_or_insert_with(empty).items.push(item);
+        self.held(counters).items.push(item);
+    }
+
+    pub(crate) fn keep_place(&mut self, counters: &Arc<Counters>, place: Place) {
+        self.held(counters).places.push(place);
+    }
+
+    fn held(&mut self, counters: &Arc<Counters>) -> &mut Held {
+        let empty =
+            || Box::new(Held { counters: Arc::clone(counters), items: SmallVec::new(), places: SmallVec::new() });
+        self.held.get_or_insert_with(empty)
     }
 }
 
@@ -134,6 +152,9 @@ impl Held {
                     self.counters.book(item.key, item.by, cell.used);
                 }
             });
+            if item.leased {
+                lease::give_back(&self.counters, item.key, item.cost);
+            }
             if let Some((store, called)) = &item.elsewhere {
                 shared::give_back(store, called, &item.rule, item.cost);
             }

@@ -41,7 +41,7 @@ impl Quota {
     }
 
     /// When the period of `now` ends.
-    fn end(&self, now: u64) -> u64 {
+    pub(crate) fn end(&self, now: u64) -> u64 {
         now - (now - self.origin().min(now)) % self.period + self.period
     }
 
@@ -53,7 +53,7 @@ impl Quota {
         self.ask_at(cell, unix(), cost)
     }
 
-    fn ask_at(&self, cell: &Cell, now: u64, cost: u32) -> Said {
+    pub(crate) fn ask_at(&self, cell: &Cell, now: u64, cost: u32) -> Said {
         let end = self.end(now);
         let wait = (end - now) * SECOND;
         match self.limit.checked_sub(self.used(cell, end).saturating_add(cost)) {
@@ -67,7 +67,7 @@ impl Quota {
         self.charge_at(cell, now, unix(), cost)
     }
 
-    fn charge_at(&self, cell: &mut Cell, now: Now, wall: u64, cost: u32) -> u64 {
+    pub(crate) fn charge_at(&self, cell: &mut Cell, now: Now, wall: u64, cost: u32) -> u64 {
         let end = self.end(wall);
         cell.used = self.used(cell, end).saturating_add(cost);
         cell.words.clear();

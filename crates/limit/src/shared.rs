@@ -7,14 +7,14 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use filter::{Reason, Reply, View};
+use smallvec::SmallVec;
 use store::{Down, Script, Store};
 
 use crate::{
     clock::{MILLISECOND, Now},
     config::WhenDown,
     key::Value,
-    limit::{Ask, Source, Stage},
-    permits::Permits,
+    limit::{Ask, Asks, Passed, Source, Stage},
     rule::{Rule, Said, Standing},
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Shared {
     pub(crate) prefix: Box<str>,
     pub(crate) down: WhenDown,
+    /// How much a process takes at once at most, for a key that is asked for often.
+    pub(crate) lease: Option<u32>,
 }
 
 /// The longest name that is a key as it is.
@@ -52,56 +54,114 @@ impl Shared {
     }
 }
 
+/// What the store says of one rule: whether it lets pass, how many are left, milliseconds, how much was charged.
+const ANSWER: usize = 4;
+
+/// How far a request comes without a question to the store.
+pub(crate) enum Begun {
+    /// Leases let it pass.
+    Passed(Passed),
+    /// These have to be asked.
+    Asks(Asks),
+}
+
 impl Stage {
-    /// As `admit`, with a question to the store between asking the limits of this process and charging for the request.
-    pub(crate) async fn pass_shared(&self, store: &Store, request: &View<'_>) -> Result<Permits, Reply> {
+    /// Asks what is known here: the limits of this process, and what it has on lease.
+    pub(crate) fn begin(&self, request: &View<'_>) -> Result<Begun, Reply> {
         let mut asks = self.asks(request)?;
-        // What is known here need not be asked elsewhere.
-        let verdict = {
-            let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
-            self.weigh(&mut asks, &locked, Now::read())
-        };
+        let now = Now::read();
+        let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+        let mut verdict = self.weigh(&mut asks, &locked, now);
+        if verdict.refused.is_empty() && self.leases {
+            self.borrow(&mut asks, &mut locked, now);
+            verdict = self.weigh(&mut asks, &locked, now);
+        }
         if !verdict.refused.is_empty() {
+            self.repay(&asks, &mut locked, now);
+            drop(locked);
             return Err(self.refuse(&verdict, &asks, request));
         }
-        let asked = asks.iter().any(|ask| ask.source == Source::Unasked);
-        if asked && let Err(Down) = self.ask_store(store, &mut asks).await {
-            self.do_without(&mut asks)?;
+        if asks.iter().any(|ask| ask.source == Source::Unasked) {
+            return Ok(Begun::Asks(asks));
+        }
+        let permits = self.charge(&verdict, &mut asks, locked, now);
+        Ok(Begun::Passed(Passed { permits, verdict, asks }))
+    }
+
+    /// As `admit`, with a question to the store between asking the limits of this process and charging for the request.
+    pub(crate) async fn pass_shared(&self, store: &Store, request: &View<'_>, mut asks: Asks) -> Result<Passed, Reply> {
+        if let Err(Down) = self.ask_store(store, request, &mut asks).await
+            && let Err(reply) = self.do_without(&mut asks)
+        {
+            self.undo(store, &asks);
+            return Err(reply);
         }
         let now = Now::read();
-        let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+        let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+        if self.leases {
+            self.deposit(&mut asks, &mut locked, now);
+        }
         let verdict = self.weigh(&mut asks, &locked, now);
         if verdict.refused.is_empty() {
-            return Ok(self.charge(&verdict, asks, locked, now));
+            let permits = self.charge(&verdict, &mut asks, locked, now);
+            return Ok(Passed { permits, verdict, asks });
         }
         drop(locked);
-        self.take_back(store, &asks);
+        self.undo(store, &asks);
         Err(self.refuse(&verdict, &asks, request))
     }
 
-    async fn ask_store(&self, store: &Store, asks: &mut [Ask]) -> Result<(), Down> {
+    /// Asks for all rules in one question; where keys are spread over several nodes, in one for each, and as long as they
+    /// agree.
+    async fn ask_store(&self, store: &Store, request: &View<'_>, asks: &mut [Ask]) -> Result<(), Down> {
+        for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
+            let limit = &self.limits[ask.limit];
+            if let (Some(shared), Ok(Some(value))) = (&limit.shared, self.value(limit, request)) {
+                ask.called = Some(shared.called(&limit.name, &ask.salted.rule, value));
+            }
+        }
+        if !store.is_spread() {
+            return self.ask_some(store, asks.iter_mut()).await;
+        }
+        let each = async {
+            for index in 0..asks.len() {
+                self.ask_some(store, asks[index..=index].iter_mut()).await?;
+                if self.is_refused(&asks[index]) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(store.timeout(), each).await.unwrap_or(Err(Down))
+    }
+
+    fn is_refused(&self, ask: &Ask) -> bool {
+        let limit = &self.limits[ask.limit];
+        let full = matches!(ask.said, Said::Full { wait } if wait > limit.patience);
+        full && limit.mode == filter::Mode::Enforce
+    }
+
+    async fn ask_some(&self, store: &Store, asks: impl Iterator<Item = &mut Ask>) -> Result<(), Down> {
+        let mut asks: SmallVec<[&mut Ask; 4]> = asks.filter(|ask| ask.source == Source::Unasked).collect();
         let (mut keys, mut arguments) = (Vec::new(), Vec::new());
-        for ask in asks.iter().filter(|ask| ask.source == Source::Unasked) {
+        for ask in &asks {
             let limit = &self.limits[ask.limit];
             let obeyed = limit.mode == filter::Mode::Enforce;
             let patience = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
             keys.extend(ask.called.as_deref().map(str::to_owned));
             arguments.extend(ask.salted.rule.script_arguments());
-            arguments.extend([i64::from(limit.cost), patience]);
+            arguments.extend([i64::from(limit.cost), patience, i64::from(ask.want)]);
+        }
+        if keys.is_empty() {
+            return Ok(());
         }
         let numbers = store.run(&ADMIT, &keys, &arguments).await?;
-        if numbers.len() != 3 * keys.len() {
+        if numbers.len() != ANSWER * asks.len() {
             return Err(Down);
         }
-        let unasked = asks.iter_mut().filter(|ask| ask.source == Source::Unasked);
-        for (ask, said) in unasked.zip(numbers.chunks_exact(3)) {
-            let millis = u64::try_from(said[2]).unwrap_or(0).saturating_mul(MILLISECOND);
-            let remaining = u32::try_from(said[1]).unwrap_or(0);
+        for (ask, said) in asks.iter_mut().zip(numbers.chunks_exact(ANSWER)) {
             ask.source = Source::Store;
-            ask.said = match said[0] {
-                1 => Said::Free(Standing { remaining, reset: millis }),
-                _ => Said::Full { wait: millis },
-            };
+            (ask.said, ask.charged) = answered(said);
         }
         Ok(())
     }
@@ -122,18 +182,30 @@ impl Stage {
         Ok(())
     }
 
-    /// The store has charged for a request that a limit of this process refuses after all: another was faster.
-    fn take_back(&self, store: &Store, asks: &[Ask]) {
-        let by_store = |ask: &&Ask| ask.source == Source::Store;
-        if asks.iter().filter(by_store).any(|ask| matches!(ask.said, Said::Full { .. })) {
-            return; // it has refused, and charged nothing
+    /// What was charged for a request that is refused after all counts for nobody: another was faster.
+    fn undo(&self, store: &Store, asks: &[Ask]) {
+        if self.leases {
+            let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+            self.repay(asks, &mut locked, Now::read());
         }
-        for ask in asks.iter().filter(by_store) {
+        for ask in asks.iter().filter(|ask| ask.source == Source::Store && ask.charged > 0) {
             if let Some(called) = &ask.called {
-                give_back(store, called, &ask.salted.rule, self.limits[ask.limit].cost);
+                give_back(store, called, &ask.salted.rule, ask.charged);
             }
         }
     }
+}
+
+/// One answer of the script, and how much it has charged.
+fn answered(said: &[i64]) -> (Said, u32) {
+    let number = |index: usize| said.get(index).copied().unwrap_or(0).max(0) as u64;
+    let (remaining, charged) = (number(1).min(u32::MAX.into()) as u32, number(3).min(u32::MAX.into()) as u32);
+    let millis = number(2).saturating_mul(MILLISECOND);
+    let said = match number(0) {
+        1 => Said::Free(Standing { remaining, reset: millis }),
+        _ => Said::Full { wait: millis },
+    };
+    (said, charged)
 }
 
 /// Gives a charge back in the store, some time soon.
@@ -142,3 +214,6 @@ pub(crate) fn give_back(store: &Store, called: &str, rule: &Rule, cost: u32) {
     arguments.push(i64::from(cost));
     store.run_later(&GIVE_BACK, called.to_owned(), arguments);
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ error[E0107]: `on_missing` and `key` do not go together
 fn what_cannot_wait() {
     let text = "limit = [{ requests = 5, window = \"1m\", over = \"delay\" }, { rate = \"5/s\", max_delay = \"1s\" }, { rate = \"5/s\", over = \"delay\", max_delay = \"1h\" }, { concurrent = 5, count = \"failures\", burst = 2 }]\n";
     assert_snapshot!(complaint(text), @r##"
-error[E0107]: only a `rate` can hold requests back
+error[E0107]: only a `rate` and `concurrent` can hold requests back
  --> maitred.toml:1:48
   |
 1 | limit = [{ requests = 5, window = "1m", over = "delay" }, { rate = "5/s", max_delay = "1s" }, { rate = "5/s", over = "delay", max_del...
@@ -201,5 +201,41 @@ error[E0108]: the limit `other` cannot stand for another
   |         ^^^^^^^^^^ `fair-use` is no rate
   |
   = help: write a rate such as "100/m per ip", or a table
+"##);
+}
+
+#[test]
+fn places_and_leases_that_make_no_sense() {
+    let text = "limit = [{ concurrent = 5, fair_by = \"user\" }, { concurrent = 5, over = \"delay\", fair_by = \"route\", max_waiting = 9000 }, { requests = 5, window = \"1m\", lease = 3 }]\n";
+    assert_snapshot!(complaint(text), @r##"
+error[E0107]: `fair_by` where nobody waits for a place
+ --> maitred.toml:1:28
+  |
+1 | limit = [{ concurrent = 5, fair_by = "user" }, { concurrent = 5, over = "delay", fair_by = "route", max_waiting = 9000 }, { requests ...
+  |                            ^^^^^^^ this is for `concurrent` with `over = "delay"`
+  |
+  = help: add what is missing, or delete `fair_by`
+
+error[E0108]: places cannot be shared by `route`
+ --> maitred.toml:1:92
+  |
+1 | limit = [{ concurrent = 5, fair_by = "user" }, { concurrent = 5, over = "delay", fair_by = "route", max_waiting = 9000 }, { requests ...
+  |                                                                                            ^^^^^^^ it tells nobody apart
+  |
+  = help: write for example `fair_by = "api_key"`
+
+error[E0103]: `max_waiting` cannot be 9000
+ --> maitred.toml:1:115
+  |
+1 | ... = 5, over = "delay", fair_by = "route", max_waiting = 9000 }, { requests = 5, window = "1m", lease = 3 }]
+  |                                                           ^^^^ from 1 to 4096
+
+error[E0107]: `lease` without `store = "redis"`
+ --> maitred.toml:1:162
+  |
+1 | ...ests = 5, window = "1m", lease = 3 }]
+  |                                     ^ this limit is counted in the process, which need not be asked
+  |
+  = help: add `store = "redis"`, or delete it
 "##);
 }

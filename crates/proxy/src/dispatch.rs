@@ -31,6 +31,8 @@ pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: b
 
 /// Asks the limits of what the upstream may be sent; every attempt counts. The whole refusal is kept in the proofs.
 async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
+    // The attempt before is over: it does not stand in the way of this one.
+    drop(std::mem::take(&mut ctx.attempt.permits));
     let Some(stage) = ctx.route().and_then(|route| route.limits.by_upstream.as_ref()) else { return Ok(()) };
     let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
     match stage.pass(&view).await {

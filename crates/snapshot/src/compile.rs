@@ -156,7 +156,12 @@ fn policies(config: &Config, state: &State, report: &mut Report) -> BTreeMap<Str
 
 /// The counters of a limit.
 fn meters(state: &State) -> impl Fn(&str) -> limit::Meters {
-    |name| limit::Meters::of(|result| state.metrics.limit(name, result))
+    |name| {
+        limit::Meters::of(|result| match result {
+            "short" => state.metrics.limit_short(name),
+            result => state.metrics.limit(name, result),
+        })
+    }
 }
 
 /// The Redis of the configuration before, where it is the same.

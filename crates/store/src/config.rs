@@ -1,6 +1,6 @@
 //! The connection to Redis, as written.
 
-use document::{Duration, Secret};
+use document::{Duration, OneOrMany, Secret};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,10 +15,24 @@ use serde::Deserialize;
 #[schemars(title = "redis")]
 pub struct Config {
     /// Where it is: `redis://HOST:PORT`, `rediss://HOST:PORT` for TLS, or `unix:/PATH`. A number as its path is the
-    /// database: `redis://localhost:6379/2`.
+    /// database: `redis://localhost:6379/2`. Several for a cluster or for sentinels: whichever of them answers names the
+    /// others.
     ///
     /// Example: `url = "redis://localhost:6379"`
-    pub url: Option<String>,
+    pub url: Option<OneOrMany<String>>,
+    /// Whether it is a cluster. Default `false`.
+    ///
+    /// Example: `cluster = true`
+    pub cluster: Option<bool>,
+    /// The name of the primary, where `url` says where sentinels are: they are asked which Redis it is, at a start and
+    /// whenever the connection was lost. With `rediss://` both the sentinels and Redis are reached over TLS.
+    ///
+    /// Example: `sentinel = "mymaster"`
+    pub sentinel: Option<String>,
+    /// The password of the sentinels, where they have one.
+    ///
+    /// Example: `sentinel_password = "${file:/run/secrets/sentinel}"`
+    pub sentinel_password: Option<Secret>,
     /// The user to log in as. Default: Redis' own `default`.
     ///
     /// Example: `username = "maitred"`

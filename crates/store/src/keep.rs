@@ -2,13 +2,15 @@
 
 use std::{sync::Weak, time::Duration};
 
-use redis::{AsyncConnectionConfig, RedisError, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::store::Inner;
+use crate::{
+    connect::{self, Link},
+    store::Inner,
+};
 
 /// How long a connection may take to be made, login included.
-const CONNECT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT: Duration = Duration::from_secs(1);
 
 /// How often a connection is asked whether it is still there.
 const PULSE: Duration = Duration::from_secs(1);
@@ -23,14 +25,14 @@ pub(crate) async fn keep(store: Weak<Inner>) {
     while let Some(inner) = store.upgrade() {
         if let Some(link) = inner.link.load_full() {
             let lost = timeout(PULSE, inner.lost.notified()).await.is_ok();
-            if !lost && let Err(error) = ping(&mut link.0.clone(), CONNECT).await {
+            if !lost && let Err(error) = ping(&link, CONNECT).await {
                 inner.lose(&link, &error);
             }
             continue;
         }
         match connect(&inner).await {
-            Ok((connection, took)) => {
-                inner.found(connection, took);
+            Ok((link, took)) => {
+                inner.found(link, took);
                 pause = first;
             }
             Err(why) => {
@@ -44,20 +46,15 @@ pub(crate) async fn keep(store: Weak<Inner>) {
 }
 
 /// A connection that answers as fast as requests need it to.
-async fn connect(inner: &Inner) -> Result<(MultiplexedConnection, Duration), String> {
-    let told = |error: RedisError| error.to_string();
-    let client = inner.settings.client().map_err(told)?;
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(CONNECT));
-    let connecting = client.get_multiplexed_async_connection_with_config(&config);
-    let made = timeout(CONNECT, connecting).await.map_err(|_| "it cannot be connected to in time".to_owned())?;
-    let mut connection = made.map_err(told)?;
+async fn connect(inner: &Inner) -> Result<(Link, Duration), String> {
+    let made = timeout(CONNECT, connect::open(&inner.settings, CONNECT)).await;
+    let link = made.map_err(|_| "it cannot be connected to in time".to_owned())?.map_err(|error| error.to_string())?;
     let began = Instant::now();
-    ping(&mut connection, inner.settings.timeout).await?;
-    Ok((connection, began.elapsed()))
+    ping(&link, inner.settings.timeout).await?;
+    Ok((link, began.elapsed()))
 }
 
-async fn ping(connection: &mut MultiplexedConnection, limit: Duration) -> Result<(), String> {
-    let ping = redis::cmd("PING");
-    let asked = timeout(limit, ping.query_async::<String>(connection)).await;
-    asked.map_err(|_| "it does not answer in time".to_owned())?.map(drop).map_err(|error| error.to_string())
+async fn ping(link: &Link, limit: Duration) -> Result<(), String> {
+    let asked = timeout(limit, link.ping()).await;
+    asked.map_err(|_| "it does not answer in time".to_owned())?.map_err(|error| error.to_string())
 }

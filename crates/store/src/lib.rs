@@ -6,6 +6,7 @@
 
 mod compile;
 mod config;
+mod connect;
 mod keep;
 mod store;
 mod values;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use redis::{ErrorKind, RedisError, ServerErrorKind, aio::MultiplexedConnection};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 use tokio::{sync::Notify, time::timeout};
 
-use crate::{Settings, keep::keep};
+use crate::{Settings, compile::Reach, connect::Link, keep::keep};
 
 /// After how many calls in a row that were not answered in time Redis counts as away.
 pub(crate) const PATIENCE: u32 = 3;
@@ -33,9 +33,6 @@ pub(crate) struct Inner {
     failed: AtomicU64,
     kept: AtomicBool,
 }
-
-/// One connection.
-pub(crate) struct Link(pub(crate) MultiplexedConnection);
 
 /// How Redis is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +94,16 @@ impl Store {
         &self.0.settings.prefix
     }
 
+    /// How long a call takes at most.
+    pub fn timeout(&self) -> std::time::Duration {
+        self.0.settings.timeout
+    }
+
+    /// Whether keys are spread over several nodes, so that a script can have one key only.
+    pub fn is_spread(&self) -> bool {
+        self.0.settings.reach == Reach::Cluster
+    }
+
     /// How Redis is.
     pub fn health(&self) -> Health {
         self.0.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -114,7 +121,6 @@ impl Store {
     /// At once when Redis is away; and when it has not answered in time. It may then have run the script all the same.
     pub async fn run(&self, script: &Script, keys: &[String], arguments: &[i64]) -> Result<Vec<i64>, Down> {
         let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
-        let mut connection = link.0.clone();
         let mut call = script.0.prepare_invoke();
         for key in keys {
             call.key(key);
@@ -122,7 +128,7 @@ impl Store {
         for argument in arguments {
             call.arg(argument);
         }
-        match timeout(self.0.settings.timeout, call.invoke_async(&mut connection)).await {
+        match timeout(self.0.settings.timeout, link.invoke(&call)).await {
             Ok(Ok(numbers)) => {
                 self.0.late.store(0, Relaxed);
                 Ok(numbers)
@@ -178,9 +184,9 @@ impl Inner {
         }
     }
 
-    pub(crate) fn found(&self, connection: MultiplexedConnection, took: std::time::Duration) {
+    pub(crate) fn found(&self, link: Link, took: std::time::Duration) {
         self.late.store(0, Relaxed);
-        self.link.store(Some(Arc::new(Link(connection))));
+        self.link.store(Some(Arc::new(link)));
         self.say(true, "");
         log::debug!("redis: answers within {took:?}");
     }
@@ -192,8 +198,8 @@ impl Inner {
         if health.up != up || first {
             let since = SystemTime::now();
             match up {
-                true => log::info!("redis: connected to {}", self.settings.url),
-                false => log::warn!("redis: {} is away: {why}", self.settings.url),
+                true => log::info!("redis: connected to {}", self.settings.place()),
+                false => log::warn!("redis: {} is away: {why}", self.settings.place()),
             }
             *health = Health { up, since, error: why.to_owned() };
         } else if !up {

@@ -197,6 +197,8 @@ families! {
         "Backends that an upstream's discovery has found.";
     discovery_errors_total: IntCounterVec [upstream, provider]
         "Times that discovery found nothing that could be used; what was found before stays in use.";
+    limit_short_total: IntCounterVec [limit]
+        "How often a key has come to four fifths of a quota: somebody should know before it is used up.";
     cache_requests_total: IntCounterVec [route, result]
         "Requests of routes that keep answers: hit, miss, stale, revalidated, or bypass for those that the cache was not asked about.";
     cache_bytes: IntGaugeVec [tier]

@@ -256,6 +256,11 @@ impl Metrics {
         self.families.limit_total.with_label_values(&[limit, result])
     }
 
+    /// The counter of keys that have used up most of a quota of the limit `limit`.
+    pub fn limit_short(&self, limit: &str) -> IntCounter {
+        self.families.limit_short_total.with_label_values(&[limit])
+    }
+
     /// Says when each certificate ends, as (name, seconds since 1970); names not among them are forgotten.
     pub fn certificates<'n>(&self, certificates: impl IntoIterator<Item = (&'n str, i64)>) {
         let family = &self.families.tls_certificate_expiry_timestamp_seconds;

@@ -55,6 +55,8 @@ pub struct LimitRule {
     pub remaining: u32,
     /// Milliseconds until the next one would, where none would now.
     pub wait_ms: u64,
+    /// How many requests wait for a place, where they may.
+    pub waiting: u32,
 }
 
 pub(super) fn all(admin: &Admin, _: &Call) -> Answer {

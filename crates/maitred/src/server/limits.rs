@@ -38,6 +38,7 @@ pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &st
         limit: look.limit,
         remaining: look.remaining,
         wait_ms: look.wait_ms,
+        waiting: look.waiting,
     });
     Some(admin::LimitKey { limit: name.to_owned(), key: key.to_owned(), rules: rules.collect() })
 }

@@ -1,0 +1,242 @@
+//! Places for requests under way that are shared fairly: who has the fewest gets the next one that becomes free.
+//!
+//! As long as a place is free everybody gets one at once. When all are taken, requests wait, each behind those of the same
+//! consumer. A place that becomes free goes to the consumer that has the fewest under way (max-min fairness), so that one
+//! within its share waits for one request to end and not for a queue. The queue is bounded in length and in time; when it
+//! is full, the newest request of the consumer that wants most has to go.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use indexmap::IndexMap;
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{counters::Hashed, key::Key};
+
+/// A limit whose requests wait for a place.
+#[derive(Debug)]
+pub(crate) struct Fair {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) terms: Terms,
+    /// What the consumers are told apart by that share the places.
+    pub(crate) by: Key,
+}
+
+/// How many places there are, and for how many requests and how long one may wait for them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    pub(crate) places: u32,
+    pub(crate) waiting: u32,
+    pub(crate) patience: Duration,
+}
+
+/// The places of one limit, by its key. Kept across configurations.
+#[derive(Debug, Default)]
+pub(crate) struct Gate(Mutex<IndexMap<Hashed, Line>>);
+
+/// Everybody who shares the places of one key.
+#[derive(Debug, Default)]
+struct Line {
+    terms: Terms,
+    taken: u32,
+    waiting: u32,
+    /// The number of the next who waits.
+    next: u64,
+    consumers: IndexMap<Hashed, Consumer>,
+}
+
+#[derive(Debug, Default)]
+struct Consumer {
+    taken: u32,
+    queue: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    cost: u32,
+    /// Told whether it has a place, or has to go.
+    tell: oneshot::Sender<bool>,
+}
+
+/// Who wants a place, and how much of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// The limit's key, and the consumer under it.
+    pub(crate) key: Hashed,
+    pub(crate) consumer: Hashed,
+    pub(crate) cost: u32,
+}
+
+/// There is no place, and none to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// A place, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    gate: Arc<Gate>,
+    wish: Wish,
+}
+
+/// What comes of asking for a place.
+pub(crate) enum Asked {
+    Placed(Place),
+    Waits(Waiting),
+}
+
+/// A request that waits. Dropping it leaves the queue.
+pub(crate) struct Waiting {
+    gate: Arc<Gate>,
+    wish: Wish,
+    number: u64,
+    patience: Duration,
+    told: oneshot::Receiver<bool>,
+    settled: bool,
+}
+
+impl Gate {
+    /// A place at once, or one in the queue.
+    pub(crate) fn ask(self: &Arc<Self>, terms: &Terms, wish: Wish) -> Result<Asked, Full> {
+        let mut lines = self.lock();
+        let line = lines.entry(wish.key).or_default();
+        line.terms = *terms;
+        if line.waiting == 0 && line.taken.saturating_add(wish.cost) <= terms.places {
+            line.taken += wish.cost;
+            line.consumers.entry(wish.consumer).or_default().taken += wish.cost;
+            return Ok(Asked::Placed(Place { gate: self.clone(), wish }));
+        }
+        if line.waiting >= terms.waiting && !line.shed(wish) {
+            tidy(&mut lines, wish);
+            return Err(Full);
+        }
+        let (tell, told) = oneshot::channel();
+        let number = line.next;
+        line.next += 1;
+        line.waiting += 1;
+        let queue = &mut line.consumers.entry(wish.consumer).or_default().queue;
+        queue.push_back(Waiter { number, cost: wish.cost, tell });
+        let patience = terms.patience;
+        Ok(Asked::Waits(Waiting { gate: self.clone(), wish, number, patience, told, settled: false }))
+    }
+
+    /// How much of the places of a key is taken, and how many wait.
+    pub(crate) fn look(&self, key: Hashed) -> (u32, u32) {
+        self.lock().get(&key).map_or((0, 0), |line| (line.taken, line.waiting))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IndexMap<Hashed, Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn give_back(&self, wish: Wish) {
+        let mut lines = self.lock();
+        if let Some(line) = lines.get_mut(&wish.key) {
+            line.release(wish);
+            line.hand_on();
+        }
+        tidy(&mut lines, wish);
+    }
+}
+
+/// Forgets a consumer that has nothing and wants nothing, and a key without any.
+fn tidy(lines: &mut IndexMap<Hashed, Line>, wish: Wish) {
+    let Some(line) = lines.get_mut(&wish.key) else { return };
+    if line.consumers.get(&wish.consumer).is_some_and(|own| own.taken == 0 && own.queue.is_empty()) {
+        line.consumers.swap_remove(&wish.consumer);
+    }
+    if line.consumers.is_empty() {
+        lines.swap_remove(&wish.key);
+    }
+}
+
+impl Line {
+    fn release(&mut self, wish: Wish) {
+        self.taken = self.taken.saturating_sub(wish.cost);
+        if let Some(own) = self.consumers.get_mut(&wish.consumer) {
+            own.taken = own.taken.saturating_sub(wish.cost);
+        }
+    }
+
+    /// Gives what is free to those who wait.
+    fn hand_on(&mut self) {
+        while self.waiting > 0 {
+            let waits = |own: &Consumer| own.queue.front().map(|first| (own.taken, first.number));
+            let next = self.consumers.values_mut().filter(|own| !own.queue.is_empty()).min_by_key(|own| waits(own));
+            let Some(own) = next else { return };
+            let Some(first) = own.queue.front() else { return };
+            if self.taken.saturating_add(first.cost) > self.terms.places {
+                return;
+            }
+            if let Some(first) = own.queue.pop_front() {
+                own.taken += first.cost;
+                self.taken += first.cost;
+                self.waiting -= 1;
+                // It leaves the queue under the same lock before it stops to listen.
+                let _ = first.tell.send(true);
+            }
+        }
+    }
+
+    /// Makes room in a full queue at the cost of who wants more than the newcomer would. Says whether there is any.
+    fn shed(&mut self, newcomer: Wish) -> bool {
+        let wants = |own: &Consumer| own.taken as usize + own.queue.len();
+        let own = self.consumers.get(&newcomer.consumer).map_or(0, wants) + 1;
+        let greedy = self.consumers.values_mut().filter(|other| !other.queue.is_empty() && wants(other) > own);
+        let Some(last) = greedy.max_by_key(|other| wants(other)).and_then(|greedy| greedy.queue.pop_back()) else {
+            return false;
+        };
+        self.waiting -= 1;
+        let _ = last.tell.send(false);
+        true
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.gate.give_back(self.wish);
+    }
+}
+
+impl Waiting {
+    /// The place, once it is there.
+    pub(crate) async fn place(mut self) -> Result<Place, Full> {
+        match timeout(self.patience, &mut self.told).await {
+            Ok(told) => {
+                self.settled = true;
+                let place = || Place { gate: self.gate.clone(), wish: self.wish };
+                told.ok().filter(|placed| *placed).map(|_| place()).ok_or(Full)
+            }
+            Err(_) => Err(Full),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let mut lines = self.gate.lock();
+        if let Some(line) = lines.get_mut(&self.wish.key) {
+            let queue = line.consumers.get_mut(&self.wish.consumer).map(|own| &mut own.queue);
+            let own = queue.and_then(|queue| {
+                let index = queue.iter().position(|waiter| waiter.number == self.number)?;
+                queue.remove(index)
+            });
+            if own.is_some() {
+                line.waiting -= 1;
+            } else if self.told.try_recv() == Ok(true) {
+                line.release(self.wish);
+            }
+            line.hand_on();
+        }
+        tidy(&mut lines, self.wish);
+    }
+}
+
+#[cfg(test)]
+mod tests;

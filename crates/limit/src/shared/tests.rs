@@ -1,0 +1,155 @@
+//! The script in a real Redis against the maths of this process, with a clock that the test turns.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use document::{At, OneOrMany, Report};
+use proptest::{prelude::*, test_runner::TestRunner};
+
+use super::*;
+use crate::{
+    bucket::Bucket,
+    cell::Cell,
+    clock::SECOND,
+    quota::{DAY, Quota},
+    window::Window,
+};
+
+/// A Redis of the test's own, and a store that has found it.
+struct Redis {
+    child: Child,
+    _folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let mut command = Command::new("redis-server");
+        command.args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"]).arg(&socket);
+        command.arg("--dir").arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        let url = Some(OneOrMany(vec![format!("unix:{}", socket.display())]));
+        let timeout = Some(document::Duration::seconds(1));
+        let config = store::Config { url, timeout, ..store::Config::default() };
+        let store = Store::new(store::compile(&config, &At::root(), &mut Report::new()).unwrap());
+        store.goes_live();
+        let redis = Self { child, _folder: folder, store };
+        let up = async {
+            while !redis.store.health().up {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), up).await.unwrap();
+        redis
+    }
+
+    /// What the script says of one rule, and how much it has charged.
+    async fn ask(&self, key: &str, rule: &Rule, cost: u32, want: u32, micros: u64) -> (Said, u32) {
+        let mut arguments = rule.script_arguments().to_vec();
+        arguments.extend([i64::from(cost), 0, i64::from(want), micros as i64]);
+        let numbers = self.store.run(&ADMIT, &[key.to_owned()], &arguments).await.unwrap();
+        assert_eq!(numbers.len(), ANSWER);
+        answered(&numbers)
+    }
+}
+
+/// What is compared: milliseconds of the wait, rounded up, or how many are left.
+fn told(said: Said) -> Result<u32, u64> {
+    match said {
+        Said::Free(standing) => Ok(standing.remaining),
+        Said::Full { wait } => Err(wait.div_ceil(MILLISECOND)),
+    }
+}
+
+/// What this process would say at a second of the Unix epoch and a moment of its own clock that are the same.
+fn here(rule: &Rule, cell: &mut Cell, now: Now, cost: u32) -> Said {
+    let said = match rule {
+        Rule::Quota(quota) => quota.ask_at(cell, now.0 / SECOND, cost),
+        rule => rule.ask(cell, now, cost),
+    };
+    if let Said::Free(_) = said {
+        match rule {
+            Rule::Quota(quota) => drop(quota.charge_at(cell, now, now.0 / SECOND, cost)),
+            rule => drop(rule.charge(cell, now, cost, true)),
+        }
+    }
+    said
+}
+
+fn rules() -> impl Strategy<Value = Rule> {
+    let millis = Duration::from_millis;
+    prop_oneof![
+        (1_u32..40, 100_u64..5_000).prop_map(move |(limit, length)| Rule::Window(Window::new(limit, millis(length)))),
+        (513_u32..1_000, 500_u64..5_000)
+            .prop_map(move |(limit, length)| Rule::Window(Window::new(limit, millis(length)))),
+        // Whole microseconds a token: neither of the two rounds.
+        (1_u64..20, 1_u32..20).prop_map(move |(each, burst)| Rule::Bucket(Bucket::new(1, millis(each * 25), burst))),
+        (1_u32..40, prop_oneof![Just(1_u64), Just(2), Just(60), Just(DAY), Just(7 * DAY)])
+            .prop_map(|(limit, period)| Rule::Quota(Quota::new(limit, period))),
+    ]
+}
+
+#[test]
+fn the_script_and_this_process_say_the_same() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Redis::start());
+    // Quotas are kept until a second of the clock on the wall, so that theirs has to lie ahead. A window of this process has
+    // no room for more milliseconds than those since it was switched on, or 34 years.
+    let start = |rule: &Rule| match rule {
+        Rule::Quota(_) => Now((unix_seconds() + 100_000_000) * SECOND),
+        _ => Now(1_000_000_000 * SECOND),
+    };
+    let number = std::cell::Cell::new(0);
+    let steps = prop::collection::vec((0_u64..400_000, 1_u32..4), 1..80);
+    let mut runner =
+        TestRunner::new(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() });
+    let ran = runner.run(&(rules(), steps), |(rule, steps)| {
+        number.set(number.get() + 1);
+        let key = format!("case-{}", number.get());
+        let (mut cell, mut now) = (Cell::default(), start(&rule));
+        for (micros, cost) in steps {
+            now.0 += micros * 1000;
+            let cost = cost.min(rule.most());
+            let here = here(&rule, &mut cell, now, cost);
+            let (there, charged) = runtime.block_on(redis.ask(&key, &rule, cost, cost, now.0 / 1000));
+            prop_assert_eq!(told(here), told(there), "{:?} at {:?}", rule, now);
+            prop_assert_eq!(charged, if matches!(here, Said::Free(_)) { cost } else { 0 });
+        }
+        Ok(())
+    });
+    ran.unwrap();
+}
+
+#[test]
+fn what_is_asked_for_ahead_is_charged_as_far_as_there_is_room() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Redis::start());
+    let micros = (unix_seconds() + 100_000_000) * 1_000_000;
+    let rules = [
+        Rule::Window(Window::new(10, Duration::from_secs(60))),
+        Rule::Bucket(Bucket::new(1, Duration::from_secs(60), 10)),
+        Rule::Quota(Quota::new(10, DAY)),
+    ];
+    for rule in rules {
+        let ask = |cost, want| runtime.block_on(redis.ask(rule.kind(), &rule, cost, want, micros));
+        let left = |(said, charged)| (told(said).ok(), charged);
+        assert_eq!(left(ask(1, 6)), (Some(4), 6), "{rule:?}");
+        assert_eq!(left(ask(2, 8)), (Some(0), 4), "{rule:?}");
+        assert_eq!(left(ask(1, 8)), (None, 0), "{rule:?}");
+    }
+}
+
+fn unix_seconds() -> u64 {
+    crate::clock::unix()
+}
