@@ -128,7 +128,7 @@ error[E0107]: only a `rate` and `concurrent` can hold requests back
  --> maitred.toml:1:48
   |
 1 | limit = [{ requests = 5, window = "1m", over = "delay" }, { rate = "5/s", max_delay = "1s" }, { rate = "5/s", over = "delay", max_del...
-  |                                                ^^^^^^^ this limit has no rate to hold them to
+  |                                                ^^^^^^^ nobody knows for how long
   |
   = help: write `rate = "10/s"` in place of how it counts now
 

@@ -49,6 +49,7 @@ fn busy() -> Metrics {
     upstream.retry(Reason::UpstreamRefused);
     metrics.auth("customers", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
+    metrics.limit_short("partners").inc();
     metrics.mirror("products").answered();
     upstream.discovery("file").found(Some(2));
     upstream.discovery("file").found(None);
