@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisResult, ScriptInvocation, TlsCertificates,
-    TlsMode,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, RedisResult,
+    ScriptInvocation, TlsCertificates, TlsMode,
     aio::MultiplexedConnection,
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
@@ -34,13 +34,16 @@ impl Link {
         }
     }
 
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        match self.clone() {
+            Self::One(mut connection) => command.query_async(&mut connection).await,
+            Self::Cluster(mut connection) => command.query_async(&mut connection).await,
+        }
+    }
+
     /// Asks whether it is still there; a cluster, whether all of it is.
     pub(crate) async fn ping(&self) -> RedisResult<()> {
-        let ping = redis::cmd("PING");
-        match self.clone() {
-            Self::One(mut connection) => ping.query_async::<String>(&mut connection).await.map(drop),
-            Self::Cluster(mut connection) => ping.query_async::<String>(&mut connection).await.map(drop),
-        }
+        self.query::<String>(&redis::cmd("PING")).await.map(drop)
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::time::timeout;
 
-use crate::store::{Down, Link, PATIENCE, Store};
+use crate::{
+    connect::Link,
+    store::{Down, PATIENCE, Store},
+};
 
 /// What `XREAD` answers: of each list, its entries with their names and fields.
 type Entries = Vec<(String, Vec<(String, Vec<(String, Vec<u8>)>)>)>;
@@ -66,8 +69,7 @@ impl Store {
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Down> {
         let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
-        let mut connection = link.0.clone();
-        match timeout(self.0.settings.timeout, command.query_async(&mut connection)).await {
+        match timeout(self.0.settings.timeout, link.query(command)).await {
             Ok(answered) => {
                 answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(&link, &error))
             }
