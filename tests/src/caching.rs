@@ -448,7 +448,7 @@ async fn a_stale_answer_is_given_while_it_is_asked_for_anew_rfc_5861_3() {
         assert!(status(&stale).starts_with("maitred; hit; ttl=-"), "{}", status(&stale));
     }
     origin.nth(1).await;
-    assert_eq!(proxy.metric("cache_requests_total", &[("route", "app"), ("result", "stale")]).await, 3.0);
+    proxy.until_metric("cache_requests_total", &[("route", "app"), ("result", "stale")], 3.0).await;
     gate.open();
     let renewed = async { while proxy.get("/").await.text() != "answer 1" {} };
     within("the background to bring a new answer", renewed).await;
