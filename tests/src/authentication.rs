@@ -278,6 +278,12 @@ async fn what_cannot_be_meant_is_refused() {
         keys = "open.toml"
         [auth.anonymous]
         type = "api_key"
+        [auth.pinned]
+        type = "jwt"
+        public_key = "open.pem"
+        [routes."/d"]
+        ip = { deny = "./open.txt" }
+        upstream = "http://127.0.0.1:1"
         [routes."/a"]
         auth = "partner"
         require = { scope = "a b", method = { x = "G T" } }
@@ -290,9 +296,11 @@ async fn what_cannot_be_meant_is_refused() {
         require = {}
         upstream = "http://127.0.0.1:1"
     "#;
-    let starter = Proxy::with(text).file("open.toml", "");
-    let open = starter.folder().join("open.toml");
-    std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let starter = Proxy::with(text).file("open.toml", "").file("open.txt", "").file("open.pem", "");
+    for open in ["open.toml", "open.txt", "open.pem"] {
+        let open = starter.folder().join(open);
+        std::fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    }
     let refused = maitred(starter.folder(), ["check", "-c", "maitred.toml"]).await.expect(3);
     for expected in [
         "error[E0106]: the policy `none` does not say what clients have to show",
@@ -300,6 +308,8 @@ async fn what_cannot_be_meant_is_refused() {
         "error[E0108]: this cannot be a realm",
         "error[E0108]: `Host` cannot carry a fact about the caller",
         "error[E0503]: `open.toml` can be changed by every user of the machine",
+        "error[E0503]: `./open.txt` can be changed by every user of the machine",
+        "error[E0503]: `open.pem` can be changed by every user of the machine",
         "error[E0105]: `anonymous` is what anybody passes as, and cannot be defined",
         "error[E0201]: route `/a` asks for a policy that does not exist",
         "error[E0108]: \"a b\" is not a scope",

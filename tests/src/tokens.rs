@@ -224,7 +224,7 @@ async fn policies_of_tokens_that_cannot_be_meant_are_refused() {
         "error[E0103]: `leeway` is more than clocks differ",
         "error[E0107]: the policy `nowhere` trusts two kinds of keys",
         "error[E0501]: `maitred.toml` is not a public key that tokens can be checked with",
-        "warning[W0701]: keys are fetched unencrypted",
+        "warning[W0701]: this service is asked unencrypted",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
     }

@@ -70,6 +70,7 @@ fn list(entries: &OneOrMany<String>, at: &At, followers: &Followers, report: &mu
     for (index, text) in entries.iter().enumerate() {
         let place = at.index(index);
         if ["/", "./", "../"].iter().any(|start| text.starts_with(start)) || text.ends_with(".txt") {
+            document::guard(Path::new(text), &place, report);
             match Followed::open(Path::new(text), Box::new(read), followers) {
                 Ok(file) => files.push(file),
                 Err(why) => {

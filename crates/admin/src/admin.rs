@@ -15,8 +15,8 @@ use telemetry::{Build, Metrics};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Act, AuditFile, Control, Events, Levels, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS,
-    level::LogLevel, rates::Readings,
+    Act, Control, Events, Levels, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS, level::LogLevel,
+    rates::Readings,
 };
 
 /// What the admin listener tells, and where it asks for it.
@@ -81,8 +81,13 @@ impl Admin {
     }
 
     /// Says where the audit log is written besides the process log, from now on.
-    pub fn write_audit_to(&self, file: Option<AuditFile>) {
+    pub fn write_audit_to(&self, file: Option<telemetry::Audit>) {
         self.audit.write_to(file);
+    }
+
+    /// The audit log that is written besides the process log.
+    pub fn audit_log(&self) -> Option<telemetry::Audit> {
+        self.audit.file()
     }
 
     /// Opens the file of the audit log anew under its name, for log rotation.
@@ -135,7 +140,7 @@ impl Admin {
     }
 
     /// The generation in force, once there is somebody who counts them.
-    pub(crate) fn generation(&self) -> Option<u64> {
+    pub fn generation(&self) -> Option<u64> {
         self.control.get().and_then(|control| control.history().first().map(|generation| generation.id))
     }
 

@@ -1,18 +1,13 @@
 //! The audit log: who changed what, when, and what came of it.
 
-mod file;
-
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
-use serde::Serialize;
 
-use crate::{Act, status::timestamp};
-
-pub use file::AuditFile;
+use crate::Act;
 
 /// How many denials are written down in a [`PERIOD`]: whoever tries without end must not fill the disk.
 const DENIALS: u32 = 20;
@@ -24,21 +19,18 @@ const PERIOD: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     denials: Mutex<Option<(Instant, u32)>>,
-    file: ArcSwapOption<AuditFile>,
-}
-
-/// One line of the file.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    #[serde(flatten)]
-    act: &'a Act,
+    file: ArcSwapOption<telemetry::Audit>,
 }
 
 impl Audit {
     /// Writes to this file besides, from now on. What was told to another one before is still written there.
-    pub(crate) fn write_to(&self, file: Option<AuditFile>) {
+    pub(crate) fn write_to(&self, file: Option<telemetry::Audit>) {
         self.file.store(file.map(Arc::new));
+    }
+
+    /// The file that is written to.
+    pub(crate) fn file(&self) -> Option<telemetry::Audit> {
+        self.file.load().as_deref().cloned()
     }
 
     /// Opens the file anew.
@@ -55,10 +47,8 @@ impl Audit {
 
     /// Writes one act down. Waits for nobody.
     pub(crate) fn write(&self, act: &Act) {
-        if let Some(file) = &*self.file.load()
-            && let Ok(line) = serde_json::to_string(&Line { time: timestamp(SystemTime::now()), act })
-        {
-            file.write(line);
+        if let Some(file) = &*self.file.load() {
+            file.act(act);
         }
         log::info!(target: "audit", "{act}{}", order(act));
     }

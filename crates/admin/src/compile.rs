@@ -8,6 +8,7 @@ use std::{
 
 use config::admin::Config;
 use document::{At, Code, Diagnostic, Report, Secret};
+use telemetry::audit::{Attempts, Written};
 
 /// Where the admin listener answers, and to whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +21,8 @@ pub struct Settings {
     pub assumed: bool,
     /// Whether there is a socket in the run folder besides.
     pub run_socket: bool,
-    /// The file of the audit log.
-    pub audit: Option<PathBuf>,
+    /// The file of the audit log, and which attempts to get in are lines of it.
+    pub audit: Option<(PathBuf, Attempts)>,
 }
 
 /// One address of the admin listener.
@@ -68,7 +69,7 @@ pub fn compile(config: &Config, at: &At, report: &mut Report) -> Option<Settings
         None => Some(vec![Address::Tcp(DEFAULT)]),
         Some(list) => addresses(list, config.token.is_some(), &at.key("address"), report),
     };
-    let audit = audit(config.audit.as_deref(), &at.key("audit"), report);
+    let audit = audit(config.audit.as_ref(), &at.key("audit"), report);
     Some(Settings {
         addresses: addresses?,
         token: token?,
@@ -79,10 +80,15 @@ pub fn compile(config: &Config, at: &At, report: &mut Report) -> Option<Settings
 }
 
 /// The audit log's file, which could be written if it were opened now.
-fn audit(path: Option<&str>, at: &At, report: &mut Report) -> Option<Option<PathBuf>> {
-    let Some(path) = path else { return Some(None) };
+fn audit(written: Option<&Written>, at: &At, report: &mut Report) -> Option<Option<(PathBuf, Attempts)>> {
+    let Some(written) = written else { return Some(None) };
+    let Some(path) = &written.file else {
+        let missing = Diagnostic::new(Code::E0106, "`audit` does not say where the audit log is");
+        report.push(missing.label(at, "`file` is missing").help("add `file = \"/var/log/maitred/audit.jsonl\"`"));
+        return None;
+    };
     match telemetry::writable(Path::new(path)) {
-        Ok(()) => Some(Some(path.into())),
+        Ok(()) => Some(Some((path.into(), written.attempts.unwrap_or_default()))),
         Err(reason) => {
             let message = format!("the audit log `{path}` cannot be written");
             let help = "create the folder and give the user that runs maitred the right to write there";

@@ -33,7 +33,6 @@ mod status;
 mod who;
 
 pub use admin::{Admin, Phase};
-pub use audit::AuditFile;
 pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     Policy, Require,
     place::{self, Place},
-    policy::{self, Doubt},
+    policy::{self, Doubt, Refused},
 };
 
 /// Who may call. Every route has one: that anybody may is a value of its own.
@@ -75,6 +75,11 @@ impl Outcome {
     /// Every outcome, in the order of the numbers of [`Outcome::index`].
     pub const WORDS: [&'static str; 6] = ["ok", "missing", "invalid", "expired", "forbidden", "error"];
 
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Self::WORDS.get(self.index()).copied().unwrap_or_default()
+    }
+
     /// The place among [`Outcome::WORDS`].
     pub const fn index(self) -> usize {
         self as usize
@@ -135,7 +140,7 @@ impl Amend<RequestHeader> for Auth {
         }
         for (name, value) in request.identity.map(|identity| &*identity.fields).unwrap_or_default() {
             // A name and a value that are valid cannot be refused.
-            let _ = head.insert_header(name.clone(), value.clone());
+            let _ = head.append_header(name.clone(), value.clone());
         }
     }
 }
@@ -148,14 +153,17 @@ fn alike(one: &str, two: &str) -> bool {
 
 impl Asked {
     async fn admit(&self, request: &View<'_>) -> Verdict {
-        let mut doubts: SmallVec<[Doubt; 2]> = SmallVec::new();
+        let (mut doubts, mut told) = (SmallVec::<[Doubt; 2]>::new(), None);
         for (index, policy) in self.policies.iter().enumerate() {
             match policy.admit(request).await {
                 Ok(identity) => return self.weigh(identity, index, request),
-                Err(doubt) => doubts.push(doubt),
+                Err(Refused { doubt, reply }) => {
+                    doubts.push(doubt);
+                    told = told.or(reply.map(|reply| (index, *reply)));
+                }
             }
         }
-        self.refuse(&doubts)
+        self.refuse(&doubts, told)
     }
 
     fn judge(&self, request: &View<'_>, posed: Option<&str>) -> Verdict {
@@ -169,7 +177,11 @@ impl Asked {
                 Err(doubt) => doubts.push(doubt),
             }
         }
-        self.refuse(&doubts)
+        let mut verdict = self.refuse(&doubts, None);
+        if doubts.contains(&Doubt::Unheard) {
+            verdict.lack = Some("would have to ask another service".into());
+        }
+        verdict
     }
 
     /// Whether the caller may do what the request asks for.
@@ -184,17 +196,21 @@ impl Asked {
         Verdict { identity: Some(identity), outcome, policy, refusal, mode, lack: told }
     }
 
-    /// Nobody vouches for the request: `doubts` says for each policy why not.
-    fn refuse(&self, doubts: &[Doubt]) -> Verdict {
+    /// Nobody vouches for the request: `doubts` says for each policy why not. Where one of them has `told` its whole answer,
+    /// and no other has more against the request, that is the answer.
+    fn refuse(&self, doubts: &[Doubt], told: Option<(usize, Reply)>) -> Verdict {
         let worst = doubts.iter().copied().max().unwrap_or(Doubt::Missing);
         let policy = doubts.iter().position(|doubt| *doubt == worst).unwrap_or(0);
         let passes = worst == Doubt::Missing && self.anonymous && self.require.is_none();
-        let challenges = || self.policies.iter().zip(doubts).map(|(policy, doubt)| policy.challenge(*doubt));
+        let told = told.filter(|(index, _)| doubts.get(*index) == Some(&worst));
+        let whole = told.as_ref().map(|(index, _)| *index);
+        let others = self.policies.iter().zip(doubts).enumerate().filter(|(index, _)| Some(*index) != whole);
+        let challenges = others.map(|(_, (policy, doubt))| policy.challenge(*doubt));
         Verdict {
             identity: None,
             outcome: if passes { Outcome::Ok } else { worst.outcome() },
             policy,
-            refusal: (!passes).then(|| policy::refusal(worst, challenges())),
+            refusal: (!passes).then(|| policy::refusal(worst, told.map(|(_, reply)| reply), challenges)),
             mode: self.mode,
             lack: None,
         }

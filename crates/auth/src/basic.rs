@@ -39,7 +39,7 @@ const REMEMBERED: usize = 4096;
 /// The users of a file, as it is now.
 pub(crate) struct Basic {
     users: Arc<Followed<Users>>,
-    verdicts: Verdicts,
+    verdicts: Verdicts<Known>,
     hashing: Arc<Semaphore>,
     waiting: Semaphore,
 }
@@ -59,8 +59,9 @@ impl Basic {
         if credentials.len() > LONGEST {
             return Err(Doubt::Invalid);
         }
-        let known = self.verdicts.get(&hash(credentials).ok_or(Doubt::Invalid)?, self.users.get().id);
-        known.map(|known| known.identity).ok_or(Doubt::Unheard)
+        let known = self.verdicts.get(&hash(credentials).ok_or(Doubt::Invalid)?);
+        let now = self.users.get().id;
+        known.filter(|known| known.keys == now).map(|known| known.identity).ok_or(Doubt::Unheard)
     }
 
     /// Hashes the password, beside the workers.

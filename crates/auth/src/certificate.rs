@@ -21,7 +21,7 @@ pub(crate) struct Certificates {
     /// SHA-256 of certificates, of which it has to be any one.
     pub fingerprints: Box<[Box<str>]>,
     pub forward: Forward,
-    pub verdicts: Verdicts,
+    pub verdicts: Verdicts<Known>,
 }
 
 /// A name, or all names of one label below a domain (RFC 6125 section 6.4.3).
@@ -58,7 +58,7 @@ impl Certificates {
     pub(crate) fn verify(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
         let shown = request.client.tls.as_ref().and_then(|tls| tls.client.as_deref()).ok_or(Doubt::Missing)?;
         let hash = crate::keys::hash_of(&shown.fingerprint).ok_or(Doubt::Invalid)?;
-        if let Some(known) = self.verdicts.get(&hash, 0) {
+        if let Some(known) = self.verdicts.get(&hash) {
             return Ok(known.identity);
         }
         let printed = self.fingerprints.is_empty() || self.fingerprints.contains(&shown.fingerprint);

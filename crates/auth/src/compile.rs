@@ -1,6 +1,6 @@
 //! From policies as written to policies as run.
 
-use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use document::{At, Code, Diagnostic, Followed, Followers, OneOrMany, Report};
 use filter::Mode;
@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use crate::{
     ANONYMOUS, Auth, Config, Kind, Policy, Require, RequireConfig, State, Written,
     api_key::ApiKeys,
+    asking,
     auth::Asked,
     basic::{Basic, Users},
     certificate::{self, Certificates, Pattern},
@@ -71,15 +72,27 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
             Vec::new(),
             Challenges::plain("ClientCertificate", realm),
         ),
+        Kind::Introspection => (
+            asking::introspection(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Introspection),
+            token_places(config, at, report),
+            Challenges::bearer(realm),
+        ),
+        Kind::Forward => (
+            asking::external(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Forward),
+            Vec::new(),
+            Challenges::plain("External", realm),
+        ),
     };
     (report.errors() == errors).then_some(())?;
+    let scheme = scheme?;
+    let copied = if let Scheme::Forward(external) = &scheme { &*external.copy } else { &[] };
     Some(Policy {
+        fields: forward.0.iter().map(|(_, field)| field).chain(copied).cloned().collect(),
         name,
         mode: config.mode.unwrap_or_default(),
-        scheme: scheme?,
+        scheme,
         places: places.into(),
         hides: config.hide_credentials != Some(false),
-        fields: forward.0.iter().map(|(_, field)| field.clone()).collect(),
         challenges: challenges?,
     })
 }
@@ -90,24 +103,39 @@ fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
     const JWT: &[Kind] = &[Kind::Jwt];
     const BASIC: &[Kind] = &[Kind::Basic];
     const MTLS: &[Kind] = &[Kind::Mtls];
-    const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt];
+    const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection];
+    const CLAIMS: &[Kind] = &[Kind::Jwt, Kind::Introspection];
+    const TOLD: &[Kind] = &[Kind::Jwt, Kind::Introspection, Kind::Forward];
+    const ASKED: &[Kind] = &[Kind::Introspection, Kind::Forward];
+    const ISSUER: &[Kind] = &[Kind::Introspection];
+    const FORWARD: &[Kind] = &[Kind::Forward];
+    const SHOWN: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection, Kind::Basic, Kind::Mtls];
     let keys = [
         ("header", config.header.is_some(), EITHER),
         ("query", config.query.is_some(), EITHER),
+        ("hide_credentials", config.hide_credentials.is_some(), SHOWN),
         ("keys", config.keys.is_some(), API_KEY),
         ("users", config.users.is_some(), BASIC),
         ("san", config.san.is_some(), MTLS),
         ("fingerprint", config.fingerprint.is_some(), MTLS),
-        ("issuer", config.issuer.is_some(), JWT),
-        ("audience", config.audience.is_some(), JWT),
+        ("issuer", config.issuer.is_some(), CLAIMS),
+        ("audience", config.audience.is_some(), CLAIMS),
         ("jwks", config.jwks.is_some(), JWT),
         ("public_key", config.public_key.is_some(), JWT),
         ("secret", config.secret.is_some(), JWT),
         ("algorithms", config.algorithms.is_some(), JWT),
-        ("leeway", config.leeway.is_some(), JWT),
+        ("leeway", config.leeway.is_some(), CLAIMS),
         ("typ", config.typ.is_some(), JWT),
-        ("user", config.user.is_some(), JWT),
-        ("roles", config.roles.is_some(), JWT),
+        ("user", config.user.is_some(), TOLD),
+        ("roles", config.roles.is_some(), TOLD),
+        ("url", config.url.is_some(), ASKED),
+        ("cache", config.cache.is_some(), ASKED),
+        ("timeout", config.timeout.is_some(), ASKED),
+        ("send", config.send.is_some(), FORWARD),
+        ("copy", config.copy.is_some(), FORWARD),
+        ("client_id", config.client_id.is_some(), ISSUER),
+        ("client_secret", config.client_secret.is_some(), ISSUER),
+        ("ca", config.ca.is_some(), TOLD),
     ];
     for (key, given, kinds) in keys {
         if given && !kinds.contains(&kind) {
@@ -144,7 +172,7 @@ fn forward(config: &Config, at: &At, report: &mut Report) -> Forward {
 }
 
 /// Fields that decide how a message is read or where it goes.
-fn is_framing(name: &HeaderName) -> bool {
+pub(crate) fn is_framing(name: &HeaderName) -> bool {
     [header::HOST, header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::TE]
         .contains(name)
 }
@@ -293,21 +321,14 @@ pub(crate) fn follow<T: Send + Sync + 'static>(
     }
 }
 
-/// A file that decides who may enter: whoever can write it can let anybody in.
+/// A file that decides who may enter, and by what they show.
 fn private(path: &Path, at: &At, report: &mut Report) {
-    let Ok(found) = std::fs::metadata(path) else { return };
-    let mode = found.permissions().mode();
-    let shown = path.display();
-    if mode & 0o002 != 0 {
-        report.push(
-            Diagnostic::new(Code::E0503, format!("`{shown}` can be changed by every user of the machine"))
-                .label(at, format!("its mode is {:03o}", mode & 0o777))
-                .help(format!("run `chmod 640 {shown}`")),
-        );
-    } else if mode & 0o004 != 0 {
+    let mode = document::guard(path, at, report).unwrap_or(0);
+    if mode & 0o006 == 0o004 {
+        let shown = path.display();
         report.push(
             Diagnostic::new(Code::W0602, format!("`{shown}` can be read by every user of the machine"))
-                .label(at, format!("its mode is {:03o}", mode & 0o777))
+                .label(at, format!("its mode is {mode:03o}"))
                 .help(format!("run `chmod 640 {shown}`")),
         );
     }

@@ -44,7 +44,7 @@ pub struct Config {
     /// Example: `hide_credentials = false`
     pub hide_credentials: Option<bool>,
     /// The header field that carries the key or token. Default for `api_key`: `"X-API-Key"`, beside
-    /// `Authorization: ApiKey …`; for `jwt`: `Authorization: Bearer …`.
+    /// `Authorization: ApiKey …`; for `jwt` and `introspection`: `Authorization: Bearer …`.
     ///
     /// Example: `header = "X-Partner-Key"`
     pub header: Option<String>,
@@ -53,7 +53,7 @@ pub struct Config {
     ///
     /// Example: `query = "api_key"`
     pub query: Option<String>,
-    /// Who makes the tokens of `type = "jwt"`: what their `iss` has to be, exactly. Where neither `jwks`, `public_key` nor
+    /// Who makes the tokens: what their `iss` has to be, exactly. Where `type = "jwt"` and neither `jwks`, `public_key` nor
     /// `secret` is given, its keys are found by discovery (`ISSUER/.well-known/openid-configuration`). Default: any.
     ///
     /// Example: `issuer = "https://login.example.com/"`
@@ -89,14 +89,60 @@ pub struct Config {
     ///
     /// Example: `typ = "at+jwt"`
     pub typ: Option<String>,
-    /// The claim that names the user. Default `"sub"`.
+    /// The claim that names the user. Default `"sub"`. For `type = "forward"`: the field of the service's answer that does.
+    /// Default: none.
     ///
     /// Example: `user = "preferred_username"`
     pub user: Option<String>,
-    /// The claim that has the user's roles; one within another is written with a dot. Default `"roles"`.
+    /// The claim that has the user's roles; one within another is written with a dot. Default `"roles"`. For
+    /// `type = "forward"`: the field of the service's answer that has them, with commas between. Default: none.
     ///
     /// Example: `roles = "realm_access.roles"`
     pub roles: Option<String>,
+    /// The service that is asked: of `type = "introspection"` the issuer's endpoint (RFC 7662), of `type = "forward"` the one
+    /// that decides. While it is away, slow or answers nonsense, requests are refused with 503 (`auth_unavailable`).
+    ///
+    /// A service that decides is asked with GET and told what the request is for: `X-Forwarded-Method`, `-Proto`, `-Host`,
+    /// `-Port`, `-Uri` (the path as it was normalised, and the query) and `-For`, and `X-Request-Id`. An answer of 2xx lets
+    /// the request pass. One of 401, 403, or a redirect is what the client gets, with its `WWW-Authenticate`, `Location`,
+    /// `Set-Cookie` and content. Any other is no decision.
+    ///
+    /// Example: `url = "http://authz:9000/check"`
+    pub url: Option<String>,
+    /// The client's header fields that the service of `type = "forward"` is shown. Default `["Authorization", "Cookie"]`.
+    ///
+    /// Example: `send = ["Cookie", "X-API-Key"]`
+    pub send: Option<OneOrMany<String>>,
+    /// The fields of the answer of `type = "forward"` that the origin gets. Such fields of the client's own are removed
+    /// from every request of the route. What they say can be required as a claim by the field's name in lower case.
+    /// Default: none.
+    ///
+    /// Example: `copy = ["X-User", "X-Groups"]`
+    pub copy: Option<OneOrMany<String>>,
+    /// For how long an answer of the service at `url` is believed; requests that ask the same meanwhile do not ask again. Of
+    /// `type = "introspection"` a token, never beyond its `exp`. Of `type = "forward"` whatever the service is told, field
+    /// by field, so that another path or address asks anew; refusals are never kept, nor answers of
+    /// `Cache-Control: no-store`. At most `"1h"`; `"0s"`: every request asks. Default: `"30s"` for `introspection`, `"0s"`
+    /// for `forward`.
+    ///
+    /// Example: `cache = "1m"`
+    pub cache: Option<Duration>,
+    /// How long the service at `url` may take to answer. At most `"30s"`. Default `"2s"`.
+    ///
+    /// Example: `timeout = "500ms"`
+    pub timeout: Option<Duration>,
+    /// As whom maitred asks the issuer of `type = "introspection"` (RFC 6749 section 2.3.1).
+    ///
+    /// Example: `client_id = "maitred"`
+    pub client_id: Option<String>,
+    /// The secret that goes with `client_id`.
+    ///
+    /// Example: `client_secret = "${file:/run/secrets/client}"`
+    pub client_secret: Option<Secret>,
+    /// The authorities that the certificates of `issuer`, `jwks` or `url` may be from: a PEM file. Default: the system's.
+    ///
+    /// Example: `ca = "/etc/maitred/internal-ca.pem"`
+    pub ca: Option<String>,
     /// The file of users of `type = "basic"`, with the Argon2id hashes of their passwords that `maitred hash` makes. It is
     /// followed: a change is in force within a second.
     ///
@@ -132,6 +178,10 @@ pub enum Kind {
     Basic,
     /// A certificate, which a listener with `client_ca` has verified.
     Mtls,
+    /// A token that its issuer is asked about (RFC 7662).
+    Introspection,
+    /// Whatever another service asks for.
+    Forward,
 }
 
 impl Kind {
@@ -142,6 +192,8 @@ impl Kind {
             Self::Jwt => "jwt",
             Self::Basic => "basic",
             Self::Mtls => "mtls",
+            Self::Introspection => "introspection",
+            Self::Forward => "forward",
         }
     }
 }

@@ -11,14 +11,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use fetch::{Client, Service, Url};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
-use crate::{
-    fetch::{Client, Url},
-    jwt::strict,
-    keyset::KeySet,
-};
+use crate::keyset::KeySet;
 
 /// How old keys may be before they are fetched anew, in seconds.
 const FRESH: i64 = 600;
@@ -29,15 +26,18 @@ const RENEWAL: i64 = 30;
 /// How soon the issuer is asked again after it could not be.
 const RETRY: i64 = 5;
 /// How long a request waits for keys.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The largest document that is read.
+const LARGEST: usize = 1024 * 1024;
 
 /// Where the keys are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Publisher {
     /// At this URL.
-    Jwks(Url),
+    Jwks(Service),
     /// Wherever the issuer says (OpenID Connect Discovery section 4).
-    Issuer(String, Url),
+    Issuer(String, Service),
 }
 
 /// The keys of one publisher, shared by the policies that trust it.
@@ -61,6 +61,11 @@ pub struct State {
 }
 
 impl State {
+    /// Whoever asks other services: one for all, so that connections are shared.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The keys of a publisher; the same ones every time.
     pub(crate) fn get(&self, publisher: Publisher) -> Arc<Fetched> {
         let mut all = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,32 +164,36 @@ impl Fetched {
 
     async fn fetch(&self) -> Result<KeySet, String> {
         let jwks = match &self.publisher {
-            Publisher::Jwks(url) => url.clone(),
-            Publisher::Issuer(issuer, url) => {
-                let document =
-                    strict::object(&self.client.get(url).await?).ok_or("the discovery document is not JSON")?;
-                // Whoever answers in another's name is not to be believed (OpenID Connect Discovery section 4.3).
-                if document.get("issuer").and_then(serde_json::Value::as_str) != Some(issuer) {
-                    return Err("the discovery document is of another issuer".into());
-                }
-                let jwks = document.get("jwks_uri").and_then(serde_json::Value::as_str);
-                let jwks = jwks
-                    .and_then(|jwks| Url::parse(jwks).ok())
-                    .ok_or("the discovery document has no usable `jwks_uri`")?;
-                if url.is_secure() && !jwks.is_secure() {
-                    return Err("the `jwks_uri` of an https issuer is not https".into());
-                }
-                jwks
+            Publisher::Jwks(service) => service.clone(),
+            Publisher::Issuer(issuer, service) => {
+                let document = self.client.get(service, LARGEST).await?;
+                let url = jwks_uri(&document, issuer, &service.url)?;
+                Service { url, ..service.clone() }
             }
         };
-        KeySet::jwks(&self.client.get(&jwks).await?)
+        KeySet::jwks(&self.client.get(&jwks, LARGEST).await?)
     }
+}
+
+/// Where the keys are, by the document of an issuer.
+fn jwks_uri(document: &[u8], issuer: &str, from: &Url) -> Result<Url, String> {
+    let document = fetch::object(document).ok_or("the discovery document is not JSON")?;
+    // Whoever answers in another's name is not to be believed (OpenID Connect Discovery section 4.3).
+    if document.get("issuer").and_then(serde_json::Value::as_str) != Some(issuer) {
+        return Err("the discovery document is of another issuer".into());
+    }
+    let jwks = document.get("jwks_uri").and_then(serde_json::Value::as_str);
+    let jwks = jwks.and_then(|jwks| Url::parse(jwks).ok()).ok_or("the discovery document has no usable `jwks_uri`")?;
+    if from.is_secure() && !jwks.is_secure() {
+        return Err("the `jwks_uri` of an https issuer is not https".into());
+    }
+    Ok(jwks)
 }
 
 impl fmt::Display for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Jwks(url) => url.fmt(f),
+            Self::Jwks(service) => service.url.fmt(f),
             Self::Issuer(issuer, _) => f.write_str(issuer),
         }
     }

@@ -5,13 +5,17 @@
 //! either has [`Auth::Anonymous`], which is a value and not an absence.
 
 mod api_key;
+mod asking;
 mod auth;
 mod basic;
 mod certificate;
+mod claims;
 mod compile;
 mod config;
-mod fetch;
+mod external;
 mod fetched;
+mod grumble;
+mod introspection;
 mod jwt;
 pub mod keys;
 mod keyset;

@@ -10,6 +10,8 @@ use crate::{
     auth::Outcome,
     basic::Basic,
     certificate::Certificates,
+    external::External,
+    introspection::Introspection,
     jwt::Jwt,
     place::{Found, Place},
 };
@@ -35,6 +37,8 @@ pub(crate) enum Scheme {
     Jwt(Box<Jwt>),
     Basic(Box<Basic>),
     Certificate(Box<Certificates>),
+    Introspection(Box<Introspection>),
+    Forward(Box<External>),
 }
 
 /// What `WWW-Authenticate` says, by what is wrong.
@@ -54,10 +58,25 @@ pub(crate) enum Doubt {
     Invalid,
     /// It was good until lately.
     Expired,
+    /// It is known who calls, and that they may not.
+    Forbidden,
     /// Nobody can tell at the moment.
     Unavailable,
     /// Somebody else has to be asked first.
     Unheard,
+}
+
+/// A doubt, and the whole answer where somebody else has given one.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused {
+    pub doubt: Doubt,
+    pub reply: Option<Box<Reply>>,
+}
+
+impl From<Doubt> for Refused {
+    fn from(doubt: Doubt) -> Self {
+        Self { doubt, reply: None }
+    }
 }
 
 impl Policy {
@@ -72,27 +91,28 @@ impl Policy {
     }
 
     /// Looks for the credential and verifies it, and asks whoever has to be asked for that.
-    pub(crate) async fn admit(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
-        if let Scheme::Certificate(certificates) = &self.scheme {
-            return certificates.verify(request);
+    pub(crate) async fn admit(&self, request: &View<'_>) -> Result<Arc<Identity>, Refused> {
+        match &self.scheme {
+            Scheme::Certificate(certificates) => return Ok(certificates.verify(request)?),
+            // In a box like all that waits for somebody: it is large, and every request would carry it along.
+            Scheme::Forward(external) => return Box::pin(external.admit(request)).await,
+            _ => {}
         }
         let credential = self.credential(request)?;
-        match (self.known(&credential), &self.scheme) {
-            // In boxes, since every connection has room for the largest of what may be waited for.
+        Ok(match (self.known(&credential), &self.scheme) {
             (Err(Doubt::Unheard), Scheme::Jwt(jwt)) => Box::pin(jwt.ask(&credential)).await,
             (Err(Doubt::Unheard), Scheme::Basic(basic)) => Box::pin(basic.ask(&credential)).await,
+            (Err(Doubt::Unheard), Scheme::Introspection(issuer)) => Box::pin(issuer.ask(&credential)).await,
             (verdict, _) => verdict,
-        }
+        }?)
     }
 
-    /// The same with what is known already.
+    /// The same with what is known already; [`Doubt::Unheard`] where somebody would have to be asked.
     pub(crate) fn verify(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
-        if let Scheme::Certificate(certificates) = &self.scheme {
-            return certificates.verify(request);
-        }
-        match self.known(&self.credential(request)?) {
-            Err(Doubt::Unheard) => Err(Doubt::Unavailable),
-            verdict => verdict,
+        match &self.scheme {
+            Scheme::Certificate(certificates) => certificates.verify(request),
+            Scheme::Forward(external) => external.known(request),
+            _ => self.known(&self.credential(request)?),
         }
     }
 
@@ -101,7 +121,8 @@ impl Policy {
             Scheme::ApiKey(keys) => keys.verify(credential),
             Scheme::Jwt(jwt) => jwt.verify(credential),
             Scheme::Basic(basic) => basic.verify(credential),
-            Scheme::Certificate(_) => Err(Doubt::Missing),
+            Scheme::Introspection(issuer) => issuer.verify(credential),
+            Scheme::Certificate(_) | Scheme::Forward(_) => Err(Doubt::Missing),
         }
     }
 
@@ -126,7 +147,7 @@ impl Policy {
 
     pub(crate) fn challenge(&self, doubt: Doubt) -> HeaderValue {
         match doubt {
-            Doubt::Missing | Doubt::Unavailable | Doubt::Unheard => &self.challenges.missing,
+            Doubt::Missing | Doubt::Forbidden | Doubt::Unavailable | Doubt::Unheard => &self.challenges.missing,
             Doubt::Invalid => &self.challenges.invalid,
             Doubt::Expired => &self.challenges.expired,
         }
@@ -138,7 +159,7 @@ impl Policy {
         match &self.scheme {
             Scheme::ApiKey(keys) => keys.pose(user),
             Scheme::Basic(basic) => basic.pose(user),
-            Scheme::Jwt(_) | Scheme::Certificate(_) => None,
+            Scheme::Jwt(_) | Scheme::Introspection(_) | Scheme::Certificate(_) | Scheme::Forward(_) => None,
         }
     }
 }
@@ -173,6 +194,7 @@ impl Doubt {
             Self::Missing => Reason::AuthMissing,
             Self::Invalid => Reason::AuthInvalid,
             Self::Expired => Reason::AuthExpired,
+            Self::Forbidden => Reason::Forbidden,
             Self::Unavailable | Self::Unheard => Reason::AuthUnavailable,
         }
     }
@@ -182,15 +204,17 @@ impl Doubt {
             Self::Missing => Outcome::Missing,
             Self::Invalid => Outcome::Invalid,
             Self::Expired => Outcome::Expired,
+            Self::Forbidden => Outcome::Forbidden,
             Self::Unavailable | Self::Unheard => Outcome::Error,
         }
     }
 }
 
-/// The answer to a request that nobody vouches for, with the challenge of every policy that might have.
-pub(crate) fn refusal<'p>(doubt: Doubt, challenges: impl Iterator<Item = HeaderValue> + 'p) -> Reply {
-    let mut reply = Reply::refuse(doubt.reason());
-    if doubt != Doubt::Unavailable {
+/// The answer to a request that nobody vouches for, or what another service has `told` of it, with the challenge of every
+/// other policy that might have.
+pub(crate) fn refusal(doubt: Doubt, told: Option<Reply>, challenges: impl Iterator<Item = HeaderValue>) -> Reply {
+    let mut reply = told.unwrap_or_else(|| Reply::refuse(doubt.reason()));
+    if reply.status == http::StatusCode::UNAUTHORIZED {
         reply.headers.extend(challenges.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
     }
     reply

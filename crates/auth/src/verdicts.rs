@@ -21,51 +21,57 @@ pub(crate) struct Known {
     pub keys: u64,
 }
 
-/// Good credentials by their hash. Only good ones are kept, so that nobody fills it with guesses.
-pub(crate) struct Verdicts {
-    shards: Box<[Mutex<Shard>]>,
+/// What is known, by the hash of a credential. Good ones and bad ones never share one, so that nobody drives good ones
+/// out with guesses.
+pub(crate) struct Verdicts<T> {
+    shards: Box<[Mutex<Shard<T>>]>,
     /// How many each half of a shard may have.
     room: usize,
 }
 
 /// Two halves: when the young one is full it becomes the old one, and what nobody asked for meanwhile is forgotten.
-#[derive(Default)]
-struct Shard {
-    young: HashMap<[u8; 32], Known>,
-    old: HashMap<[u8; 32], Known>,
+struct Shard<T> {
+    young: HashMap<[u8; 32], T>,
+    old: HashMap<[u8; 32], T>,
 }
 
-impl Verdicts {
+impl<T> Default for Shard<T> {
+    fn default() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new() }
+    }
+}
+
+impl<T: Clone> Verdicts<T> {
     /// A memory of about `room` credentials.
     pub(crate) fn new(room: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, room: (room / SHARDS / 2).max(1) }
     }
 
-    /// What is known of the credential, if it was found with `keys`.
-    pub(crate) fn get(&self, hash: &[u8; 32], keys: u64) -> Option<Known> {
+    /// What is known of the credential.
+    pub(crate) fn get(&self, hash: &[u8; 32]) -> Option<T> {
         let mut shard = self.shard(hash)?.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shard.young.get(hash) {
-            return (known.keys == keys).then(|| known.clone());
+            return Some(known.clone());
         }
-        let known = shard.old.remove(hash).filter(|known| known.keys == keys)?;
+        let known = shard.old.remove(hash)?;
         shard.put(*hash, known.clone(), self.room);
         Some(known)
     }
 
-    pub(crate) fn put(&self, hash: [u8; 32], known: Known) {
+    pub(crate) fn put(&self, hash: [u8; 32], known: T) {
         if let Some(shard) = self.shard(&hash) {
             shard.lock().unwrap_or_else(PoisonError::into_inner).put(hash, known, self.room);
         }
     }
 
-    fn shard(&self, hash: &[u8; 32]) -> Option<&Mutex<Shard>> {
+    fn shard(&self, hash: &[u8; 32]) -> Option<&Mutex<Shard<T>>> {
         self.shards.get(usize::from(hash[0]) % SHARDS)
     }
 }
 
-impl Shard {
-    fn put(&mut self, hash: [u8; 32], known: Known, room: usize) {
+impl<T> Shard<T> {
+    fn put(&mut self, hash: [u8; 32], known: T, room: usize) {
         if self.young.len() >= room {
             self.old = std::mem::take(&mut self.young);
         }
@@ -73,7 +79,7 @@ impl Shard {
     }
 }
 
-impl fmt::Debug for Verdicts {
+impl<T> fmt::Debug for Verdicts<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Verdicts")
     }
@@ -96,12 +102,11 @@ mod tests {
         };
         for number in 0..1000 {
             verdicts.put(hash(number), known(1));
-            assert!(verdicts.get(&hash(0), 1).is_some(), "{number}");
+            assert!(verdicts.get(&hash(0)).is_some(), "{number}");
         }
-        assert!(verdicts.get(&hash(1), 1).is_none());
+        assert!(verdicts.get(&hash(1)).is_none());
         let kept: usize =
             verdicts.shards.iter().map(|shard| shard.lock().unwrap()).map(|s| s.young.len() + s.old.len()).sum();
         assert!(kept <= 4, "{kept}");
-        assert!(verdicts.get(&hash(0), 2).is_none());
     }
 }

@@ -30,11 +30,13 @@ pub struct Config {
     ///
     /// Example: `token = "${file:/etc/maitred/admin.token}"`
     pub token: Option<Secret>,
-    /// The file that every change through the admin plane, and every reload or upgrade by a signal, is written down in:
-    /// one JSON object a line, with who, what, what came of it, and the generation before and after. It is appended to,
-    /// and opened again on the signal USR1. The process log has the same, as its target `audit`. Default: the process log
-    /// alone.
+    /// The audit log: a file, or a table. Every change through the admin plane, every reload, upgrade and stop by a signal, and
+    /// every attempt of a caller to get in that failed (`attempts`), is a JSON object a line of it, with who, what and what came
+    /// of it. Each line has the hash of the one before: `maitred audit verify` finds what was changed, removed or inserted. It is
+    /// appended to, and opened again on the signal USR1. No worker waits for it: what cannot be written as fast as it comes is
+    /// counted in `maitred_audit_dropped_total`, and the next line says how many are missing. The process log has the changes,
+    /// as its target `audit`. Default: the process log alone.
     ///
     /// Example: `audit = "/var/log/maitred/audit.jsonl"`
-    pub audit: Option<String>,
+    pub audit: Option<telemetry::audit::Written>,
 }

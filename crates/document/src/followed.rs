@@ -2,12 +2,14 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use arc_swap::{ArcSwap, Guard};
+
+use crate::{At, Code, Diagnostic, Report};
 
 /// How a text becomes what it says; the error is a sentence that prints nothing secret.
 pub type Read<T> = Box<dyn Fn(&str) -> Result<T, String> + Send + Sync>;
@@ -99,6 +101,21 @@ impl Followers {
     fn add(&self, followed: Weak<dyn Follow>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(followed);
     }
+}
+
+/// Reports a file that decides who may enter and that every user of the machine can change: whoever can write it can let
+/// anybody in, whether there is a secret in it or not. Says how it may be read: `None` where it is not there.
+pub fn guard(path: &Path, at: &At, report: &mut Report) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    if mode & 0o002 != 0 {
+        let shown = path.display();
+        report.push(
+            Diagnostic::new(Code::E0503, format!("`{shown}` can be changed by every user of the machine"))
+                .label(at, format!("its mode is {mode:03o}"))
+                .help(format!("run `chmod o-w {shown}`")),
+        );
+    }
+    Some(mode)
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -115,6 +115,8 @@ reasons! {
     UpstreamBusy "upstream_busy" 503 "Service unavailable";
     /// The circuit breaker of every backend that could be asked is open.
     CircuitOpen "circuit_open" 503 "Service unavailable";
+    /// What the upstream has to be shown so that it lets maitred in cannot be had from its issuer.
+    UpstreamCredentials "upstream_credentials" 502 "Bad gateway";
     /// The backend refused the connection.
     UpstreamRefused "upstream_refused" 502 "Bad gateway";
     /// The backend could not be reached.

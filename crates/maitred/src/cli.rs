@@ -110,6 +110,9 @@ pub enum Command {
     /// API keys: make, list and revoke them; a running server follows their file
     #[command(subcommand)]
     Key(Key),
+    /// Check that the audit log is as it was written
+    #[command(subcommand)]
+    Audit(Audit),
     /// Change how much the server says of itself, or follow its access log
     #[command(subcommand)]
     Log(Log),
@@ -230,6 +233,24 @@ pub enum Key {
     List(KeyFile),
     /// Take a key out of the file
     Revoke(KeyRevoke),
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check the chain of hashes: whether a line was changed, inserted, moved or removed
+    Verify(AuditVerify),
+}
+
+/// Options of `audit verify`.
+#[derive(Debug, Args)]
+pub struct AuditVerify {
+    /// The files, the oldest first [default: the one that the configuration names]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// A hash that has to be in it, which was kept elsewhere: without one nobody knows whether the last lines were cut off
+    #[arg(long, value_name = "HASH")]
+    pub head: Option<String>,
 }
 
 /// Options of `key add`.

@@ -165,6 +165,9 @@ fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
     }
     let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
     step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
+    if let Some(credentials) = upstream.credentials() {
+        step("shows", format!("credentials in `{}`", credentials.header()));
+    }
     let retries = route.retries.as_ref().unwrap_or(upstream.retries()).attempts;
     let timeout = route.timeout.map_or_else(|| "none".to_owned(), |timeout| document::Duration(timeout).to_string());
     step("limits", format!("timeout {timeout}, {retries} retr{}", if retries == 1 { "y" } else { "ies" }));

@@ -5,7 +5,7 @@ use filter::{Admit, Mode, Reason, Reply, View};
 use limit::Stage;
 use pingora_http::RequestHeader;
 use snapshot::{Destination, Route};
-use telemetry::Record;
+use telemetry::{Record, audit::Attempt};
 use tokio::time::sleep;
 
 use crate::{
@@ -29,6 +29,9 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
         if let Some(meters) = route.auth_meters.get(verdict.policy) {
             meters.count(verdict.outcome.index());
         }
+        if let Some(audit) = &arrival.snapshot.audit {
+            audit.attempt(verdict.refusal.is_some(), || attempt(route, request, &verdict));
+        }
         ctx.proofs.identity = verdict.identity;
         verdict.mode.settle(verdict.refusal.map_or(Ok(()), Err), &mut ctx.record.shadow)?;
     }
@@ -39,6 +42,27 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
         Destination::Upstream(_) | Destination::Split(_) => route.rewrite.admit(request),
+    }
+}
+
+/// What is written down of somebody who tried to get in.
+fn attempt(route: &Route, request: &View<'_>, verdict: &Verdict) -> Attempt {
+    let identity = verdict.identity.as_deref();
+    let policy = identity.map(|identity| &*identity.policy);
+    let own = || route.auth.policies().get(verdict.policy).map_or("", |policy| policy.name());
+    Attempt {
+        auth: policy.unwrap_or_else(own).into(),
+        result: verdict.outcome.word(),
+        shadow: verdict.refusal.is_some() && verdict.mode == Mode::Shadow,
+        user: identity.and_then(|identity| identity.user.as_deref()).map(Attempt::text),
+        key: identity.and_then(|identity| identity.key.clone()),
+        client_ip: request.client.address.map(|address| address.to_string()),
+        route: (&*route.name).into(),
+        method: Attempt::text(request.head.method.as_str()),
+        host: Attempt::text(request.host),
+        path: Attempt::text(request.path),
+        request_id: request.client.request_id.as_str().into(),
+        generation: request.generation,
     }
 }
 

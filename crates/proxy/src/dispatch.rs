@@ -73,6 +73,11 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let Some((route, upstream)) = arrival.route().and_then(|route| Some((route, upstream_of(route, ctx.arm)?))) else {
         return Err(Reason::Internal);
     };
+    if let Some(credentials) = upstream.credentials()
+        && !credentials.ready().await
+    {
+        return Err(Reason::UpstreamCredentials);
+    }
     let Attempt { tried, deadline, .. } = &ctx.attempt;
     let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head)));
     let chosen = upstream.choose_or_wait(&Wish { tried, key }, *deadline).await;

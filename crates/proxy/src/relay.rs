@@ -20,13 +20,24 @@ use crate::{
 
 /// Makes the head that the origin is sent out of the one that the client sent.
 pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    request_to(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to)
+    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, false)?;
+    show(ctx, to)
+}
+
+/// Shows the upstream what it wants of maitred: last, so that nothing that a client or a template says stands in its place,
+/// and only in what goes to that upstream. Whoever else makes a head, to look at it or for a mirror, never has it.
+fn show(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
+    match ctx.upstream().and_then(|upstream| upstream.credentials()) {
+        Some(credentials) if !credentials.show(to) => Err(Error::explain(ErrorType::InternalError, "no credentials")),
+        _ => Ok(()),
+    }
 }
 
 /// The same for a head that goes out over HTTP/1 at once. The fields that tell of the client need not be in it: those are
 /// written with [`tell`].
 pub(crate) fn request_but_told(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, true)
+    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, true)?;
+    show(ctx, to)
 }
 
 /// Writes the lines that [`request_but_told`] has left out.
@@ -148,6 +159,11 @@ pub(crate) fn upstream_response(
     }
     ctx.attempt.answered = true;
     mirror::answer(ctx, head);
+    if head.status == StatusCode::UNAUTHORIZED
+        && let Some(credentials) = ctx.upstream().and_then(|upstream| upstream.credentials())
+    {
+        credentials.spurned();
+    }
     if let Some(upstream) = ctx.upstream()
         && let Some(took) = ctx.record.first_byte
     {

@@ -96,6 +96,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             unmatched: state.metrics.unmatched(),
             https_port: https_port(&listeners),
             access_log: None,
+            audit: None,
         },
         listeners,
         settings: Settings {

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub https_port: Option<u16>,
     /// Where requests are told of; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Where it is written down who tried to get in.
+    pub audit: Option<telemetry::Audit>,
 }
 
 impl Snapshot {

@@ -221,6 +221,8 @@ families! {
         "The number of the configuration in force, as `maitred history` has it.";
     access_log_dropped_total: IntCounterVec []
         "Access log records dropped because the log could not be written as fast as they came.";
+    audit_dropped_total: IntCounterVec []
+        "Records of the audit log dropped because it could not be written as fast as they came.";
     build_info: IntGaugeVec [version, revision, rustc, tls]
         "Always 1; the labels say what this build is made of.";
 }

@@ -25,6 +25,7 @@
 //! ```
 
 mod access_log;
+pub mod audit;
 mod auth;
 mod compile;
 mod config;
@@ -40,6 +41,7 @@ mod slots;
 mod upstream;
 
 pub use access_log::{AccessLog, Followers, Following, LoggedRequest, Policy, Wanted};
+pub use audit::Audit;
 pub use auth::AuthMeters;
 pub use compile::{Settings, check_level, compile, writable};
 pub use config::{Access, Format, Logging};

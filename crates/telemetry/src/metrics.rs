@@ -92,6 +92,7 @@ impl Metrics {
         registry.register(Box::new(ProcessCollector::for_self())).expect("no row has a name of the process's");
         families.build_info.with_label_values(&[build.version, build.revision, build.rustc, build.tls]).set(1);
         families.access_log_dropped_total.with_label_values::<&str>(&[]);
+        families.audit_dropped_total.with_label_values::<&str>(&[]);
         for result in ["applied", "refused"] {
             families.config_reloads_total.with_label_values(&[result]);
         }
@@ -316,6 +317,11 @@ impl Metrics {
     }
 
     /// The counter of access log records that were dropped.
+    /// What counts the lines of the audit log that are lost.
+    pub fn audit_dropped(&self) -> IntCounter {
+        self.families.audit_dropped_total.with_label_values::<&str>(&[])
+    }
+
     pub(crate) fn access_log_dropped(&self) -> IntCounter {
         self.families.access_log_dropped_total.with_label_values::<&str>(&[])
     }

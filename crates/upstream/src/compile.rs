@@ -1,6 +1,7 @@
 //! From an upstream as written to one that runs, with every mistake reported.
 
 mod balance;
+mod credentials;
 mod discover;
 mod health;
 mod mirror;
@@ -72,6 +73,10 @@ pub fn compile(
     let check = health::check(config, &entries, proxy_protocol, &at.key("health_check"), report);
     let rules = rules(config, kind, at, report);
     let trust = trust(config, &entries, at, report);
+    let credentials = config
+        .credentials
+        .as_ref()
+        .and_then(|written| self::credentials::credentials(written, &at.key("credentials"), state, report));
     refuse_http_keys(config, &entries, at, report);
     check_zone(config, &entries, at, report);
     if report.errors() > errors {
@@ -91,6 +96,7 @@ pub fn compile(
         connect: times.connect,
         retries,
         proxy_protocol,
+        credentials,
         state: state.clone(),
         discovers,
     })
@@ -330,7 +336,10 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
     }
     let idle = config.pool.as_ref().is_some_and(|pool| pool.idle.is_some());
     let by_request = config.balance.as_deref().is_some_and(|text| text.starts_with("hash:") && text != "hash:ip");
+    let credentials =
+        (config.credentials.is_some(), at.key("credentials"), "is for requests, and bytes passed on are none");
     let keys = [
+        credentials,
         (by_request, at.key("balance"), "goes by what a request has, and bytes passed on are none"),
         (config.timeout.is_some(), at.key("timeout"), "is for answers, and bytes passed on have none"),
         (idle, at.key("pool").key("idle"), "is for connections that wait for the next request"),

@@ -1,5 +1,6 @@
 //! An upstream, as written.
 
+mod credentials;
 mod health;
 mod mirror;
 mod retries;
@@ -8,6 +9,7 @@ use document::{Duration, OneOrMany};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use credentials::Credentials;
 pub use health::{CircuitBreaker, HealthCheck, HealthCheckTable, Outlier};
 pub use mirror::{Compare, Mirror, MirrorTable};
 pub use retries::{Retries, RetriesTable};
@@ -151,6 +153,12 @@ pub struct Config {
     ///
     /// Example: `tls = { ca = "/etc/maitred/internal-ca.pem" }`
     pub tls: Option<Tls>,
+
+    /// What the backends are shown so that they let maitred in: a fixed value, or a token of OAuth 2.0. It is part of no
+    /// log, dump or message. Default: nothing.
+    ///
+    /// Example: `credentials = { header = "Authorization", value = "Bearer ${file:/run/secrets/shipping}" }`
+    pub credentials: Option<Credentials>,
 
     /// Every connection to a backend begins with a header of the PROXY protocol, which tells the client's address to a
     /// backend that cannot read `X-Forwarded-For`: `"v1"` is a line of text, `"v2"` binary. Default: none.

@@ -28,6 +28,7 @@ mod clock;
 mod compile;
 mod condition;
 mod config;
+mod credentials;
 mod dial;
 mod discover;
 mod endpoint;
@@ -53,6 +54,7 @@ mod state;
 mod sweep;
 mod tally;
 mod target;
+mod token;
 mod trust;
 mod upstream;
 
@@ -60,10 +62,11 @@ pub use backend::{Backend, Timeouts};
 pub use compile::{compile, mirror as compile_mirror, retries as compile_retries};
 pub use condition::{Condition, State as BackendState};
 pub use config::{
-    Backend as BackendConfig, BackendTable, CircuitBreaker, Compare as CompareConfig, Config, HealthCheck,
-    HealthCheckTable, Mirror as MirrorConfig, MirrorTable, Outlier, Pool, ProxyProtocol, Retries as RetriesConfig,
-    RetriesTable, Tls,
+    Backend as BackendConfig, BackendTable, CircuitBreaker, Compare as CompareConfig, Config,
+    Credentials as CredentialsConfig, HealthCheck, HealthCheckTable, Mirror as MirrorConfig, MirrorTable, Outlier,
+    Pool, ProxyProtocol, Retries as RetriesConfig, RetriesTable, Tls,
 };
+pub use credentials::Credentials;
 pub use endpoint::{EndpointId, Pick};
 pub use key::{Key, hash_address};
 pub use mirror::{Answer as MirrorAnswer, Compare, Mirror, Place};

@@ -30,6 +30,7 @@ use crate::{
     standing::Standing,
     sweep,
     tally::Tally,
+    token::{Source, Token},
 };
 
 /// What is known of host names, endpoints and upstreams, found again by name: a reload keeps what it knows of those that
@@ -49,6 +50,9 @@ pub(crate) struct Kept {
     orders: Mutex<HashMap<Post, Weak<Orders>>>,
     tallies: Mutex<HashMap<Box<str>, Weak<Tally>>>,
     probes: Mutex<HashMap<probe::Key, Weak<Probe>>>,
+    tokens: Mutex<HashMap<Source, Weak<Token>>>,
+    /// Who asks for tokens.
+    client: fetch::Client,
     /// The pools of the configuration in force.
     live: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
     next_id: AtomicU32,
@@ -88,6 +92,8 @@ impl State {
             orders: Mutex::default(),
             tallies: Mutex::default(),
             probes: Mutex::default(),
+            tokens: Mutex::default(),
+            client: fetch::Client::default(),
             live: Mutex::default(),
             next_id: AtomicU32::new(0),
             running: OnceLock::new(),
@@ -203,6 +209,12 @@ impl State {
     /// What is ordered of a backend.
     pub(crate) fn orders(&self, upstream: &str, backend: &str) -> Arc<Orders> {
         find(&self.0.orders, (upstream.into(), backend.into()), Orders::default).0
+    }
+
+    /// The token that `source` gives out; it is asked for when the first request needs it.
+    pub(crate) fn token(&self, source: Source) -> Arc<Token> {
+        let client = self.0.client.clone();
+        find(&self.0.tokens, source.clone(), || Token::new(source, client)).0
     }
 
     /// How much is going on in an upstream.

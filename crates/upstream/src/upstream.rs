@@ -16,6 +16,7 @@ use crate::{
     backend::Backend,
     clock,
     condition::{self, Condition},
+    credentials::Credentials,
     endpoint::{EndpointId, Pick},
     key::Key,
     order::Order,
@@ -35,6 +36,7 @@ pub struct Upstream {
     pub(crate) connect: Duration,
     pub(crate) retries: Retries,
     pub(crate) proxy_protocol: Option<Version>,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) state: State,
     pub(crate) speaks_h2: bool,
     pub(crate) discovers: Option<Protocol>,
@@ -75,6 +77,11 @@ impl Upstream {
     /// When and how often a request is tried again.
     pub fn retries(&self) -> &Retries {
         &self.retries
+    }
+
+    /// What its backends are shown of maitred.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 
     /// What the balancing policy goes by, where it goes by a key of the request.

@@ -18,6 +18,7 @@ const CONCERNS: &[&str] = &[
     "auth",
     "limit",
     "store",
+    "fetch",
     "rewrite",
     "cache",
     "transform",
@@ -27,12 +28,13 @@ const CONCERNS: &[&str] = &[
     "proxy-protocol",
     "trial",
 ];
-/// What several concerns stand on, because several processes share it there: these may know it besides the vocabulary.
-const SHARED: (&str, &[&str]) = ("store", &["limit", "cache"]);
+/// What several stand on, because there is one connection, or one client, for all of them: these concerns may know it
+/// besides the vocabulary.
+const SHARED: &[(&str, &[&str])] = &[("store", &["limit", "cache"]), ("fetch", &["auth"])];
 /// What stands above the concerns, from below to above: each with what it may know besides the vocabulary.
 const ABOVE: &[(&str, &[&str])] = &[
     ("listen", &["tls", "telemetry", "proxy-protocol"]),
-    ("upstream", &["balance", "tls", "telemetry", "proxy-protocol"]),
+    ("upstream", &["balance", "tls", "telemetry", "proxy-protocol", "fetch"]),
     ("config", &[CONCERN, "listen", "upstream"]),
     ("snapshot", &[CONCERN, "listen", "upstream", "config"]),
     ("proxy", &[CONCERN, "listen", "upstream", "snapshot"]),
@@ -74,7 +76,7 @@ fn layer(name: &str) -> Option<(Vec<&'static str>, &'static str)> {
     }
     if CONCERNS.contains(&name) {
         let mut may = VOCABULARY.to_vec();
-        may.extend(SHARED.1.contains(&name).then_some(SHARED.0));
+        may.extend(SHARED.iter().filter(|(_, users)| users.contains(&name)).map(|(shared, _)| shared));
         return Some((may, "a concern depends on the vocabulary only"));
     }
     let (_, known) = ABOVE.iter().find(|(above, _)| *above == name)?;

@@ -71,15 +71,22 @@ fn a_token_from_a_file_loses_its_newline() {
 #[test]
 fn an_audit_log_that_cannot_be_written_is_told_of_before_anything_starts() {
     let compiled = |path: &str| {
-        let config = Config { audit: Some(path.into()), ..Config::default() };
+        let config = Config { audit: Some(Written { file: Some(path.into()), attempts: None }), ..Config::default() };
         let mut report = Report::new();
         let settings = super::compile(&config, &At::root().key("admin"), &mut report);
         (settings.and_then(|settings| settings.audit), report.errors())
     };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
-    assert_eq!(compiled(path.to_str().unwrap()), (Some(path.clone()), 0));
+    assert_eq!(compiled(path.to_str().unwrap()), (Some((path.clone(), Attempts::Failures)), 0));
     assert!(!path.exists(), "a check creates nothing");
     assert_eq!(compiled("/nowhere/audit.jsonl"), (None, 1));
     assert_eq!(compiled(folder.path().to_str().unwrap()), (None, 1));
+}
+
+#[test]
+fn an_audit_log_without_a_file_is_none() {
+    let config = Config { audit: Some(Written { file: None, attempts: Some(Attempts::All) }), ..Config::default() };
+    let mut report = Report::new();
+    assert!(super::compile(&config, &At::root().key("admin"), &mut report).is_none() && report.errors() == 1);
 }

@@ -12,9 +12,8 @@ use std::{
 use async_trait::async_trait;
 use document::Secret;
 use maitred_admin::{
-    Address, Admin, AuditFile, Backend, BackendOrder, Certificate, Checked, Control, Explain, Generation, Levels,
-    Listener, Outcome, Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind,
-    serve,
+    Address, Admin, Backend, BackendOrder, Certificate, Checked, Control, Explain, Generation, Levels, Listener,
+    Outcome, Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
 };
 use serde_json::{Value, json};
 use telemetry::{Build, Metrics};
@@ -231,7 +230,8 @@ impl Running {
         let server = Arc::new(Server::default());
         let metrics = Arc::new(Metrics::new(&build));
         let admin = Admin::new(metrics.clone(), build, status);
-        let audit = AuditFile::open(&folder.path().join("audit.jsonl")).unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let audit = telemetry::Audit::open(&file, Default::default(), metrics.audit_dropped()).unwrap();
         let admin = Arc::new(admin.with_levels(Voice(server.clone())));
         admin.write_audit_to(Some(audit));
         let (stop, stopped) = watch::channel(false);

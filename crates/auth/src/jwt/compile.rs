@@ -3,11 +3,18 @@
 use std::{fs, sync::Arc};
 
 use document::{At, Code, Diagnostic, OneOrMany, Report};
+use fetch::{Service, Trust, Url};
 use jsonwebtoken::Algorithm;
 
 use super::{Jwt, Rules, Trusted};
 use crate::{
-    Config, compile::Source, fetch::Url, fetched::Publisher, keyset::KeySet, policy::Forward, verdicts::Verdicts,
+    Config,
+    claims::{self, Told},
+    compile::Source,
+    fetched::{PATIENCE, Publisher},
+    keyset::KeySet,
+    policy::Forward,
+    verdicts::Verdicts,
 };
 
 /// What a published or public key may be used with where nothing is written.
@@ -43,26 +50,37 @@ pub(crate) fn compile(
 ) -> Option<Jwt> {
     let keys = trusted(config, policy, at, source, report);
     let algorithms = algorithms(config, keys.as_ref(), at, report);
+    let rules = rules(config, at, report);
+    Some(Jwt {
+        policy: policy.clone(),
+        keys: keys?,
+        rules: Rules { algorithms: algorithms?, typ: config.typ.as_deref().map(Into::into), claims: rules },
+        told: told(config),
+        forward: forward.clone(),
+        verdicts: Verdicts::new(REMEMBERED),
+    })
+}
+
+/// What tokens have to claim, whoever vouches for the claims.
+pub(crate) fn rules(config: &Config, at: &At, report: &mut Report) -> claims::Rules {
     let leeway = config.leeway.map_or(LEEWAY, |leeway| leeway.0.as_secs());
     if leeway > 600 {
         report.add(Code::E0103, &at.key("leeway"), "`leeway` is more than clocks differ", "at most \"10m\"");
     }
     let strings = |list: &OneOrMany<String>| list.iter().map(|text| text.as_str().into()).collect::<Box<[_]>>();
-    Some(Jwt {
-        policy: policy.clone(),
-        keys: keys?,
-        rules: Rules {
-            algorithms: algorithms?,
-            issuer: config.issuer.as_deref().map(Into::into),
-            audience: config.audience.as_ref().map(strings).unwrap_or_default(),
-            typ: config.typ.as_deref().map(Into::into),
-            leeway: i64::try_from(leeway).unwrap_or(600),
-            user: config.user.as_deref().unwrap_or("sub").into(),
-            roles: config.roles.as_deref().unwrap_or("roles").into(),
-        },
-        forward: forward.clone(),
-        verdicts: Verdicts::new(REMEMBERED),
-    })
+    claims::Rules {
+        issuer: config.issuer.as_deref().map(Into::into),
+        audience: config.audience.as_ref().map(strings).unwrap_or_default(),
+        leeway: i64::try_from(leeway).unwrap_or(600),
+    }
+}
+
+/// Which claims say who calls.
+pub(crate) fn told(config: &Config) -> Told {
+    Told {
+        user: config.user.as_deref().unwrap_or("sub").into(),
+        roles: config.roles.as_deref().unwrap_or("roles").into(),
+    }
 }
 
 /// Exactly one of `secret`, `public_key`, `jwks`, or else the issuer says where its keys are.
@@ -86,6 +104,7 @@ fn trusted(config: &Config, policy: &str, at: &At, source: Source<'_>, report: &
     }
     if let Some(path) = &config.public_key {
         let at = at.key("public_key");
+        document::guard(path.as_ref(), &at, report);
         let pem = match fs::read(path) {
             Ok(pem) => pem,
             Err(error) => {
@@ -101,8 +120,8 @@ fn trusted(config: &Config, policy: &str, at: &At, source: Source<'_>, report: &
         return keys.map(Trusted::Fixed);
     }
     if let Some(jwks) = &config.jwks {
-        let url = url(jwks, &at.key("jwks"), report)?;
-        return Some(Trusted::Fetched(source.state.get(Publisher::Jwks(url))));
+        let service = service(jwks, config, &at.key("jwks"), at, report)?;
+        return Some(Trusted::Fetched(source.state.get(Publisher::Jwks(service))));
     }
     let Some(issuer) = &config.issuer else {
         report.push(
@@ -113,27 +132,14 @@ fn trusted(config: &Config, policy: &str, at: &At, source: Source<'_>, report: &
         return None;
     };
     let discovery = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    let url = url(&discovery, &at.key("issuer"), report)?;
-    Some(Trusted::Fetched(source.state.get(Publisher::Issuer(issuer.clone(), url))))
+    let service = service(&discovery, config, &at.key("issuer"), at, report)?;
+    Some(Trusted::Fetched(source.state.get(Publisher::Issuer(issuer.clone(), service))))
 }
 
-fn url(text: &str, at: &At, report: &mut Report) -> Option<Url> {
-    match Url::parse(text) {
-        Ok(url) => {
-            if !url.is_secure() && !url.is_local() {
-                report.push(
-                    Diagnostic::new(Code::W0701, "keys are fetched unencrypted")
-                        .label(at, "whoever can change this traffic can make tokens that are believed")
-                        .help("write https://"),
-                );
-            }
-            Some(url)
-        }
-        Err(why) => {
-            report.add(Code::E0108, at, "keys cannot be fetched from here", why);
-            None
-        }
-    }
+fn service(url: &str, config: &Config, at_url: &At, at: &At, report: &mut Report) -> Option<Service> {
+    let url = Url::compile(url, "can make tokens that are believed", at_url, report);
+    let trust = Trust::compile(config.ca.as_deref(), &at.key("ca"), report);
+    Some(Service { url: url?, trust: trust?, timeout: PATIENCE })
 }
 
 fn algorithms(config: &Config, keys: Option<&Trusted>, at: &At, report: &mut Report) -> Option<Box<[Algorithm]>> {

@@ -41,13 +41,14 @@ fn jwt(keys: Trusted, algorithms: &[Algorithm]) -> Jwt {
         keys,
         rules: Rules {
             algorithms: algorithms.into(),
-            issuer: Some("https://issuer.test/".into()),
-            audience: ["api".into()].into(),
             typ: None,
-            leeway: 60,
-            user: "sub".into(),
-            roles: "realm.roles".into(),
+            claims: claims::Rules {
+                issuer: Some("https://issuer.test/".into()),
+                audience: ["api".into()].into(),
+                leeway: 60,
+            },
         },
+        told: Told { user: "sub".into(), roles: "realm.roles".into() },
         forward: Forward::default(),
         verdicts: Verdicts::new(1024),
     }

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod about;
+pub mod audit;
 pub mod backend;
 pub mod check;
 pub mod demo;

@@ -3,6 +3,7 @@
 use std::{io, os::fd::AsFd, path::PathBuf, sync::Arc, time::Duration};
 
 use admin::{Admin, BindError, Settings, Shared, Socket};
+use telemetry::audit::Attempts;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 /// How long answers may take to be written when the sockets are closed.
@@ -59,8 +60,8 @@ impl Plane {
         Ok(())
     }
 
-    /// The file of the audit log that is written.
-    pub fn audit(&self) -> &Option<PathBuf> {
+    /// The audit log that is written.
+    pub fn audit(&self) -> &Option<(PathBuf, Attempts)> {
         &self.settings.audit
     }
 

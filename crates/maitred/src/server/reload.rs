@@ -35,7 +35,7 @@ struct Taken {
     sockets: listen::Change,
     plane: Option<Vec<admin::Socket>>,
     /// The file of the audit log, where it is to be another one or none.
-    audit: Option<Option<admin::AuditFile>>,
+    audit: Option<Option<telemetry::Audit>>,
     log: Option<Arc<AccessLog>>,
 }
 
@@ -117,8 +117,16 @@ impl Running {
         };
         let plane = self.plane.prepare(&ready.admin).map_err(|error| Refusal::admin(loaded, &error))?;
         let other = ready.admin.audit != *self.plane.audit();
-        let audit = other.then(|| open_audit(&ready.admin)).transpose().map_err(Refusal::new)?;
+        let audit = other.then(|| self.other_audit(&ready.admin)).transpose().map_err(Refusal::new)?;
         Ok(Taken { sockets, plane, audit, log })
+    }
+
+    /// The audit log of other settings: the file that is open goes on with its chain.
+    fn other_audit(&self, settings: &admin::Settings) -> Result<Option<telemetry::Audit>, String> {
+        match (&settings.audit, self.plane.audit(), self.admin.audit_log()) {
+            (Some((path, attempts)), Some((open, _)), Some(log)) if path == open => Ok(Some(log.with(*attempts))),
+            _ => open_audit(settings, &self.state),
+        }
     }
 
     /// From here on nothing fails: what was judged is compiled once more, now for good.
@@ -140,15 +148,15 @@ impl Running {
         if !loaded.document.root().says_the_same(in_force.document.root()) {
             self.generations.push(Arc::new(loaded), by);
         }
+        if let Some(audit) = taken.audit {
+            self.admin.write_audit_to(audit);
+        }
         self.publish(compiled, taken.log);
         self.listeners.apply(taken.sockets, self.staff()).await;
         if let Some(sockets) = taken.plane
             && let Err(error) = self.plane.exchange(admin, sockets, self.admin.clone())
         {
             log::error!("the admin plane stays where it is: {error}");
-        }
-        if let Some(audit) = taken.audit {
-            self.admin.write_audit_to(audit);
         }
         self.tell();
         Ok(())
@@ -157,6 +165,7 @@ impl Running {
     fn publish(&mut self, compiled: Compiled, log: Option<Arc<AccessLog>>) {
         let Compiled { mut snapshot, settings, listeners, .. } = compiled;
         snapshot.access_log.clone_from(&log);
+        snapshot.audit = self.admin.audit_log();
         snapshot.generation = self.generations.current().0.id;
         self.state.metrics.generation(snapshot.generation);
         self.live.publish(snapshot);

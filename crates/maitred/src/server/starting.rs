@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
-use admin::{Admin, AuditFile, Phase};
+use admin::{Admin, Phase};
 use listen::Listeners;
 use proxy::{Front, Options};
 use snapshot::{Live, State};
+use telemetry::Audit;
 use tokio::sync::watch;
 
 use super::{
@@ -90,6 +91,8 @@ impl Starting {
         let by = if before.is_some() { "upgrade" } else { "start" };
         let generations = Generations::new(loaded, by, before.unwrap_or(0) + 1);
         compiled.snapshot.access_log.clone_from(&log);
+        let audit = open_audit(&admin, &state).map_err(Failure::new)?;
+        compiled.snapshot.audit.clone_from(&audit);
         compiled.snapshot.generation = generations.current().0.id;
         let live = Arc::new(Live::new(compiled.snapshot));
         let listeners = Arc::new(Listeners::new());
@@ -106,7 +109,7 @@ impl Starting {
             latest: Arc::new(Mutex::new(latest)),
         };
         let settings = admin;
-        let admin = Arc::new(staff(&settings, &told, &state)?);
+        let admin = Arc::new(staff(audit, &told, &state));
         logging::tell_events(&admin);
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
@@ -150,7 +153,7 @@ impl Running {
         let listeners = Arc::clone(&self.listeners);
         let ended = self.ended.subscribe();
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
-        tokio::spawn(super::follow::follow(self.state.files.clone(), self.state.auth.clone(), self.ended.subscribe()));
+        tokio::spawn(super::follow::follow(self.state.clone(), self.admin.clone(), self.ended.subscribe()));
         self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
         self.live.load().redis.iter().for_each(store::Store::goes_live);
         self.state.metrics.config_loaded();
@@ -167,18 +170,18 @@ impl Running {
 }
 
 /// What answers on the admin sockets.
-fn staff(settings: &admin::Settings, told: &banner::Told, state: &State) -> Result<Admin, Failure> {
+fn staff(audit: Option<Audit>, told: &banner::Told, state: &State) -> Admin {
     let admin = Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level);
-    admin.write_audit_to(open_audit(settings).map_err(Failure::new)?);
-    Ok(admin)
+    admin.write_audit_to(audit);
+    admin
 }
 
 /// Opens the file of the audit log, where there is to be one. Without it nothing starts or changes: what is not written
 /// down is not known later.
-pub(super) fn open_audit(admin: &admin::Settings) -> Result<Option<AuditFile>, String> {
-    let Some(path) = &admin.audit else { return Ok(None) };
+pub(super) fn open_audit(admin: &admin::Settings, state: &State) -> Result<Option<Audit>, String> {
+    let Some((path, attempts)) = &admin.audit else { return Ok(None) };
     let refused = |error| format!("the audit log `{}` cannot be opened: {error}", path.display());
-    AuditFile::open(path).map(Some).map_err(refused)
+    Audit::open(path, *attempts, state.metrics.audit_dropped()).map(Some).map_err(refused)
 }
 
 /// Whether the environment asks for Pingora's general engine where the one for HTTP/1 would do: the tests go through both.

@@ -1,0 +1,149 @@
+//! What is written, what is found out about it, and how much of it there may be.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn counter() -> IntCounter {
+    IntCounter::new("dropped", "lost lines").unwrap()
+}
+
+fn open(path: &Path) -> Audit {
+    Audit::open(path, Attempts::Failures, counter()).unwrap()
+}
+
+fn told(path: &Path, numbers: std::ops::Range<u32>) {
+    let audit = open(path);
+    numbers.for_each(|number| audit.act(&json!({ "what": number })));
+    assert!(audit.flush(Duration::from_secs(20)));
+}
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    (folder, path)
+}
+
+fn checked(texts: &[&str]) -> (Chain, Result<(), Break>) {
+    let mut chain = Chain::default();
+    for text in texts {
+        let read = chain.read(text.as_bytes()).unwrap();
+        if read.is_err() {
+            return (chain, read);
+        }
+    }
+    (chain, Ok(()))
+}
+
+fn whats(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["what"].clone()).collect()
+}
+
+#[test]
+fn the_chain_goes_through_restarts_other_processes_and_rotation() {
+    let (folder, path) = file();
+    told(&path, 0..3);
+    let (one, two) = (open(&path), open(&path));
+    for number in 3..40 {
+        let audit = if number % 3 == 0 { &one } else { &two };
+        audit.act(&json!({ "what": number }));
+        assert!(audit.flush(Duration::from_secs(20)));
+    }
+    let moved = folder.path().join("audit.jsonl.1");
+    fs::rename(&path, &moved).unwrap();
+    two.reopen();
+    two.act(&json!({ "what": 40 }));
+    assert!(two.flush(Duration::from_secs(20)));
+    let (old, new) = (fs::read_to_string(&moved).unwrap(), fs::read_to_string(&path).unwrap());
+    let (chain, read) = checked(&[&old, &new]);
+    assert_eq!((read, chain.lines, chain.end().seq, chain.whole), (Ok(()), 41, 41, true));
+    assert_eq!(whats(&old), (0..40).collect::<Vec<_>>());
+    assert!(!checked(&[&new]).0.whole);
+    assert!(checked(&[&new, &old]).1.is_err());
+}
+
+#[test]
+fn whatever_is_done_to_a_line_is_found() {
+    let (_folder, path) = file();
+    told(&path, 0..4);
+    let good = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let whole = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let changed = lines[1].replace("\"what\":1", "\"what\":7");
+    let mut anew = Link::default();
+    let forged = anew.seal("{\"what\":1}", 0);
+    let broken = [
+        (whole(&[lines[0], &changed, lines[2], lines[3]]), 2),
+        (whole(&[lines[0], lines[2], lines[3]]), 2),
+        (whole(&[lines[0], lines[2], lines[1], lines[3]]), 2),
+        (whole(&[lines[0], lines[1], lines[1], lines[2]]), 3),
+        (whole(&[lines[0], forged.trim(), lines[2]]), 2),
+        (whole(&[lines[0], "{\"what\":1}", lines[1]]), 2),
+    ];
+    for (text, line) in broken {
+        assert_eq!(checked(&[&text]).1.unwrap_err().line, line, "{text}");
+    }
+    // What is cut off at the end is known by whoever kept the last hash.
+    let cut = whole(&lines[..3]);
+    let mut chain = Chain::with_head(Some(&checked(&[&good]).0.end().hash));
+    assert_eq!(chain.read(cut.as_bytes()).unwrap(), Ok(()));
+    assert_eq!(chain.head.as_ref().map(|(_, found)| *found), Some(false));
+    assert!(!checked(&[&whole(&lines[1..])]).0.whole);
+}
+
+#[test]
+fn a_line_that_was_not_ended_is_told_of_and_breaks_nothing() {
+    let (_folder, path) = file();
+    told(&path, 0..2);
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"seq\":3,\"wh");
+    fs::write(&path, text).unwrap();
+    told(&path, 2..3);
+    let text = fs::read_to_string(&path).unwrap();
+    let (chain, read) = checked(&[&text]);
+    assert_eq!((read, chain.lines, chain.torn), (Ok(()), 3, vec![3]));
+}
+
+#[test]
+fn what_is_lost_is_counted_in_the_chain_and_waits_for_nobody() {
+    let (_folder, path) = file();
+    let dropped = counter();
+    let audit = Audit::open(&path, Attempts::Failures, dropped.clone()).unwrap();
+    // The writer cannot write while this is held.
+    let held = fs::File::open(&path).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let attempt = || Attempt {
+        auth: "a".into(),
+        result: "invalid",
+        shadow: false,
+        user: None,
+        key: None,
+        client_ip: None,
+        route: "r".into(),
+        method: "GET".into(),
+        host: "h".into(),
+        path: Attempt::text(&"/é".repeat(1000)),
+        request_id: "i".into(),
+        generation: 1,
+    };
+    let began = std::time::Instant::now();
+    for _ in 0..2 * WAITING {
+        audit.attempt(true, attempt);
+        audit.attempt(false, attempt);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let lost = dropped.get();
+    assert!(lost > 0, "{lost}");
+    audit.act(&json!({ "what": "stop" }));
+    assert_eq!(dropped.get(), lost, "there is room for what operators do");
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::Unlock).unwrap();
+    assert!(audit.flush(Duration::from_secs(60)));
+    audit.act(&json!({ "what": "end" }));
+    assert!(audit.flush(Duration::from_secs(60)));
+    let text = fs::read_to_string(&path).unwrap();
+    let (chain, read) = checked(&[&text]);
+    assert_eq!((read, chain.lost, chain.lines + chain.lost), (Ok(()), lost, 2 * WAITING as u64 + 2));
+    assert!(text.lines().all(|line| line.len() < 1500));
+}
