@@ -49,7 +49,7 @@ impl Policy {
     }
 
     /// Whether the origin may make its answer depend on this request header and nobody would know: a name by which
-    /// frameworks let the method, host or path be another one, and which tells no answers apart.
+    /// frameworks let the method be another one, and which tells no answers apart.
     pub fn hides(&self, name: &HeaderName) -> bool {
         let keyed = || self.key.iter().any(|part| matches!(part, Part::Header(keyed) if keyed == name));
         POISONS.contains(&name.as_str()) && !self.vary.contains(name) && !keyed()
@@ -139,18 +139,9 @@ pub fn groups<'a>(fields: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<
     members.filter(|tag| !tag.is_empty()).take(MOST_TAGS)
 }
 
-/// Headers by which frameworks take a request for another one, in lower case.
-const POISONS: [&str; 9] = [
-    "x-forwarded-path",
-    "x-forwarded-server",
-    "x-host",
-    "x-http-host-override",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
+/// Headers by which frameworks take a request for one of another method, in lower case. Those that claim another host or
+/// path reach no origin at all.
+const POISONS: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
 
 /// How many tags of one answer count.
 const MOST_TAGS: usize = 64;
