@@ -102,7 +102,7 @@ impl Discovery {
 
     /// What was found last.
     pub(crate) fn found(&self) -> Arc<[Listed]> {
-        self.found.load().as_ref().map_or_else(|| Arc::default(), |found| Arc::clone(&found.backends))
+        self.found.load().as_ref().map_or_else(Arc::default, |found| Arc::clone(&found.backends))
     }
 
     /// Takes what is known without looking, where nothing is.
