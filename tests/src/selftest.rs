@@ -178,12 +178,20 @@ async fn a_thousand_reloads_leak_neither_descriptors_nor_memory() {
     for number in 1..=200 {
         reload(number).await;
     }
-    let (descriptors, memory) = (proxy.descriptors(), proxy.rss());
-    for number in 201..=1200 {
-        reload(number).await;
+    let descriptors = proxy.descriptors();
+    // The allocator keeps some megabytes for a thread that has just begun to help; what leaks, leaks every time.
+    let mut rises = Vec::new();
+    for turn in 0..3 {
+        let memory = proxy.rss();
+        for number in 1..=1000 {
+            reload(200 + turn * 1000 + number).await;
+        }
+        rises.push(proxy.rss().saturating_sub(memory) >> 10);
+        if rises[turn] < GROWTH >> 10 {
+            break;
+        }
     }
-    let rise = proxy.rss().saturating_sub(memory);
-    assert!(rise < GROWTH, "memory rose by {} KiB", rise >> 10);
+    assert!(rises.iter().any(|rise| *rise < GROWTH >> 10), "memory rose by {rises:?} KiB, a thousand reloads each");
     // Connections of the last reloads may still be about to close.
     within("descriptors to be closed", async {
         while proxy.descriptors() > descriptors + 4 {

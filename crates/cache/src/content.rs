@@ -32,11 +32,14 @@ pub struct Content {
     /// Where it is, where it is not in memory.
     resting: Option<Arc<Resting>>,
     /// The same in other codings, so that what is asked for often is encoded once.
-    encoded: Mutex<SmallVec<[(Coding, Arc<Content>); 1]>>,
+    encoded: Mutex<Encoded>,
 }
 
 /// How content was encoded: by which algorithm, at which level.
 pub type Coding = (&'static str, u32);
+
+/// The same content in several codings; most have one besides.
+type Encoded = SmallVec<[(Coding, Arc<Content>); 1]>;
 
 #[derive(Debug)]
 struct State {

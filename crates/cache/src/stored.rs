@@ -53,7 +53,7 @@ impl Label {
 
     /// The same for the groups that it is of (RFC 9875).
     pub(crate) fn group_places(&self) -> impl Iterator<Item = usize> {
-        let host = (!self.tags.is_empty()).then(|| ledger::of_group(&self.url.host)).unwrap_or_default();
+        let host = if self.tags.is_empty() { String::new() } else { ledger::of_group(&self.url.host) };
         self.tags.iter().map(move |tag| ledger::place(&host, tag))
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn defaults(document: &mut Document) {
         let placed = DESTINATIONS.iter().any(|key| route.get(key).is_some());
         let comes = |key: &&str| if placed { route.get(key).is_some() } else { defaults.get(key).is_some() };
         let alone: Vec<&str> =
-            COMPANIONS.iter().filter(|(_, with)| !with.iter().any(|key| comes(key))).map(|(key, _)| *key).collect();
+            COMPANIONS.iter().filter(|(_, with)| !with.iter().any(comes)).map(|(key, _)| *key).collect();
         for default in &defaults.entries {
             match route.get(&default.key) {
                 None if alone.contains(&default.key.as_str()) => {}

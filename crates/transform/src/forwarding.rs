@@ -54,7 +54,12 @@ impl Amend<RequestHeader> for Forwarding {
             head.take(&claims::TRACESTATE);
         }
         self.tell(request, |field, value| {
-            if let Ok(value) = HeaderValue::from_bytes(value) {
+            let value = match value {
+                Value::Fixed(text) => Some(HeaderValue::from_static(text)),
+                Value::Kept(value) => Some(value.clone()),
+                Value::Made(bytes) => HeaderValue::from_bytes(bytes).ok(),
+            };
+            if let Some(value) = value {
                 head.put(name(field), value);
             }
         });
@@ -80,43 +85,70 @@ impl Forwarding {
     /// Writes the fields as lines of HTTP/1.1, for a head that was [cleared](Forwarding::clear) of them.
     pub fn write(&self, request: &View<'_>, out: &mut BytesMut) {
         self.tell(request, |field, value| {
-            for part in [field.as_bytes(), b": ", value, b"\r\n"] {
+            for part in [field.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
                 out.extend_from_slice(part);
             }
         });
     }
 
     /// Every field that is told.
-    fn tell(&self, request: &View<'_>, mut put: impl FnMut(&'static str, &[u8])) {
+    fn tell(&self, request: &View<'_>, mut put: impl FnMut(&'static str, Value<'_>)) {
         let client = request.client;
         let asked = asked_host(request);
         let told = if client.trusted { told::host(&request.head.headers) } else { None };
         let line = forwarded_for(request);
         if !line.is_empty() {
-            put("X-Forwarded-For", line.as_bytes());
+            put("X-Forwarded-For", Value::Made(line.as_bytes()));
         }
         if self.forwarded {
-            put("Forwarded", forwarded(request, asked).as_bytes());
+            put("Forwarded", Value::Made(forwarded(request, asked.map(|host| host.as_bytes())).as_bytes()));
         }
-        put("X-Forwarded-Proto", client.scheme.as_str().as_bytes());
-        if let Some(host) = told.map(str::as_bytes).or(asked) {
+        put("X-Forwarded-Proto", Value::Fixed(client.scheme.as_str()));
+        if let Some(host) = told.map(|host| Value::Made(host.as_bytes())).or(asked) {
             put("X-Forwarded-Host", host);
         }
-        let mut port = Line::default();
-        port.write(client.port);
-        put("X-Forwarded-Port", port.as_bytes());
-        put("X-Request-Id", client.request_id.as_str().as_bytes());
-        put("traceparent", client.trace.to_header().as_str().as_bytes());
+        match client.port {
+            80 => put("X-Forwarded-Port", Value::Fixed("80")),
+            443 => put("X-Forwarded-Port", Value::Fixed("443")),
+            other => {
+                let mut port = Line::default();
+                port.write(other);
+                put("X-Forwarded-Port", Value::Made(port.as_bytes()));
+            }
+        }
+        put("X-Request-Id", Value::Made(client.request_id.as_str().as_bytes()));
+        put("traceparent", Value::Made(client.trace.to_header().as_str().as_bytes()));
         if let Some(certificate) = client.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
-            put("Client-Cert", certificate.field.as_bytes());
+            put("Client-Cert", Value::Kept(&certificate.field));
+        }
+    }
+}
+
+/// What a field is told, as far as possible without a copy.
+#[derive(Debug, Clone, Copy)]
+enum Value<'v> {
+    /// Known when maitred was built.
+    Fixed(&'static str),
+    /// A value that somebody holds.
+    Kept(&'v HeaderValue),
+    /// Made for this request.
+    Made(&'v [u8]),
+}
+
+impl<'v> Value<'v> {
+    fn as_bytes(self) -> &'v [u8] {
+        match self {
+            Self::Fixed(text) => text.as_bytes(),
+            Self::Kept(value) => value.as_bytes(),
+            Self::Made(bytes) => bytes,
         }
     }
 }
 
 /// The host as the client sent it, port included: the `Host` field or the `:authority` of HTTP/2.
-fn asked_host<'r>(request: &View<'r>) -> Option<&'r [u8]> {
+fn asked_host<'r>(request: &View<'r>) -> Option<Value<'r>> {
     let field = request.head.headers.get(header::HOST).filter(|host| !host.is_empty());
-    field.map(HeaderValue::as_bytes).or_else(|| Some(request.head.uri.authority()?.as_str().as_bytes()))
+    field.map(Value::Kept).or_else(|| Some(Value::Made(request.head.uri.authority()?.as_str().as_bytes())))
 }
 
 /// `X-Forwarded-For`: the peer, after what a trusted one told.

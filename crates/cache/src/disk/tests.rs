@@ -125,12 +125,15 @@ async fn what_is_written_is_found_by_the_next_process() {
     }
 }
 
+/// Does something to a file of so many bytes.
+type Spoil = fn(&fs::File, u64);
+
 #[tokio::test]
 async fn nothing_that_is_not_what_was_written_is_given() {
     let folder = tempfile::tempdir().unwrap();
     let settings = settings(&folder, 64 * MIB);
     let size = 700_000;
-    let spoil: [(&str, fn(&fs::File, u64)); 6] = [
+    let spoil: [(&str, Spoil); 6] = [
         ("a bit of the head", |file, _| flip(file, 60)),
         ("a bit of the length", |file, _| flip(file, 33)),
         ("a bit of the content", |file, length| flip(file, length - 400_000)),

@@ -58,8 +58,11 @@ fn the_chain_goes_through_restarts_other_processes_and_rotation() {
     assert!(two.flush(Duration::from_secs(20)));
     let (old, new) = (fs::read_to_string(&moved).unwrap(), fs::read_to_string(&path).unwrap());
     let (chain, read) = checked(&[&old, &new]);
-    assert_eq!((read, chain.lines, chain.end().seq, chain.whole), (Ok(()), 41, 41, true));
+    assert_eq!((read, chain.lines, chain.end().seq, chain.whole), (Ok(()), 42, 42, true));
     assert_eq!(whats(&old), (0..40).collect::<Vec<_>>());
+    // The new file says first that it was opened, so that whoever opens it next finds the chain in it.
+    assert_eq!(whats(&new), [Value::Null, 40.into()]);
+    assert!(new.lines().next().unwrap().contains("\"kind\":\"opened\""));
     assert!(!checked(&[&new]).0.whole);
     assert!(checked(&[&new, &old]).1.is_err());
 }

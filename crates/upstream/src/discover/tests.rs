@@ -18,9 +18,12 @@ use crate::{Config, Upstream, compile, resolve::System};
 
 const SOON: Duration = Duration::from_secs(20);
 
+/// A name, and the type of record that is asked for.
+type Question = (String, u16);
+
 /// What a name server knows: by name and type, each with its data as it is sent.
 #[derive(Debug, Clone, Default)]
-struct Zone(Arc<Mutex<HashMap<(String, u16), Vec<Vec<u8>>>>>);
+struct Zone(Arc<Mutex<HashMap<Question, Vec<Vec<u8>>>>>);
 
 const A: u16 = 1;
 const SRV: u16 = 33;
