@@ -222,6 +222,24 @@ async fn broken_frames_are_counted_and_logged() {
     assert_eq!((&line["status"], &line["protocol"]), (&400.into(), &"HTTP/2".into()), "{line}");
 }
 
+/// The codec resets such streams by itself, and nobody else hears of them.
+#[tokio::test]
+async fn what_the_codec_refuses_is_counted_and_logged() {
+    let origin = Origin::echo().await;
+    let proxy = by("", &origin).await;
+    let mut wire = Wire::new(proxy.stream().await);
+    // No path; then a pseudo-header after a field; then a request as it should be.
+    let no_path = headers(1, b"\x82\x86\x41\x01a");
+    let late = headers(3, b"\x82\x86\x41\x01a\x40\x01b\x01c\x84");
+    let whole = headers(5, b"\x82\x86\x84\x41\x01a");
+    wire.write(&[PREFACE, &no_path, &late, &whole].concat()).await.unwrap();
+    proxy.until_metric("http_errors_total", &[("listener", "http"), ("reason", "bad_request")], 2.0).await;
+    let line = proxy.logged_error("bad_request").await;
+    assert_eq!((&line["status"], &line["protocol"]), (&400.into(), &"HTTP/2".into()), "{line}");
+    origin.request().await;
+    assert_eq!(origin.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn content_of_another_length_than_announced_is_refused() {
     let origin = Origin::start(|_| Answer::hang()).await;
@@ -233,6 +251,8 @@ async fn content_of_another_length_than_announced_is_refused() {
     assert!(incoming.head().await.is_err());
     assert_eq!(proxy.logged_error("bad_request").await["status"], 400);
     assert_eq!(origin.ended(0).await.outcome, Outcome::Cancelled);
+    // The codec has reset the stream, and whoever carried the request has told of it: once is enough.
+    assert_eq!(proxy.metric("http_errors_total", &[("reason", "bad_request")]).await, 1.0);
 }
 
 #[tokio::test]

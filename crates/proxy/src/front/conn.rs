@@ -8,7 +8,7 @@ use std::{
     any::Any,
     fmt, io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -207,16 +207,28 @@ impl Conn {
     }
 
     /// Something is being written: a client that has closed its side still listens.
-    fn note_write(&mut self, bytes: usize) {
+    fn note_write(&mut self) {
         self.answered = true;
         // It may have waited for this: a 100, or the answer to what it has sent so far.
         self.watch.restart();
         if let Some(closing) = &mut self.closing {
             closing.as_mut().reset(Instant::now() + HALF_CLOSED);
         }
-        if let Some(frames) = &mut self.frames {
-            frames.sent(bytes);
+    }
+
+    /// So many bytes of `slices` were taken.
+    fn note_written(&mut self, slices: &[io::IoSlice<'_>], mut count: usize) {
+        let Some(frames) = &mut self.frames else { return };
+        for slice in slices {
+            let taken = count.min(slice.len());
+            frames.sent(&slice[..taken]);
+            count -= taken;
         }
+    }
+
+    /// Tells of the streams that the codec of HTTP/2 refuses by itself.
+    pub fn refused(&mut self) -> Receiver<u32> {
+        self.frames.get_or_insert_with(|| Box::new(Frames::new())).refused()
     }
 
     /// Whether the client is sending a body that nobody wants any more.
@@ -305,8 +317,10 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.note_write(bytes.len());
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        self.note_write();
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.note_written(&[io::IoSlice::new(bytes)], written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -322,8 +336,10 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.note_write(slices.iter().map(|slice| slice.len()).sum());
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        self.note_write();
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.note_written(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

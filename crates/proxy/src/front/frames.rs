@@ -1,10 +1,16 @@
-//! A budget for what an HTTP/2 client may say beside its requests (RFC 9113 section 10.5).
+//! A budget for what an HTTP/2 client may say beside its requests (RFC 9113 section 10.5), and what the codec refuses.
 //!
 //! The codec bounds resets, CONTINUATION and empty DATA by itself; PING, SETTINGS, PRIORITY, WINDOW_UPDATE and unknown
 //! frames cost it work without end. [`Frames`] reads along, frame heads only, and says when it is enough. Time and what
 //! the client is sent fill the budget up again, so that nobody who uses the connection for requests comes near its end.
+//!
+//! A request that the codec refuses by itself, for a pseudo-header that is missing or content of another length than
+//! announced, is reset without a word to anybody else. It is seen where the reset leaves.
 
-use std::time::Instant;
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Instant,
+};
 
 /// What a new connection may spend, and the most that can be saved up: a frame costs 1, one that must be answered 4.
 const BUDGET: u64 = 16_000;
@@ -22,55 +28,120 @@ const FREE_HEADERS: usize = 512;
 const HEAD: usize = 9;
 const PREFACE: usize = 24;
 
-/// Follows what a client sends.
+/// A reset, its code and the length of that (RFC 9113 sections 6.4 and 7).
+const RST_STREAM: u8 = 3;
+const PROTOCOL_ERROR: [u8; CODE] = [0, 0, 0, 1];
+const CODE: usize = 4;
+
+/// Follows what a client sends, and what it is sent.
 #[derive(Debug)]
 pub struct Frames {
-    /// Bytes to come that are no frame head: the preface, or the payload of a frame.
-    skip: usize,
-    head: [u8; HEAD],
-    /// How much of the head is there.
-    have: usize,
+    from_client: Heads,
+    to_client: Heads,
     left: u64,
     sent: u64,
     filled: Instant,
+    refused: Option<Sender<u32>>,
+}
+
+/// The heads of frames in one direction.
+#[derive(Debug)]
+struct Heads {
+    /// Bytes to come that are neither a frame head nor looked at: the preface, or the payload of a frame.
+    skip: usize,
+    head: [u8; HEAD + CODE],
+    /// How much of the head is there.
+    have: usize,
 }
 
 /// The client has said too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flood;
 
+impl Heads {
+    /// Takes from the front of `bytes` up to the end of the next head, with the first bytes of a reset's payload; whether
+    /// there was one.
+    fn next(&mut self, bytes: &mut &[u8]) -> bool {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        *bytes = &bytes[skipped..];
+        while self.have < self.wanted() {
+            let taken = (self.wanted() - self.have).min(bytes.len());
+            if taken == 0 {
+                return false;
+            }
+            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            *bytes = &bytes[taken..];
+        }
+        self.skip = self.length() - (self.have - HEAD);
+        self.have = 0;
+        true
+    }
+
+    fn wanted(&self) -> usize {
+        if self.have >= HEAD && self.kind() == RST_STREAM && self.length() == CODE { HEAD + CODE } else { HEAD }
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.head;
+        usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)
+    }
+
+    fn kind(&self) -> u8 {
+        self.head[3]
+    }
+
+    fn stream(&self) -> u32 {
+        let [_, _, _, _, _, a, b, c, d, ..] = self.head;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// Whether it is a reset for what the other end has done wrong. Nobody but the codec sends one.
+    fn is_refusal(&self) -> bool {
+        self.kind() == RST_STREAM && self.length() == CODE && self.head[HEAD..] == PROTOCOL_ERROR
+    }
+}
+
 impl Frames {
     /// For a connection that begins with its preface.
     pub fn new() -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], have: 0, left: BUDGET, sent: 0, filled: Instant::now() }
+        let heads = |skip| Heads { skip, head: [0; HEAD + CODE], have: 0 };
+        Self {
+            from_client: heads(PREFACE),
+            to_client: heads(0),
+            left: BUDGET,
+            sent: 0,
+            filled: Instant::now(),
+            refused: None,
+        }
+    }
+
+    /// Tells of the streams that the codec refuses from here on.
+    pub fn refused(&mut self) -> Receiver<u32> {
+        let (tell, told) = channel();
+        self.refused = Some(tell);
+        told
     }
 
     /// Notes what the client is sent.
-    pub fn sent(&mut self, bytes: usize) {
-        self.sent = self.sent.saturating_add(bytes as u64);
+    pub fn sent(&mut self, mut bytes: &[u8]) {
+        self.sent = self.sent.saturating_add(bytes.len() as u64);
+        while self.to_client.next(&mut bytes) {
+            if let Some(tell) = self.refused.as_ref().filter(|_| self.to_client.is_refusal()) {
+                // Whoever listened may be at its end.
+                let _ = tell.send(self.to_client.stream());
+            }
+        }
     }
 
     /// Follows `bytes` from the client.
     pub fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            let taken = (HEAD - self.have).min(bytes.len());
-            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have < HEAD {
-                return Ok(());
-            }
-            self.have = 0;
-            let [a, b, c, kind, flags, ..] = self.head;
-            self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-            self.spend(cost(kind, flags, self.skip))?;
+        while self.from_client.next(&mut bytes) {
+            let heads = &self.from_client;
+            self.spend(cost(heads.kind(), heads.head[4], heads.length()))?;
         }
+        Ok(())
     }
 
     fn spend(&mut self, cost: u64) -> Result<(), Flood> {
@@ -144,7 +215,7 @@ mod tests {
     fn what_is_sent_pays_for_the_windows_that_it_needs() {
         let mut frames = open();
         for _ in 0..100_000 {
-            frames.sent(64);
+            frames.sent(&frame(0, 0, &[0; 55]));
             frames.follow(&frame(8, 0, &[0; 4])).unwrap();
         }
     }
@@ -153,9 +224,27 @@ mod tests {
     fn the_answers_to_pings_do_not_pay_for_pings() {
         let mut frames = open();
         let ended = (0..100_000).any(|_| {
-            frames.sent(17);
+            frames.sent(&frame(6, 1, &[0; 8]));
             frames.follow(&frame(6, 0, &[0; 8])).is_err()
         });
         assert!(ended);
+    }
+
+    #[test]
+    fn resets_for_what_the_client_did_wrong_are_told_of_however_they_are_cut() {
+        let said = [
+            frame(4, 0, &[0; 6]),
+            frame(3, 0, &[0, 0, 0, 1]),
+            frame(0, 1, b"content that says \x03"),
+            frame(3, 0, &[0, 0, 0, 8]),
+            frame(3, 0, &[0, 0, 0, 1]),
+        ]
+        .concat();
+        for size in [1, 3, 4, 9, 10, 13, 1000] {
+            let mut frames = Frames::new();
+            let refused = frames.refused();
+            said.chunks(size).for_each(|piece| frames.sent(piece));
+            assert_eq!(refused.try_iter().collect::<Vec<_>>(), [1, 1], "{size}");
+        }
     }
 }

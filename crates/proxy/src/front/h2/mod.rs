@@ -8,9 +8,10 @@ mod stream;
 mod streams;
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     task::{Context as Task, Poll},
     time::Duration,
 };
@@ -83,7 +84,18 @@ pub(super) async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut Shut
     }
 }
 
+/// How many accepted requests are remembered: those under way, and as many again.
+const KNOWN: usize = 256;
+
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+
+/// What comes next on a connection.
+#[allow(clippy::large_enum_variant, reason = "a request is taken out at once")]
+enum Next {
+    Request(Accepted),
+    /// The codec has refused what came on this stream.
+    Refused(u32),
+}
 
 /// Why no request comes any more.
 enum Ended {
@@ -98,6 +110,11 @@ struct Multiplexed {
     frames: server::Connection<Conn, Bytes>,
     streams: Arc<Streams>,
     alarm: Alarm,
+    /// Streams that the codec has refused by itself, and how many of them nobody else knew.
+    refused: Receiver<u32>,
+    unknown: usize,
+    /// The last requests that were accepted: whoever carries one tells of its end.
+    accepted: VecDeque<u32>,
     /// Since when there has been no request.
     idle: Option<Instant>,
     /// Whether its client was told to go away.
@@ -117,7 +134,7 @@ struct Shared {
 pub(super) async fn serve(
     front: Arc<Front>,
     engine: Arc<Engine>,
-    conn: Conn,
+    mut conn: Conn,
     connection: Arc<Connection>,
     shutdown: ShutdownWatch,
 ) {
@@ -128,45 +145,64 @@ pub(super) async fn serve(
         socket_digest: conn.get_socket_digest(),
     });
     let (idle, mut told) = (connection.listener.timeouts.idle, shutdown.clone());
+    let refused = conn.refused();
     let greeting = timeout(connection.listener.timeouts.header, front.h2.handshake(conn));
     let Ok(Ok(frames)) = greeting.await else { return };
     let shared = Arc::new(Shared { front, engine, connection, digest, shutdown });
-    let mut multiplexed =
-        Multiplexed { frames, streams: Arc::default(), alarm: Alarm::default(), idle: None, told: false };
+    let mut multiplexed = Multiplexed {
+        frames,
+        streams: Arc::default(),
+        alarm: Alarm::default(),
+        refused,
+        unknown: 0,
+        accepted: VecDeque::new(),
+        idle: None,
+        told: false,
+    };
     let mut ends = pin!(async move { drop(told.wait_for(|told| *told).await) });
     loop {
         match poll_fn(|cx| multiplexed.poll_next(cx, idle, ends.as_mut())).await {
-            Ok(accepted) => {
+            Ok(Next::Request(accepted)) => {
+                multiplexed.knows(accepted.1.stream_id().as_u32());
                 let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
                 tokio::spawn(async move { shared.carry(accepted, entered).await });
             }
+            Ok(Next::Refused(stream)) => multiplexed.tell_refused(stream, &shared),
             Err(Ended::Idle) => return multiplexed.say_goodbye().await,
-            Err(Ended::Closed(error)) => return error.iter().for_each(|error| shared.tell(error)),
+            Err(Ended::Closed(error)) => {
+                while let Ok(stream) = multiplexed.refused.try_recv() {
+                    multiplexed.tell_refused(stream, &shared);
+                }
+                return error.iter().for_each(|error| shared.tell(error));
+            }
         }
     }
 }
 
 impl Multiplexed {
-    /// The next request.
+    /// What comes next.
     fn poll_next(
         &mut self,
         cx: &mut Task<'_>,
         idle: Duration,
         ends: Pin<&mut impl Future<Output = ()>>,
-    ) -> Poll<Result<Accepted, Ended>> {
+    ) -> Poll<Result<Next, Ended>> {
         if !self.told && ends.poll(cx).is_ready() {
             (self.told, self.idle) = (true, None);
             self.frames.graceful_shutdown();
         }
-        if self.streams.malformed() >= MOST_MALFORMED {
+        if self.streams.malformed() + self.unknown >= MOST_MALFORMED {
             self.frames.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
         }
         if let Poll::Ready(next) = self.frames.poll_accept(cx) {
             return Poll::Ready(match next {
-                Some(Ok(accepted)) => Ok(accepted),
+                Some(Ok(accepted)) => Ok(Next::Request(accepted)),
                 Some(Err(error)) => Err(Ended::Closed(Some(error))),
                 None => Err(Ended::Closed(None)),
             });
+        }
+        if let Ok(stream) = self.refused.try_recv() {
+            return Poll::Ready(Ok(Next::Refused(stream)));
         }
         if !self.streams.watch(cx) {
             self.idle = None;
@@ -176,6 +212,22 @@ impl Multiplexed {
         let limit = if self.told && !self.frames.has_streams() { idle.min(LINGER) } else { idle };
         let until = *self.idle.get_or_insert_with(Instant::now) + limit;
         self.alarm.poll(cx, until).map(|()| Err(Ended::Idle))
+    }
+
+    /// From here on somebody tells of the stream's end.
+    fn knows(&mut self, stream: u32) {
+        if self.accepted.len() == KNOWN {
+            self.accepted.pop_front();
+        }
+        self.accepted.push_back(stream);
+    }
+
+    /// Counts and logs a request that nobody has seen.
+    fn tell_refused(&mut self, stream: u32, shared: &Shared) {
+        if !self.accepted.contains(&stream) {
+            self.unknown += 1;
+            shared.tell_refused(Reason::BadRequest);
+        }
     }
 
     /// Tells a client that has been silent for too long that its connection ends, and closes it.
@@ -222,6 +274,10 @@ impl Shared {
             // It is the client's own word, or its connection's end.
             _ => return,
         };
+        self.tell_refused(reason);
+    }
+
+    fn tell_refused(&self, reason: Reason) {
         let refused = Refused { reason, method: None, target: None, version: Some(Version::HTTP_2) };
         let id = arrive::new_request_id();
         finish::refused(&self.front.live.load(), &self.connection, &refused, &id, 0);
