@@ -27,7 +27,7 @@ fn essence(answer: &Response) -> String {
 
 /// A HEADERS frame that opens and ends stream `id`, with this header block.
 fn headers(id: u32, block: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0, 0, block.len() as u8, 1, 5];
+    let mut frame = vec![0, (block.len() >> 8) as u8, block.len() as u8, 1, 5];
     frame.extend_from_slice(&id.to_be_bytes());
     frame.extend_from_slice(block);
     frame
@@ -233,6 +233,10 @@ async fn what_the_codec_refuses_is_counted_and_logged() {
     let late = headers(3, b"\x82\x86\x41\x01a\x40\x01b\x01c\x84");
     let whole = headers(5, b"\x82\x86\x84\x41\x01a");
     wire.write(&[PREFACE, &no_path, &late, &whole].concat()).await.unwrap();
+    // A field that is written once, and then meant a hundred times by one byte each.
+    let long = [b"\x82\x86\x84\x41\x01a\x40\x01b\x7f\xe9\x06".as_slice(), &[b'x'; 1000], &[0xbe; 100]].concat();
+    wire.write(&headers(7, &long)).await.unwrap();
+    proxy.until_metric("http_errors_total", &[("listener", "http"), ("reason", "header_too_large")], 1.0).await;
     proxy.until_metric("http_errors_total", &[("listener", "http"), ("reason", "bad_request")], 2.0).await;
     let line = proxy.logged_error("bad_request").await;
     assert_eq!((&line["status"], &line["protocol"]), (&400.into(), &"HTTP/2".into()), "{line}");

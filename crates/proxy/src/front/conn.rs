@@ -27,7 +27,11 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::{chunked::Chunks, frames::Frames, pace::Watch};
+use super::{
+    chunked::Chunks,
+    frames::{Frames, Refusal},
+    pace::Watch,
+};
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
@@ -227,7 +231,7 @@ impl Conn {
     }
 
     /// Tells of the streams that the codec of HTTP/2 refuses by itself.
-    pub fn refused(&mut self) -> Receiver<u32> {
+    pub fn refused(&mut self) -> Receiver<Refusal> {
         self.frames.get_or_insert_with(|| Box::new(Frames::new())).refused()
     }
 

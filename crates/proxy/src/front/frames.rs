@@ -4,13 +4,15 @@
 //! frames cost it work without end. [`Frames`] reads along, frame heads only, and says when it is enough. Time and what
 //! the client is sent fill the budget up again, so that nobody who uses the connection for requests comes near its end.
 //!
-//! A request that the codec refuses by itself, for a pseudo-header that is missing or content of another length than
-//! announced, is reset without a word to anybody else. It is seen where the reset leaves.
+//! A request that the codec refuses by itself, for a pseudo-header that is missing or fields without end, it resets or
+//! answers with 431 without a word to anybody else. It is seen where that leaves.
 
 use std::{
     sync::mpsc::{Receiver, Sender, channel},
     time::Instant,
 };
+
+use filter::Reason;
 
 /// What a new connection may spend, and the most that can be saved up: a frame costs 1, one that must be answered 4.
 const BUDGET: u64 = 16_000;
@@ -28,6 +30,12 @@ const FREE_HEADERS: usize = 512;
 const HEAD: usize = 9;
 const PREFACE: usize = 24;
 
+/// The beginning of an answer, the flag of its end, and the longest that has its status alone, which is what the codec
+/// answers to fields without end: each of ours has more, and few are as short.
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+const STATUS_ALONE: usize = 5;
+
 /// A reset, its code and the length of that (RFC 9113 sections 6.4 and 7).
 const RST_STREAM: u8 = 3;
 const PROTOCOL_ERROR: [u8; CODE] = [0, 0, 0, 1];
@@ -41,7 +49,7 @@ pub struct Frames {
     left: u64,
     sent: u64,
     filled: Instant,
-    refused: Option<Sender<u32>>,
+    refused: Option<Sender<Refusal>>,
 }
 
 /// The heads of frames in one direction.
@@ -52,6 +60,13 @@ struct Heads {
     head: [u8; HEAD + CODE],
     /// How much of the head is there.
     have: usize,
+}
+
+/// A stream that the codec may have refused: whoever carries its request knows better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    pub stream: u32,
+    pub reason: Reason,
 }
 
 /// The client has said too much.
@@ -97,9 +112,13 @@ impl Heads {
         u32::from_be_bytes([a, b, c, d])
     }
 
-    /// Whether it is a reset for what the other end has done wrong. Nobody but the codec sends one.
-    fn is_refusal(&self) -> bool {
-        self.kind() == RST_STREAM && self.length() == CODE && self.head[HEAD..] == PROTOCOL_ERROR
+    /// What the frame refuses, as far as can be seen. Nobody but the codec resets for what the other end has done wrong.
+    fn refusal(&self) -> Option<Reason> {
+        match self.kind() {
+            RST_STREAM if self.length() == CODE && self.head[HEAD..] == PROTOCOL_ERROR => Some(Reason::BadRequest),
+            HEADERS if self.head[4] & END_STREAM != 0 && self.length() <= STATUS_ALONE => Some(Reason::HeaderTooLarge),
+            _ => None,
+        }
     }
 }
 
@@ -118,7 +137,7 @@ impl Frames {
     }
 
     /// Tells of the streams that the codec refuses from here on.
-    pub fn refused(&mut self) -> Receiver<u32> {
+    pub fn refused(&mut self) -> Receiver<Refusal> {
         let (tell, told) = channel();
         self.refused = Some(tell);
         told
@@ -128,9 +147,9 @@ impl Frames {
     pub fn sent(&mut self, mut bytes: &[u8]) {
         self.sent = self.sent.saturating_add(bytes.len() as u64);
         while self.to_client.next(&mut bytes) {
-            if let Some(tell) = self.refused.as_ref().filter(|_| self.to_client.is_refusal()) {
+            if let Some((tell, reason)) = self.refused.as_ref().zip(self.to_client.refusal()) {
                 // Whoever listened may be at its end.
-                let _ = tell.send(self.to_client.stream());
+                let _ = tell.send(Refusal { stream: self.to_client.stream(), reason });
             }
         }
     }
@@ -231,20 +250,22 @@ mod tests {
     }
 
     #[test]
-    fn resets_for_what_the_client_did_wrong_are_told_of_however_they_are_cut() {
+    fn what_the_codec_refuses_is_told_of_however_it_is_cut() {
         let said = [
             frame(4, 0, &[0; 6]),
             frame(3, 0, &[0, 0, 0, 1]),
             frame(0, 1, b"content that says \x03"),
             frame(3, 0, &[0, 0, 0, 8]),
-            frame(3, 0, &[0, 0, 0, 1]),
+            frame(1, 4, b"head"),
+            frame(1, 5, b"H\x83i\x90\xff"),
         ]
         .concat();
         for size in [1, 3, 4, 9, 10, 13, 1000] {
             let mut frames = Frames::new();
             let refused = frames.refused();
             said.chunks(size).for_each(|piece| frames.sent(piece));
-            assert_eq!(refused.try_iter().collect::<Vec<_>>(), [1, 1], "{size}");
+            let told: Vec<_> = refused.try_iter().map(|refusal| (refusal.stream, refusal.reason)).collect();
+            assert_eq!(told, [(1, Reason::BadRequest), (1, Reason::HeaderTooLarge)], "{size}");
         }
     }
 }

@@ -36,7 +36,7 @@ use pingora_http::RequestHeader;
 use tokio::time::{Instant, timeout};
 
 use self::{session::Handed, stream::Stream, streams::Streams};
-use super::{FAREWELL, Front, LINGER, Refused, conn::Conn, lingered};
+use super::{FAREWELL, Front, LINGER, Refused, conn::Conn, frames::Refusal, lingered};
 use crate::{
     arrive,
     context::Context,
@@ -93,8 +93,8 @@ type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 #[allow(clippy::large_enum_variant, reason = "a request is taken out at once")]
 enum Next {
     Request(Accepted),
-    /// The codec has refused what came on this stream.
-    Refused(u32),
+    /// The codec may have refused a request.
+    Refused(Refusal),
 }
 
 /// Why no request comes any more.
@@ -111,7 +111,7 @@ struct Multiplexed {
     streams: Arc<Streams>,
     alarm: Alarm,
     /// Streams that the codec has refused by itself, and how many of them nobody else knew.
-    refused: Receiver<u32>,
+    refused: Receiver<Refusal>,
     unknown: usize,
     /// The last requests that were accepted: whoever carries one tells of its end.
     accepted: VecDeque<u32>,
@@ -167,11 +167,11 @@ pub(super) async fn serve(
                 let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
                 tokio::spawn(async move { shared.carry(accepted, entered).await });
             }
-            Ok(Next::Refused(stream)) => multiplexed.tell_refused(stream, &shared),
+            Ok(Next::Refused(refusal)) => multiplexed.tell_refused(refusal, &shared),
             Err(Ended::Idle) => return multiplexed.say_goodbye().await,
             Err(Ended::Closed(error)) => {
-                while let Ok(stream) = multiplexed.refused.try_recv() {
-                    multiplexed.tell_refused(stream, &shared);
+                while let Ok(refusal) = multiplexed.refused.try_recv() {
+                    multiplexed.tell_refused(refusal, &shared);
                 }
                 return error.iter().for_each(|error| shared.tell(error));
             }
@@ -201,8 +201,8 @@ impl Multiplexed {
                 None => Err(Ended::Closed(None)),
             });
         }
-        if let Ok(stream) = self.refused.try_recv() {
-            return Poll::Ready(Ok(Next::Refused(stream)));
+        if let Ok(refusal) = self.refused.try_recv() {
+            return Poll::Ready(Ok(Next::Refused(refusal)));
         }
         if !self.streams.watch(cx) {
             self.idle = None;
@@ -223,10 +223,12 @@ impl Multiplexed {
     }
 
     /// Counts and logs a request that nobody has seen.
-    fn tell_refused(&mut self, stream: u32, shared: &Shared) {
-        if !self.accepted.contains(&stream) {
+    fn tell_refused(&mut self, refusal: Refusal, shared: &Shared) {
+        if !self.accepted.contains(&refusal.stream) {
             self.unknown += 1;
-            shared.tell_refused(Reason::BadRequest);
+            // An answer may be followed by a reset.
+            self.knows(refusal.stream);
+            shared.tell_refused(refusal.reason);
         }
     }
 
