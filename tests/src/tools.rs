@@ -231,6 +231,50 @@ async fn the_two_commands_of_the_readme_serve() {
     assert!(curl([front.as_str()]).await.ok().contains("hello from nginx"));
 }
 
+/// Every command that the demo prints can be typed, and shows what it says.
+#[tokio::test]
+async fn the_demo_does_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = Address::refusing().to_string();
+    let printed = std::fs::File::create(folder.path().join("printed")).unwrap();
+    let mut command = Command::new(testkit::binary());
+    command.args(["demo", "--listen", &listen]).current_dir(folder.path()).kill_on_drop(true);
+    let _running = command.stdout(std::process::Stdio::null()).stderr(printed).spawn().unwrap();
+    let guide = async {
+        loop {
+            let text = std::fs::read_to_string(folder.path().join("printed")).unwrap();
+            if text.contains("Your own service next") {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let guide = within("the demo to say what to try", guide).await;
+    let commands: Vec<&str> = guide.lines().filter(|line| line.contains(&listen)).skip(1).collect();
+    assert!(commands.len() > 12, "{guide}");
+    let mut shown = String::new();
+    for command in commands {
+        let mut bash = Command::new("bash");
+        let said = within(command.to_owned(), bash.args(["-c", command]).kill_on_drop(true).output()).await.unwrap();
+        assert!(said.status.success(), "`{command}`: {}", String::from_utf8_lossy(&said.stderr));
+        shown.push_str(&String::from_utf8_lossy(&said.stdout));
+    }
+    for wanted in [
+        "\"target\": \"/v2/orders\"",
+        "location: /users/page?x=1",
+        "has left the building",
+        "no_route",
+        "access-control-allow-origin: https://app.example.com",
+        "body_too_large",
+        "\"x-user\": \"ann\"",
+        "429",
+        "cache-status: maitred",
+        "course 5 of 5",
+    ] {
+        assert!(shown.to_lowercase().contains(wanted), "{wanted}: {shown}");
+    }
+}
+
 /// How much curl moves each way: 4 GiB with a release build, which `MAITRED_BIN` names, else what a debug build does in
 /// a few seconds.
 fn volume() -> u64 {

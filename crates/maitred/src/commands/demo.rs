@@ -17,6 +17,9 @@ use crate::{cli, cli::Global, exit::Outcome, server};
 /// What the demo's proxy is configured with; `{n}` are the addresses of its backends.
 const CONFIG: &str = include_str!("demo.toml");
 
+/// A token that the demo's own secret has signed, until the year 2100.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbm4iLCJzY29wZSI6Im1lbnUiLCJleHAiOjQxMDI0NDQ4MDB9.vDTKvleF4nQSDHuCFHqw3Ncf9-7hb0YrxSdJ6ietSmQ";
+
 /// Starts the backends, then the proxy with every policy that exists.
 pub fn run(global: &Global, demo: &cli::Demo) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -29,26 +32,39 @@ pub fn run(global: &Global, demo: &cli::Demo) -> Outcome {
     server::run_text(global, "demo.toml", &text, Some(&guide))
 }
 
+/// What to try, and what it shows.
+const TRIALS: &[(&str, &str)] = &[
+    ("curl -i {base}/users/7", "two backends in turn, 3 : 1"),
+    ("curl -i {base}/api/v1/orders/5", "a prefix stripped, headers edited"),
+    ("curl -i {base}/orders -H 'X-API-Version: v2'", "a route chosen by a header"),
+    ("curl -i {base}/old/page?x=1", "a redirect that keeps the query"),
+    ("curl -i {base}/gone", "an answer out of the configuration"),
+    ("curl -i {base}/nowhere", "a problem document (RFC 9457)"),
+    (
+        "curl -i -X OPTIONS {base}/users/7 -H 'Origin: https://app.example.com' \
+         -H 'Access-Control-Request-Method: GET'",
+        "a CORS preflight",
+    ),
+    ("head -c 5000 /dev/zero | curl -i {base}/users/7 --data-binary @-", "a body over the limit of 4 KiB"),
+    (
+        "curl -i {base}/menu/today -H 'Authorization: Bearer {token}'",
+        "a signed token; without it, or with another, 401",
+    ),
+    ("curl -s -o /dev/null -w '%{http_code}\\n' '{base}/kitchen?[1-5]'", "three in ten seconds, and no more"),
+    (
+        "curl -si --compressed {base}/daily | grep -i -e cache-status -e encoding",
+        "kept for half a minute, and compressed",
+    ),
+    ("curl -s '{base}/tasting?[1-20]' | grep backend", "one in ten goes to the canary; some are mirrored as well"),
+    ("curl -N {base}/events", "server-sent events, as they happen"),
+    ("curl -s --path-as-is {base}/x/../%75sers/7", "the path is normalised before it is matched"),
+];
+
 /// The commands to try, once the proxy's address is known.
 fn guide(base: &str) -> String {
     let mut text = String::from("\nTry, in another terminal:\n\n");
-    for (command, what) in [
-        ("curl -i {base}/users/7", "two backends in turn, 3 : 1"),
-        ("curl -i {base}/api/v1/orders/5", "a prefix stripped, headers edited"),
-        ("curl -i {base}/orders -H 'X-API-Version: v2'", "a route chosen by a header"),
-        ("curl -i {base}/old/page?x=1", "a redirect that keeps the query"),
-        ("curl -i {base}/gone", "an answer out of the configuration"),
-        ("curl -i {base}/nowhere", "a problem document (RFC 9457)"),
-        (
-            "curl -i -X OPTIONS {base}/users/7 -H 'Origin: https://app.example.com' \
-             -H 'Access-Control-Request-Method: GET'",
-            "a CORS preflight",
-        ),
-        ("curl -i {base}/users/7 -d @/etc/services", "a body over the limit of 4 KiB"),
-        ("curl -N {base}/events", "server-sent events, as they happen"),
-        ("curl -s --path-as-is {base}/x/../%75sers/7", "the path is normalised before it is matched"),
-    ] {
-        let _ = writeln!(text, "  # {what}\n  {}\n", command.replace("{base}", base));
+    for (command, what) in TRIALS {
+        let _ = writeln!(text, "  # {what}\n  {}\n", command.replace("{base}", base).replace("{token}", TOKEN));
     }
     text.push_str("Your own service next: maitred init --to http://localhost:3000, then maitred run\n");
     text
