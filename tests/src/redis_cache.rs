@@ -78,7 +78,8 @@ async fn what_one_changes_or_purges_is_so_for_all() {
     one.get("/b").await.expect(200);
     let stored = async { while redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().count() < 2 {} };
     within("the answers to be in Redis", stored).await;
-    // The other has it in memory, and hears of the purge.
+    // Both have it in memory, and the other hears of the purge.
+    assert_eq!(one.get("/a").await.text(), "answer 0");
     assert_eq!(other.get("/a").await.text(), "answer 0");
     assert_eq!(one.command(["purge", "/a"]).await.expect(0).stdout, "1 answer purged\n");
     until(&other, || Request::get("/a"), |answer| answer.text() != "answer 0").await;
