@@ -131,6 +131,10 @@ impl Peer {
         let output = command.output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
         let text = String::from_utf8_lossy(&output);
         let line = text.lines().find(|line| line.contains(|c: char| c.is_ascii_digit())).unwrap_or_default().trim();
+        // Envoy begins with where it lies.
+        if let Some((_, version)) = line.split_once("  version: ").filter(|(place, _)| place.starts_with('/')) {
+            return Ok(format!("{} version: {version}", self.name()));
+        }
         Ok(if line.to_lowercase().contains(self.name()) { line.to_owned() } else { format!("{} {line}", self.name()) })
     }
 
