@@ -345,7 +345,7 @@ fn request(order: &Order, peer: &HttpPeer, is_h2: bool) -> pingora_core::Result<
     }
     let mut to = from.clone();
     to.set_version(if is_h2 { Version::HTTP_2 } else { Version::HTTP_11 });
-    relay::request(&order.ctx, &from, &mut to)?;
+    relay::request(&order.ctx, relay::Told::Among, &from, &mut to)?;
     if is_h2 {
         name_authority(&mut to, peer)?;
     }

@@ -141,7 +141,7 @@ impl ProxyHttp for Gateway {
         head: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::request(ctx, session.req_header(), head)
+        relay::request(ctx, relay::Told::Among, session.req_header(), head)
     }
 
     async fn request_body_filter(

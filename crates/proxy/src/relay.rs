@@ -18,9 +18,18 @@ use crate::{
     refuse::Answer,
 };
 
+/// Where the fields that tell the origin of the client go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Among the others.
+    Among,
+    /// Behind the others, by [`tell`], where nothing changes them any more: for a head that goes out over HTTP/1 at once.
+    Behind,
+}
+
 /// Makes the head that the origin is sent out of the one that the client sent.
-pub(crate) fn request(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, false)?;
+pub(crate) fn request(ctx: &Context, told: Told, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
+    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), told, from, to)?;
     show(ctx, to)
 }
 
@@ -33,14 +42,7 @@ fn show(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
     }
 }
 
-/// The same for a head that goes out over HTTP/1 at once. The fields that tell of the client need not be in it: those are
-/// written with [`tell`].
-pub(crate) fn request_but_told(ctx: &Context, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), from, to, true)?;
-    show(ctx, to)
-}
-
-/// Writes the lines that [`request_but_told`] has left out.
+/// Writes the lines that [`request`] has left out for them to be [behind](Told::Behind) the others.
 pub(crate) fn tell(ctx: &Context, from: &RequestHeader, out: &mut BytesMut) {
     if let Some((route, view)) = ctx.route().zip(ctx.view(from))
         && route.forwarding.goes_last(view.client)
@@ -49,22 +51,22 @@ pub(crate) fn tell(ctx: &Context, from: &RequestHeader, out: &mut BytesMut) {
     }
 }
 
-/// The same for a backend whose own `Host` is `backend`.
+/// The head for a backend whose own `Host` is `backend`, to look at or for a mirror: without credentials.
 pub(crate) fn request_to(
     ctx: &Context,
     backend: Option<&HeaderValue>,
     from: &RequestHeader,
     to: &mut RequestHeader,
 ) -> Result<()> {
-    make(ctx, backend, from, to, false)
+    make(ctx, backend, Told::Among, from, to)
 }
 
 fn make(
     ctx: &Context,
     backend: Option<&HeaderValue>,
+    told: Told,
     from: &RequestHeader,
     to: &mut RequestHeader,
-    tells_last: bool,
 ) -> Result<()> {
     let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return Ok(()) };
     hop::strip_request(to, from);
@@ -75,7 +77,7 @@ fn make(
     transform::settle_request(to);
     set_target(route, &view, from, to)?;
     set_host(backend, route, from, to)?;
-    match tells_last && route.forwarding.goes_last(view.client) {
+    match told == Told::Behind && route.forwarding.goes_last(view.client) {
         true => route.forwarding.clear(to, &view),
         false => route.forwarding.amend(to, &view),
     }

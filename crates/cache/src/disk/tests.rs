@@ -29,7 +29,7 @@ async fn zone(settings: &Settings) -> Arc<Zone> {
 async fn until(mut is_so: impl FnMut() -> bool) {
     let soon = async {
         while !is_so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), soon).await.expect("soon");

@@ -83,12 +83,10 @@ impl Heir {
 
     /// What it was given, for another one, without the sockets that it has closed; and what is left of itself.
     pub fn take_back(mut self) -> (Gift, Self) {
-        let Gift { mut sockets, counters, facts } = self.gift;
-        sockets.retain(|(_, fd)| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false));
-        let nothing = Gift { sockets: Vec::new(), counters: counters.clone(), facts: facts.clone() };
-        self.gift = nothing;
         self.child = None;
-        (Gift { sockets, counters, facts }, self)
+        let mut sockets = std::mem::take(&mut self.gift.sockets);
+        sockets.retain(|(_, fd)| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false));
+        (Gift { sockets, counters: self.gift.counters.clone(), facts: self.gift.facts.clone() }, self)
     }
 }
 

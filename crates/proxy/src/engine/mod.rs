@@ -274,7 +274,7 @@ impl<C: Client> Passage<'_, C> {
     async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Stream, reused: bool) -> Result<bool, Failed> {
         let mut to = self.head.clone();
         to.set_version(Version::HTTP_11);
-        relay::request_but_told(self.ctx, self.head, &mut to).map_err(Failed::Broken)?;
+        relay::request(self.ctx, relay::Told::Behind, self.head, &mut to).map_err(Failed::Broken)?;
         self.upload.restart();
         let is_chunked = self.upload.is_chunked();
         let out = self.upload.out.head();

@@ -138,7 +138,7 @@ impl Tunnels {
 async fn exchange_heads(origin: &mut Stream, head: &RequestHeader, ctx: &mut Context) -> Result<Answered, Failed> {
     let mut to = head.clone();
     to.set_version(Version::HTTP_11);
-    relay::request(ctx, head, &mut to).map_err(|_| Reason::Internal)?;
+    relay::request(ctx, relay::Told::Among, head, &mut to).map_err(|_| Reason::Internal)?;
     let exchanged = timeout(dispatch::head_timeout(ctx), async {
         origin.write_all(&answer::request_wire(&to)).await?;
         origin.flush().await?;

@@ -11,7 +11,7 @@ use std::{
 use document::{At, Report};
 use telemetry::{Build, Metrics};
 use tempfile::TempDir;
-use tokio::{net::UdpSocket, time};
+use tokio::{net::UdpSocket, task};
 
 use super::*;
 use crate::{Config, Upstream, compile, resolve::System};
@@ -130,7 +130,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < SOON, "waited in vain for {what}");
-        time::sleep(Duration::from_millis(5)).await;
+        task::yield_now().await;
     }
 }
 
