@@ -10,7 +10,7 @@ Usage: cargo xtask <COMMAND>
   test [ARG…]        Install what the tests need, build, run every test; ARGs go to the test runner
   demo [ARG…]        Install what the build needs, build the release, run `maitred demo`
   bench [SCENARIO…]  Time maitred and other proxies in turn on this machine
-                       --peers nginx,haproxy  whom to compare with: nginx, haproxy, envoy, caddy (`none`: nobody)
+                       --peers nginx,haproxy  whom to compare with: nginx, haproxy, envoy, caddy, varnish (`none`: nobody)
                        --rounds N             how often each takes its turn; the best round counts (default 5)
                        --seconds N            how long one turn lasts (default 3)
                        --json                 print one JSON document instead of tables

@@ -27,10 +27,11 @@ impl Caller {
         Ok(Self { key, token: token(folder)? })
     }
 
-    /// The field that a request needs to be let in.
+    /// The field that a request needs to be let in, or to be given what the policy is about.
     pub(crate) fn field(&self, policy: Policy) -> Option<String> {
         match policy {
             Policy::Token => Some(format!("Authorization: Bearer {}", self.token)),
+            Policy::Gzip => Some("Accept-Encoding: gzip".to_owned()),
             _ if policy.wants_key() => Some(format!("X-API-Key: {}", self.key)),
             _ => None,
         }

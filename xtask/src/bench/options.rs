@@ -66,7 +66,7 @@ impl Options {
     pub(crate) fn parse(words: &[String]) -> Result<Self, Failure> {
         let mut options = Self {
             scenarios: Vec::new(),
-            peers: vec![Peer::Nginx, Peer::Haproxy],
+            peers: vec![Peer::Nginx, Peer::Haproxy, Peer::Varnish],
             rounds: 5,
             seconds: 3,
             measure: Measure::Load,
@@ -106,7 +106,8 @@ impl Options {
     /// maitred and whom it is compared with in `scenario`, in the order of their turns.
     pub(crate) fn everyone(&self, scenario: &Scenario) -> Vec<Peer> {
         let others = if scenario.policy.is_ours() { &[Peer::Bare] } else { &*self.peers };
-        [&[Peer::Maitred], others].concat()
+        let others = others.iter().filter(|peer| peer.does(scenario.policy));
+        [Peer::Maitred].iter().chain(others).copied().collect()
     }
 
     /// What the chosen peers need on the machine.
@@ -134,7 +135,7 @@ fn peers(word: Option<&String>) -> Result<Vec<Peer>, Failure> {
     }
     let known = |name| Peer::OTHERS.into_iter().find(|peer| peer.name() == name);
     let found: Option<Vec<Peer>> = words.split(',').map(known).collect();
-    found.ok_or_else(|| Failure::usage("`--peers` takes `none`, or some of `nginx,haproxy,envoy,caddy`"))
+    found.ok_or_else(|| Failure::usage("`--peers` takes `none`, or some of `nginx,haproxy,envoy,caddy,varnish`"))
 }
 
 #[cfg(test)]
@@ -149,7 +150,7 @@ mod tests {
     fn nothing_means_everything() {
         let options = parse("").unwrap();
         assert_eq!(options.scenarios.len(), Scenario::ALL.len());
-        assert_eq!(options.peers, [Peer::Nginx, Peer::Haproxy]);
+        assert_eq!(options.peers, [Peer::Nginx, Peer::Haproxy, Peer::Varnish]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The origin behind every proxy: one nginx that answers from memory and files, on as many ports as there are backends.
 
-use std::fs;
+use std::{fmt::Write, fs, path::Path};
 
 use crate::{
     bench::{
@@ -13,7 +13,7 @@ use crate::{
 /// The core that the origin and the load generator share.
 pub(crate) const CORE: u8 = 1;
 /// The most backends that a scenario has.
-const MOST: usize = 10;
+const MOST: usize = 16;
 
 /// The running origin.
 #[derive(Debug)]
@@ -31,14 +31,17 @@ impl Origin {
         for (name, size) in [("tiny", 2), ("10k", 10 << 10), ("1m", 1 << 20)] {
             fs::write(folder.join(name), body(size)).map_err(because("cannot write the origin's files"))?;
         }
+        fs::write(folder.join("json"), orders(32 << 10)).map_err(because("cannot write the origin's files"))?;
         let ports: Vec<u16> = free_ports::<MOST>()?.into_iter().take(backends).collect();
         let listen: String = ports.iter().map(|port| format!("listen 127.0.0.1:{port};\n")).collect();
         let server = format!(
             "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nclient_max_body_size 2m;\n\
-             location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n}}",
+             location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n\
+             location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n}}",
             folder.display(),
             body(2),
-            upload(ports.first().copied().unwrap_or_default())
+            upload(ports.first().copied().unwrap_or_default()),
+            kept(&folder)
         );
         let config = folder.join("nginx.conf");
         fs::write(&config, nginx_config(&folder, &server)).map_err(because("cannot write the origin's file"))?;
@@ -59,6 +62,29 @@ fn upload(port: u16) -> String {
     )
 }
 
+/// What may be kept for an hour, with a number that shows whether an answer has been kept.
+fn kept(folder: &Path) -> String {
+    let folder = folder.display();
+    format!("alias {folder}/; add_header Cache-Control \"max-age=3600\"; add_header {SERIAL} $request_id;")
+}
+
+/// The field that differs in every answer of the origin.
+pub(crate) const SERIAL: &str = "X-Serial";
+
+/// JSON of about that size, which compresses as JSON does: names that come again and numbers that do not.
+fn orders(size: usize) -> String {
+    let mut text = "[".to_owned();
+    let mut random: u64 = 1;
+    while text.len() < size {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407); // Knuth, MMIX
+        let (order, cents, stock) = (random >> 40, (random >> 24) % 100_000, (random >> 20) % 7);
+        let state = ["open", "paid", "packed", "on its way", "delivered", "sent back", "lost"][stock as usize];
+        let _ =
+            writeln!(text, "{{\"order\":{order},\"price\":{}.{:02},\"state\":\"{state}\"}},", cents / 100, cents % 100);
+    }
+    text + "{}]"
+}
+
 /// Text that is easy to recognise and does not compress to nothing.
 fn body(size: usize) -> String {
     let alphabet = "abcdefghijklmnopqrstuvwxyz012345";
@@ -66,7 +92,7 @@ fn body(size: usize) -> String {
 }
 
 /// An nginx with one worker around `inside`, the same for the origin and the peer: no log, no limit on keep-alive.
-pub(crate) fn nginx_config(folder: &std::path::Path, inside: &str) -> String {
+pub(crate) fn nginx_config(folder: &Path, inside: &str) -> String {
     let folder = folder.display();
     let user = if shell::is_root() { "user root;" } else { "" };
     format!(

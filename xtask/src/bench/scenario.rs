@@ -54,9 +54,9 @@ impl Transport {
 pub(crate) enum Policy {
     /// Nothing: one route for everything.
     Bare,
-    /// 10,000 routes, of which one is asked for. Compared with ourselves.
+    /// 10,000 routes, of which one is asked for.
     Routes,
-    /// Nothing either; compared with ourselves.
+    /// Nothing either, beside slow clients.
     Slow,
     /// A line of JSON for each request.
     Log,
@@ -70,7 +70,11 @@ pub(crate) enum Policy {
     Headers,
     /// Whatever keeps failing backends from clients: balancing by load, retries, ejection, a breaker, a bounded pool.
     Resilient,
-    /// A full-featured route: log, key, limit and header edits. Compared with ourselves, as all since [`Policy::Routes`].
+    /// The answer is kept, and comes from the cache.
+    Cache,
+    /// The answer is compressed for the client.
+    Gzip,
+    /// A full-featured route: log, key, limit and header edits.
     Full,
 }
 
@@ -82,7 +86,7 @@ impl Policy {
 
     /// Whether the figure to compare with is our own bare route in the same run, rather than a peer.
     pub(crate) fn is_ours(self) -> bool {
-        self != Policy::Bare
+        !matches!(self, Policy::Bare | Policy::Cache | Policy::Gzip)
     }
 }
 
@@ -133,6 +137,20 @@ impl Scenario {
         Scenario {
             backends: 10,
             ..scenario("balanced", "HTTP/1.1 keep-alive, 2-byte body, 10 backends in turn", "/tiny", Transport::Plain)
+        },
+        Scenario {
+            policy: Policy::Cache,
+            connections: 100,
+            ..scenario("cache-10k", "HTTP/1.1 keep-alive, 10 KiB body from the cache", "/kept/10k", Transport::Plain)
+        },
+        Scenario {
+            policy: Policy::Cache,
+            connections: 100,
+            ..scenario("cache-1m", "HTTP/1.1 keep-alive, 1 MiB body from the cache", "/kept/1m", Transport::Plain)
+        },
+        Scenario {
+            policy: Policy::Gzip,
+            ..scenario("gzip", "HTTP/1.1 keep-alive, 32 KiB of JSON compressed by gzip", "/json", Transport::Plain)
         },
         policy("routes", "one of 10,000 routes", Policy::Routes),
         Scenario {

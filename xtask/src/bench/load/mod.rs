@@ -13,7 +13,7 @@ use crate::{
         Ground, meter,
         origin::{self, Origin},
         peer::{Peer, Proxy},
-        scenario::{Scenario, Transport},
+        scenario::{Policy, Scenario, Transport},
     },
     shell::{self, Failure},
 };
@@ -114,7 +114,8 @@ fn pinned(program: &str) -> Command {
     command
 }
 
-/// Before anything is timed: the proxy answers what the origin answers.
+/// Before anything is timed: the proxy answers what the origin answers, from its cache or compressed where that is what
+/// is measured.
 pub(crate) fn compare_answers(
     scenario: &Scenario,
     proxy: &Proxy,
@@ -127,29 +128,56 @@ pub(crate) fn compare_answers(
         return Ok(()); // nothing is asked for
     }
     let version = if scenario.transport == Transport::H2 { "2" } else { "1.1" };
-    let proxied = fetch(version, &url(scenario, proxy), &fields(scenario, ground))?;
-    if direct == proxied && !direct.is_empty() {
-        return Ok(());
+    let ask = || fetch(version, &url(scenario, proxy), &fields(scenario, ground));
+    let proxied = ask()?;
+    let (name, path) = (proxy.peer.name(), scenario.path);
+    if direct.body != proxied.body || direct.body.is_empty() {
+        let (ours, theirs) = (proxied.body.len(), direct.body.len());
+        return Err(Failure::new(format!(
+            "{name} answers `{path}` with {ours} bytes that are not the origin's {theirs}"
+        )));
     }
-    let (name, ours, theirs) = (proxy.peer.name(), proxied.len(), direct.len());
-    Err(Failure::new(format!(
-        "{name} answers `{}` with {ours} bytes that are not the origin's {theirs}",
-        scenario.path
-    )))
+    match scenario.policy {
+        Policy::Cache if ask()?.serial != proxied.serial => Err(Failure::new(format!("{name} does not keep `{path}`"))),
+        Policy::Gzip if proxied.sent >= direct.sent / 2 => {
+            Err(Failure::new(format!("{name} does not compress `{path}`")))
+        }
+        Policy::Gzip => {
+            eprintln!("  {name:<8} sends {} bytes for {}", proxied.sent, direct.sent);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The body, provided that it came with 200 over the HTTP version asked for.
-fn fetch(version: &str, url: &str, fields: &[String]) -> Result<Vec<u8>, Failure> {
+/// What curl got.
+struct Fetched {
+    body: Vec<u8>,
+    /// How many bytes the body took on the wire.
+    sent: u64,
+    /// What the origin wrote into [`origin::SERIAL`].
+    serial: String,
+}
+
+/// The answer, provided that it came with 200 over the HTTP version asked for.
+fn fetch(version: &str, url: &str, fields: &[String]) -> Result<Fetched, Failure> {
     let limit = Duration::from_secs(10).as_secs().to_string();
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--insecure", "--max-time", &limit, &format!("--http{version}")]);
-    curl.args(fields);
-    let said = shell::output(curl.args(["--write-out", "\n%{http_code} %{http_version}", url]))?;
+    if fields.iter().any(|field| field.starts_with("Accept-Encoding")) {
+        curl.arg("--compressed");
+    }
+    let told =
+        format!("\n%{{http_code}} %{{http_version}} %{{size_download}} %header{{{}}}", origin::SERIAL.to_lowercase());
+    let said = shell::output(curl.args(fields).args(["--write-out", &told, url]))?;
     let line = said.iter().rposition(|byte| *byte == b'\n').unwrap_or_default();
     let (body, verdict) = said.split_at(line);
     let verdict = String::from_utf8_lossy(verdict);
-    match verdict.trim() == format!("200 {version}") {
-        true => Ok(body.to_vec()),
-        false => Err(Failure::new(format!("{url} answers `{}` instead of `200 {version}`", verdict.trim()))),
+    let words: Vec<&str> = verdict.split_whitespace().collect();
+    match words.as_slice() {
+        ["200", spoken, sent, serial @ ..] if *spoken == version => {
+            Ok(Fetched { body: body.to_vec(), sent: sent.parse().unwrap_or_default(), serial: serial.concat() })
+        }
+        _ => Err(Failure::new(format!("{url} answers `{}` instead of `200 {version}`", verdict.trim()))),
     }
 }

