@@ -73,4 +73,5 @@ mod trials;
 mod under_load;
 mod upgrade;
 mod upgrades;
+mod uploads;
 mod wire;

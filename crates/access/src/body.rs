@@ -14,21 +14,18 @@ impl BodyLimit {
     pub fn new(max: u64) -> Self {
         Self { left: max }
     }
+
+    /// So many bytes more.
+    pub fn count(&mut self, bytes: u64) -> Result<(), Reply> {
+        // Whatever comes after the byte too many is refused as well.
+        let left = self.left.checked_sub(bytes);
+        self.left = left.unwrap_or(0);
+        left.map(drop).ok_or_else(|| Reason::BodyTooLarge.into())
+    }
 }
 
 impl Inspect for BodyLimit {
     fn chunk(&mut self, chunk: &mut Option<Bytes>, _last: bool) -> Result<(), Reply> {
-        let length = chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        match self.left.checked_sub(length) {
-            Some(left) => {
-                self.left = left;
-                Ok(())
-            }
-            None => {
-                // Whatever comes after the byte too many is refused as well.
-                self.left = 0;
-                Err(Reason::BodyTooLarge.into())
-            }
-        }
+        self.count(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

@@ -7,7 +7,7 @@ use filter::{Reason, TlsFacts};
 use pingora_core::{protocols::Stream, server::ShutdownWatch};
 use telemetry::ListenerMeters;
 
-use crate::{Listener, secure::Secure, wire::Wire};
+use crate::{Listener, Socket, secure::Secure, wire::Wire};
 
 /// What is known of a connection once it is made; shared by all its requests.
 #[derive(Debug)]
@@ -64,6 +64,11 @@ impl Connection {
             None => self.listener.trusts_unix(),
         }
     }
+}
+
+/// The socket of an accepted stream, where everything that is still to be read comes from there as it is.
+pub fn socket(stream: &Stream) -> Option<&Socket> {
+    (**stream).as_any().downcast_ref::<Wire>().and_then(Wire::socket)
 }
 
 /// Closes an accepted stream with a reset, so that what was cut off does not look as if it had ended.

@@ -2,13 +2,13 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -27,6 +27,67 @@ impl Socket {
         if let Self::Tcp(socket) = self {
             // Closed it is in any case.
             let _ = socket.set_zero_linger();
+        }
+    }
+
+    /// Carries out what reads from the socket, as often as it says that it would block.
+    pub fn poll_read_by<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            let done = match self {
+                Self::Tcp(socket) => {
+                    ready!(socket.poll_read_ready(cx))?;
+                    socket.try_io(Interest::READABLE, &mut read)
+                }
+                Self::Unix(socket) => {
+                    ready!(socket.poll_read_ready(cx))?;
+                    socket.try_io(Interest::READABLE, &mut read)
+                }
+            };
+            if !is_in_vain(&done) {
+                return Poll::Ready(done);
+            }
+        }
+    }
+
+    /// The same for what writes to it.
+    pub fn poll_write_by<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            let done = match self {
+                Self::Tcp(socket) => {
+                    ready!(socket.poll_write_ready(cx))?;
+                    socket.try_io(Interest::WRITABLE, &mut write)
+                }
+                Self::Unix(socket) => {
+                    ready!(socket.poll_write_ready(cx))?;
+                    socket.try_io(Interest::WRITABLE, &mut write)
+                }
+            };
+            if !is_in_vain(&done) {
+                return Poll::Ready(done);
+            }
+        }
+    }
+}
+
+/// Whether it is to be tried again.
+fn is_in_vain<R>(done: &io::Result<R>) -> bool {
+    let kind = done.as_ref().err().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
         }
     }
 }

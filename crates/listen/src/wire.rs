@@ -66,6 +66,11 @@ impl Wire {
         self.socket.break_off();
     }
 
+    /// Its socket, unless some of what it has brought is here already.
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        self.ahead.is_empty().then_some(&self.socket)
+    }
+
     fn held(&self) -> usize {
         self.gathered.len() - self.sent
     }

@@ -142,6 +142,16 @@ pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: 
     Ok(())
 }
 
+/// Whether somebody has to see the request's content on its way.
+pub(crate) fn looks_at_request(ctx: &Context) -> bool {
+    ctx.mirror.is_some()
+}
+
+/// Counts so many bytes of the request's body that nobody [looks at](looks_at_request).
+pub(crate) fn request_piped(ctx: &mut Context, count: usize) -> Result<(), Reply> {
+    ctx.body.as_mut().map_or(Ok(()), |limit| limit.count(count as u64))
+}
+
 /// What the origin answered, before anybody else sees it. `asked` says whether the client asked for another protocol.
 pub(crate) fn upstream_response(
     ctx: &mut Context,

@@ -10,6 +10,8 @@ use filter::Reason;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::pipe::Pipe;
+
 /// The client of one request: its content comes from here, and its answer goes there.
 pub(crate) trait Client: Send {
     /// Whether all of the request has been read.
@@ -23,6 +25,16 @@ pub(crate) trait Client: Send {
 
     /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
     fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
+
+    /// How many bytes of the request's content are still to come, where they can be moved into a [pipe](Client::poll_pipe).
+    fn left_for_pipe(&self) -> u64 {
+        0
+    }
+
+    /// Moves what has come of the content into the pipe, and says how much.
+    fn poll_pipe(&mut self, _cx: &mut Context<'_>, _pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 
     /// Passes an interim head on.
     fn put_interim(&mut self, head: &ResponseHeader);

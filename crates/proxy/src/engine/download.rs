@@ -4,10 +4,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
-use pingora_core::{Error, ErrorType, Result, protocols::Stream};
+use pingora_core::{Error, ErrorType, Result};
 
 use super::{
     head::{self, Answered, Ending, Malformed},
+    origin::Origin,
     upload::poll_read_buf,
 };
 
@@ -59,7 +60,7 @@ impl Download {
     }
 
     /// Reads from the origin once.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, origin: &mut Stream) -> Poll<Result<()>> {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, origin: &mut Origin) -> Poll<Result<()>> {
         if self.buffer.capacity() - self.buffer.len() < READ.0 / 4 {
             self.buffer.reserve(if self.sent < READ.0 as u64 { READ.0 } else { READ.1 });
         }

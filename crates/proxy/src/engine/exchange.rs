@@ -7,16 +7,19 @@ use std::{
 };
 
 use http::Version;
-use pingora_core::{Error, ErrorType, Result, protocols::Stream};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
 
-use super::{alarm::Alarm, client::Client, download::Download, h1::gone, upload::Upload};
-use crate::{
-    context::Context,
-    dispatch, gateway,
-    relay::{self, request_chunk},
+use super::{
+    alarm::Alarm,
+    client::Client,
+    download::Download,
+    h1::gone,
+    origin::Origin,
+    upload::{Piece, Upload},
 };
+use crate::{context::Context, dispatch, gateway, relay};
 
 /// How long each side may be silent, or take nothing.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +46,7 @@ struct Waits {
 /// what came before.
 pub(super) struct Exchange<'a, C> {
     pub(super) client: &'a mut C,
-    pub(super) origin: &'a mut Stream,
+    pub(super) origin: &'a mut Origin,
     pub(super) head: &'a RequestHeader,
     pub(super) ctx: &'a mut Context,
     pub(super) upload: &'a mut Upload,
@@ -57,7 +60,7 @@ pub(super) struct Exchange<'a, C> {
 impl<'a, C: Client> Exchange<'a, C> {
     pub(super) fn new(
         client: &'a mut C,
-        origin: &'a mut Stream,
+        origin: &'a mut Origin,
         head: &'a RequestHeader,
         ctx: &'a mut Context,
         upload: &'a mut Upload,
@@ -111,7 +114,11 @@ impl<'a, C: Client> Exchange<'a, C> {
     fn take(&mut self, cx: &mut Task<'_>) -> Result<bool> {
         let mut moved = false;
         while self.upload.wants_more() {
-            let (content, last) = match self.upload.poll_piece(cx, self.client) {
+            let polled = match self.can_pipe() {
+                true => self.upload.poll_pipe(cx, self.client),
+                false => self.upload.poll_piece(cx, self.client),
+            };
+            let (piece, last) = match polled {
                 Poll::Pending => break,
                 // The answer is out, and the client has left without the rest of its request.
                 Poll::Ready(Err(_)) if self.is_answered() => {
@@ -122,20 +129,32 @@ impl<'a, C: Client> Exchange<'a, C> {
             };
             moved = true;
             (self.waits.client_speaks, self.waits.origin_speaks) = (None, None);
-            let mut chunk = Some(content);
-            request_chunk(self.ctx, &mut chunk, last).map_err(|reply| gateway::carry(reply.reason).into_down())?;
-            self.upload.put(chunk, last);
+            let passed = match piece {
+                Piece::Piped(count) => relay::request_piped(self.ctx, count),
+                Piece::Here(content) => {
+                    let mut chunk = Some(content);
+                    let passed = relay::request_chunk(self.ctx, &mut chunk, last);
+                    self.upload.put(chunk, last);
+                    passed
+                }
+            };
+            passed.map_err(|reply| gateway::carry(reply.reason).into_down())?;
         }
         Ok(moved)
     }
 
+    /// Whether what comes from the client may go to the origin without being looked at.
+    fn can_pipe(&self) -> bool {
+        self.upload.can_pipe(self.client) && self.origin.socket().is_some() && !relay::looks_at_request(self.ctx)
+    }
+
     /// To the origin. One that takes no more may have answered all the same.
     fn send(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        if self.upload.out.is_empty() {
+        if self.upload.is_written() {
             return Ok(false);
         }
         let mut wrote = false;
-        let polled = self.upload.out.poll_write(cx, self.origin, &mut wrote);
+        let polled = self.upload.poll_write(cx, self.origin, &mut wrote);
         if wrote {
             (self.waits.origin_listens, self.waits.origin_speaks) = (None, None);
         }
@@ -254,12 +273,7 @@ impl<'a, C: Client> Exchange<'a, C> {
             (Late::Drain, over, &mut waits.drain, limits.drain),
             (Late::ClientListens, listening, &mut waits.client_listens, listens),
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
-            (
-                Late::OriginListens,
-                !over && !self.upload.out.is_empty(),
-                &mut waits.origin_listens,
-                limits.origin_listens,
-            ),
+            (Late::OriginListens, !over && !self.upload.is_written(), &mut waits.origin_listens, limits.origin_listens),
             (Late::OriginSpeaks, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
         let mut first: Option<(Instant, Late)> = None;

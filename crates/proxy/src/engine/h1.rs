@@ -16,6 +16,7 @@ use super::{
     client::Client,
     head,
     outbox::{Coding, Outbox},
+    pipe::Pipe,
     upload::poll_read_buf,
 };
 use crate::front::{chunked::Chunks, conn::Boundary, conn::Conn};
@@ -79,7 +80,8 @@ impl Client for H1<'_> {
     fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>> {
         loop {
             if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
-                self.buffer.reserve(if received < READ.1 as u64 { READ.0 } else { READ.1 });
+                let much = received.max(self.conn.left()) >= READ.1 as u64;
+                self.buffer.reserve(if much { READ.1 } else { READ.0 });
             }
             let count = ready!(poll_read_buf(cx, self.conn, &mut self.buffer)).map_err(broken)?;
             if count == 0 {
@@ -93,6 +95,14 @@ impl Client for H1<'_> {
                 return Poll::Ready(Ok(content.freeze()));
             }
         }
+    }
+
+    fn left_for_pipe(&self) -> u64 {
+        if self.conn.is_bare() { self.conn.left() } else { 0 }
+    }
+
+    fn poll_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        self.conn.poll_pipe(cx, pipe)
     }
 
     fn put_interim(&mut self, head: &ResponseHeader) {
@@ -175,7 +185,7 @@ fn has_no_end(head: &ResponseHeader, request: &RequestHeader) -> bool {
         && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn broken(error: io::Error) -> Box<Error> {
+pub(super) fn broken(error: io::Error) -> Box<Error> {
     Error::because(ErrorType::ReadError, "the request's content", error).into_down()
 }
 

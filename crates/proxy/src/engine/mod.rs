@@ -10,7 +10,9 @@ mod exchange;
 mod give;
 mod h1;
 mod head;
+mod origin;
 mod outbox;
+mod pipe;
 mod pool;
 mod upload;
 
@@ -21,7 +23,6 @@ use http::{Method, Version, header};
 use pingora_core::{
     Error, ErrorSource, ErrorType,
     connectors::TransportConnector,
-    protocols::Stream,
     upstreams::peer::{HttpPeer, Peer},
 };
 use pingora_http::RequestHeader;
@@ -29,10 +30,11 @@ use snapshot::Route;
 use tokio::time::Instant;
 use upstream::Reading;
 
-pub(crate) use self::{alarm::Alarm, client::Client};
+pub(crate) use self::{alarm::Alarm, client::Client, pipe::Pipe};
 use self::{
     exchange::{Exchange, Limits},
     h1::{H1, gone},
+    origin::Origin,
     outbox::Coding,
     pool::Pool,
     upload::Upload,
@@ -162,9 +164,9 @@ impl Engine {
     }
 
     /// A connection to the peer that nobody has used.
-    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<Stream> {
+    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<Origin> {
         // In a box, since it is large and seldom needed.
-        Box::pin(self.connector.new_stream(peer)).await
+        Box::pin(Origin::connect(&self.connector, peer)).await
     }
 }
 
@@ -255,7 +257,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// Connects, for as long as the client waits for it.
-    async fn connect(&mut self, peer: &HttpPeer) -> pingora_core::Result<Stream> {
+    async fn connect(&mut self, peer: &HttpPeer) -> pingora_core::Result<Origin> {
         let connected = tokio::select! {
             biased;
             connected = self.engine.connect(peer) => connected,
@@ -271,7 +273,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// Sends the request and passes the answer on; says whether the connection to the origin may be used again.
-    async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Stream, reused: bool) -> Result<bool, Failed> {
+    async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Origin, reused: bool) -> Result<bool, Failed> {
         let mut to = self.head.clone();
         to.set_version(Version::HTTP_11);
         relay::request(self.ctx, relay::Told::Behind, self.head, &mut to).map_err(Failed::Broken)?;

@@ -12,8 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
+
+use super::origin::Origin;
 
 /// How often the idle ones are looked through while there are any.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ struct Hashed(u64);
 
 #[derive(Debug)]
 struct Idle {
-    stream: Stream,
+    stream: Origin,
     since: Instant,
     until: Option<Instant>,
 }
@@ -56,7 +57,7 @@ impl Pool {
     }
 
     /// The connection of this key that was used last and still lives.
-    pub(crate) fn take(&self, key: u64) -> Option<Stream> {
+    pub(crate) fn take(&self, key: u64) -> Option<Origin> {
         let own = self.own();
         (0..self.parts.len()).find_map(|offset| {
             let part = &self.parts[(own + offset) % self.parts.len()];
@@ -71,7 +72,7 @@ impl Pool {
 
     /// Keeps a connection for the next request, for no longer than `idle`. Where there is no room the one that waits
     /// longest goes.
-    pub(crate) fn put(self: &Arc<Self>, key: u64, stream: Stream, idle: Option<Duration>) {
+    pub(crate) fn put(self: &Arc<Self>, key: u64, stream: Origin, idle: Option<Duration>) {
         let since = Instant::now();
         let kept = Idle { stream, since, until: idle.and_then(|idle| since.checked_add(idle)) };
         let gone = lock(&self.parts[self.own()]).put(key, kept, self.size);
@@ -205,7 +206,7 @@ mod tests {
 
     fn kept(pool: &Arc<Pool>, key: u64, idle: Option<Duration>) -> DuplexStream {
         let (ours, theirs) = duplex(64);
-        pool.put(key, Box::new(ours), idle);
+        pool.put(key, Origin::Other(Box::new(ours)), idle);
         theirs
     }
 
@@ -248,7 +249,7 @@ mod tests {
         let other = pool.clone();
         let theirs = tokio::task::spawn_blocking(move || {
             let (ours, theirs) = duplex(64);
-            let idle = Idle { stream: Box::new(ours), since: Instant::now(), until: None };
+            let idle = Idle { stream: Origin::Other(Box::new(ours)), since: Instant::now(), until: None };
             lock(&other.parts[other.own()]).put(1, idle, 10);
             theirs
         });

@@ -12,11 +12,25 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
     client::Client,
+    h1,
+    origin::Origin,
     outbox::{Coding, Outbox},
+    pipe::{self, Pipe},
 };
 
 /// How much of the content is kept, so that it can be sent again.
 const KEPT: usize = 64 * 1024;
+
+/// Less than this is not worth a pipe.
+const LEAST: u64 = 16 * 1024;
+
+/// A piece of the content.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Here(Bytes),
+    /// So many bytes that are on their way already, and that nobody gets to see.
+    Piped(usize),
+}
 
 /// What of a request's content has come, and what of it the attempt under way has sent.
 #[derive(Debug)]
@@ -38,6 +52,10 @@ pub(super) struct Upload {
     unwanted: bool,
     /// What is to be written to the origin.
     pub(super) out: Outbox,
+    /// What is to be moved there after it.
+    pipe: Option<Pipe>,
+    /// Whether the system has refused to move content through a pipe.
+    refused: bool,
 }
 
 impl Upload {
@@ -52,12 +70,15 @@ impl Upload {
             ended: false,
             unwanted: false,
             out: Outbox::default(),
+            pipe: None,
+            refused: false,
         }
     }
 
     /// Begins an attempt. It must be [replayable](Upload::is_replayable).
     pub(super) fn restart(&mut self) {
         self.out.clear();
+        self.pipe = None;
         (self.again, self.ended, self.unwanted) = (0, self.is_empty, false);
     }
 
@@ -77,7 +98,12 @@ impl Upload {
 
     /// Whether the attempt has sent everything.
     pub(super) fn is_sent(&self) -> bool {
-        self.ended && !self.unwanted && self.out.is_empty()
+        self.ended && !self.unwanted && self.is_written()
+    }
+
+    /// Whether nothing waits for the origin.
+    pub(super) fn is_written(&self) -> bool {
+        self.out.is_empty() && self.pipe.is_none()
     }
 
     /// Whether there is nothing more to read for it.
@@ -87,12 +113,13 @@ impl Upload {
 
     /// Whether there is room for a next piece.
     pub(super) fn wants_more(&self) -> bool {
-        !self.ended && self.out.has_room()
+        !self.ended && self.out.has_room() && self.pipe.is_none()
     }
 
     /// The origin takes no more.
     pub(super) fn give_up(&mut self) {
         self.out.clear();
+        self.pipe = None;
         self.unwanted = true;
     }
 
@@ -102,21 +129,76 @@ impl Upload {
         self.kept.clear();
     }
 
+    /// Whether the rest of the content can go by without being kept or looked at.
+    pub(super) fn can_pipe(&self, client: &impl Client) -> bool {
+        !self.keeps
+            && !self.unwanted
+            && !self.refused
+            && self.coding == Coding::Plain
+            && client.left_for_pipe() >= LEAST
+    }
+
+    /// Moves a piece of it into a pipe.
+    pub(super) fn poll_pipe(&mut self, cx: &mut Context<'_>, client: &mut impl Client) -> Poll<Result<(Piece, bool)>> {
+        let Ok(mut pipe) = Pipe::take() else {
+            self.refused = true;
+            return self.poll_piece(cx, client);
+        };
+        match client.poll_pipe(cx, &mut pipe) {
+            Poll::Pending => {
+                pipe.rest();
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) if pipe::is_refused(&error) => {
+                self.refused = true;
+                self.poll_piece(cx, client)
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(h1::broken(error))),
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(h1::gone())),
+            Poll::Ready(Ok(count)) => {
+                self.pipe = Some(pipe);
+                self.received += count as u64;
+                self.ended = client.is_body_read();
+                Poll::Ready(Ok((Piece::Piped(count), self.ended)))
+            }
+        }
+    }
+
+    /// Writes to the origin; ready once nothing waits any more. `wrote` is set where anything was taken.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        origin: &mut Origin,
+        wrote: &mut bool,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.out.poll_write(cx, origin, wrote))?;
+        while let Some(pipe) = &mut self.pipe {
+            let Some(socket) = origin.socket() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+            *wrote |= ready!(pipe.poll_drain(cx, socket))? > 0;
+            if pipe.held() == 0
+                && let Some(pipe) = self.pipe.take()
+            {
+                pipe.rest();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// The next piece of the content, and whether it is the last.
-    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, client: &mut impl Client) -> Poll<Result<(Bytes, bool)>> {
+    pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>, client: &mut impl Client) -> Poll<Result<(Piece, bool)>> {
         if let Some(piece) = self.kept.get(self.again) {
             self.again += 1;
             let last = self.again == self.kept.len() && client.is_body_read();
-            return Poll::Ready(Ok((piece.clone(), last)));
+            return Poll::Ready(Ok((Piece::Here(piece.clone()), last)));
         }
         if client.is_body_read() {
-            return Poll::Ready(Ok((Bytes::new(), true)));
+            return Poll::Ready(Ok((Piece::Here(Bytes::new()), true)));
         }
         let content = ready!(client.poll_content(cx, self.received))?;
         if !content.is_empty() {
             self.keep(&content);
         }
-        Poll::Ready(Ok((content, client.is_body_read())))
+        Poll::Ready(Ok((Piece::Here(content), client.is_body_read())))
     }
 
     fn keep(&mut self, content: &Bytes) {

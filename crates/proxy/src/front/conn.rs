@@ -32,6 +32,7 @@ use super::{
     frames::{Frames, Refusal},
     pace::Watch,
 };
+use crate::engine::Pipe;
 
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
@@ -192,6 +193,36 @@ impl Conn {
     /// Whether all of the message has been read.
     pub fn is_body_read(&self) -> bool {
         self.limit() == 0
+    }
+
+    /// How much of the message is still to come, where its length was said.
+    pub fn left(&self) -> u64 {
+        if let Span::Left(left) = self.span { left } else { 0 }
+    }
+
+    /// Whether nothing stands between what is still to come and the socket.
+    pub fn is_bare(&self) -> bool {
+        self.ahead.is_empty() && listen::socket(&self.stream).is_some()
+    }
+
+    /// Moves what has come of such a body into the pipe; says how much, and 0 at the end of the stream.
+    pub fn poll_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let limit = self.limit();
+        let Some(socket) = listen::socket(&self.stream) else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let polled = pipe.poll_fill(cx, socket, limit);
+        if polled.is_pending() {
+            self.watch.waits();
+        }
+        let moved = ready!(polled)?;
+        if let Span::Left(left) = &mut self.span {
+            *left -= moved as u64;
+        }
+        if moved > 0 {
+            self.keep_pace(moved)?;
+        }
+        Poll::Ready(Ok(moved))
     }
 
     /// Ready once the client is gone. Its message must have been read; what it sends ahead is held.

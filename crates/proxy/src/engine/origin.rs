@@ -1,0 +1,132 @@
+//! A connection to an origin.
+
+use std::{
+    io::{self, IoSlice},
+    path::Path,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use listen::Socket;
+use pingora_core::{
+    Error, ErrorType, OrErr, Result,
+    connectors::TransportConnector,
+    protocols::{
+        Stream,
+        l4::{ext, socket::SocketAddr},
+    },
+    upstreams::peer::{HttpPeer, Peer},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
+
+/// A socket as it is where nothing is needed but that. Pingora's own has a buffer of 64 KiB, which everything that is read
+/// is copied through, and asks the clock with every read that waits.
+#[derive(Debug)]
+pub(super) enum Origin {
+    Bare(Socket),
+    /// TLS, or a connection that begins with a header of the PROXY protocol.
+    Other(Stream),
+}
+
+impl Origin {
+    /// A connection to the peer that nobody has used.
+    pub(super) async fn connect(connector: &TransportConnector, peer: &HttpPeer) -> Result<Self> {
+        if peer.tls() || peer.options.custom_l4.is_some() || peer.get_proxy().is_some() {
+            return connector.new_stream(peer).await.map(Self::Other);
+        }
+        let limits = [peer.options.connection_timeout, peer.options.total_connection_timeout];
+        let connected = bare(peer);
+        let socket = match limits.into_iter().flatten().min() {
+            Some(limit) => timeout(limit, connected).await.unwrap_or_else(|_| late(limit, peer)),
+            None => connected.await,
+        };
+        socket.map(Self::Bare)
+    }
+
+    /// Its socket, where everything that is written goes there as it is.
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Bare(socket) => Some(socket),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// Connects as Pingora does.
+async fn bare(peer: &HttpPeer) -> Result<Socket> {
+    match peer.address() {
+        SocketAddr::Inet(address) => {
+            let socket = ext::connect(address, None).await.map_err(ours)?;
+            if let Some(keepalive) = peer.tcp_keepalive() {
+                ext::set_tcp_keepalive(&socket, keepalive)?;
+            }
+            socket.set_nodelay(true).or_err(ErrorType::ConnectError, "cannot set the socket's options")?;
+            Ok(Socket::Tcp(socket))
+        }
+        SocketAddr::Unix(address) => {
+            let path = address.as_pathname().unwrap_or(Path::new(""));
+            ext::connect_uds(path).await.map(Socket::Unix).map_err(ours)
+        }
+    }
+}
+
+fn late(limit: Duration, peer: &HttpPeer) -> Result<Socket> {
+    Error::e_explain(ErrorType::ConnectTimedout, format!("{limit:?} connecting to {peer}"))
+}
+
+/// An error of our own socket is told as Pingora tells it where it connects itself: an internal one.
+fn ours(error: Box<Error>) -> Box<Error> {
+    match error.etype() {
+        ErrorType::SocketError | ErrorType::BindError => {
+            Error::because(ErrorType::InternalError, "cannot connect", error)
+        }
+        _ => error,
+    }
+}
+
+impl AsyncRead for Origin {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Bare(socket) => Pin::new(socket).poll_read(cx, out),
+            Self::Other(stream) => Pin::new(stream).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Origin {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Bare(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Bare(socket) => Pin::new(socket).poll_write_vectored(cx, pieces),
+            Self::Other(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Bare(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Other(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Bare(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
