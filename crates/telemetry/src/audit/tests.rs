@@ -58,13 +58,57 @@ fn the_chain_goes_through_restarts_other_processes_and_rotation() {
     assert!(two.flush(Duration::from_secs(20)));
     let (old, new) = (fs::read_to_string(&moved).unwrap(), fs::read_to_string(&path).unwrap());
     let (chain, read) = checked(&[&old, &new]);
-    assert_eq!((read, chain.lines, chain.end().seq, chain.whole), (Ok(()), 42, 42, true));
-    assert_eq!(whats(&old), (0..40).collect::<Vec<_>>());
+    assert_eq!((read, chain.lines, chain.end().seq, chain.whole), (Ok(()), 43, 43, true));
+    assert_eq!(whats(&old)[..40], (0..40).collect::<Vec<_>>());
+    assert!(old.ends_with('\n') && old.lines().nth(40).unwrap().contains("\"kind\":\"closed\""));
     // The new file says first that it was opened, so that whoever opens it next finds the chain in it.
     assert_eq!(whats(&new), [Value::Null, 40.into()]);
     assert!(new.lines().next().unwrap().contains("\"kind\":\"opened\""));
     assert!(!checked(&[&new]).0.whole);
     assert!(checked(&[&new, &old]).1.is_err());
+}
+
+#[test]
+fn a_file_that_is_moved_away_while_two_processes_write_has_one_end() {
+    let (folder, path) = file();
+    let logs: Vec<Audit> = (0..2).map(|_| open(&path)).collect();
+    let files: Vec<PathBuf> = (0..5).map(|number| folder.path().join(format!("audit.{number}"))).collect();
+    let mut number = 0;
+    for moved in &files {
+        for _ in 0..3 {
+            for audit in &logs {
+                audit.act(&json!({ "what": number }));
+                number += 1;
+            }
+        }
+        logs.iter().for_each(|audit| assert!(audit.flush(Duration::from_secs(20))));
+        fs::rename(&path, moved).unwrap();
+        // One of them alone is told, while the other one writes.
+        logs[1].act(&json!({ "what": number }));
+        logs[0].reopen();
+        logs[1].act(&json!({ "what": number + 1 }));
+        logs[0].act(&json!({ "what": number + 2 }));
+        number += 3;
+    }
+    logs.iter().for_each(|audit| assert!(audit.flush(Duration::from_secs(20))));
+    let texts: Vec<String> = files.iter().chain([&path]).map(|file| fs::read_to_string(file).unwrap()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let (chain, read) = checked(&texts);
+    assert_eq!((read, chain.whole), (Ok(()), true), "{texts:#?}");
+    let mut all: Vec<u64> = texts.iter().flat_map(|text| whats(text)).filter_map(|what| what.as_u64()).collect();
+    all.sort_unstable();
+    assert_eq!(all, (0..number).collect::<Vec<u64>>(), "every line is there once");
+}
+
+#[test]
+fn a_file_that_was_not_moved_is_not_closed() {
+    let (_folder, path) = file();
+    let audit = open(&path);
+    audit.act(&json!({ "what": 1 }));
+    audit.reopen();
+    audit.act(&json!({ "what": 2 }));
+    assert!(audit.flush(Duration::from_secs(20)));
+    assert_eq!(whats(&fs::read_to_string(&path).unwrap()), [1, 2]);
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! The thread that writes the audit log. Several processes may append to one file: the chain goes through all of them.
+//! The thread that writes the audit log. Several processes may append to one file: the chain goes through all of them, and
+//! through the files that take its place. Whoever is first to leave a file that was moved away closes it with a line that
+//! says so, and whoever finds that line goes to the new file as well: nothing follows it, so that the chain has one end.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -29,6 +31,9 @@ const TAIL: u64 = 64 * 1024;
 
 /// How often a file that cannot be written is complained about.
 const COMPLAIN: Duration = Duration::from_secs(10);
+
+/// How often a file is exchanged for another one before lines are given up that could have been written.
+const MOVES: usize = 8;
 
 struct Writer {
     path: PathBuf,
@@ -82,10 +87,11 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        // Another process may have written the last line of the file that was moved away.
-        let _ = self.catch_up();
         match open(&self.path) {
             Ok(file) => {
+                if self.is_moved() {
+                    self.close();
+                }
                 self.file = file;
                 self.length = None;
                 // Whoever opens it next, another process perhaps, finds the chain in it.
@@ -97,29 +103,76 @@ impl Writer {
         }
     }
 
+    /// Whether the file that is open has the log's name no more, be it another's or nobody's.
+    fn is_moved(&self) -> bool {
+        let Ok(open) = self.file.metadata() else { return false };
+        let named = fs::metadata(&self.path).ok().map(|named| (named.dev(), named.ino()));
+        open.is_file() && named != Some((open.dev(), open.ino()))
+    }
+
+    /// Writes the last line of a file that was moved away, unless another process has.
+    fn close(&mut self) {
+        let end = self.end.clone();
+        let closed = self.locked(|writer| {
+            let (before, is_closed) = writer.catch_up()?;
+            if is_closed || writer.end.seq == 0 {
+                return Ok(());
+            }
+            let line = writer.end.seal(&format!("{{\"time\":\"{}\",\"kind\":\"closed\"}}", now()), 0);
+            writer.file.write_all(format!("{before}{line}").as_bytes())?;
+            writer.file.sync_data()
+        });
+        if let Err(error) = closed {
+            self.end = end;
+            log::error!("the audit log that was `{}` cannot be closed: {error}", self.path.display());
+        }
+    }
+
+    /// Does something while no other process writes to the file: a successor, or the one before. What cannot be locked is
+    /// no file.
+    fn locked<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let locked = flock(&self.file, FlockOperation::LockExclusive).is_ok();
+        let done = act(self);
+        if locked {
+            let _ = flock(&self.file, FlockOperation::Unlock);
+        }
+        done
+    }
+
     fn write(&mut self, batch: &mut Vec<String>) {
         if batch.is_empty() {
             return;
         }
-        let count = batch.len();
-        // Another process may be writing: a successor, or the one before. What cannot be locked is no file.
-        let locked = flock(&self.file, FlockOperation::LockExclusive).is_ok();
         let before = self.end.clone();
         let lost = self.lost.swap(0, Relaxed);
-        if let Err(error) = self.append(batch, lost) {
+        let written = (0..MOVES).find_map(|_| match self.locked(|writer| writer.append(batch, lost)) {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => self.move_on().err().map(Err),
+            Err(error) => Some(Err(error)),
+        });
+        let closed = || Err(io::Error::other("each file is closed as soon as it is opened"));
+        if let Err(error) = written.unwrap_or_else(closed) {
             self.end = before;
             self.length = None;
-            self.lost.fetch_add(lost + count as u64, Relaxed);
+            self.lost.fetch_add(lost + batch.len() as u64, Relaxed);
             self.complain(&error, batch);
-        }
-        if locked {
-            let _ = flock(&self.file, FlockOperation::Unlock);
         }
         batch.clear();
     }
 
-    fn append(&mut self, batch: &[String], mut lost: u64) -> io::Result<()> {
-        let mut text = self.catch_up()?;
+    /// Goes to the file that has taken the place of one that another process has closed.
+    fn move_on(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
+        self.length = None;
+        Ok(())
+    }
+
+    /// Says whether the lines could be written: nothing follows the last line of a file that was moved away.
+    fn append(&mut self, batch: &[String], mut lost: u64) -> io::Result<bool> {
+        let (mut text, is_closed) = self.catch_up()?;
+        if is_closed && self.is_moved() {
+            return Ok(false);
+        }
         for line in batch {
             text.push_str(&self.end.seal(line, std::mem::take(&mut lost)));
         }
@@ -128,25 +181,26 @@ impl Writer {
         match self.file.sync_data() {
             // A pipe or a device cannot be synced, and need not be.
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 
     /// Finds the end of the chain where somebody else has written since. What has to be written first, so that a line that
-    /// was not ended stands by itself.
-    fn catch_up(&mut self) -> io::Result<String> {
+    /// was not ended stands by itself; and whether the file is closed.
+    fn catch_up(&mut self) -> io::Result<(String, bool)> {
         let found = self.file.metadata()?;
         if !found.is_file() || self.length == Some(found.len()) {
-            return Ok(String::new());
+            return Ok((String::new(), false));
         }
         self.length = Some(found.len());
         if found.len() == 0 {
             // A file that was made anew goes on with the chain of the one that was moved away.
-            return Ok(String::new());
+            return Ok((String::new(), false));
         }
         let (end, whole) = last(&mut self.file, found.len())?;
-        self.end = end.unwrap_or_default();
-        Ok(if whole { String::new() } else { "\n".to_owned() })
+        let (end, is_closed) = end.unwrap_or_default();
+        self.end = end;
+        Ok((if whole { String::new() } else { "\n".to_owned() }, is_closed))
     }
 
     fn complain(&mut self, error: &io::Error, lines: &[String]) {
@@ -159,8 +213,8 @@ impl Writer {
     }
 }
 
-/// The last link of a file of `length` bytes, and whether the file ends with a whole line.
-fn last(file: &mut File, length: u64) -> io::Result<(Option<Link>, bool)> {
+/// The last link of a file of `length` bytes with whether it closes the file, and whether the file ends with a whole line.
+fn last(file: &mut File, length: u64) -> io::Result<(Option<(Link, bool)>, bool)> {
     let mut window = TAIL;
     loop {
         let start = length.saturating_sub(window);
@@ -168,7 +222,8 @@ fn last(file: &mut File, length: u64) -> io::Result<(Option<Link>, bool)> {
         let mut tail = Vec::new();
         Read::take(&mut *file, length - start).read_to_end(&mut tail)?;
         let text = String::from_utf8_lossy(&tail);
-        let found = text.lines().rev().find_map(Link::of).map(|(link, _)| link);
+        let closes = |line: &str| line.contains("\"kind\":\"closed\",\"prev\"");
+        let found = text.lines().rev().find_map(|line| Some((Link::of(line)?.0, closes(line))));
         if found.is_some() || start == 0 {
             return Ok((found, tail.ends_with(b"\n")));
         }
