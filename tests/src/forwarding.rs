@@ -110,6 +110,29 @@ async fn what_a_trusted_proxy_says_is_believed_and_continued() {
 }
 
 #[tokio::test]
+async fn a_trace_is_told_the_generation_where_that_is_asked_for() {
+    let (origin, proxy) = echoing("request = { tracestate = true }").await;
+    let request = || {
+        Request::get("/")
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .header("tracestate", "vendor=1,maitred=g:999")
+    };
+    for generation in 1..=2 {
+        let answers = [proxy.fetch(request()).await, proxy.h2c().await.fetch(request()).await];
+        for answer in answers {
+            let told = answer.expect(200).seen_all("tracestate");
+            assert_eq!(told, [format!("maitred=g:{generation},vendor=1")]);
+        }
+        // A trace that begins here says so as well.
+        let told = proxy.get("/").await.expect(200).seen_all("tracestate");
+        assert_eq!(told, [format!("maitred=g:{generation}")]);
+        proxy.hang_up(format!("{BOTH}{}", route(&origin, "timeout = \"9s\"\nrequest = { tracestate = true }"))).await;
+    }
+    let logged = proxy.logged("/").await;
+    assert_eq!(logged["generation"], 1);
+}
+
+#[tokio::test]
 async fn only_the_addresses_behind_trusted_ones_count() {
     let (_origin, proxy) = trusting("").await;
     for (told, client) in [

@@ -153,6 +153,12 @@ pub struct Request {
     ///
     /// Example: `forwarded = true`
     pub forwarded: Option<bool>,
+    /// Whether the trace of the request says which configuration it was served under: a member `maitred=g:42` of its
+    /// `tracestate` (W3C Trace Context), with the number that `maitred history` gives, before what other systems have put
+    /// there. Whoever records the trace at the origin can tell by it what changed. Default `false`.
+    ///
+    /// Example: `tracestate = true`
+    pub tracestate: Option<bool>,
     /// Header fields to set: they take the place of every field of that name. A value whose placeholders come out empty
     /// removes the field.
     ///

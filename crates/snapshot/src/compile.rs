@@ -243,7 +243,11 @@ impl Site<'_> {
             cache: present(cache)?,
             destination: destination?,
             mirror: present(mirror)?,
-            forwarding: transform::Forwarding { forwarded: asked.forwarded == Some(true), is_edited },
+            forwarding: transform::Forwarding {
+                forwarded: asked.forwarded == Some(true),
+                generation: asked.tracestate == Some(true),
+                is_edited,
+            },
             request: Some(request).filter(|edits| !edits.is_empty()),
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,

@@ -1,6 +1,7 @@
 //! Who the client is, told to the origin; and what clients claim about themselves, removed.
 
 mod claims;
+mod state;
 
 use bytes::BytesMut;
 use filter::{Amend, Client, Scheme, View};
@@ -25,12 +26,14 @@ pub use claims::{CLAIMS, is_claim};
 pub struct Forwarding {
     /// Whether `Forwarded` is sent besides the fields that everybody knows: `forwarded = true` in a route's `request`.
     pub forwarded: bool,
+    /// Whether the trace is told the configuration, in a member of its `tracestate`.
+    pub generation: bool,
     /// Whether something that comes after may change the fields, which therefore have to be among the others.
     pub is_edited: bool,
 }
 
 /// The fields that are told.
-pub const TOLD: [&str; 8] = [
+pub const TOLD: [&str; 9] = [
     "x-forwarded-for",
     "forwarded",
     "x-forwarded-proto",
@@ -38,6 +41,7 @@ pub const TOLD: [&str; 8] = [
     "x-forwarded-port",
     "x-request-id",
     "traceparent",
+    "tracestate",
     "client-cert",
 ];
 
@@ -77,7 +81,7 @@ impl Forwarding {
     pub fn clear(&self, head: &mut RequestHeader, request: &View<'_>) {
         claims::remove(head, false);
         head.take(&claims::TRACEPARENT);
-        if !request.client.trace.is_continued() {
+        if self.generation || !request.client.trace.is_continued() {
             head.take(&claims::TRACESTATE);
         }
     }
@@ -118,6 +122,9 @@ impl Forwarding {
         }
         put("X-Request-Id", Value::Made(client.request_id.as_str().as_bytes()));
         put("traceparent", Value::Made(client.trace.to_header().as_str().as_bytes()));
+        if self.generation {
+            put("tracestate", Value::Made(state::with_generation(request).as_bytes()));
+        }
         if let Some(certificate) = client.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
             put("Client-Cert", Value::Kept(&certificate.field));
         }

@@ -36,13 +36,17 @@ fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) ->
         query: None,
         captures: &captures,
     };
-    let forwarding = Forwarding { forwarded, is_edited: false };
-    let mut late = head.clone();
-    forwarding.amend(&mut head, &view);
-    if forwarding.goes_last(&client) {
-        says_the_same_at_the_end(&forwarding, &mut late, &view, &head);
-    }
+    let forwarding = Forwarding { forwarded, ..Forwarding::default() };
+    told(forwarding, &mut head, &view);
     head
+}
+
+fn told(forwarding: Forwarding, head: &mut RequestHeader, view: &View<'_>) {
+    let mut late = head.clone();
+    forwarding.amend(head, view);
+    if forwarding.goes_last(view.client) {
+        says_the_same_at_the_end(&forwarding, &mut late, view, head);
+    }
 }
 
 /// Fields that are written behind the others are the same that would have been put among them.
@@ -171,6 +175,50 @@ fn a_trace_is_continued_and_its_state_kept_only_with_it() {
     let head = sent(false, peer(), &[("traceparent", "00-nonsense"), ("tracestate", "a=1")]);
     assert_eq!(all(&head, "traceparent"), ["00-0000000000000000000000000000000a-000000000000000b-01"]);
     assert!(!head.headers.contains_key("tracestate"));
+}
+
+/// The `tracestate` that the origin gets under generation 42, of a caller that sends these.
+fn state(parent: &str, states: &[&str]) -> Vec<String> {
+    let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+    head.append_header("traceparent", parent).unwrap();
+    states.iter().for_each(|state| drop(head.append_header("tracestate", *state).unwrap()));
+    let mut client = client("203.0.113.7:1", false);
+    client.trace = Trace::of_request(&head.headers, 0xA, 0xB);
+    let (captures, original) = (Captures::new(), head.clone());
+    let view = View {
+        generation: 42,
+        identity: None,
+        head: &original,
+        client: &client,
+        host: "a.test",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
+    told(Forwarding { generation: true, ..Forwarding::default() }, &mut head, &view);
+    all(&head, "tracestate").into_iter().map(Into::into).collect()
+}
+
+#[test]
+fn a_trace_is_told_the_generation_before_what_others_have_put_there() {
+    assert_eq!(state(TRACEPARENT, &[]), ["maitred=g:42"]);
+    assert_eq!(state(TRACEPARENT, &["a=1, maitred=g:7", "", "b=2,,c=3"]), ["maitred=g:42,a=1,b=2,c=3"]);
+    assert_eq!(state("00-nonsense", &["a=1"]), ["maitred=g:42"], "a state without its trace is nobody's");
+}
+
+#[test]
+fn the_state_of_a_trace_stays_within_its_bounds() {
+    let many: Vec<String> = (0..40).map(|number| format!("k{number}=v")).collect();
+    let told = state(TRACEPARENT, &[&many.join(",")])[0].clone();
+    let members: Vec<&str> = told.split(',').collect();
+    assert_eq!((members.len(), members[0], members[31]), (32, "maitred=g:42", "k30=v"));
+    // Long ones go first, and then the last ones.
+    let (long, middle) = (format!("long={}", "x".repeat(200)), "y".repeat(115));
+    let middles: Vec<String> = (0..5).map(|number| format!("m{number}={middle}")).collect();
+    let told = state(TRACEPARENT, &["first=1", &long, &middles.join(",")])[0].clone();
+    let keys: Vec<&str> = told.split(',').map(|member| member.split('=').next().unwrap()).collect();
+    assert_eq!(keys, ["maitred", "first", "m0", "m1", "m2", "m3"]);
+    assert!(told.len() <= 512, "{}", told.len());
 }
 
 #[test]
