@@ -1,7 +1,7 @@
 //! `maitred show`: the effective configuration, its places, and that no secret is in it.
 
-use serde_json::Value;
-use testkit::{Exit, Proxy, maitred};
+use serde_json::{Value, json};
+use testkit::{Connection, Exit, Proxy, Request, maitred};
 
 const MAIN: &str = r#"listen  = ":${PORT:-8080}"
 include = "conf.d/*.toml"
@@ -118,6 +118,55 @@ async fn what_a_reload_would_change_is_told() {
     assert_eq!(told(&proxy.command(["show", "--live", "routes.orders.timeout"]).await.expect(0)), "\"9s\"\n");
     proxy.command(["reload"]).await.expect(0);
     assert_eq!(told(&proxy.command(["show", "--diff"]).await.expect(0)), "");
+}
+
+#[tokio::test]
+async fn a_secret_that_changed_is_told_of_and_not_shown() {
+    let with = |token: &str, key: &str| {
+        format!(
+            "[routes.a]\npath = \"/a\"\nupstream = \"http://10.0.0.1\"\nrequest = {{ set = {{ X-API-Key = \"{key}\" }} }}\n\
+             [auth.partners]\ntype = \"jwt\"\nsecret = \"{token}\"\n"
+        )
+    };
+    let (first, other) = ("a-secret-of-thirty-two-bytes-or-more", "another-secret-of-32-bytes-and-more!");
+    let proxy = Proxy::start(with(first, "one")).await;
+    assert_eq!(proxy.command(["show", "--diff"]).await.expect(0).stdout, "");
+    proxy.configure(with(other, "one"));
+    let diff = proxy.command(["show", "--diff"]).await.expect(1);
+    assert_eq!(diff.stdout, "~ auth.partners.secret: changed (secret)\n");
+    let part = proxy.command(["show", "--diff", "--json", "auth"]).await.expect(1).stdout;
+    let part: Value = serde_json::from_str(&part).unwrap();
+    assert_eq!((&part[0]["at"], &part[0]["from"]), (&"auth.partners.secret".into(), &"<redacted>".into()));
+    proxy.configure(with(other, "two"));
+    let diff = proxy.command(["show", "--diff"]).await.expect(1);
+    assert!(diff.stdout.contains("~ routes.a.request.set.X-API-Key: changed (secret)\n"), "{}", diff.stdout);
+    for shown in [&diff.stdout, &diff.stderr] {
+        assert!(!shown.contains("thirty-two") && !shown.contains("another-secret"), "{shown}");
+    }
+    // A reload takes it, and says what it was about.
+    let told = proxy.command(["reload"]).await.expect(0).stdout;
+    assert!(told.contains("~1 policy (partners)") && told.contains("~1 route (a)"), "{told}");
+    assert_eq!(proxy.command(["show", "--diff"]).await.expect(0).stdout, "");
+    // Over TCP nobody may ask without a token: it is a way to try guesses.
+    let guess = json!({ "salt": "AAAAAAAAAAAAAAAAAAAAAAAA", "secrets": {} }).to_string();
+    let asked = Request::post("/api/v1/config/secrets", guess).header("Content-Type", "application/json");
+    Connection::to(proxy.listener("admin")).await.fetch(asked.clone()).await.expect(403);
+    let asked = Connection::to(&proxy.admin_socket()).await.fetch(asked).await.expect(200);
+    assert_eq!(asked.json(), json!([]));
+}
+
+#[tokio::test]
+async fn every_section_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "listen = \":80\"\n[auth.partners]\ntype = \"jwt\"\nsecret = \"${file:/nowhere/secret}\"\n\
+                [limits]\nall = \"9/s per ip\"\n[redis]\nurl = \"redis://localhost\"\npassword = \"in-clear\"\n\
+                [routes.a]\npath = \"/a\"\nupstream = \"http://10.0.0.1\"\nauth = \"partners\"\nlimit = \"all\"\n";
+    std::fs::write(folder.path().join("maitred.toml"), text).unwrap();
+    let shown = maitred(folder.path(), ["show"]).await.expect(0).stdout;
+    for part in ["[auth.partners]", "${file:/nowhere/secret}", "9/s per ip", "[redis]", "password = \"<redacted>\""] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    assert!(!shown.contains("in-clear"), "{shown}");
 }
 
 #[tokio::test]

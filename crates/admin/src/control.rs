@@ -29,6 +29,10 @@ pub trait Control: Send + Sync + 'static {
     fn effective(&self) -> serde_json::Value;
     /// Says what is wrong with a configuration that is no file, and changes nothing.
     fn check(&self, text: &str) -> Checked;
+
+    /// The places of secrets that both configurations have and that differ; why nothing can be said, where the order is
+    /// wrong.
+    fn other_secrets(&self, sealed: &Sealed) -> Result<Vec<String>, String>;
     /// Carries out what is wanted of a backend of an upstream; whether there is such a backend.
     fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool;
     /// Says which route a request takes in the configuration in force, and why.
@@ -124,6 +128,16 @@ pub struct Checked {
     pub report: String,
     /// The same, a JSON document for each diagnostic.
     pub diagnostics: Vec<serde_json::Value>,
+}
+
+/// The secrets of a configuration, so that they can be compared with those in force and are not told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// What the digests are made with, in base64: at least sixteen bytes, chosen anew each time.
+    pub salt: String,
+    /// HMAC-SHA256 of place, a zero byte and secret in base64, by place: `admin.token`.
+    pub secrets: std::collections::BTreeMap<String, String>,
 }
 
 /// A request that nobody sends.

@@ -37,7 +37,7 @@ pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{
     BackendOrder, BackendState, CacheReading, CacheTier, Checked, Control, Explain, Generation, Outcome, Purge, Purged,
-    Reload as ReloadOrder, Reloaded, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,
+    Reload as ReloadOrder, Reloaded, Sealed, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,
 };
 pub use events::{Event, Events};
 pub use level::Levels;

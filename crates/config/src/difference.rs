@@ -23,6 +23,11 @@ pub enum Change {
         /// What it is; `None` where nothing is written any more.
         to: Option<Value>,
     },
+    /// A secret that is another one. Neither is shown.
+    Secret {
+        /// Where.
+        at: At,
+    },
 }
 
 /// A named table of a section.
@@ -42,14 +47,28 @@ impl Change {
                 let section = NAMED.iter().find(|(_, kind)| *kind == it.kind).map_or("", |(section, _)| *section);
                 At::root().key(section).key(&it.name)
             }
-            Self::Changed { at, .. } => at.clone(),
+            Self::Changed { at, .. } | Self::Secret { at } => at.clone(),
+        }
+    }
+
+    /// How long two lists are that differ in length. One value stands for a list of one.
+    pub fn lengths(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Changed { from: Some(from), to: Some(to), .. } => lengths(from, to),
+            _ => None,
         }
     }
 }
 
 /// Sections whose entries have names, with the word for one of them.
-const NAMED: [(&str, &str); 5] =
-    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("auth", "policy"), ("tests", "test")];
+pub const NAMED: [(&str, &str); 6] = [
+    ("listeners", "listener"),
+    ("upstreams", "upstream"),
+    ("routes", "route"),
+    ("auth", "policy"),
+    ("limits", "limit"),
+    ("tests", "test"),
+];
 
 /// Everything that differs between two configurations as [`effective`](crate::effective()) shows them, in the order of
 /// sections and names. A value and a list of it alone are the same.
@@ -128,6 +147,7 @@ impl fmt::Display for Change {
         match self {
             Self::Added(it) => write!(f, "+ {} {}", it.kind, it.name),
             Self::Removed(it) => write!(f, "- {} {}", it.kind, it.name),
+            Self::Secret { at } => write!(f, "~ {at}: changed (secret)"),
             Self::Changed { at, from: Some(from), to: Some(to) } => match lengths(from, to) {
                 Some((before, after)) => write!(f, "~ {at}: {before} → {after}"),
                 None => write!(f, "~ {at}: {} → {}", short(from), short(to)),

@@ -17,13 +17,23 @@ use crate::Loaded;
 pub const REDACTED: &str = "<redacted>";
 
 /// The sections in the order of the manual.
-const SECTIONS: [&str; 8] = ["server", "listeners", "upstreams", "routes", "cache", "logging", "admin", "tests"];
+const SECTIONS: [&str; 11] =
+    ["server", "listeners", "upstreams", "routes", "auth", "limits", "cache", "redis", "logging", "admin", "tests"];
 
 /// The whole configuration as JSON: what a short form stands for is spelt out, routes have what `defaults` says, and the
 /// files that were included are part of it. What was filled in from variables and files is shown as written (`${…}`), and
 /// a secret that stands in a file as `"<redacted>"`.
 pub fn effective(loaded: &Loaded) -> Value {
-    let shown = Shown { loaded, secrets: Secrets::new() };
+    sections(&Shown { loaded, secrets: Some(Secrets::new()) })
+}
+
+/// The same with everything that is in it, secrets included. To be compared with another one, and never shown.
+pub fn plain(loaded: &Loaded) -> Value {
+    sections(&Shown { loaded, secrets: None })
+}
+
+fn sections(shown: &Shown<'_>) -> Value {
+    let loaded = shown.loaded;
     let Some(root) = loaded.document.root().as_table() else { return Value::Null };
     let section = |name: &str| {
         let node = root.get(name)?;
@@ -32,11 +42,22 @@ pub fn effective(loaded: &Loaded) -> Value {
     Value::Object(SECTIONS.into_iter().filter_map(section).collect())
 }
 
+/// The secrets that stand in the files themselves, each with its place.
+pub fn secrets(loaded: &Loaded) -> Vec<(At, &str)> {
+    let mut found = Vec::new();
+    Secrets::new().walk(loaded.document.root(), &At::root(), &mut |at, node| {
+        if masked(loaded, node).as_deref() == Some(REDACTED) {
+            found.extend(node.as_str().map(|secret| (at.clone(), secret)));
+        }
+    });
+    found
+}
+
 /// The files as written, by their names. `${…}` stands where it stands, and a secret in clear is `"<redacted>"`.
 pub fn sources(loaded: &Loaded) -> Vec<(PathBuf, String)> {
     let document = &loaded.document;
     let mut places = Vec::new();
-    Secrets::new().walk(document.root(), &At::root(), &mut |node| {
+    Secrets::new().walk(document.root(), &At::root(), &mut |_, node| {
         if masked(loaded, node).as_deref() == Some(REDACTED) {
             places.push(node.span.clone());
         }
@@ -79,7 +100,8 @@ fn written(loaded: &Loaded, node: &Node) -> Option<String> {
 
 struct Shown<'a> {
     loaded: &'a Loaded,
-    secrets: Secrets,
+    /// What is not shown; `None` where everything is.
+    secrets: Option<Secrets>,
 }
 
 impl Shown<'_> {
@@ -107,7 +129,8 @@ impl Shown<'_> {
     }
 
     fn text(&self, node: &Node, text: &str, at: &At) -> String {
-        if self.secrets.contain(at) {
+        let Some(secrets) = &self.secrets else { return text.to_owned() };
+        if secrets.contain(at) {
             return masked(self.loaded, node).unwrap_or_else(|| REDACTED.into());
         }
         match node.origin {

@@ -34,8 +34,8 @@ mod words;
 
 pub use admin::Config as Admin;
 pub use config::{Config, Server, Threads};
-pub use difference::{Change, Named, difference};
-pub use effective::{REDACTED, effective, sources};
+pub use difference::{Change, NAMED, Named, difference};
+pub use effective::{REDACTED, effective, plain, secrets, sources};
 pub use find::{VARIABLE, find};
 pub use fmt::fmt;
 pub use load::{Loaded, load, load_kept, load_text, load_text_with};

@@ -3,8 +3,7 @@
 use document::At;
 use serde_json::{Map, Value};
 
-/// Sections whose entries have names.
-const NAMED: [&str; 4] = ["listeners", "upstreams", "routes", "tests"];
+use crate::NAMED;
 
 /// A value that would make a line longer than this is broken up.
 const WIDTH: usize = 100;
@@ -103,7 +102,7 @@ fn needs_header(at: &At, value: &Value) -> bool {
     let Value::Object(_) = value else { return false };
     match at.keys() {
         [_] => true,
-        [section, _] if NAMED.contains(&section.as_str()) => true,
+        [section, _] if NAMED.iter().any(|(named, _)| named == section) => true,
         keys => {
             let key = keys.last().map_or(0, String::len);
             key + 3 + to_toml_value(value).chars().count() > WIDTH

@@ -15,6 +15,7 @@ mod logging;
 mod notify;
 mod out;
 mod prepare;
+mod sealed;
 mod selftest;
 mod server;
 mod style;

@@ -112,6 +112,18 @@ pub(super) fn check(admin: &Admin, call: &Call) -> Answer {
     }
 }
 
+/// Which secrets of a configuration are others than those in force.
+pub(super) fn secrets(admin: &Admin, call: &Call) -> Answer {
+    let told = admin.control().and_then(|control| {
+        let sealed = call.json()?;
+        control.other_secrets(&sealed).map_err(|why| Answer::problem(StatusCode::BAD_REQUEST, &why))
+    });
+    match told {
+        Ok(places) => Answer::ok(&places),
+        Err(refusal) => refusal,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -3,6 +3,7 @@
 mod cache;
 mod change;
 mod config;
+mod find;
 mod limits;
 mod log;
 mod look;
@@ -14,11 +15,12 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(crate) use find::{Found, Names, find};
 pub use limits::{Limit, LimitKey, LimitRule, Limited};
 pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};
 
 use crate::{
-    Admin, BackendOrder, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, UpgradeOrder, Upgraded,
+    Admin, BackendOrder, Checked, Event, Explain, Generation, ReloadOrder, Reloaded, Sealed, UpgradeOrder, Upgraded,
     answer::Answer, call::Call, follow::Source, level, status,
 };
 
@@ -206,6 +208,16 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         body: Some(Body { media: "application/toml", required: true, limit: TEXT, schema: of::<String> }),
         answer: reply::<Checked>("What is to be said of it, valid or not."),
         run: Run::LookInside(config::check),
+    },
+    Operation {
+        verb: Verb::Post,
+        path: "/api/v1/config/secrets",
+        name: "secrets",
+        summary: "Says which secrets of a configuration are others than those in force, by their places alone.",
+        query: &[],
+        body: Some(Body { media: JSON, required: true, limit: TEXT, schema: of::<Sealed> }),
+        answer: reply::<Vec<String>>("The places of those that differ."),
+        run: Run::LookInside(config::secrets),
     },
     Operation {
         verb: Verb::Get,
@@ -427,50 +439,6 @@ impl Verb {
 
     fn takes(self, method: &Method) -> bool {
         method.as_str() == self.as_str() || (self == Verb::Get && *method == Method::HEAD)
-    }
-}
-
-/// What stands for the braces of a path, of which there are at most two.
-pub(crate) type Names = [String; 2];
-
-/// What a path leads to.
-pub(crate) enum Found {
-    /// This operation, with what stands for its braces.
-    Operation(&'static Operation, Names),
-    /// Operations with other methods, which are these.
-    OtherMethods(String),
-    Nothing,
-}
-
-/// Finds the operation for a method and a path.
-pub(crate) fn find(method: &Method, path: &str) -> Found {
-    let mut others: Vec<&str> = Vec::new();
-    for operation in OPERATIONS {
-        let Some(names) = matched(operation.path, path) else { continue };
-        let endless = matches!(operation.run, Run::Follow(_)) && *method == Method::HEAD;
-        if operation.verb.takes(method) && !endless {
-            return Found::Operation(operation, names);
-        }
-        others.push(operation.verb.as_str());
-        others.extend((operation.verb == Verb::Get).then_some("HEAD"));
-    }
-    if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others.join(", ")) }
-}
-
-/// Whether `path` fits `pattern`, and what stands for the braces, decoded.
-fn matched(pattern: &str, path: &str) -> Option<Names> {
-    let (mut wanted, mut given, mut names) = (pattern.split('/'), path.split('/'), Names::default());
-    let mut count = 0;
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return Some(names),
-            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {
-                *names.get_mut(count)? = percent_encoding::percent_decode_str(given).decode_utf8().ok()?.into_owned();
-                count += 1;
-            }
-            (Some(wanted), Some(given)) if wanted == given => {}
-            _ => return None,
-        }
     }
 }
 

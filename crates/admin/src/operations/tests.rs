@@ -1,6 +1,6 @@
 //! The table of operations: no two meet, and each is found by its path.
 
-use super::*;
+use super::{find::matched, *};
 
 #[test]
 fn no_two_operations_meet() {

@@ -126,6 +126,10 @@ impl Control for Server {
         Checked { valid, report: String::new(), diagnostics: Vec::new() }
     }
 
+    fn other_secrets(&self, sealed: &maitred_admin::Sealed) -> Result<Vec<String>, String> {
+        if sealed.salt.is_empty() { Err("no salt".into()) } else { Ok(sealed.secrets.keys().cloned().collect()) }
+    }
+
     fn explain(&self, request: Explain) -> Result<Value, String> {
         if request.url.starts_with('/') { Ok(json!({ "route": "users" })) } else { Err("that is no URL".into()) }
     }

@@ -46,7 +46,7 @@ impl Secrets {
     }
 
     /// Shows every secret below `node`, which stands at `at`.
-    pub fn walk<'n>(&self, node: &'n Node, at: &At, visit: &mut impl FnMut(&'n Node)) {
+    pub fn walk<'n>(&self, node: &'n Node, at: &At, visit: &mut impl FnMut(&At, &'n Node)) {
         match &node.value {
             Written::Table(table) => {
                 table.entries.iter().for_each(|entry| self.walk(&entry.node, &at.key(&entry.key), visit));
@@ -54,7 +54,7 @@ impl Secrets {
             Written::List(list) => {
                 list.iter().enumerate().for_each(|(index, node)| self.walk(node, &at.index(index), visit));
             }
-            _ if self.contain(at) => visit(node),
+            _ if self.contain(at) => visit(at, node),
             _ => {}
         }
     }

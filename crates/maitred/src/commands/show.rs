@@ -1,5 +1,6 @@
 //! `maitred show`: the effective configuration, where each value of it stands, and what differs from what runs.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use config::{Change, Loaded};
 use document::{At, Code, Diagnostic, Level, nearest};
 use serde_json::{Map, Value, json};
@@ -7,9 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::{
     cli,
     cli::Global,
-    client::Client,
+    client::{Client, PATIENCE},
     exit::{Failure, Outcome},
     files, out,
+    sealed::sealed,
     style::Style,
 };
 
@@ -23,7 +25,7 @@ pub fn run(global: &Global, show: &cli::Show) -> Outcome {
     let loaded = load(global)?;
     let whole = config::effective(&loaded);
     if show.diff {
-        return diff(global, show.path.as_deref(), &whole);
+        return diff(global, show.path.as_deref(), &loaded, &whole);
     }
     let (at, value) = narrowed(&whole, show.path.as_deref())?;
     let place = |at: &At| show.source.then(|| place(&loaded, at)).flatten();
@@ -51,13 +53,37 @@ fn load(global: &Global) -> Result<Loaded, Failure> {
 
 /// What the running maitred says that it runs.
 fn in_force(global: &Global) -> Result<Value, Failure> {
-    Client::find(global)?.get("/api/v1/config?format=json")
+    shown(&Client::find(global)?)
+}
+
+fn shown(client: &Client) -> Result<Value, Failure> {
+    client.get("/api/v1/config?format=json")
+}
+
+/// Which secrets that stand in the file are others than those in force. The running maitred is asked without being told.
+fn other_secrets(client: &Client, loaded: &Loaded) -> Result<Vec<Change>, Failure> {
+    let mut salt = [0; 32];
+    aws_lc_rs::rand::fill(&mut salt).map_err(|_| Failure::new("the system gives no random bytes"))?;
+    let secrets = sealed(loaded, &salt);
+    if secrets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let order = json!({ "salt": BASE64_STANDARD.encode(salt), "secrets": secrets });
+    let told = client.order("POST", "/api/v1/config/secrets", &order, PATIENCE)?.accepted()?;
+    let differs = |at: &At| told.as_array().is_some_and(|told| told.iter().any(|place| *place == at.to_string()));
+    let places = config::secrets(loaded).into_iter().map(|(at, _)| at).filter(differs);
+    Ok(places.map(|at| Change::Secret { at }).collect())
 }
 
 /// Prints what a reload of the file would change.
-fn diff(global: &Global, path: Option<&str>, file: &Value) -> Outcome {
-    let running = in_force(global)?;
+fn diff(global: &Global, path: Option<&str>, loaded: &Loaded, file: &Value) -> Outcome {
+    let client = Client::find(global)?;
+    let running = shown(&client)?;
     let mut changes = config::difference(&running, file);
+    match other_secrets(&client, loaded) {
+        Ok(secrets) => changes.extend(secrets),
+        Err(why) => eprintln!("hint: whether secrets differ is not known: {}", why.message),
+    }
     if let Some(path) = path {
         let (at, _) =
             narrowed(file, Some(path)).or_else(|missing| narrowed(&running, Some(path)).map_err(|_| missing))?;
@@ -84,15 +110,17 @@ fn painted(change: &Change, style: Style) -> String {
     match change {
         Change::Added(_) => style.good(&text),
         Change::Removed(_) => style.error(&text),
-        Change::Changed { .. } => style.warning(&text),
+        Change::Changed { .. } | Change::Secret { .. } => style.warning(&text),
     }
 }
 
 fn object(change: &Change) -> Value {
+    let hidden = Some(Value::from(config::REDACTED));
     let (kind, from, to) = match change {
         Change::Added(_) => ("added", &None, &None),
         Change::Removed(_) => ("removed", &None, &None),
         Change::Changed { from, to, .. } => ("changed", from, to),
+        Change::Secret { .. } => ("changed", &hidden, &hidden),
     };
     json!({ "change": kind, "at": change.at().to_string(), "from": from, "to": to, "text": change.to_string() })
 }

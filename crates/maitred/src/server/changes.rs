@@ -1,13 +1,8 @@
-//! What differs between two configurations, in words.
+//! What a reload changes, in a few words: what differs between two configurations, gathered by section.
 
-use document::{
-    At, Document,
-    tree::{Node, Table, Value},
-};
-
-/// Sections of named things, and what one of them is called.
-const NAMED: [(&str, &str); 5] =
-    [("listeners", "listener"), ("upstreams", "upstream"), ("routes", "route"), ("auth", "policy"), ("tests", "test")];
+use config::{Change, Loaded, NAMED};
+use document::At;
+use serde_json::Value;
 
 /// How many names stand in a line before the rest is only counted.
 const NAMES: usize = 4;
@@ -15,93 +10,92 @@ const NAMES: usize = 4;
 /// What only a new process can obey.
 const RESTART: [(&str, &str); 1] = [("server", "threads")];
 
-/// What changed from `old` to `new`: `+1 route (invoices)`, `~1 upstream (users: 2 → 3 backends)`, `~logging`.
-pub fn between(old: &Document, new: &Document) -> Vec<String> {
-    let mut changes = Vec::new();
-    for (section, noun) in NAMED {
-        let (old, new) = (table(old, section), table(new, section));
-        let added = names(new).filter(|(name, _)| get(old, name).is_none()).map(|(name, _)| name.to_owned());
-        changes.extend(line('+', noun, added.collect()));
-        let differs = |(name, node): (&str, &Node)| {
-            let before = get(old, name).filter(|before| !before.says_the_same(node))?;
-            Some(detail(name, before, node))
-        };
-        changes.extend(line('~', noun, names(new).filter_map(differs).collect()));
-        let removed = names(old).filter(|(name, _)| get(new, name).is_none()).map(|(name, _)| name.to_owned());
-        changes.extend(line('-', noun, removed.collect()));
+/// What differs between two configurations that run.
+pub struct Difference(Vec<Change>);
+
+impl Difference {
+    /// From `old` to `new`, secrets among it.
+    pub fn between(old: &Loaded, new: &Loaded) -> Self {
+        Self(config::difference(&config::plain(old), &config::plain(new)))
     }
-    changes.extend(others(old, new));
-    changes
-}
 
-/// The settings that differ and wait for a new process: `server.threads`.
-pub fn waiting(old: &Document, new: &Document) -> Vec<String> {
-    let differs = |(section, key): &&(&str, &str)| {
-        let at = At::root().key(*section).key(*key);
-        !same(old.get(&at), new.get(&at))
-    };
-    RESTART.iter().filter(differs).map(|(section, key)| format!("{section}.{key}")).collect()
-}
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
 
-/// Sections that are one thing each.
-fn others<'d>(old: &'d Document, new: &'d Document) -> Vec<String> {
-    // What these two say has gone into other sections.
-    let is_other =
-        |name: &&str| !NAMED.iter().any(|(named, _)| named == name) && !matches!(*name, "include" | "defaults");
-    let sections = |document: &'d Document| document.root().as_table().into_iter().flat_map(|root| &root.entries);
-    let mut all: Vec<&str> =
-        sections(old).chain(sections(new)).map(|entry| entry.key.as_str()).filter(is_other).collect();
-    all.sort_unstable();
-    all.dedup();
-    let at = |name: &str| At::root().key(name);
-    all.retain(|name| {
-        !same(without_restart(old.get(&at(name)), name).as_ref(), without_restart(new.get(&at(name)), name).as_ref())
-    });
-    all.into_iter().map(|name| format!("~{name}")).collect()
-}
-
-/// A section without what is told of by [`waiting`].
-fn without_restart(section: Option<&Node>, name: &str) -> Option<Node> {
-    let mut section = section?.clone();
-    if let Some(table) = section.as_table_mut() {
-        table.entries.retain(|entry| !RESTART.contains(&(name, entry.key.as_str())));
-        if table.entries.is_empty() {
-            return None;
+    /// What changed: `+1 route (invoices)`, `~1 upstream (users: 2 → 3 backends)`, `~logging`. Nothing of a value is in it.
+    pub fn summary(&self) -> Vec<String> {
+        let mut summary = Vec::new();
+        for (section, noun) in NAMED {
+            summary.extend(line('+', noun, self.names(section, |change| matches!(change, Change::Added(_)))));
+            summary.extend(line('~', noun, self.changed(section)));
+            summary.extend(line('-', noun, self.names(section, |change| matches!(change, Change::Removed(_)))));
         }
+        let mut others: Vec<String> = self.0.iter().filter_map(other).collect();
+        others.dedup();
+        summary.extend(others);
+        summary
     }
-    Some(section)
-}
 
-fn same(one: Option<&Node>, two: Option<&Node>) -> bool {
-    match (one, two) {
-        (None, None) => true,
-        (Some(one), Some(two)) => one.says_the_same(two),
-        _ => false,
+    /// The settings that differ and wait for a new process: `server.threads`.
+    pub fn waiting(&self) -> Vec<String> {
+        let differs = |(section, key): &&(&str, &str)| {
+            let at = At::root().key(*section).key(*key);
+            self.0.iter().any(|change| change.at() == at)
+        };
+        RESTART.iter().filter(differs).map(|(section, key)| format!("{section}.{key}")).collect()
+    }
+
+    fn names(&self, section: &str, which: impl Fn(&Change) -> bool) -> Vec<String> {
+        let named = self.0.iter().filter(|change| which(change)).map(Change::at);
+        named.filter_map(|at| name(&at, section).map(str::to_owned)).collect()
+    }
+
+    /// The names of what is in both and differs, with the number of backends where that is what changed.
+    fn changed(&self, section: &str) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        let mut last = None;
+        for change in self.0.iter().filter(|change| !matches!(change, Change::Added(_) | Change::Removed(_))) {
+            let at = change.at();
+            let Some(name) = name(&at, section) else { continue };
+            if last.as_deref() != Some(name) {
+                names.push(name.to_owned());
+                last = Some(name.to_owned());
+            }
+            let backends = change.lengths().filter(|_| at.keys().get(2).is_some_and(|key| key == "backends"));
+            if let (Some((old, new)), Some(told)) = (backends, names.last_mut()) {
+                *told = format!("{name}: {old} → {new} backends");
+            }
+        }
+        names
     }
 }
 
-fn table<'d>(document: &'d Document, section: &str) -> Option<&'d Table> {
-    document.root().as_table()?.get(section)?.as_table()
+/// What a section's thing is called that stands at this place, or around it.
+fn name<'a>(at: &'a At, section: &str) -> Option<&'a str> {
+    let (first, rest) = at.keys().split_first()?;
+    if first == section { rest.first().map(String::as_str) } else { None }
 }
 
-fn names(table: Option<&Table>) -> impl Iterator<Item = (&str, &Node)> {
-    table.into_iter().flat_map(|table| &table.entries).map(|entry| (entry.key.as_str(), &entry.node))
-}
-
-fn get<'t>(table: Option<&'t Table>, name: &str) -> Option<&'t Node> {
-    table?.get(name)
-}
-
-/// A name, with the number of backends where that is what changed.
-fn detail(name: &str, old: &Node, new: &Node) -> String {
-    let backends = |node: &Node| match &node.as_table()?.get("backends")?.value {
-        Value::List(list) => Some(list.len()),
-        _ => Some(1),
+/// A section that is one thing, where it differs in something that a reload changes.
+fn other(change: &Change) -> Option<String> {
+    let at = change.at();
+    let section = at.keys().first()?;
+    let named = NAMED.iter().any(|(named, _)| named == section);
+    let waits = match change {
+        // The whole section came or went.
+        Change::Changed { from, to, .. } if at.keys().len() == 1 => {
+            let whole = from.as_ref().or(to.as_ref()).and_then(Value::as_object);
+            whole.is_some_and(|whole| whole.keys().all(|key| is_restart(section, key)))
+        }
+        _ => at.keys().get(1).is_some_and(|key| is_restart(section, key)),
     };
-    match (backends(old), backends(new)) {
-        (Some(old), Some(new)) if old != new => format!("{name}: {old} → {new} backends"),
-        _ => name.to_owned(),
-    }
+    (!named && !waits).then(|| format!("~{section}"))
+}
+
+fn is_restart(section: &str, key: &str) -> bool {
+    RESTART.contains(&(section, key))
 }
 
 fn line(sign: char, noun: &str, names: Vec<String>) -> Option<String> {
@@ -127,8 +121,12 @@ mod tests {
 
     use super::*;
 
-    fn document(text: &str) -> Document {
-        config::load_text("maitred.toml", text, Path::new(".")).document
+    fn loaded(text: &str) -> Loaded {
+        config::load_text("maitred.toml", text, Path::new("."))
+    }
+
+    fn difference(old: &str, new: &str) -> Difference {
+        Difference::between(&loaded(old), &loaded(new))
     }
 
     const OLD: &str = r#"
@@ -151,7 +149,7 @@ routes."/users/*" = { upstream = "users" }
 upstreams.users = { backends = ["http://10.0.0.1", "http://10.0.0.2"] }
 server.threads = 2
 "#;
-        assert_eq!(between(&document(OLD), &document(other)), Vec::<String>::new());
+        assert!(difference(OLD, other).is_none());
     }
 
     #[test]
@@ -160,11 +158,31 @@ server.threads = 2
             .replace("\"http://10.0.0.2\"]", "\"http://10.0.0.2\", \"http://10.0.0.3\"]")
             .replace("\"/gone\" = \"users\"", "\"/new\" = \"users\"")
             .replace("threads = 2", "threads = 3\ngrace_period = \"1s\"");
-        let (old, new) = (document(OLD), document(&new));
         let expected = ["~1 upstream (users: 2 → 3 backends)", "+1 route (/new)", "-1 route (/gone)", "~server"];
-        assert_eq!(between(&old, &new), expected);
-        assert_eq!(waiting(&old, &new), ["server.threads"]);
-        assert!(between(&old, &old).is_empty() && waiting(&old, &old).is_empty());
+        let told = difference(OLD, &new);
+        assert_eq!(
+            (told.summary(), told.waiting()),
+            (expected.map(str::to_owned).to_vec(), vec!["server.threads".into()])
+        );
+        let none = difference(OLD, OLD);
+        assert!(none.is_none() && none.summary().is_empty() && none.waiting().is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_new_process_is_told_by_itself() {
+        for (old, new) in [(OLD, OLD.replace("threads = 2", "")), (OLD, OLD.replace("threads = 2", "threads = 3"))] {
+            let told = difference(old, &new);
+            assert_eq!((told.summary(), told.waiting()), (Vec::new(), vec!["server.threads".to_owned()]), "{new}");
+        }
+        let without = OLD.replace("[server]\nthreads = 2\n", "");
+        assert_eq!(difference(&without, OLD).summary(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_secret_that_changed_is_a_change_and_is_not_shown() {
+        let with = |token: &str| format!("{OLD}[admin]\ntoken = \"{token}\"\n");
+        let told = difference(&with("sixteen-letters-or-more"), &with("sixteen-letters-and-more"));
+        assert_eq!(told.summary(), ["~admin"]);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::{
 
 use admin::{
     BackendOrder, BackendState, CacheReading, Checked, Control, Explain, Generation, Outcome, Purge, Purged,
-    ReloadOrder, Reloaded, Source, UpgradeOrder, Upgraded,
+    ReloadOrder, Reloaded, Sealed, Source, UpgradeOrder, Upgraded,
 };
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use cache::Selector;
 use document::{Document, Report};
 use serde_json::Value;
@@ -21,6 +22,9 @@ use crate::{commands::explain, prepare::prepare};
 
 /// How many orders may wait. They come from operators: more than a few at a time are a mistake of a script.
 const WAITING: usize = 16;
+
+/// The fewest bytes of a salt: nobody has digests ready for so many.
+const SALT: usize = 16;
 
 /// Something that the running server is to do, and where the answer goes.
 pub enum Order {
@@ -147,6 +151,16 @@ impl Control for Desk {
             report: prepared.render(false),
             diagnostics: json_of(&prepared.loaded.document, &prepared.report),
         }
+    }
+
+    fn other_secrets(&self, sealed: &Sealed) -> Result<Vec<String>, String> {
+        let salt = BASE64_STANDARD.decode(&sealed.salt).map_err(|error| format!("the salt is no base64: {error}"))?;
+        if salt.len() < SALT {
+            return Err(format!("the salt must have at least {SALT} bytes"));
+        }
+        let own = crate::sealed::sealed(&self.told().in_force, &salt);
+        let differs = |(at, seal): (&String, &String)| (sealed.secrets.get(at)? != seal).then(|| at.clone());
+        Ok(own.iter().filter_map(differs).collect())
     }
 
     fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool {

@@ -14,7 +14,9 @@ use snapshot::Compiled;
 use telemetry::AccessLog;
 use tokio::task::spawn_blocking;
 
-use super::{changes, desk::json_of, open_log, probation::Probation, running::Running, starting::open_audit};
+use super::{
+    changes::Difference, desk::json_of, open_log, probation::Probation, running::Running, starting::open_audit,
+};
 use crate::{
     banner::lock,
     logging, notify,
@@ -77,17 +79,18 @@ impl Running {
         let Some(ready) = ready else { return Err(Refusal::of(&loaded, &report)) };
         let taken = self.take(&loaded, &ready)?;
         let (current, in_force) = self.generations.current();
+        let differs = Difference::between(&in_force, &loaded);
         let mut reloaded = Reloaded {
             outcome: Outcome::DryRun,
             generation: current,
             took_ms: 0,
-            changes: changes::between(&in_force.document, &loaded.document),
-            waiting: changes::waiting(&self.generations.started().document, &loaded.document),
+            changes: differs.summary(),
+            waiting: Difference::between(self.generations.started(), &loaded).waiting(),
             report: loaded.document.render(&report, false),
             diagnostics: json_of(&loaded.document, &report),
         };
         if !order.dry_run {
-            self.put_in_force(loaded, ready, taken, by).await?;
+            self.put_in_force(loaded, ready, taken, by, !differs.is_none()).await?;
             self.probation = probation.map(|ordered| ordered.begin(in_force, &self.state.metrics));
             reloaded.generation = self.generations.current().0;
             reloaded.outcome = match (reloaded.waiting.is_empty(), reloaded.changes.is_empty()) {
@@ -130,7 +133,14 @@ impl Running {
     }
 
     /// From here on nothing fails: what was judged is compiled once more, now for good.
-    async fn put_in_force(&mut self, loaded: Loaded, ready: Ready, taken: Taken, by: &str) -> Result<(), Refusal> {
+    async fn put_in_force(
+        &mut self,
+        loaded: Loaded,
+        ready: Ready,
+        taken: Taken,
+        by: &str,
+        is_another: bool,
+    ) -> Result<(), Refusal> {
         // The judge's copy counted on meters of its own, so that a configuration that is refused leaves no trace.
         let admin = ready.admin;
         drop(ready.compiled);
@@ -144,8 +154,7 @@ impl Running {
         // A certificate may have been taken away between the two.
         let Some(compiled) = compiled else { return Err(Refusal::of(&loaded, &report)) };
         tokio::join!(self.state.upstreams.first_resolution(WARM), self.state.auth.prefetch(WARM));
-        let (_, in_force) = self.generations.current();
-        if !loaded.document.root().says_the_same(in_force.document.root()) {
+        if is_another {
             self.generations.push(Arc::new(loaded), by);
         }
         if let Some(audit) = taken.audit {
