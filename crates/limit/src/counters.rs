@@ -25,6 +25,7 @@ use smallvec::SmallVec;
 use crate::{
     cell::{Cell, HELD},
     clock::{Now, unix},
+    elsewhere::Elsewhere,
     gate::Gate,
     ledger::Ledger,
     limited::Limited,
@@ -55,6 +56,8 @@ pub struct Counters {
     ledger: Ledger,
     /// The places that requests wait for, by what tells limits apart, for as long as a configuration has the limit.
     gates: Mutex<HashMap<Hashed, Weak<Gate>>>,
+    /// What requests of a process hold that this one has taken over from.
+    pub(crate) elsewhere: Mutex<Elsewhere>,
 }
 
 /// A key under a limit.
@@ -109,6 +112,7 @@ impl Default for Counters {
             limited: Limited::default(),
             ledger: Ledger::default(),
             gates: Mutex::default(),
+            elsewhere: Mutex::default(),
         }
     }
 }
@@ -165,6 +169,29 @@ impl Counters {
             shard.remove(key);
         }
         true
+    }
+
+    /// Changes the cell of one key, which is made where there is none.
+    pub(crate) fn make(&self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell)) {
+        lock(&self.shards[key.shard()]).change(key, now, |cell, _| change(cell));
+    }
+
+    /// Every key of which something is held for as long as requests are under way, with how much.
+    pub(crate) fn each_slot(&self, mut tell: impl FnMut(Hashed, u32)) {
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let held = shard.cells.iter().filter(|(_, cell)| cell.expires == HELD && cell.used > 0);
+            held.for_each(|(key, cell)| tell(*key, cell.used));
+        }
+    }
+
+    /// The places of every limit that has any, by what tells limits apart.
+    pub(crate) fn each_gate(&self, mut tell: impl FnMut(Hashed, &Gate)) {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates
+            .iter()
+            .filter_map(|(limit, gate)| Some((*limit, gate.upgrade()?)))
+            .for_each(|(limit, gate)| tell(limit, &gate));
     }
 
     /// Forgets one key, unless somebody will come back for it.

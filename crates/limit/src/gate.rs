@@ -128,11 +128,32 @@ impl Gate {
         self.lock().get(&key).map_or((0, 0), |line| (line.taken, line.waiting))
     }
 
+    /// Who has how much of which key.
+    pub(crate) fn each(&self, mut tell: impl FnMut(Hashed, Hashed, u32)) {
+        for (key, line) in &*self.lock() {
+            line.consumers
+                .iter()
+                .filter(|(_, own)| own.taken > 0)
+                .for_each(|(consumer, own)| tell(*key, *consumer, own.taken));
+        }
+    }
+
+    /// Counts places as taken that somebody else has, be there any or not.
+    pub(crate) fn lend(&self, wish: Wish) {
+        if wish.cost > 0 {
+            let mut lines = self.lock();
+            let line = lines.entry(wish.key).or_default();
+            line.taken = line.taken.saturating_add(wish.cost);
+            let own = line.consumers.entry(wish.consumer).or_default();
+            own.taken = own.taken.saturating_add(wish.cost);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, IndexMap<Hashed, Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, wish: Wish) {
+    pub(crate) fn give_back(&self, wish: Wish) {
         let mut lines = self.lock();
         if let Some(line) = lines.get_mut(&wish.key) {
             line.release(wish);

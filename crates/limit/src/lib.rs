@@ -38,6 +38,7 @@ mod compile;
 mod config;
 mod counters;
 mod desk;
+mod elsewhere;
 mod explain;
 mod fields;
 mod gate;

@@ -384,7 +384,8 @@ pub enum Backend {
 pub struct BackendTarget {
     /// Upstream and backend, such as users/10.0.1.11:8080
     pub backend: String,
-    /// Go back to the configuration by itself after this time [default: when the process ends]
+    /// Go back to the configuration by itself after this time [default: when told so, or when the service is started
+    /// anew]
     #[arg(long = "for", value_name = "TIME")]
     pub time: Option<document::Duration>,
 }

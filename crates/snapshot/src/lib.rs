@@ -5,12 +5,14 @@
 
 mod compile;
 mod fit;
+mod heirloom;
 mod live;
 mod route;
 mod state;
 mod warnings;
 
 pub use compile::{Compiled, Settings, compile};
+pub use heirloom::{HEIRLOOMS, Heirloom};
 pub use live::Live;
 pub use route::{Destination, Route};
 pub use state::State;

@@ -42,7 +42,7 @@ pub use fields::Fields;
 pub use gate::Gate;
 pub use grpc::{Messages, message};
 pub use origin::{Answer, Builder as OriginBuilder, Origin, Outcome, Seen};
-pub use proxy::{Exit, Proxy, Starter, binary, maitred};
+pub use proxy::{Exit, Proxy, Spawned, Starter, binary, maitred};
 pub use stream::{Address, Stream};
 pub use tls::{Authority, Certificate, TlsClient};
 pub use wait::{LIMIT, within, within_limit};

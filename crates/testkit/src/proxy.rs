@@ -1,6 +1,7 @@
 //! The real binary on free ports, with its output collected.
 
 mod output;
+mod starter;
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use self::output::Output;
+pub use self::starter::{Spawned, Starter};
 use crate::{Address, Connection, Fields, H2, Request, Response, Stream, WebSocket, websocket, within};
 
 /// The binary under test: `$MAITRED_BIN`, else `target/debug/maitred` of this workspace.
@@ -38,7 +40,11 @@ const STATE_FOLDER: &str = "state";
 
 /// The binary about to run in `folder`, with nothing of the environment that would lead it elsewhere.
 fn command(folder: &Path) -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary(), folder)
+}
+
+fn command_of(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder).env_remove("MAITRED_CONFIG").env("RUNTIME_DIRECTORY", folder.join(RUN_FOLDER));
     command.env("STATE_DIRECTORY", folder.join(STATE_FOLDER));
     command.stdin(Stdio::null()).kill_on_drop(true);
@@ -80,75 +86,6 @@ impl Exit {
     }
 }
 
-/// A proxy that is about to start.
-#[derive(Debug)]
-pub struct Starter {
-    folder: Arc<tempfile::TempDir>,
-    arguments: Vec<String>,
-    environment: Vec<(String, String)>,
-}
-
-impl Starter {
-    /// Writes another file beside the configuration.
-    pub fn file(self, name: &str, content: &str) -> Self {
-        let path = self.folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
-        self
-    }
-
-    /// Sets an environment variable.
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.into(), value.into()));
-        self
-    }
-
-    /// Adds a command-line argument.
-    pub fn argument(mut self, argument: &str) -> Self {
-        self.arguments.push(argument.into());
-        self
-    }
-
-    /// The folder that the configuration lies in.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn spawn(&self) -> Child {
-        let mut command = command(self.folder.path());
-        command.args(["run", "-c", "maitred.toml"]).args(&self.arguments);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    }
-
-    /// Starts it and waits until it is ready; fails the test with all that it printed otherwise.
-    pub async fn start(self) -> Proxy {
-        let mut child = self.spawn();
-        let output = Output::collect(&mut child);
-        let ready = output.until("maitred to be ready", |lines| lines.iter().any(|line| line.starts_with("ready in")));
-        ready.await;
-        let mut listeners = BTreeMap::new();
-        let mut first = None;
-        for (name, address) in output.lines().iter().filter_map(|line| banner(line)) {
-            if name != "admin" {
-                first.get_or_insert_with(|| name.clone());
-            }
-            listeners.insert(name, address);
-        }
-        let first = first.unwrap_or_else(|| panic!("no listener in the banner: {:?}", output.lines()));
-        Proxy { child, folder: self.folder, listeners, first, output, successors: Successors::default() }
-    }
-
-    /// Starts it and waits for it to give up.
-    pub async fn refused(self) -> Exit {
-        let mut child = self.spawn();
-        let output = Output::collect(&mut child);
-        let status = within("maitred to refuse to start", child.wait()).await.unwrap();
-        output.exit(status).await
-    }
-}
-
 /// A running maitred. Killed when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -179,7 +116,7 @@ impl Proxy {
     pub fn with(configuration: impl AsRef<str>) -> Starter {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         write(folder.path(), configuration.as_ref());
-        Starter { folder, arguments: Vec::new(), environment: Vec::new() }
+        Starter::of(folder)
     }
 
     /// Starts a proxy with this configuration (see [`Proxy::with`]) and waits until it is ready.
@@ -189,7 +126,7 @@ impl Proxy {
 
     /// Another process with the same configuration in the same folder.
     pub fn beside(&self) -> Starter {
-        Starter { folder: self.folder.clone(), arguments: Vec::new(), environment: Vec::new() }
+        Starter::of(self.folder.clone())
     }
 
     /// The address of the first listener of the banner.
@@ -387,7 +324,7 @@ impl Proxy {
         let folder = Arc::clone(&self.folder);
         self.signal("TERM").await;
         self.wait().await.expect(0);
-        Starter { folder, arguments: Vec::new(), environment: Vec::new() }
+        Starter::of(folder)
     }
 
     /// Waits for the process to end.

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 pub(crate) use telemetry::Circuit;
+
+use crate::clock;
 
 /// When to open, as configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,14 @@ pub(crate) struct Breaker {
     failures: AtomicU32,
     /// Since when failures are counted.
     since: AtomicU64,
+}
+
+/// What a successor is told of a breaker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    open_until: i64,
+    failures: u32,
+    since: i64,
 }
 
 /// What a request may do.
@@ -96,6 +107,21 @@ impl Breaker {
         self.open_until.store(now + rules.open_for.as_millis() as u64, Relaxed);
         self.trial.store(false, Relaxed);
         true
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn learnt(&self, now: u64) -> Option<Learnt> {
+        let (open_until, failures) = (self.open_until.load(Relaxed), self.failures.load(Relaxed));
+        let since = clock::from_now(self.since.load(Relaxed), now);
+        let learnt = || Learnt { open_until: clock::from_now(open_until, now), failures, since };
+        (open_until != 0 || failures != 0).then(learnt)
+    }
+
+    /// Goes on as another one was.
+    pub(crate) fn inherit(&self, learnt: &Learnt, now: u64) {
+        self.open_until.store(clock::at(learnt.open_until, now), Relaxed);
+        self.failures.store(learnt.failures, Relaxed);
+        self.since.store(clock::at(learnt.since, now), Relaxed);
     }
 
     /// A trial ended without telling anything, such as when its client left.

@@ -25,6 +25,23 @@ impl Latency {
         }
     }
 
+    /// The average and when it was observed, for a successor.
+    pub(crate) fn learnt(&self, now: u64) -> Option<(f32, i64)> {
+        match self.packed.load(Relaxed) {
+            0 => None,
+            packed => {
+                let (average, observed) = unpack(packed);
+                Some((average, -i64::from((now as u32).wrapping_sub(observed))))
+            }
+        }
+    }
+
+    /// Goes on with the average of another one.
+    pub(crate) fn inherit(&self, (average, observed): (f32, i64), now: u64) {
+        let observed = now.saturating_add_signed(observed) & 0xFFFF_FFFF;
+        self.packed.store(u64::from(average.max(f32::MIN_POSITIVE).to_bits()) << 32 | observed, Relaxed);
+    }
+
     /// Takes an answer after so many milliseconds into account.
     pub(crate) fn observe(&self, took: f32, now: u64) {
         let next = |packed: u64| {

@@ -34,6 +34,7 @@ mod discover;
 mod endpoint;
 mod key;
 mod latency;
+mod learnt;
 mod maker;
 mod mirror;
 mod name;

@@ -5,6 +5,10 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
 /// Whether a backend is to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duty {
@@ -34,8 +38,17 @@ pub struct Order {
     pub duty: Option<Duty>,
     /// Its weight; as before where nothing is said.
     pub weight: Option<u32>,
-    /// For how long; until told otherwise, or until the process ends, where nothing is said.
+    /// For how long; until told otherwise where nothing is said. A process that takes over goes on with it; one that is
+    /// started anew does not.
     pub time: Option<Duration>,
+}
+
+/// What a successor is told of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    duty: u8,
+    weight: Option<u32>,
+    until: i64,
 }
 
 /// The orders in force for one backend. They outlive configurations.
@@ -78,6 +91,20 @@ impl Orders {
         }
         let until = order.time.map_or(0, |time| now + (time.as_millis() as u64).max(1));
         self.until.store(until, Relaxed);
+    }
+
+    /// What there is to tell of them.
+    pub(crate) fn learnt(&self, now: u64) -> Option<Learnt> {
+        let (duty, weight) = (self.duty.load(Relaxed), self.weight());
+        let until = clock::from_now(self.until.load(Relaxed), now);
+        (duty != 0 || weight.is_some()).then_some(Learnt { duty, weight, until })
+    }
+
+    /// Goes on with those that another process was given.
+    pub(crate) fn inherit(&self, learnt: &Learnt, now: u64) {
+        self.duty.store(learnt.duty, Relaxed);
+        self.weight.store(learnt.weight.unwrap_or(CONFIGURED), Relaxed);
+        self.until.store(clock::at(learnt.until, now), Relaxed);
     }
 
     /// Takes everything back whose time is over; whether it did.

@@ -5,6 +5,10 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
 /// The longest that an endpoint is out, in milliseconds, unless `eject_for` itself is longer.
 const LONGEST: u64 = 300_000;
 
@@ -15,6 +19,16 @@ pub(crate) struct Rules {
     pub(crate) eject_for: Duration,
     /// The largest share of the endpoints that may be out at a time.
     pub(crate) max_ejected: f32,
+}
+
+/// What a successor is told of an endpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    consecutive: u32,
+    until: i64,
+    since: i64,
+    over: i64,
+    times: u32,
 }
 
 /// What is known of one endpoint.
@@ -64,6 +78,29 @@ impl Outlier {
         self.over.store(now + time, Relaxed);
         self.consecutive.store(0, Relaxed);
         Duration::from_millis(time)
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn learnt(&self, now: u64) -> Option<Learnt> {
+        let time = |time: &AtomicU64| clock::from_now(time.load(Relaxed), now);
+        let (consecutive, times) = (self.consecutive.load(Relaxed), self.times.load(Relaxed));
+        let learnt = || Learnt {
+            consecutive,
+            until: time(&self.until),
+            since: time(&self.since),
+            over: time(&self.over),
+            times,
+        };
+        (consecutive != 0 || times != 0).then(learnt)
+    }
+
+    /// Goes on as another one was.
+    pub(crate) fn inherit(&self, learnt: &Learnt, now: u64) {
+        self.consecutive.store(learnt.consecutive, Relaxed);
+        self.until.store(clock::at(learnt.until, now), Relaxed);
+        self.since.store(clock::at(learnt.since, now), Relaxed);
+        self.over.store(clock::at(learnt.over, now), Relaxed);
+        self.times.store(learnt.times, Relaxed);
     }
 
     /// Takes it back before its time.

@@ -224,11 +224,16 @@ impl Pool {
             return Arc::clone(known);
         }
         let (standing, is_new) = self.state.standing(&self.name, &backend.label, address);
-        if is_new && self.rules.slow_start.is_some() && self.state.is_running() {
+        let known = if is_new { self.state.known(&self.name, &backend.label, address) } else { None };
+        if is_new && known.is_none() && self.rules.slow_start.is_some() && self.state.is_running() {
             standing.start_slowly(clock::now());
         }
+        let probe = backend.check.as_ref().map(|check| self.state.probe(check, backend, address));
+        if let Some(known) = known {
+            known.tell(&standing, probe.as_deref());
+        }
         Arc::new(Endpoint {
-            probe: backend.check.as_ref().map(|check| self.state.probe(check, backend, address)),
+            probe,
             backend: Arc::clone(backend),
             address,
             standing,

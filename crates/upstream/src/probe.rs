@@ -15,6 +15,7 @@ use std::{
 use http::HeaderValue;
 use pingora_core::{connectors::http::Connector, upstreams::peer::HttpPeer};
 use proxy_protocol::{Ends, Version};
+use serde::{Deserialize, Serialize};
 use tokio::{runtime::Handle, sync::watch, task::AbortHandle, time};
 
 use crate::{announce, backend::Backend, backend::Timeouts, clock, reading::Fault, target::Protocol};
@@ -82,6 +83,14 @@ pub(crate) struct Probe {
     backends: Mutex<Vec<Weak<Backend>>>,
     settled: watch::Sender<bool>,
     task: OnceLock<AbortHandle>,
+}
+
+/// What a successor is told of a probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    up: bool,
+    well: i64,
+    trouble: Option<Box<str>>,
 }
 
 const UNKNOWN: u8 = 0;
@@ -152,6 +161,24 @@ impl Probe {
     /// What was wrong with the last answer.
     pub(crate) fn trouble(&self) -> Option<Box<str>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn learnt(&self, now: u64) -> Option<Learnt> {
+        let learnt = |up| Learnt { up, well: clock::from_now(self.last_well(), now), trouble: self.trouble() };
+        match self.health.load(Relaxed) {
+            UNKNOWN => None,
+            health => Some(learnt(health == UP)),
+        }
+    }
+
+    /// Goes on as in the process before, where it has not asked yet.
+    pub(crate) fn inherit(&self, learnt: &Learnt, now: u64) {
+        let health = if learnt.up { UP } else { DOWN };
+        if self.health.compare_exchange(UNKNOWN, health, Relaxed, Relaxed).is_ok() {
+            self.well.store(clock::at(learnt.well, now), Relaxed);
+            self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&learnt.trouble);
+        }
     }
 
     /// From now on its answers are counted for `backend` as well.

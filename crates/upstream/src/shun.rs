@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
 /// How long the first failure counts, in milliseconds; each further one doubles it.
 const FIRST: u64 = 10_000;
 /// The longest that failures count, in milliseconds.
@@ -19,7 +23,29 @@ pub(crate) struct Shun {
     strikes: AtomicU32,
 }
 
+/// What a successor is told of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    until: i64,
+    over: i64,
+    strikes: u32,
+}
+
 impl Shun {
+    /// What there is to tell of it.
+    pub(crate) fn learnt(&self, now: u64) -> Option<Learnt> {
+        let time = |time: &AtomicU64| clock::from_now(time.load(Relaxed), now);
+        let strikes = self.strikes.load(Relaxed);
+        (strikes != 0).then(|| Learnt { until: time(&self.until), over: time(&self.over), strikes })
+    }
+
+    /// Goes on as another one was.
+    pub(crate) fn inherit(&self, learnt: &Learnt, now: u64) {
+        self.until.store(clock::at(learnt.until, now), Relaxed);
+        self.over.store(clock::at(learnt.over, now), Relaxed);
+        self.strikes.store(learnt.strikes, Relaxed);
+    }
+
     pub(crate) fn is_shunned(&self, now: u64) -> bool {
         now < self.until.load(Relaxed)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::{breaker::Breaker, latency::Latency, outlier::Outlier, shun::Shun};
+use crate::{breaker::Breaker, clock, latency::Latency, learnt::Known, outlier::Outlier, shun::Shun};
 
 /// Reasons to look closer before an endpoint is picked. Where none is set, one look is enough.
 pub(crate) const SHUNNED: u8 = 1;
@@ -81,6 +81,43 @@ impl Standing {
     pub(crate) fn share(&self, window: u64, now: u64) -> f32 {
         let age = now.saturating_sub(self.started.load(Relaxed));
         if age >= window { 1.0 } else { (age as f32 / window as f32).max(LEAST) }
+    }
+
+    /// What there is to tell a successor.
+    pub(crate) fn learnt(&self, now: u64) -> Known {
+        Known {
+            outlier: self.outlier.learnt(now),
+            shun: self.shun.learnt(now),
+            breaker: self.breaker.learnt(now),
+            latency: self.latency.learnt(now),
+            started: self.is_starting().then(|| clock::from_now(self.started.load(Relaxed), now)),
+            check: None,
+        }
+    }
+
+    /// Goes on as in the process before.
+    pub(crate) fn inherit(&self, known: &Known, now: u64) {
+        if let Some(outlier) = &known.outlier {
+            self.outlier.inherit(outlier, now);
+        }
+        if let Some(shun) = &known.shun {
+            self.shun.inherit(shun, now);
+        }
+        if let Some(breaker) = &known.breaker {
+            self.breaker.inherit(breaker, now);
+        }
+        let marks = [
+            (EJECTED, self.outlier.is_ejected(now)),
+            (SHUNNED, self.shun.is_shunned(now)),
+            (BROKEN, !self.breaker.is_closed()),
+        ];
+        marks.into_iter().filter(|(_, holds)| *holds).for_each(|(mark, _)| self.mark(mark));
+        if let Some(latency) = known.latency {
+            self.latency.inherit(latency, now);
+        }
+        if let Some(started) = known.started {
+            self.start_slowly(clock::at(started, now));
+        }
     }
 
     /// Takes a place of at most `most`.

@@ -21,7 +21,9 @@ use tokio::{
 
 use crate::{
     backend::Backend,
+    clock,
     discover::{Discover, Discovery},
+    learnt::{Inherited, Known},
     name::Name,
     order::Orders,
     pool::Pool,
@@ -56,6 +58,8 @@ pub(crate) struct Kept {
     /// The pools of the configuration in force.
     live: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
     next_id: AtomicU32,
+    /// What the process before knew.
+    inherited: Mutex<Option<Inherited>>,
     running: OnceLock<Running>,
 }
 
@@ -96,6 +100,7 @@ impl State {
             client: fetch::Client::default(),
             live: Mutex::default(),
             next_id: AtomicU32::new(0),
+            inherited: Mutex::default(),
             running: OnceLock::new(),
         }))
     }
@@ -208,7 +213,30 @@ impl State {
 
     /// What is ordered of a backend.
     pub(crate) fn orders(&self, upstream: &str, backend: &str) -> Arc<Orders> {
-        find(&self.0.orders, (upstream.into(), backend.into()), Orders::default).0
+        let (orders, is_new) = find(&self.0.orders, (upstream.into(), backend.into()), Orders::default);
+        if is_new && let Some(ordered) = self.inherited(|inherited| inherited.order(upstream, backend)) {
+            orders.inherit(&ordered, clock::now());
+        }
+        orders
+    }
+
+    /// What the process before knew of an endpoint that is new to this one.
+    pub(crate) fn known(&self, upstream: &str, backend: &str, address: Option<SocketAddr>) -> Option<Known> {
+        self.inherited(|inherited| inherited.endpoint(upstream, backend, address))
+    }
+
+    fn inherited<T>(&self, ask: impl FnOnce(&mut Inherited) -> Option<T>) -> Option<T> {
+        self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner).as_mut().and_then(ask)
+    }
+
+    /// Goes on with what the process before knew.
+    pub(crate) fn keep_inherited(&self, inherited: Inherited) {
+        *self.0.inherited.lock().unwrap_or_else(PoisonError::into_inner) = Some(inherited);
+    }
+
+    /// The pools of the configuration in force.
+    pub(crate) fn live(&self) -> Vec<Arc<Pool>> {
+        self.0.live()
     }
 
     /// The token that `source` gives out; it is asked for when the first request needs it.

@@ -15,7 +15,7 @@ use crate::{
     lifecycle::Signal,
     notify,
     prepare::BUILD,
-    upgrade::{Channel, Facts, Gift, Handed, Message, Served, Successor, Waiting, give, spawn},
+    upgrade::{Channel, Facts, Gift, Handed, Message, Pace, Successor, Waiting, give, hand_on, spawn},
 };
 
 /// How long a new process may take to become ready, where nothing is said.
@@ -23,6 +23,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program that runs here, whatever lies in its place by now.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// What a successor that serves has said.
+struct Told {
+    version: String,
+    pid: u32,
+    taken: Vec<Handed>,
+}
 
 /// The program that this process was started from, which may be another file by now.
 pub fn program() -> PathBuf {
@@ -90,9 +97,15 @@ impl Running {
             Ok(given) => given,
             Err(why) => {
                 self.waiting = Waiting::open();
+                // What nobody else was told to do.
+                if std::mem::take(&mut self.late).contains(&Signal::Reload) {
+                    self.reload_by("HUP", Who::Signal("HUP".into())).await;
+                }
                 return Err(why);
             }
         };
+        // It may have read the files before what they were changed to.
+        std::mem::take(&mut self.late).into_iter().for_each(|signal| hand_on(signal, served.pid));
         let draining = self.leave(&served.taken).await;
         log::info!("upgrade: {} (pid {}) serves; draining {draining} connections", served.version, served.pid);
         let upgraded = Upgraded {
@@ -114,18 +127,19 @@ impl Running {
         gift: Gift,
         limit: Duration,
         mut successor: Option<Successor>,
-    ) -> Result<(Served, Heir), String> {
+    ) -> Result<(Told, Heir), String> {
         let deadline = Instant::now() + limit;
+        let line = channel.try_clone().map_err(|error| error.to_string())?;
         let talk = spawn_blocking(move || {
             let served = give(&channel, &gift, deadline);
             (served, channel, gift)
         });
-        let (served, channel, gift) = self.hear_out(talk, &mut successor).await?;
+        let (served, channel, gift) = self.hear_out(talk, &line, &mut successor).await?;
         match served {
             Ok(served) => {
                 notify::main_pid(served.pid);
-                let heir = Heir::new(served.pid, channel, gift, successor);
-                Ok((served, heir))
+                let told = Told { version: served.version.clone(), pid: served.pid, taken: served.taken.clone() };
+                Ok((told, Heir::new(served, channel, gift, successor)))
             }
             Err(why) => {
                 let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
@@ -158,7 +172,12 @@ impl Running {
     }
 
     /// Waits for the end of the talk. Whoever asks this process to end meanwhile means the successor as well.
-    async fn hear_out<T>(&mut self, talk: JoinHandle<T>, successor: &mut Option<Successor>) -> Result<T, String> {
+    async fn hear_out<T>(
+        &mut self,
+        talk: JoinHandle<T>,
+        line: &Channel,
+        successor: &mut Option<Successor>,
+    ) -> Result<T, String> {
         tokio::pin!(talk);
         loop {
             tokio::select! {
@@ -169,10 +188,25 @@ impl Running {
                         let generation = self.generations.current().0.id;
                         self.record(Who::Signal(name.into()), "stop", "done", generation);
                         successor.take().map(Successor::give_up);
+                        // One that was started by hand gives up by itself when nobody talks to it.
+                        line.end();
                     }
-                    other => log::warn!("{other:?} has to wait: an upgrade is under way"),
+                    Signal::HandOver | Signal::Upgrade => log::warn!("an upgrade is under way already"),
+                    other => self.put_off(other),
                 },
             }
+        }
+    }
+
+    /// What is asked for during an upgrade is for whoever serves after it.
+    fn put_off(&mut self, signal: Signal) {
+        if signal == Signal::Reopen {
+            self.reopen();
+        } else {
+            log::info!("{signal:?} has to wait: an upgrade is under way");
+        }
+        if !self.late.contains(&signal) {
+            self.late.push(signal);
         }
     }
 
@@ -193,8 +227,17 @@ impl Running {
             generation: self.generations.current().0.id,
             ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
             supervises: supervisor.is_none(),
+            hears: true,
         };
-        Ok(Gift { sockets, counters: self.state.limits.clone(), facts })
+        Ok(Gift { sockets, state: self.state.clone(), facts })
+    }
+
+    /// Says to the process of before, should it still drain, that this one ends because it was told to.
+    pub(super) fn take_leave(&self) {
+        if let Some(before) = &self.before {
+            // It has ended long ago, most likely.
+            let _ = before.send(&Message::Leaves, &[], Pace::Now);
+        }
     }
 
     /// Leaves the sockets to the successor and asks every connection to end. Returns how many there are.
@@ -212,7 +255,7 @@ impl Running {
 
 /// Says to the process that watches over those after it who serves now. It may have drained and ended meanwhile.
 pub fn report_to(supervisor: &Channel) {
-    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[])
+    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[], Pace::Now)
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
         log::error!("the process of before does not hear that this one serves: {error}");

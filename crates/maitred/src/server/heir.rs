@@ -1,7 +1,6 @@
 //! The process that took over, watched for as long as this one drains.
 
 use std::{
-    io,
     os::fd::AsFd,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -14,11 +13,14 @@ use tokio::{
 
 use crate::{
     lifecycle::INTERRUPTED,
-    upgrade::{Channel, Gift, Message, Successor},
+    upgrade::{Channel, Gift, Message, Served, Successor, Telling},
 };
 
-/// How often it is looked for, should a signal be lost.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked for, and told what lives on here.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How many times as long as it takes to say what lives on is waited before it is said again.
+const REST: u32 = 20;
 
 /// A process that took over. What it was given is kept, so that its sockets stay open should it fail.
 pub struct Heir {
@@ -27,11 +29,25 @@ pub struct Heir {
     gift: Gift,
     /// The process, where this one has started it: of others nobody says how they have ended.
     child: Option<Successor>,
+    /// Whether it keeps its end of the channel for as long as it lives.
+    stays: bool,
+    telling: Telling,
+    /// Whether its end would be no failure: it was told to end, or has handed over.
+    may_go: bool,
+}
+
+/// What became of it.
+pub enum Change {
+    /// Another process serves in its place.
+    Moved,
+    /// It has failed, and how.
+    Failed(String),
 }
 
 impl Heir {
-    pub fn new(pid: u32, channel: Channel, gift: Gift, child: Option<Successor>) -> Self {
-        Self { pid, channel, gift, child }
+    pub fn new(served: Served, channel: Channel, gift: Gift, child: Option<Successor>) -> Self {
+        let Served { pid, stays, telling, .. } = served;
+        Self { pid, channel, gift, child, stays, telling, may_go: false }
     }
 
     /// The process that serves.
@@ -45,48 +61,67 @@ impl Heir {
         self.channel
     }
 
-    /// Waits until it has failed, and says how it ended. One that was told to end has not failed, and neither has one
-    /// that had handed over before.
-    pub async fn failed(&mut self) -> String {
-        match self.ended().await {
-            Ok(status) if is_failure(status) && !self.hear() => format!("has failed ({status})"),
-            _ => std::future::pending().await,
-        }
-    }
-
-    async fn ended(&mut self) -> io::Result<ExitStatus> {
-        let mut ended = signal(SignalKind::child())?;
+    /// Tells it what requests hold here, until it has failed or handed over. One that was told to end has not failed, and
+    /// neither has one that had handed over before.
+    pub async fn changed(&mut self) -> Change {
+        let mut ended = signal(SignalKind::child()).ok();
         loop {
-            match &mut self.child {
-                None => std::future::pending().await,
-                Some(child) => {
-                    if let Some(status) = child.ended()? {
-                        return Ok(status);
-                    }
-                }
+            let began = Instant::now();
+            self.telling.again(&self.channel, &self.gift.state);
+            let pause = LOOK.max(began.elapsed() * REST);
+            if self.hear() {
+                return Change::Moved;
+            }
+            if let Some(how) = self.how_it_failed() {
+                return Change::Failed(how);
             }
             tokio::select! {
-                _ = ended.recv() => {}
-                () = sleep(LOOK) => {}
+                Some(()) = async { ended.as_mut()?.recv().await } => {}
+                () = sleep(pause) => {}
             }
         }
     }
 
-    /// Hears who serves now; whether that is another than the one that was started here.
+    fn how_it_failed(&mut self) -> Option<String> {
+        let how = match &mut self.child {
+            Some(child) => match child.ended() {
+                Ok(Some(status)) if is_failure(status) => format!("has failed ({status})"),
+                _ => return None,
+            },
+            None if self.stays && !self.channel.is_heard() => "is gone without a word".to_owned(),
+            None => return None,
+        };
+        // It says so before it ends.
+        self.hear();
+        (!self.may_go).then_some(how)
+    }
+
+    /// Hears what it has to say; whether another one serves.
     fn hear(&mut self) -> bool {
         let before = self.pid;
-        while let Ok((Message::Main { pid }, _)) = self.channel.receive(Some(Instant::now())) {
-            self.pid = pid;
+        while self.channel.has_news() {
+            match self.channel.receive(Some(Instant::now())) {
+                Ok((Message::Main { pid }, _)) => self.pid = pid,
+                Ok((Message::Leaves, _)) => self.may_go = true,
+                Ok(_) => {}
+                Err(_) => break,
+            }
         }
+        self.may_go |= self.pid != before;
         self.pid != before
+    }
+
+    /// Says that no request is under way here any more.
+    pub fn say_nothing_is_left(&mut self) {
+        self.telling.nothing(&self.channel);
     }
 
     /// What it was given, for another one, without the sockets that it has closed; and what is left of itself.
     pub fn take_back(mut self) -> (Gift, Self) {
-        self.child = None;
+        (self.child, self.may_go) = (None, true);
         let mut sockets = std::mem::take(&mut self.gift.sockets);
         sockets.retain(|(_, fd)| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false));
-        (Gift { sockets, counters: self.gift.counters.clone(), facts: self.gift.facts.clone() }, self)
+        (Gift { sockets, state: self.gift.state.clone(), facts: self.gift.facts.clone() }, self)
     }
 }
 

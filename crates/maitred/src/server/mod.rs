@@ -146,11 +146,7 @@ fn remember(taken: &Taken, state: &State) {
     if let Err(error) = state.ticket_keys.import(&keys) {
         log::warn!("TLS sessions of before are not resumed: {error}");
     }
-    if !taken.counters.is_empty()
-        && let Err(error) = state.limits.import(&taken.counters)
-    {
-        log::warn!("limits begin anew: {error}");
-    }
+    taken.kept.iter().for_each(|(name, bytes)| upgrade::go_on_with(state, name, bytes));
 }
 
 /// Goes on with the quotas of before. That they cannot be kept is said when there is one.

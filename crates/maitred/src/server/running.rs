@@ -20,7 +20,7 @@ use super::{
     Origin,
     desk::{Desk, Order, Told},
     generation::Generations,
-    heir::Heir,
+    heir::{Change, Heir},
     plane::Plane,
     probation::Probation,
     watch::Watch,
@@ -30,7 +30,7 @@ use crate::{
     exit::Failure,
     lifecycle::{self, Signal, Signals},
     notify,
-    upgrade::{Channel, Waiting, hand_on},
+    upgrade::{Channel, Orphans, Waiting, hand_on, nothing_lives_on},
 };
 
 /// Everything that a running server is made of.
@@ -59,6 +59,10 @@ pub struct Running {
     pub waiting: Waiting,
     /// The way to the first process of the container, where that is another one.
     pub supervisor: Option<Channel>,
+    /// The way to the process of before, where it wants to know that this one leaves.
+    pub before: Option<Channel>,
+    /// What was asked for by signals while an upgrade was under way.
+    pub late: Vec<Signal>,
     /// Whether the end was asked for while something else was going on.
     pub told_to_end: bool,
 }
@@ -95,6 +99,7 @@ enum End {
 impl Running {
     /// Serves until told to end, and ends. Connections that are still open then are cut with the runtime.
     pub async fn run(mut self) -> Result<Ended, Failure> {
+        let mut orphans = Orphans::of(is_first());
         loop {
             let turn = tokio::select! {
                 Some(order) = self.orders.recv() => Turn::Order(order),
@@ -102,6 +107,7 @@ impl Running {
                 () = self.watch.changed() => Turn::FilesChanged,
                 why = failing(&mut self.probation, &self.state) => Turn::ProbationFailed(why),
                 () = self.waiting.admit() => continue,
+                () = orphans.take_in() => continue,
             };
             match self.turn(turn).await {
                 None if self.told_to_end => return self.end().await,
@@ -109,6 +115,7 @@ impl Running {
                 Some(End::Drain) => return self.end().await,
                 Some(End::HandedOver(heir)) => return self.follow(heir).await,
                 Some(End::Now) => {
+                    self.take_leave();
                     self.plane.close().await;
                     return Ok(Ended::Whole);
                 }
@@ -125,11 +132,7 @@ impl Running {
                 return Some(End::Drain);
             }
             Turn::Signal(Signal::Reopen) => {
-                if let Some(log) = &self.log {
-                    log.reopen();
-                }
-                self.admin.reopen();
-                log::info!("log files opened anew");
+                self.reopen();
             }
             Turn::Signal(Signal::Reload) => self.reload_by("HUP", Who::Signal("HUP".into())).await,
             Turn::Signal(Signal::HandOver) => {
@@ -170,7 +173,7 @@ impl Running {
     }
 
     /// A reload that nobody waits for: its outcome goes to the log.
-    async fn reload_by(&mut self, by: &str, who: Who) {
+    pub(super) async fn reload_by(&mut self, by: &str, who: Who) {
         let before = self.generations.current().0.id;
         let Reloaded { outcome, report, generation, .. } = self.reload(&ReloadOrder::default(), by).await;
         if outcome == Came::Refused {
@@ -210,8 +213,18 @@ impl Running {
         }
     }
 
+    /// Opens log files anew.
+    pub(super) fn reopen(&self) {
+        if let Some(log) = &self.log {
+            log.reopen();
+        }
+        self.admin.reopen();
+        log::info!("log files opened anew");
+    }
+
     /// Stops accepting and ends as soon as it has drained.
     async fn end(self) -> Result<Ended, Failure> {
+        self.take_leave();
         self.admin.set_phase(Phase::Draining);
         notify::stopping();
         // First of all answers say that their connection ends; whoever connects meanwhile is still served.
@@ -247,12 +260,14 @@ impl Running {
             log::info!("draining {open} connections, for at most {grace:?}");
         }
         let listeners = Arc::clone(&self.listeners);
+        // The one that serves hears by this process of what lives on in the one before it.
+        let relays = heir.is_some().then(|| self.state.clone());
         let outcome = loop {
             // The first process of a container is the one that signals are sent to, whoever they are meant for.
             let main = heir.as_ref().filter(|_| is_first()).map(Heir::pid);
-            let failure = tokio::select! {
-                drained = timeout_at(until, listeners.idle()) => {
-                    if drained.is_err() {
+            let change = tokio::select! {
+                drained = timeout_at(until, drained(&listeners, relays.as_ref())) => {
+                    if drained.is_err() && listeners.live() > 0 {
                         log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
                     }
                     break Ok(());
@@ -261,12 +276,14 @@ impl Running {
                     break Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() });
                 }
                 () = stopped_now(&mut self.orders) => break Ok(()),
-                failure = failed(&mut heir) => failure,
+                change = changed(&mut heir) => change,
             };
-            if let Some(failed) = heir.take() {
-                heir = Some(self.revive(failed, &failure).await);
-            }
+            heir = match (change, heir) {
+                (Change::Failed(how), Some(failed)) => Some(self.revive(failed, &how).await),
+                (_, heir) => heir,
+            };
         };
+        heir.iter_mut().for_each(Heir::say_nothing_is_left);
         let _ = self.ended.send(true);
         self.plane.close().await;
         outcome.map(|()| (heir, self.signals))
@@ -278,10 +295,18 @@ fn is_first() -> bool {
     std::process::id() == 1
 }
 
-/// Ready when the process that took over has failed, with how it ended.
-async fn failed(heir: &mut Option<Heir>) -> String {
+/// Ready when there is nothing left to do for anybody.
+async fn drained(listeners: &Listeners, relays: Option<&State>) {
+    listeners.idle().await;
+    if let Some(state) = relays {
+        nothing_lives_on(state).await;
+    }
+}
+
+/// Ready when the process that took over has failed or handed over.
+async fn changed(heir: &mut Option<Heir>) -> Change {
     match heir {
-        Some(heir) => heir.failed().await,
+        Some(heir) => heir.changed().await,
         None => std::future::pending().await,
     }
 }

@@ -67,6 +67,7 @@ impl Starting {
         };
         if let Some(taken) = taken {
             taken.ready(running.handed()?)?;
+            running.before = taken.stay(running.state.clone())?;
             running.supervisor.as_ref().inspect(|supervisor| report_to(supervisor));
         }
         running.waiting = Waiting::open();
@@ -124,7 +125,9 @@ impl Starting {
             program: program(),
             waiting: Waiting::none(),
             supervisor: taken.supervisor,
+            before: None,
             told_to_end: false,
+            late: Vec::new(),
             latest: told.latest.clone(),
             origin,
             live,

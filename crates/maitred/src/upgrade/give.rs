@@ -7,8 +7,9 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use snapshot::State;
 
-use super::{Channel, Facts, Handed, Message, channel::BATCH};
+use super::{Channel, Facts, Handed, Message, Pace, Telling, channel::BATCH};
 
 /// How many bytes of counters go with one packet; base64 makes four out of three.
 const PART: usize = 60 * 1024;
@@ -17,14 +18,13 @@ const PART: usize = 60 * 1024;
 pub struct Gift {
     /// The sockets.
     pub sockets: Vec<(Handed, OwnedFd)>,
-    /// What limits have counted.
-    pub counters: limit::State,
+    /// What concerns have learnt, up to the moment when it is told.
+    pub state: State,
     /// What is known.
     pub facts: Facts,
 }
 
 /// A new process that serves.
-#[derive(Debug)]
 pub struct Served {
     /// Its version.
     pub version: String,
@@ -32,6 +32,10 @@ pub struct Served {
     pub pid: u32,
     /// The sockets that it has taken.
     pub taken: Vec<Handed>,
+    /// Whether it keeps the channel open and says when it leaves.
+    pub stays: bool,
+    /// What it has been told.
+    pub telling: Telling,
 }
 
 /// Hands everything over and waits until the new process serves. Blocks.
@@ -47,12 +51,15 @@ pub fn give(channel: &Channel, gift: &Gift, deadline: Instant) -> Result<Served,
         }
         _ => format!("the new process cannot be talked to: {error}"),
     };
-    let Message::Hello { version, pid, counters } = channel.receive(Some(deadline)).map_err(late)?.0 else {
+    let hello = channel.receive(Some(deadline)).map_err(late)?.0;
+    let Message::Hello { version, pid, counters, keeps, stays } = hello else {
         return Err(OUT_OF_TURN.into());
     };
-    send(channel, gift, counters).map_err(late)?;
+    let counters = counters && keeps.is_empty();
+    let mut telling = Telling::to(keeps);
+    send(channel, gift, counters, &mut telling, deadline).map_err(late)?;
     match channel.receive(Some(deadline)).map_err(late)?.0 {
-        Message::Ready { taken } => Ok(Served { version, pid, taken }),
+        Message::Ready { taken } => Ok(Served { version, pid, taken, stays, telling }),
         Message::Failed { report } => Err(format!("the new process cannot serve:\n{}", report.trim_end())),
         _ => Err(OUT_OF_TURN.into()),
     }
@@ -60,16 +67,18 @@ pub fn give(channel: &Channel, gift: &Gift, deadline: Instant) -> Result<Served,
 
 const OUT_OF_TURN: &str = "the new process does not speak as a maitred of this kind does";
 
-fn send(channel: &Channel, gift: &Gift, counters: bool) -> io::Result<()> {
+fn send(channel: &Channel, gift: &Gift, counters: bool, telling: &mut Telling, deadline: Instant) -> io::Result<()> {
+    let pace = Pace::Until(deadline);
     for batch in gift.sockets.chunks(BATCH) {
         let sockets = batch.iter().map(|(handed, _)| handed.clone()).collect();
         let fds: Vec<BorrowedFd<'_>> = batch.iter().map(|(_, fd)| fd.as_fd()).collect();
-        channel.send(&Message::Sockets { sockets }, &fds)?;
+        channel.send(&Message::Sockets { sockets }, &fds, pace)?;
     }
     if counters {
-        for part in gift.counters.export().chunks(PART) {
-            channel.send(&Message::Counters { part: BASE64_STANDARD.encode(part) }, &[])?;
+        for part in gift.state.limits.export().chunks(PART) {
+            channel.send(&Message::Counters { part: BASE64_STANDARD.encode(part) }, &[], pace)?;
         }
     }
-    channel.send(&Message::Facts(gift.facts.clone()), &[])
+    telling.all(channel, &gift.state, deadline)?;
+    channel.send(&Message::Facts(gift.facts.clone()), &[], pace)
 }

@@ -6,6 +6,7 @@
 
 mod channel;
 mod give;
+mod keep;
 mod spawn;
 mod supervise;
 mod take;
@@ -17,10 +18,11 @@ use listen::{Inherited, Place};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    channel::Channel,
+    channel::{Channel, Pace},
     give::{Gift, Served, give},
+    keep::{Telling, go_on_with, nothing_lives_on},
     spawn::{Successor, spawn},
-    supervise::{hand_on, supervise},
+    supervise::{Orphans, hand_on, supervise},
     take::{Taken, take},
     waiting::Waiting,
 };
@@ -38,18 +40,27 @@ pub enum Message {
         /// Whether it goes on with what limits have counted, which releases before 0.2 do not know of.
         #[serde(default)]
         counters: bool,
+        /// What it can go on with, by the names of [`snapshot::HEIRLOOMS`].
+        #[serde(default)]
+        keeps: Vec<String>,
+        /// Whether it keeps the channel open for as long as it lives, and says when it ends because it was told to.
+        #[serde(default)]
+        stays: bool,
     },
     /// Sockets; the descriptors come with the packet, in this order.
     Sockets {
         /// What each of them is.
         sockets: Vec<Handed>,
     },
-    /// A part of what limits have counted, in base64.
+    /// A part of what a concern has learnt. What lives on in the old process comes again after the new one has said that
+    /// it serves.
+    Kept(keep::Part),
+    /// A part of what limits have counted, in base64, for processes that know of nothing else.
     Counters {
         /// The part.
         part: String,
     },
-    /// What the old process has learnt. Nothing more comes after it.
+    /// What the old process has learnt. Nothing more comes after it before the new one serves.
     Facts(Facts),
     /// The new process serves.
     Ready {
@@ -61,6 +72,8 @@ pub enum Message {
         /// Why, as people read it.
         report: String,
     },
+    /// The new process was told to end: that it ends is no failure.
+    Leaves,
     /// To the process that watches over those after it, while it drains or as the first of a container: who serves now.
     Main {
         /// Its id.
@@ -89,6 +102,9 @@ pub struct Facts {
     pub ticket_keys: String,
     /// Whether this very channel leads to the process that watches over those after it.
     pub supervises: bool,
+    /// Whether the old process hears that the new one [leaves](Message::Leaves).
+    #[serde(default)]
+    pub hears: bool,
 }
 
 /// Sockets by what they are for.

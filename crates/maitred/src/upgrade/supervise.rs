@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use rustix::process::{Pid, Signal as Send, WaitOptions, kill_process, wait};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal as Ended, SignalKind, signal},
     sync::mpsc,
     task::spawn_blocking,
 };
@@ -45,6 +45,32 @@ pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -
             signal = signals.next() => hand_on(signal, main),
             _ = ended.recv() => {}
             () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Processes that the first process of a container has to take in when they end, for as long as it serves and has not
+/// started a successor: those whose parents are gone.
+pub struct Orphans(Option<Ended>);
+
+impl Orphans {
+    /// Those of this process, which is the first one or not.
+    pub fn of(is_first: bool) -> Self {
+        Self(if is_first { signal(SignalKind::child()).ok() } else { None })
+    }
+
+    /// Takes in who has ended, for ever.
+    pub async fn take_in(&mut self) {
+        let Self(Some(ended)) = self else { return std::future::pending().await };
+        loop {
+            // There is nobody whose end would mean anything.
+            if let Err(error) = reap(std::process::id()) {
+                log::debug!("processes that have ended are not taken in: {error}");
+            }
+            tokio::select! {
+                _ = ended.recv() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
         }
     }
 }

@@ -4,12 +4,19 @@ use std::{
     fs::File,
     io,
     os::fd::AsFd,
+    thread,
     time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::{Channel, Facts, Handed, Message, Sockets, waiting};
+use snapshot::{HEIRLOOMS, State};
+
+use super::{
+    Channel, Facts, Handed, Message, Pace, Sockets,
+    keep::{self, Hearing},
+    waiting,
+};
 
 /// How long the old process may take over what it has to say once it has begun.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,8 +30,8 @@ pub struct Taken {
     pub sockets: Sockets,
     /// What the old process knew.
     pub facts: Facts,
-    /// What its limits had counted.
-    pub counters: Vec<u8>,
+    /// What its concerns had learnt, by name.
+    pub kept: Vec<(String, Vec<u8>)>,
     channel: Channel,
 }
 
@@ -42,9 +49,11 @@ pub fn take() -> io::Result<Taken> {
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     }
     let version = env!("CARGO_PKG_VERSION").into();
-    channel.send(&Message::Hello { version, pid: std::process::id(), counters: true }, &[])?;
+    let keeps = HEIRLOOMS.iter().map(|heirloom| heirloom.name.to_owned()).collect();
+    let hello = Message::Hello { version, pid: std::process::id(), counters: true, keeps, stays: true };
+    channel.send(&hello, &[], Pace::Until(Instant::now() + PATIENCE))?;
     let (mut listeners, mut admin, mut supervisor) = (Vec::new(), std::collections::HashMap::new(), None);
-    let mut counters = Vec::new();
+    let (mut counters, mut kept, mut hearing) = (Vec::new(), Vec::new(), Hearing::default());
     let mut deadline = (!by_hand).then(|| Instant::now() + PATIENCE);
     let facts = loop {
         let (message, fds) = channel.receive(deadline)?;
@@ -59,6 +68,7 @@ pub fn take() -> io::Result<Taken> {
                     }
                 }
             }
+            Message::Kept(part) => kept.extend(hearing.take(&part)),
             Message::Counters { part } => {
                 let part = BASE64_STANDARD.decode(part);
                 counters.extend(part.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
@@ -70,19 +80,32 @@ pub fn take() -> io::Result<Taken> {
     if facts.supervises {
         supervisor = Some(channel.try_clone()?);
     }
+    if !counters.is_empty() {
+        kept.push(("limits".to_owned(), counters));
+    }
     let sockets = Sockets { listeners: listeners.into_iter().collect(), admin, supervisor };
-    Ok(Taken { sockets, facts, counters, channel })
+    Ok(Taken { sockets, facts, kept, channel })
 }
 
 impl Taken {
     /// Says that this process serves, on these sockets. The old one drains from here on.
     pub fn ready(&self, taken: Vec<Handed>) -> io::Result<()> {
-        self.channel.send(&Message::Ready { taken }, &[])
+        self.channel.send(&Message::Ready { taken }, &[], Pace::Until(Instant::now() + PATIENCE))
+    }
+
+    /// Goes on hearing what lives on in the old process, on a thread of its own. The channel is returned where the old
+    /// process wants to know that this one leaves.
+    pub fn stay(self, state: State) -> io::Result<Option<Channel>> {
+        let channel = if self.facts.hears { Some(self.channel.try_clone()?) } else { None };
+        let hears = thread::Builder::new().name("maitred-before".into());
+        hears.spawn(move || keep::follow(&self.channel, &state))?;
+        Ok(channel)
     }
 
     /// Says that this process cannot serve.
     pub fn failed(&self, report: &str) {
         // The old process serves on either way.
-        let _ = self.channel.send(&Message::Failed { report: report.into() }, &[]);
+        let deadline = Instant::now() + PATIENCE;
+        let _ = self.channel.send(&Message::Failed { report: report.into() }, &[], Pace::Until(deadline));
     }
 }

@@ -1,0 +1,212 @@
+//! maitred as the first process of a container: it stays for those after it, takes in orphans, and ends as they do.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+use testkit::{Answer, Gate, Origin, Proxy, Request, within};
+
+use crate::setting::route;
+
+/// Whether this machine lets a test have a namespace of processes of its own. Where it does not, what stands in the place
+/// of the test is said, loudly: nothing of it was tried.
+fn may_unshare() -> bool {
+    let tried = Command::new("unshare").args(["--pid", "--fork", "--mount-proc", "true"]).output();
+    let may = tried.as_ref().is_ok_and(|tried| tried.status.success());
+    if !may {
+        eprintln!("NOT TESTED: the first process of a container, since `unshare --pid` is refused here: {tried:?}");
+    }
+    may
+}
+
+/// The id outside of the namespace of its first process.
+fn first(proxy: &Proxy) -> u32 {
+    child(proxy.pid())
+}
+
+/// A process that this one has started, in whichever of its threads.
+fn child(parent: u32) -> u32 {
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    let children: String = children.collect::<Vec<_>>().join(" ");
+    children.split_whitespace().next().expect("a child").parse().unwrap()
+}
+
+/// The states of the processes in the namespace of `first`, by command.
+fn processes(first: u32) -> Vec<(String, char)> {
+    let namespace = fs::read_link(format!("/proc/{first}/ns/pid")).ok();
+    let stat = |entry: fs::DirEntry| {
+        let folder = entry.path();
+        let same = fs::read_link(folder.join("ns/pid")).ok() == namespace;
+        let text = fs::read_to_string(folder.join("stat")).ok()?;
+        let (before, after) = text.rsplit_once(") ")?;
+        // What a zombie was in cannot be seen any more: its parent says it.
+        let parent = after.split_whitespace().nth(1) == Some(&first.to_string());
+        let command = before.split_once('(')?.1.to_owned();
+        (same || parent).then(|| (command, after.chars().next().unwrap_or('?')))
+    };
+    fs::read_dir("/proc").unwrap().filter_map(|entry| stat(entry.ok()?)).collect()
+}
+
+fn kill(signal: &str, pid: u32) {
+    let killed = Command::new("kill").args(["-s", signal, &pid.to_string()]).status();
+    assert!(killed.unwrap().success(), "cannot send {signal}");
+}
+
+/// Leaves two processes behind in the namespace whose parent is gone, one of which ends at once.
+fn orphan(first: u32) {
+    let script = "(exec -a gone sleep 0) & (exec -a left sleep 600) & exit 0";
+    let entered = Command::new("nsenter")
+        .args(["--target", &first.to_string(), "--pid", "--mount", "bash", "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(entered.unwrap().success());
+}
+
+/// Waits until nobody is left of those who have ended, and of those left behind only who lives.
+async fn until_taken_in(first: u32, left: usize) {
+    let are_left = |all: &[(String, char)]| all.iter().filter(|(command, _)| command == "sleep").count();
+    let have_ended = |all: &[(String, char)]| all.iter().any(|(_, state)| *state == 'Z');
+    within("those who have ended to be taken in", async {
+        while have_ended(&processes(first)) || are_left(&processes(first)) != left {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until another process than `before` answers to operators; the id that it has in the namespace.
+async fn serving(proxy: &Proxy, before: u64) -> u64 {
+    let answers = async {
+        loop {
+            let status = proxy.command(["--json", "status"]).await;
+            let told = serde_json::from_str::<Value>(&status.stdout).ok();
+            if let Some(pid) = told.and_then(|told| told["pid"].as_u64()).filter(|pid| *pid != before) {
+                return pid;
+            }
+        }
+    };
+    within("another process to answer", answers).await
+}
+
+#[tokio::test]
+async fn the_first_process_stays_for_those_after_it() {
+    if !may_unshare() {
+        return;
+    }
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/slow" => Answer::text("late").after(&script),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let proxy = Proxy::with(route(&origin, "")).first_process().start().await;
+    let first = first(&proxy);
+    assert_eq!(serving(&proxy, 0).await, 1, "it is the first one");
+    // Before there is a successor.
+    orphan(first);
+    until_taken_in(first, 1).await;
+    let mut slow = proxy.connect().await;
+    slow.start(&Request::get("/slow")).await;
+    gate.reached().await;
+
+    // By signal, as from outside of the container; what is under way is under way.
+    kill("USR2", first);
+    let second = serving(&proxy, 1).await;
+    assert_eq!(proxy.get("/").await.expect(200).text(), "x");
+    gate.open();
+    assert_eq!(slow.answer("GET").await.expect(200).text(), "late");
+    // Once it has drained it does nothing but stay: it takes in who has ended, and hands signals on.
+    orphan(first);
+    until_taken_in(first, 2).await;
+    within("a reload by the one that serves", async {
+        while !proxy.lines().iter().any(|line| line.contains(" HUP: ")) {
+            kill("HUP", first);
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    kill("USR2", first);
+    let third = serving(&proxy, second).await;
+    assert_ne!(third, 1);
+    within("the one in between to end", async {
+        while processes(first).iter().filter(|(command, _)| command.starts_with("maitred")).count() > 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    until_taken_in(first, 2).await;
+    assert_eq!(proxy.get("/").await.expect(200).text(), "x");
+    // The container ends when its server does, and as that one does.
+    kill("TERM", first);
+    proxy.wait().await.expect(0);
+}
+
+#[tokio::test]
+async fn term_to_the_first_process_lets_requests_end_and_cuts_them_after_the_grace_period() {
+    if !may_unshare() {
+        return;
+    }
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/cut" => Answer::hang(),
+        _ => Answer::text("late").after(&script),
+    })
+    .await;
+    let start = |grace: &str| {
+        let text = format!("{}[server]\ngrace_period = \"{grace}\"\n", route(&origin, ""));
+        // Pingora's engine does not tell of what is cut.
+        Proxy::with(text).variable("MAITRED_ENGINE", "").first_process().start()
+    };
+    let proxy = start("60s").await;
+    let mut slow = proxy.connect().await;
+    slow.start(&Request::get("/slow")).await;
+    gate.reached().await;
+    kill("TERM", first(&proxy));
+    proxy.until_refusing().await;
+    gate.open();
+    assert_eq!(slow.answer("GET").await.expect(200).text(), "late");
+    proxy.wait().await.expect(0);
+
+    let proxy = start("300ms").await;
+    let mut cut = proxy.connect().await;
+    cut.start(&Request::get("/cut")).await;
+    origin.nth(1).await;
+    kill("TERM", first(&proxy));
+    let exit = proxy.wait().await.expect(0);
+    assert!(exit.stdout.contains(r#""error":"stopping""#), "{}", exit.stdout);
+}
+
+/// It stays, so that nothing ends with it: neither the connections that it has, nor what they have to tell.
+#[tokio::test]
+async fn the_first_process_cuts_what_outlasts_the_grace_period_and_stays() {
+    if !may_unshare() {
+        return;
+    }
+    let origin = Origin::start(|seen| match seen.target.as_str() {
+        "/cut" => Answer::hang(),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let text = format!("{}[server]\ngrace_period = \"300ms\"\n", route(&origin, ""));
+    let proxy = Proxy::with(text).variable("MAITRED_ENGINE", "").first_process().start().await;
+    let first = first(&proxy);
+    let mut cut = proxy.connect().await;
+    cut.start(&Request::get("/cut")).await;
+    origin.request().await;
+    kill("USR2", first);
+    let second = serving(&proxy, 1).await;
+    cut.closed().await;
+    assert_eq!(proxy.logged("/cut").await["error"], "stopping");
+    assert_eq!(proxy.get("/").await.expect(200).text(), "x");
+    assert_eq!(serving(&proxy, 0).await, second);
+    // Should the one that serves be killed, the container ends, and says how.
+    kill("KILL", child(first));
+    proxy.wait().await.expect(137);
+}
