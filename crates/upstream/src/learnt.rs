@@ -64,11 +64,14 @@ pub(crate) struct Known {
     pub(crate) check: Option<probe::Learnt>,
 }
 
+/// An upstream, one of its backends, and the address where that has several.
+type Place = (Box<str>, Box<str>, Option<SocketAddr>);
+
 /// What was handed over and has not been asked for.
 #[derive(Debug)]
 pub(crate) struct Inherited {
     until: Instant,
-    endpoints: HashMap<(Box<str>, Box<str>, Option<SocketAddr>), Known>,
+    endpoints: HashMap<Place, Known>,
     orders: HashMap<(Box<str>, Box<str>), order::Learnt>,
 }
 

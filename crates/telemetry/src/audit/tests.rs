@@ -88,7 +88,12 @@ fn a_file_that_is_moved_away_while_two_processes_write_has_one_end() {
         logs[0].reopen();
         logs[1].act(&json!({ "what": number + 1 }));
         logs[0].act(&json!({ "what": number + 2 }));
-        number += 3;
+        assert!(logs[0].flush(Duration::from_secs(20)));
+        // The other one has not been told, and goes to the new file by itself.
+        logs[1].act(&json!({ "what": number + 3 }));
+        assert!(logs[1].flush(Duration::from_secs(20)));
+        assert!(fs::read_to_string(&path).unwrap().contains(&format!("\"what\":{},", number + 3)));
+        number += 4;
     }
     logs.iter().for_each(|audit| assert!(audit.flush(Duration::from_secs(20))));
     let texts: Vec<String> = files.iter().chain([&path]).map(|file| fs::read_to_string(file).unwrap()).collect();
