@@ -100,23 +100,32 @@ async fn a_certificate_of_the_right_name_is_let_in() {
         "[listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {cert_file:?}, key = {key_file:?} }}\n\
          client_ca = {:?}\nclient_auth = \"optional\"\n\
          [auth.partners]\ntype = \"mtls\"\nsan = \"*.partner.example\"\nforward = {{ user = \"X-User\", serial = \"X-Serial\" }}\n\
-         [routes.app]\npath = \"/*\"\nauth = \"partners\"\nupstream = \"{origin}\"\n",
+         [routes.app]\npath = \"/*\"\nauth = \"partners\"\nupstream = \"{origin}\"\n\
+         [routes.old]\npath = \"/old\"\nupstream = \"{origin}\"\n\
+         auth = {{ type = \"mtls\", cn = \"orders.other.example\", forward = {{ user = \"X-User\", cn = \"X-Name\" }} }}\n",
         clients.file()
     );
     let proxy = Proxy::start(text).await;
-    let fetch = async |certificate: Option<Certificate>| {
+    let fetch_at = async |target: &str, certificate: Option<Certificate>| {
         let client = match certificate {
             Some(own) => servers.client().identity(own),
             None => servers.client(),
         };
         let stream = client.connect(proxy.address()).await;
-        Connection::over(stream, "localhost").fetch(Request::get("/").header("X-User", "admin")).await
+        Connection::over(stream, "localhost").fetch(Request::get(target).header("X-User", "admin")).await
     };
+    let fetch = async |certificate| fetch_at("/", certificate).await;
     let good = fetch(Some(clients.issue(&["orders.partner.example"]))).await.expect(200);
     assert_eq!(good.seen_all("x-user"), ["orders.partner.example"]);
     assert!(good.seen("x-serial").is_some());
     fetch(Some(clients.issue(&["orders.other.example"]))).await.expect_problem(401, "auth_invalid");
     fetch(None).await.expect_problem(401, "auth_missing");
+    // Older authorities give the name in the subject alone.
+    let old = fetch_at("/old", Some(clients.issue(&["orders.other.example", "b.example"]))).await.expect(200);
+    assert_eq!((old.seen("x-user").as_deref(), old.seen("x-name")), (Some("orders.other.example"), old.seen("x-user")));
+    fetch_at("/old", Some(clients.issue(&["b.example", "orders.other.example"])))
+        .await
+        .expect_problem(401, "auth_invalid");
 }
 
 #[tokio::test]

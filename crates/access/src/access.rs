@@ -3,7 +3,7 @@
 use filter::{Admit, Reason, Reply, View};
 use http::{HeaderMap, Version, header};
 
-use crate::BodyLimit;
+use crate::{BodyLimit, content::Kinds};
 
 /// The most fields that a request may have.
 const MAX_FIELDS: usize = 100;
@@ -17,6 +17,8 @@ pub struct Access {
     pub(crate) max_body: Option<u64>,
     pub(crate) max_header: usize,
     pub(crate) max_url: usize,
+    /// `None`: every type.
+    pub(crate) kinds: Option<Kinds>,
 }
 
 impl Admit for Access {
@@ -36,8 +38,12 @@ impl Admit for Access {
         }
         framing(fields)?;
         expectation(request.head.version, fields)?;
-        match (self.max_body, announced(fields)?) {
-            (Some(max), Some(length)) if length > max => Err(Reason::BodyTooLarge.into()),
+        let length = announced(fields)?;
+        if self.max_body.is_some_and(|max| length.is_some_and(|length| length > max)) {
+            return Err(Reason::BodyTooLarge.into());
+        }
+        match &self.kinds {
+            Some(kinds) if !kinds.admit(&request.head.method, fields, length) => Err(Reason::ContentTypeRefused.into()),
             _ => Ok(()),
         }
     }

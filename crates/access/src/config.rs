@@ -33,6 +33,56 @@ pub struct Config {
     ///
     /// Example: `ip = { allow = ["10.0.0.0/8"], deny = "/etc/maitred/deny.txt" }`.
     pub ip: Option<Toggle<Ip>>,
+
+    /// Which countries and networks may enter, by the databases of `[access]`; others are refused with 403. A client behind
+    /// `trusted_proxies` is judged by the address that they tell. `false`: all.
+    ///
+    /// Example: `geo = { deny = ["KP", "AS64496"] }`.
+    pub geo: Option<Toggle<Geo>>,
+
+    /// The types of content that requests may bring, or else they are refused with 415: `"application/json"`, `"image/*"`,
+    /// `"application/*+json"`. A request that names no type may bring nothing. `false`: every type.
+    ///
+    /// Default: `false`. Example: `content_type = ["application/json", "application/*+json"]`.
+    pub content_type: Option<Toggle<OneOrMany<String>>>,
+}
+
+/// What is known of clients' addresses.
+///
+/// ```toml
+/// [access]
+/// geoip = ["/var/lib/GeoIP/GeoLite2-Country.mmdb", "/var/lib/GeoIP/GeoLite2-ASN.mmdb"]
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "access")]
+pub struct Section {
+    /// Databases of countries or networks (MaxMind DB: GeoLite2, DB-IP, IPinfo), which you get and renew yourself. They are
+    /// followed: a new one is in force within a second. Default: none.
+    ///
+    /// Example: `geoip = "/var/lib/GeoIP/GeoLite2-Country.mmdb"`.
+    pub geoip: Option<OneOrMany<String>>,
+}
+
+/// Which countries and networks may enter. An entry is a country by its two letters (ISO 3166-1), a network by its number
+/// (`"AS64496"`), or `"unknown"`: every address of which no country is known, such as those of your own network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(title = "geo")]
+pub struct Geo {
+    /// The only ones that may enter. Default: all.
+    ///
+    /// Example: `allow = ["DE", "AT", "CH", "unknown"]`.
+    pub allow: Option<OneOrMany<String>>,
+
+    /// Those that may not enter, whatever `allow` says. Default: none.
+    ///
+    /// Example: `deny = "AS64496"`.
+    pub deny: Option<OneOrMany<String>>,
+
+    /// `"enforce"`, or `"shadow"`: everybody enters, and the access log says under `shadow` who would not have. Default
+    /// `"enforce"`.
+    ///
+    /// Example: `mode = "shadow"`.
+    pub mode: Option<filter::Mode>,
 }
 
 /// Which addresses may enter. An entry is an address, a network, or a file of them: its path begins with `/` or `./`, or

@@ -26,8 +26,11 @@ mod addresses;
 mod body;
 mod compile;
 mod config;
+mod content;
+mod geo;
 
 pub use access::Access;
 pub use addresses::Addresses;
 pub use body::BodyLimit;
-pub use config::{Config, Ip};
+pub use config::{Config, Geo as GeoConfig, Ip, Section};
+pub use geo::{Databases, Geo};

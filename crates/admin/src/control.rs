@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Limit, LimitKey};
+use crate::{ApiKey, FreshKey, KeyOrder, Limit, LimitKey, NoKey};
 
 /// The running server, as far as it can be told what to do. Every call is carried out by one task, one at a time.
 #[async_trait]
@@ -48,6 +48,18 @@ pub trait Control: Send + Sync + 'static {
     /// Forgives a key what it has used up.
     fn reset_limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
         None
+    }
+    /// Every API key. Reads files.
+    fn keys(&self) -> Result<Vec<ApiKey>, NoKey> {
+        Ok(Vec::new())
+    }
+    /// Makes an API key. Writes a file.
+    fn add_key(&self, _order: &KeyOrder) -> Result<FreshKey, NoKey> {
+        Err(NoKey::Unknown("there is no file of keys".into()))
+    }
+    /// Takes an API key out of its file, and says which it was.
+    fn revoke_key(&self, _id: &str, _policy: Option<&str>) -> Result<String, NoKey> {
+        Err(NoKey::Unknown("there is no file of keys".into()))
     }
     /// What the cache holds.
     fn cache(&self) -> CacheReading;

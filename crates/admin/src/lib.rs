@@ -42,7 +42,8 @@ pub use control::{
 pub use events::{Event, Events};
 pub use level::Levels;
 pub use operations::{
-    Bucket, Latency, Limit, LimitKey, LimitRule, Limited, Route, Upstream as UpstreamTraffic, UpstreamBackend,
+    ApiKey, Bucket, FreshKey, KeyOrder, Latency, Limit, LimitKey, LimitRule, Limited, NoKey, Route,
+    Upstream as UpstreamTraffic, UpstreamBackend,
 };
 pub use page::admin_api_page;
 pub use rates::Rates;

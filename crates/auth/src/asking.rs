@@ -1,6 +1,6 @@
 //! Policies that ask another service, from as written to as run.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use document::{At, Code, Diagnostic, OneOrMany, Report};
 use fetch::{Flights, Service, Trust, Url};
@@ -8,12 +8,11 @@ use http::{HeaderName, header};
 
 use crate::{
     Config,
-    compile::{Source, is_framing},
+    compile::{Draft, is_framing},
     external::{self, External},
     grumble::Grumble,
     introspection::{self, Introspection},
     jwt,
-    policy::Forward,
     verdicts::Verdicts,
 };
 
@@ -27,16 +26,9 @@ const BELIEVED: Duration = Duration::from_secs(30);
 const MOST: Duration = Duration::from_secs(3600);
 
 /// An issuer that is asked about its tokens.
-pub(crate) fn introspection(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    source: Source<'_>,
-    report: &mut Report,
-) -> Option<Introspection> {
-    let service =
-        service(config, policy, "write for example `url = \"https://login.example.com/introspect\"`", at, report);
+pub(crate) fn introspection(draft: Draft<'_>, report: &mut Report) -> Option<Introspection> {
+    let Draft { config, policy, forward, at, source } = draft;
+    let service = service(draft, "write for example `url = \"https://login.example.com/introspect\"`", report);
     let lasts = lasts(config, BELIEVED, at, report);
     let authorization = match (&config.client_id, &config.client_secret) {
         (Some(id), Some(secret)) => fetch::basic(id, secret.expose()),
@@ -77,16 +69,10 @@ pub(crate) fn introspection(
 }
 
 /// A service that decides.
-pub(crate) fn external(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    source: Source<'_>,
-    report: &mut Report,
-) -> Option<External> {
+pub(crate) fn external(draft: Draft<'_>, report: &mut Report) -> Option<External> {
+    let Draft { config, policy, forward, at, source } = draft;
     let errors = report.errors();
-    let service = service(config, policy, "write for example `url = \"http://authz:9000/check\"`", at, report);
+    let service = service(draft, "write for example `url = \"http://authz:9000/check\"`", report);
     let lasts = lasts(config, Duration::ZERO, at, report);
     let send = match &config.send {
         Some(written) => fields(written, &at.key("send"), report),
@@ -124,12 +110,9 @@ pub(crate) fn external(
     })
 }
 
-fn service(config: &Config, policy: &str, help: &'static str, at: &At, report: &mut Report) -> Option<Service> {
-    let timeout = config.timeout.map_or(PATIENCE, |written| written.0);
-    if !(Duration::from_millis(1)..=LONGEST).contains(&timeout) {
-        let label = "from \"1ms\" to \"30s\"";
-        report.add(Code::E0103, &at.key("timeout"), "a client would wait too long, or not at all", label);
-    }
+fn service(draft: Draft<'_>, help: &'static str, report: &mut Report) -> Option<Service> {
+    let Draft { config, policy, at, .. } = draft;
+    let timeout = timeout(config, at, report);
     let trust = Trust::compile(config.ca.as_deref(), &at.key("ca"), report);
     let Some(url) = &config.url else {
         let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` does not say who is asked"));
@@ -138,6 +121,16 @@ fn service(config: &Config, policy: &str, help: &'static str, at: &At, report: &
     };
     let url = Url::compile(url, "can let anybody in", &at.key("url"), report);
     Some(Service { url: url?, trust: trust?, timeout })
+}
+
+/// How long a service may take.
+pub(crate) fn timeout(config: &Config, at: &At, report: &mut Report) -> Duration {
+    let timeout = config.timeout.map_or(PATIENCE, |written| written.0);
+    if !(Duration::from_millis(1)..=LONGEST).contains(&timeout) {
+        let label = "from \"1ms\" to \"30s\"";
+        report.add(Code::E0103, &at.key("timeout"), "a client would wait too long, or not at all", label);
+    }
+    timeout
 }
 
 fn lasts(config: &Config, default: Duration, at: &At, report: &mut Report) -> Option<i64> {

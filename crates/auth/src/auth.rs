@@ -157,7 +157,10 @@ impl Asked {
         for (index, policy) in self.policies.iter().enumerate() {
             match policy.admit(request).await {
                 Ok(identity) => return self.weigh(identity, index, request),
-                Err(Refused { doubt, reply }) => {
+                Err(Refused { doubt: Doubt::Answered, reply, identity }) => {
+                    return Verdict::answered(index, reply.map(|reply| *reply), identity);
+                }
+                Err(Refused { doubt, reply, .. }) => {
                     doubts.push(doubt);
                     told = told.or(reply.map(|reply| (index, *reply)));
                 }
@@ -228,6 +231,11 @@ impl Asked {
 }
 
 impl Verdict {
+    /// The policy has answered the request, which is for a page of its own: whatever the route is like, it goes no further.
+    fn answered(policy: usize, reply: Option<Reply>, identity: Option<Arc<Identity>>) -> Self {
+        Self { identity, outcome: Outcome::Ok, policy, refusal: reply, mode: Mode::Enforce, lack: None }
+    }
+
     /// Why the request is refused; [`Reason::None`] where it is not.
     pub fn reason(&self) -> Reason {
         self.refusal.as_ref().map_or(Reason::None, |reply| reply.reason)

@@ -18,6 +18,8 @@ pub(crate) struct Certificates {
     pub policy: Arc<str>,
     /// Names, of which a certificate has to have any one; none: every certificate of the listener's authorities.
     pub names: Box<[Pattern]>,
+    /// Common names, of which any one will do in the place of those.
+    pub commons: Box<[Box<str>]>,
     /// SHA-256 of certificates, of which it has to be any one.
     pub fingerprints: Box<[Box<str>]>,
     pub forward: Forward,
@@ -63,18 +65,21 @@ impl Certificates {
         }
         let printed = self.fingerprints.is_empty() || self.fingerprints.contains(&shown.fingerprint);
         let named = shown.names.iter().find(|name| self.names.iter().any(|own| own.takes(name)));
-        if !printed || (named.is_none() && !self.names.is_empty()) {
+        let common = common_name(&shown.subject);
+        let called = common.as_deref().filter(|name| self.commons.iter().any(|own| **own == **name));
+        let any = self.names.is_empty() && self.commons.is_empty();
+        if !printed || (named.is_none() && called.is_none() && !any) {
             return Err(Doubt::Invalid);
         }
-        let mut identity = self.identity(shown, named);
+        let user = named.map(text).or_else(|| called.map(Into::into)).unwrap_or_else(|| shown.subject.clone());
+        let mut identity = self.identity(shown, user, common.as_deref());
         self.forward.fill(&mut identity);
         let identity = Arc::new(identity);
         self.verdicts.put(hash, Known { identity: identity.clone(), until: None, keys: 0 });
         Ok(identity)
     }
 
-    fn identity(&self, shown: &ClientCertificate, named: Option<&AlternativeName>) -> Identity {
-        let user: Box<str> = named.map_or_else(|| shown.subject.clone(), text);
+    fn identity(&self, shown: &ClientCertificate, user: Box<str>, common: Option<&str>) -> Identity {
         let claims = [
             ("sub", Claim::one(user.clone())),
             ("subject", Claim::one(shown.subject.clone())),
@@ -82,12 +87,47 @@ impl Certificates {
             ("fingerprint", Claim::one(shown.fingerprint.clone())),
             ("san", Claim::list(shown.names.iter().map(text))),
         ];
+        let common = common.map(|name| ("cn", Claim::one(name)));
         Identity {
             user: Some(user),
-            claims: claims.into_iter().map(|(name, claim)| (name.into(), claim)).collect(),
+            claims: claims.into_iter().chain(common).map(|(name, claim)| (name.into(), claim)).collect(),
             ..Identity::new(self.policy.clone(), Credential::Certificate)
         }
     }
+}
+
+/// The one common name of a subject as RFC 4514 writes it. Of two each reader might take the other.
+fn common_name(subject: &str) -> Option<String> {
+    let mut names = Vec::new();
+    let (mut part, mut escaped) = (String::new(), false);
+    // A comma more ends the last part as well.
+    for letter in subject.chars().chain([',']) {
+        match letter {
+            ',' | '+' if !escaped => names.extend(std::mem::take(&mut part).strip_prefix("CN=").map(plain)),
+            _ => part.push(letter),
+        }
+        escaped = letter == '\\' && !escaped;
+    }
+    if names.len() == 1 { names.pop().flatten() } else { None }
+}
+
+/// A value without its escapes (RFC 4514 section 3); `None` for one that is no text.
+fn plain(value: &str) -> Option<String> {
+    if value.starts_with('#') {
+        return None;
+    }
+    let (mut bytes, mut letters) = (Vec::new(), value.bytes());
+    while let Some(letter) = letters.next() {
+        let hex = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+        match letter {
+            b'\\' => match letters.next()? {
+                first if first.is_ascii_hexdigit() => bytes.push(hex(first)? << 4 | hex(letters.next()?)?),
+                other => bytes.push(other),
+            },
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn text(name: &AlternativeName) -> Box<str> {
@@ -100,6 +140,25 @@ fn text(name: &AlternativeName) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_subject_has_one_common_name_or_none() {
+        for (subject, name) in [
+            ("CN=orders", Some("orders")),
+            ("CN=orders,O=Partner\\, Inc.,C=DE", Some("orders")),
+            ("O=Partner,CN=a\\,CN=b", Some("a,CN=b")),
+            ("OU=x+CN=a\\+b\\\\", Some("a+b\\")),
+            ("CN=\\0aa", Some("\na")),
+            ("CN=a,CN=b", None),
+            ("CN=a+CN=a", None),
+            ("CN=#0c01", None),
+            ("O=CN\\=a", None),
+            ("O=x\\,CN=a", None),
+            ("", None),
+        ] {
+            assert_eq!(common_name(subject).as_deref(), name, "{subject}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_one_label() {

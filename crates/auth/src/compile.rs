@@ -1,13 +1,16 @@
 //! From policies as written to policies as run.
 
+mod require;
+mod suits;
+
 use std::{path::Path, sync::Arc};
 
 use document::{At, Code, Diagnostic, Followed, Followers, OneOrMany, Report};
 use filter::Mode;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, header};
 
 use crate::{
-    ANONYMOUS, Auth, Config, Kind, Policy, Require, RequireConfig, State, Written,
+    ANONYMOUS, Auth, Config, Kind, Policy, RequireConfig, State, Written,
     api_key::ApiKeys,
     asking,
     auth::Asked,
@@ -15,6 +18,7 @@ use crate::{
     certificate::{self, Certificates, Pattern},
     jwt,
     keys::{File, Keys, hash_of},
+    oidc::{self, Cookies},
     place::Place,
     policy::{Challenges, Forward, Scheme},
     verdicts::Verdicts,
@@ -29,6 +33,28 @@ pub struct Source<'a> {
     pub state: &'a State,
 }
 
+/// A policy that is being compiled: what is written of it, and where.
+#[derive(Clone, Copy)]
+pub(crate) struct Draft<'a> {
+    pub config: &'a Config,
+    /// Its name.
+    pub policy: &'a Arc<str>,
+    pub forward: &'a Forward,
+    pub at: &'a At,
+    pub source: Source<'a>,
+}
+
+impl<'a> Draft<'a> {
+    /// The file that it cannot do without, named by its `key`; `help` says how one is made.
+    fn file(&self, path: Option<&'a str>, key: &str, help: &'static str, report: &mut Report) -> Option<&'a str> {
+        if path.is_none() {
+            let missing = Diagnostic::new(Code::E0106, format!("the policy `{}` has no `{key}`", self.policy));
+            report.push(missing.label(self.at, format!("`{key}`, the file of {key}, is missing")).help(help));
+        }
+        path
+    }
+}
+
 /// Compiles the policy `name`, which stands at `at`. `None` when anything is wrong.
 pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: &mut Report) -> Option<Policy> {
     let errors = report.errors();
@@ -38,7 +64,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         report.push(missing.label(at, "`type` is missing").help("write for example `type = \"api_key\"`"));
         return None;
     };
-    suits(kind, config, at, report);
+    suits::suits(kind, config, at, report);
     let realm = config.realm.as_deref().unwrap_or(name);
     let quotable = realm.chars().all(|letter| letter == ' ' || (letter.is_ascii_graphic() && !"\"\\".contains(letter)));
     if !quotable {
@@ -51,36 +77,42 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
     }
     let forward = forward(config, &at.key("forward"), report);
     let name: Arc<str> = name.into();
+    let draft = Draft { config, policy: &name, forward: &forward, at, source };
     let (scheme, places, challenges) = match kind {
         Kind::ApiKey => (
-            api_keys(config, &name, &forward, at, source, report).map(Scheme::ApiKey),
+            api_keys(draft, report).map(Scheme::ApiKey),
             key_places(config, at, report),
             Challenges::plain("ApiKey", realm),
         ),
         Kind::Jwt => (
-            jwt::compile::compile(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Jwt),
+            jwt::compile::compile(draft, report).map(Box::new).map(Scheme::Jwt),
             token_places(config, at, report),
             Challenges::bearer(realm),
         ),
         Kind::Basic => (
-            users(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Basic),
+            users(draft, report).map(Box::new).map(Scheme::Basic),
             vec![Place::Authorization("Basic")],
             Challenges::basic(realm),
         ),
         Kind::Mtls => (
-            certificates(config, &name, &forward, at, report).map(Box::new).map(Scheme::Certificate),
+            certificates(draft, report).map(Box::new).map(Scheme::Certificate),
             Vec::new(),
             Challenges::plain("ClientCertificate", realm),
         ),
         Kind::Introspection => (
-            asking::introspection(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Introspection),
+            asking::introspection(draft, report).map(Box::new).map(Scheme::Introspection),
             token_places(config, at, report),
             Challenges::bearer(realm),
         ),
         Kind::Forward => (
-            asking::external(config, &name, &forward, at, source, report).map(Box::new).map(Scheme::Forward),
+            asking::external(draft, report).map(Box::new).map(Scheme::Forward),
             Vec::new(),
             Challenges::plain("External", realm),
+        ),
+        Kind::Oidc => (
+            oidc::compile::compile(draft, report).map(Box::new).map(Scheme::Oidc),
+            vec![Place::Cookies(Cookies::new(&name))],
+            Challenges::plain("OpenIDConnect", realm),
         ),
     };
     (report.errors() == errors).then_some(())?;
@@ -97,58 +129,9 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
     })
 }
 
-/// Reports keys that mean nothing to this kind of policy.
-fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
-    const API_KEY: &[Kind] = &[Kind::ApiKey];
-    const JWT: &[Kind] = &[Kind::Jwt];
-    const BASIC: &[Kind] = &[Kind::Basic];
-    const MTLS: &[Kind] = &[Kind::Mtls];
-    const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection];
-    const CLAIMS: &[Kind] = &[Kind::Jwt, Kind::Introspection];
-    const TOLD: &[Kind] = &[Kind::Jwt, Kind::Introspection, Kind::Forward];
-    const ASKED: &[Kind] = &[Kind::Introspection, Kind::Forward];
-    const ISSUER: &[Kind] = &[Kind::Introspection];
-    const FORWARD: &[Kind] = &[Kind::Forward];
-    const SHOWN: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection, Kind::Basic, Kind::Mtls];
-    let keys = [
-        ("header", config.header.is_some(), EITHER),
-        ("query", config.query.is_some(), EITHER),
-        ("hide_credentials", config.hide_credentials.is_some(), SHOWN),
-        ("keys", config.keys.is_some(), API_KEY),
-        ("users", config.users.is_some(), BASIC),
-        ("san", config.san.is_some(), MTLS),
-        ("fingerprint", config.fingerprint.is_some(), MTLS),
-        ("issuer", config.issuer.is_some(), CLAIMS),
-        ("audience", config.audience.is_some(), CLAIMS),
-        ("jwks", config.jwks.is_some(), JWT),
-        ("public_key", config.public_key.is_some(), JWT),
-        ("secret", config.secret.is_some(), JWT),
-        ("algorithms", config.algorithms.is_some(), JWT),
-        ("leeway", config.leeway.is_some(), CLAIMS),
-        ("typ", config.typ.is_some(), JWT),
-        ("user", config.user.is_some(), TOLD),
-        ("roles", config.roles.is_some(), TOLD),
-        ("url", config.url.is_some(), ASKED),
-        ("cache", config.cache.is_some(), ASKED),
-        ("timeout", config.timeout.is_some(), ASKED),
-        ("send", config.send.is_some(), FORWARD),
-        ("copy", config.copy.is_some(), FORWARD),
-        ("client_id", config.client_id.is_some(), ISSUER),
-        ("client_secret", config.client_secret.is_some(), ISSUER),
-        ("ca", config.ca.is_some(), TOLD),
-    ];
-    for (key, given, kinds) in keys {
-        if given && !kinds.contains(&kind) {
-            let known: Vec<_> = kinds.iter().map(|kind| format!("`type = \"{}\"`", kind.as_str())).collect();
-            let message = format!("`{key}` means nothing to `type = \"{}\"`", kind.as_str());
-            report.push(
-                Diagnostic::new(Code::E0107, message)
-                    .label(at.key(key).name(), "not a key of this type")
-                    .label(at.key("type"), "the type")
-                    .help(format!("it belongs to {}", known.join(" and "))),
-            );
-        }
-    }
+/// The paths of pages that such a policy answers by itself: its routes have to take them.
+pub fn pages(config: &Config) -> Option<[&str; 2]> {
+    (config.r#type == Some(Kind::Oidc)).then(|| oidc::compile::own(config))
 }
 
 fn forward(config: &Config, at: &At, report: &mut Report) -> Forward {
@@ -211,59 +194,24 @@ fn parameter(config: &Config, at: &At, report: &mut Report) -> Option<Place> {
     }
 }
 
-/// The file that a policy cannot do without, named by its `key`; `help` says how one is made.
-fn file<'c>(
-    path: Option<&'c str>,
-    key: &str,
-    help: &'static str,
-    policy: &str,
-    at: &At,
-    report: &mut Report,
-) -> Option<&'c str> {
-    if path.is_none() {
-        let missing = Diagnostic::new(Code::E0106, format!("the policy `{policy}` has no `{key}`"));
-        report.push(missing.label(at, format!("`{key}`, the file of {key}, is missing")).help(help));
-    }
-    path
-}
-
-fn api_keys(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    source: Source<'_>,
-    report: &mut Report,
-) -> Option<ApiKeys> {
+fn api_keys(draft: Draft<'_>, report: &mut Report) -> Option<ApiKeys> {
     let help = "`maitred key add NAME --file keys.toml` makes one";
-    let path = file(config.keys.as_deref(), "keys", help, policy, at, report)?;
-    let (policy, forward) = (policy.clone(), forward.clone());
+    let path = draft.file(draft.config.keys.as_deref(), "keys", help, report)?;
+    let (policy, forward) = (draft.policy.clone(), draft.forward.clone());
     let read = move |text: &str| Keys::new(&File::parse(text)?, &policy, &forward);
-    follow(path, Box::new(read), "keys", &at.key("keys"), source.followers, report).map(ApiKeys)
+    follow(path, Box::new(read), "keys", &draft.at.key("keys"), draft.source.followers, report).map(ApiKeys)
 }
 
-fn users(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    source: Source<'_>,
-    report: &mut Report,
-) -> Option<Basic> {
+fn users(draft: Draft<'_>, report: &mut Report) -> Option<Basic> {
     let help = "write `[users.NAME]` and `password = \"…\"` into one; `maitred hash` makes the password's hash";
-    let path = file(config.users.as_deref(), "users", help, policy, at, report)?;
-    let (policy, forward) = (policy.clone(), forward.clone());
+    let path = draft.file(draft.config.users.as_deref(), "users", help, report)?;
+    let (policy, forward) = (draft.policy.clone(), draft.forward.clone());
     let read = move |text: &str| Users::parse(text, &policy, &forward);
-    follow(path, Box::new(read), "users", &at.key("users"), source.followers, report).map(Basic::new)
+    follow(path, Box::new(read), "users", &draft.at.key("users"), draft.source.followers, report).map(Basic::new)
 }
 
-fn certificates(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    report: &mut Report,
-) -> Option<Certificates> {
+fn certificates(draft: Draft<'_>, report: &mut Report) -> Option<Certificates> {
+    let Draft { config, policy, forward, at, .. } = draft;
     let errors = report.errors();
     let mut fingerprints = Vec::new();
     for (index, text) in config.fingerprint.iter().flat_map(|all| all.iter().enumerate()) {
@@ -294,6 +242,7 @@ fn certificates(
     (report.errors() == errors).then(|| Certificates {
         policy: policy.clone(),
         names: config.san.iter().flat_map(|all| all.iter()).map(|text| Pattern::new(text)).collect(),
+        commons: config.cn.iter().flat_map(|all| all.iter()).map(|text| text.as_str().into()).collect(),
         fingerprints: fingerprints.into(),
         forward: forward.clone(),
         verdicts: Verdicts::new(certificate::REMEMBERED),
@@ -361,7 +310,7 @@ pub fn compile(
             },
         }
     }
-    let require = require.map(|require| compile_require(require, &at.key("require"), report));
+    let require = require.map(|require| self::require::compile(require, &at.key("require"), report));
     whole.then_some(())?;
     if policies.is_empty() {
         if require.is_some() {
@@ -392,46 +341,4 @@ pub fn compile(
         fields: policies.iter().flat_map(|policy| policy.fields.iter().cloned()).collect(),
         policies: policies.into(),
     })))
-}
-
-fn compile_require(config: &RequireConfig, at: &At, report: &mut Report) -> Option<Require> {
-    let errors = report.errors();
-    let strings = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect::<Box<[Box<str>]>>();
-    let listed = |list: &Option<OneOrMany<String>>| list.as_ref().map_or_else(Box::default, |list| strings(list));
-    if config.scope.is_none() && config.role.is_none() && config.claims.is_none() && config.method.is_none() {
-        let nothing = Diagnostic::new(Code::E0106, "`require` requires nothing").label(at, "here");
-        report.push(nothing.help("write for example `{ scope = \"orders\" }`, or delete it"));
-    }
-    let scopes = listed(&config.scope);
-    for (index, scope) in scopes.iter().enumerate() {
-        let token = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
-        if scope.is_empty() || !scope.bytes().all(token) {
-            let label = "one word of visible ASCII (RFC 6749 section 3.3)";
-            report.add(Code::E0108, &at.key("scope").index(index), format!("{scope:?} is not a scope"), label);
-        }
-    }
-    let mut methods = Vec::new();
-    for (role, list) in config.method.iter().flatten() {
-        let mut own = Vec::new();
-        for (index, text) in list.iter().enumerate() {
-            match Method::from_bytes(text.as_bytes()) {
-                Ok(method) => own.push(method),
-                Err(_) => {
-                    let place = at.key("method").key(role).index(index);
-                    report.add(Code::E0108, &place, format!("{text:?} is not a method"), "here");
-                }
-            }
-        }
-        methods.push((role.as_str().into(), own.into()));
-    }
-    (report.errors() == errors).then_some(())?;
-    let told = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "));
-    Some(Require {
-        mode: config.mode.unwrap_or_default(),
-        insufficient: HeaderValue::from_str(&told).ok().filter(|_| !scopes.is_empty()),
-        scopes,
-        roles: listed(&config.role),
-        claims: config.claims.iter().flatten().map(|(name, values)| (name.as_str().into(), strings(values))).collect(),
-        methods: methods.into(),
-    })
 }

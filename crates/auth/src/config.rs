@@ -53,7 +53,7 @@ pub struct Config {
     ///
     /// Example: `query = "api_key"`
     pub query: Option<String>,
-    /// Who makes the tokens: what their `iss` has to be, exactly. Where `type = "jwt"` and neither `jwks`, `public_key` nor
+    /// Who makes the tokens, or of `type = "oidc"` where users log in: what their `iss` has to be, exactly. Where `type = "jwt"` and neither `jwks`, `public_key` nor
     /// `secret` is given, its keys are found by discovery (`ISSUER/.well-known/openid-configuration`). Default: any.
     ///
     /// Example: `issuer = "https://login.example.com/"`
@@ -127,11 +127,11 @@ pub struct Config {
     ///
     /// Example: `cache = "1m"`
     pub cache: Option<Duration>,
-    /// How long the service at `url` may take to answer. At most `"30s"`. Default `"2s"`.
+    /// How long the service at `url`, or the provider of `type = "oidc"`, may take to answer. At most `"30s"`. Default `"2s"`.
     ///
     /// Example: `timeout = "500ms"`
     pub timeout: Option<Duration>,
-    /// As whom maitred asks the issuer of `type = "introspection"` (RFC 6749 section 2.3.1).
+    /// As whom maitred asks the issuer of `type = "introspection"` or the provider of `type = "oidc"` (RFC 6749 section 2.3.1).
     ///
     /// Example: `client_id = "maitred"`
     pub client_id: Option<String>,
@@ -143,6 +143,38 @@ pub struct Config {
     ///
     /// Example: `ca = "/etc/maitred/internal-ca.pem"`
     pub ca: Option<String>,
+    /// What is asked for of the provider of `type = "oidc"`, besides `openid`. Many give a refresh token, with which a session
+    /// outlives its ID token, only for `offline_access`. Default `["profile", "email"]`.
+    ///
+    /// Example: `scopes = ["profile", "offline_access"]`
+    pub scopes: Option<OneOrMany<String>>,
+    /// The path that the provider of `type = "oidc"` sends users back to. With scheme and host before it, it is the redirect URI
+    /// that has to be registered there. maitred answers it on every host that a route with the policy serves. Default
+    /// `"/oauth2/callback"`.
+    ///
+    /// Example: `callback = "/login/done"`
+    pub callback: Option<String>,
+    /// The path that ends a session of `type = "oidc"`, here and, where the provider has an `end_session_endpoint`, there.
+    /// Default `"/oauth2/logout"`.
+    ///
+    /// Example: `logout = "/logout"`
+    pub logout: Option<String>,
+    /// The path that users come to who have logged out of `type = "oidc"`; at the provider it has to be registered as well.
+    /// Default `"/"`.
+    ///
+    /// Example: `after_logout = "/bye"`
+    pub after_logout: Option<String>,
+    /// How long after the login a session of `type = "oidc"` ends at the latest. Before that it ends with its ID token, where the
+    /// provider gives no refresh token. From `"1m"` to `"30d"`. Default `"12h"`.
+    ///
+    /// Example: `session = "8h"`
+    pub session: Option<Duration>,
+    /// What the cookies of `type = "oidc"` are encrypted with, of at least 32 bytes: the first of a list encrypts, all of them
+    /// decrypt, so that one is exchanged by putting the new one first. Every instance needs the same. Default: a key made of
+    /// `client_secret`.
+    ///
+    /// Example: `cookie_secret = ["${COOKIE_SECRET}", "${OLD_COOKIE_SECRET}"]`
+    pub cookie_secret: Option<OneOrMany<Secret>>,
     /// The file of users of `type = "basic"`, with the Argon2id hashes of their passwords that `maitred hash` makes. It is
     /// followed: a change is in force within a second.
     ///
@@ -154,6 +186,11 @@ pub struct Config {
     ///
     /// Example: `san = "*.partner.example"`
     pub san: Option<OneOrMany<String>>,
+    /// The common name in the subject of a certificate of `type = "mtls"`, or several of which any one will do. It is the user. A
+    /// certificate with two common names has none. With `san` either will do. Default: any.
+    ///
+    /// Example: `cn = "orders"`
+    pub cn: Option<OneOrMany<String>>,
     /// The SHA-256 of certificates, in hexadecimal, of which it has to be any one. Default: any.
     ///
     /// Example: `fingerprint = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"`
@@ -182,6 +219,8 @@ pub enum Kind {
     Introspection,
     /// Whatever another service asks for.
     Forward,
+    /// A session in a browser, begun by logging in at a provider (OpenID Connect).
+    Oidc,
 }
 
 impl Kind {
@@ -194,6 +233,7 @@ impl Kind {
             Self::Mtls => "mtls",
             Self::Introspection => "introspection",
             Self::Forward => "forward",
+            Self::Oidc => "oidc",
         }
     }
 }
@@ -248,6 +288,12 @@ pub struct Require {
     ///
     /// Example: `method = { viewer = "GET", editor = ["GET", "PUT"] }`
     pub method: Option<BTreeMap<String, OneOrMany<String>>>,
+    /// A condition in CEL, the Common Expression Language, over `user`, `key`, `plan`, `scopes`, `roles`, `claims`, and `request`
+    /// with `method`, `scheme`, `host`, `path`, `query`, `client_ip` and `headers` (by names in lower case). What cannot be told does
+    /// not hold. Only in builds with the feature `cel`; `maitred version --features` says whether this one has it.
+    ///
+    /// Example: `when = "request.path.startsWith('/tenants/' + claims.tenant + '/')"`
+    pub when: Option<String>,
     /// `"enforce"`, or `"shadow"`: the caller passes all the same, and the access log says under `shadow` that it would
     /// not have. Default `"enforce"`.
     ///

@@ -209,7 +209,11 @@ impl External {
             headers.extend(answer.headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
         }
         let body = if own { Body::Problem } else { Body::Bytes(answer.content) };
-        Refused { doubt, reply: Some(Box::new(Reply { status: answer.status, reason: doubt.reason(), headers, body })) }
+        Refused {
+            doubt,
+            reply: Some(Box::new(Reply { status: answer.status, reason: doubt.reason(), headers, body })),
+            identity: None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use fetch::{Client, Service, Url};
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::keyset::KeySet;
@@ -45,6 +46,8 @@ pub(crate) struct Fetched {
     publisher: Publisher,
     client: Client,
     set: ArcSwapOption<KeySet>,
+    /// Where an issuer does what, as it was last told.
+    endpoints: ArcSwapOption<Endpoints>,
     /// When the set was fetched.
     since: AtomicI64,
     /// When it was last tried.
@@ -77,6 +80,7 @@ impl State {
             publisher: publisher.clone(),
             client: self.client.clone(),
             set: ArcSwapOption::empty(),
+            endpoints: ArcSwapOption::empty(),
             since: AtomicI64::new(0),
             tried: AtomicI64::new(0),
             turn: tokio::sync::Mutex::default(),
@@ -119,6 +123,12 @@ impl Fetched {
     /// The keys, unless they are too old to be believed.
     pub(crate) fn keys(&self, now: i64) -> Option<Arc<KeySet>> {
         self.set.load_full().filter(|_| now - self.since.load(Relaxed) < FRESH + STALE)
+    }
+
+    /// Where the issuer does what, unless that is too old to be believed.
+    pub(crate) fn endpoints(&self) -> Option<Arc<Endpoints>> {
+        let now = Timestamp::now().as_second();
+        self.endpoints.load_full().filter(|_| now - self.since.load(Relaxed) < FRESH + STALE)
     }
 
     /// Asks for the keys anew on behalf of a request, where that was not done lately.
@@ -167,7 +177,9 @@ impl Fetched {
             Publisher::Jwks(service) => service.clone(),
             Publisher::Issuer(issuer, service) => {
                 let document = self.client.get(service, LARGEST).await?;
-                let url = jwks_uri(&document, issuer, &service.url)?;
+                let document = discovered(&document, issuer)?;
+                let url = jwks_uri(&document, &service.url)?;
+                self.endpoints.store(Endpoints::of(&document, &service.url).map(Arc::new));
                 Service { url, ..service.clone() }
             }
         };
@@ -175,14 +187,55 @@ impl Fetched {
     }
 }
 
-/// Where the keys are, by the document of an issuer.
-fn jwks_uri(document: &[u8], issuer: &str, from: &Url) -> Result<Url, String> {
+/// Where an issuer does what (OpenID Connect Discovery section 3).
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    /// Where users log in.
+    pub authorization: Box<str>,
+    /// Where codes are exchanged.
+    pub token: Url,
+    /// Where users log out (OpenID Connect RP-Initiated Logout section 2.1).
+    pub end_session: Option<Box<str>>,
+    /// Whether the client's secret goes among what is posted.
+    pub posts_secret: bool,
+    /// Whether it says who it is when it sends users back (RFC 9207 section 3).
+    pub names_itself: bool,
+}
+
+impl Endpoints {
+    fn of(document: &Map<String, Value>, from: &Url) -> Option<Self> {
+        let url = |name: &str| {
+            let text = document.get(name).and_then(Value::as_str)?;
+            let url = Url::parse(text).ok().filter(|url| url.is_secure() || !from.is_secure())?;
+            let plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains('#');
+            plain.then(|| (Box::<str>::from(text), url))
+        };
+        let methods = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
+        let takes = |method: &str| methods.is_some_and(|all| all.iter().any(|one| one.as_str() == Some(method)));
+        let named = document.get("authorization_response_iss_parameter_supported");
+        Some(Self {
+            authorization: url("authorization_endpoint")?.0,
+            token: url("token_endpoint")?.1,
+            end_session: url("end_session_endpoint").map(|(text, _)| text),
+            posts_secret: takes("client_secret_post") && !takes("client_secret_basic"),
+            names_itself: named == Some(&Value::Bool(true)),
+        })
+    }
+}
+
+/// The document of an issuer.
+fn discovered(document: &[u8], issuer: &str) -> Result<Map<String, Value>, String> {
     let document = fetch::object(document).ok_or("the discovery document is not JSON")?;
     // Whoever answers in another's name is not to be believed (OpenID Connect Discovery section 4.3).
-    if document.get("issuer").and_then(serde_json::Value::as_str) != Some(issuer) {
+    if document.get("issuer").and_then(Value::as_str) != Some(issuer) {
         return Err("the discovery document is of another issuer".into());
     }
-    let jwks = document.get("jwks_uri").and_then(serde_json::Value::as_str);
+    Ok(document)
+}
+
+/// Where the keys are, by that document.
+fn jwks_uri(document: &Map<String, Value>, from: &Url) -> Result<Url, String> {
+    let jwks = document.get("jwks_uri").and_then(Value::as_str);
     let jwks = jwks.and_then(|jwks| Url::parse(jwks).ok()).ok_or("the discovery document has no usable `jwks_uri`")?;
     if from.is_secure() && !jwks.is_secure() {
         return Err("the `jwks_uri` of an https issuer is not https".into());

@@ -87,17 +87,41 @@ impl Jwt {
             let ended = known.until.is_some_and(|until| until <= now);
             return if ended { Err(Doubt::Expired) } else { Ok(known.identity) };
         }
+        let (claims, until) = self.check(keys, token, now)?;
+        let mut identity = self.told.identity(&claims, &self.policy, Credential::Jwt)?;
+        self.forward.fill(&mut identity);
+        let identity = Arc::new(identity);
+        self.verdicts.put(hash, Known { identity: identity.clone(), until, keys: keys.id });
+        Ok(identity)
+    }
+
+    /// What a token claims and until when, the keys asked for anew where it is signed with one that is not known.
+    pub(crate) async fn claims(&self, token: &str) -> Result<(Map<String, Value>, Option<i64>), Doubt> {
+        if token.len() > LONGEST {
+            return Err(Doubt::Invalid);
+        }
+        let Trusted::Fetched(fetched) = &self.keys else { return Err(Doubt::Invalid) };
+        let known = || {
+            let now = jiff::Timestamp::now().as_second();
+            fetched.keys(now).ok_or(Doubt::Unavailable).and_then(|keys| self.check(&keys, token, now))
+        };
+        match known() {
+            Err(Doubt::Unheard | Doubt::Unavailable) => {
+                fetched.renew().await;
+                known().map_err(|doubt| if doubt == Doubt::Unheard { Doubt::Invalid } else { doubt })
+            }
+            claims => claims,
+        }
+    }
+
+    fn check(&self, keys: &KeySet, token: &str, now: i64) -> Result<(Map<String, Value>, Option<i64>), Doubt> {
         let (signed, signature) = token.rsplit_once('.').ok_or(Doubt::Invalid)?;
         let (header, payload) =
             signed.split_once('.').filter(|(_, payload)| !payload.contains('.')).ok_or(Doubt::Invalid)?;
         self.check_signature(keys, header, signed, signature)?;
         let claims = object(payload)?;
         let until = self.rules.claims.check(&claims, now, true)?;
-        let mut identity = self.told.identity(&claims, &self.policy, Credential::Jwt)?;
-        self.forward.fill(&mut identity);
-        let identity = Arc::new(identity);
-        self.verdicts.put(hash, Known { identity: identity.clone(), until, keys: keys.id });
-        Ok(identity)
+        Ok((claims, until))
     }
 
     fn check_signature(&self, keys: &KeySet, header: &str, signed: &str, signature: &str) -> Result<(), Doubt> {

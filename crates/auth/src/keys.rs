@@ -1,5 +1,6 @@
 //! The file of API keys: their hashes, whose they are, and until when.
 
+pub mod edit;
 mod file;
 mod fresh;
 

@@ -6,15 +6,19 @@ use filter::{View, query};
 use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 
+use crate::oidc::Cookies;
+
 /// A place that a credential may stand in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The whole value of a field.
     Field(HeaderName),
     /// `Authorization`, after this scheme.
     Authorization(&'static str),
     /// A parameter of the query.
     Query(Box<str>),
+    /// The cookies of a session.
+    Cookies(Cookies),
 }
 
 /// What stands there.
@@ -37,6 +41,7 @@ impl Place {
                 only(request.head.headers.get_all(header::AUTHORIZATION).iter(), |value| after(scheme, value))
             }
             Self::Query(name) => in_query(name, request.query.unwrap_or("")),
+            Self::Cookies(own) => own.session(request).map_or(Found::Nothing, Found::One),
         }
     }
 
@@ -45,7 +50,27 @@ impl Place {
         match self {
             Self::Field(name) => drop(head.remove_header(name)),
             Self::Authorization(_) => drop(head.remove_header(&header::AUTHORIZATION)),
+            Self::Cookies(own) => without_cookies(head, own),
             Self::Query(_) => {}
+        }
+    }
+}
+
+fn without_cookies(head: &mut RequestHeader, own: &Cookies) {
+    let is_shown = |field: &HeaderValue| field.to_str().is_ok_and(|text| text.contains(own.name()));
+    if !head.headers.get_all(header::COOKIE).into_iter().any(is_shown) {
+        return;
+    }
+    let fields: Vec<HeaderValue> = head.headers.get_all(header::COOKIE).into_iter().cloned().collect();
+    head.remove_header(&header::COOKIE);
+    for field in fields {
+        let kept = match field.to_str() {
+            Ok(text) => own.without(text).and_then(|kept| HeaderValue::try_from(kept).ok()),
+            Err(_) => Some(field),
+        };
+        if let Some(kept) = kept {
+            // It was a field of this head.
+            let _ = head.append_header(header::COOKIE, kept);
         }
     }
 }

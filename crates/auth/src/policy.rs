@@ -6,6 +6,7 @@ use filter::{Claim, Identity, Mode, Reason, Reply, View};
 use http::{HeaderName, HeaderValue, header};
 
 use crate::{
+    Kind,
     api_key::ApiKeys,
     auth::Outcome,
     basic::Basic,
@@ -13,6 +14,7 @@ use crate::{
     external::External,
     introspection::Introspection,
     jwt::Jwt,
+    oidc::Oidc,
     place::{Found, Place},
 };
 
@@ -39,6 +41,7 @@ pub(crate) enum Scheme {
     Certificate(Box<Certificates>),
     Introspection(Box<Introspection>),
     Forward(Box<External>),
+    Oidc(Box<Oidc>),
 }
 
 /// What `WWW-Authenticate` says, by what is wrong.
@@ -64,6 +67,8 @@ pub(crate) enum Doubt {
     Unavailable,
     /// Somebody else has to be asked first.
     Unheard,
+    /// None at all: the policy answers the request, which is for a page of its own.
+    Answered,
 }
 
 /// A doubt, and the whole answer where somebody else has given one.
@@ -71,11 +76,13 @@ pub(crate) enum Doubt {
 pub(crate) struct Refused {
     pub doubt: Doubt,
     pub reply: Option<Box<Reply>>,
+    /// Who has just become known.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl From<Doubt> for Refused {
     fn from(doubt: Doubt) -> Self {
-        Self { doubt, reply: None }
+        Self { doubt, reply: None, identity: None }
     }
 }
 
@@ -90,12 +97,35 @@ impl Policy {
         self.mode
     }
 
+    /// What clients have to show.
+    pub fn kind(&self) -> Kind {
+        match &self.scheme {
+            Scheme::ApiKey(_) => Kind::ApiKey,
+            Scheme::Jwt(_) => Kind::Jwt,
+            Scheme::Basic(_) => Kind::Basic,
+            Scheme::Certificate(_) => Kind::Mtls,
+            Scheme::Introspection(_) => Kind::Introspection,
+            Scheme::Forward(_) => Kind::Forward,
+            Scheme::Oidc(_) => Kind::Oidc,
+        }
+    }
+
     /// Looks for the credential and verifies it, and asks whoever has to be asked for that.
     pub(crate) async fn admit(&self, request: &View<'_>) -> Result<Arc<Identity>, Refused> {
         match &self.scheme {
             Scheme::Certificate(certificates) => return Ok(certificates.verify(request)?),
             // In a box like all that waits for somebody: it is large, and every request would carry it along.
             Scheme::Forward(external) => return Box::pin(external.admit(request)).await,
+            Scheme::Oidc(oidc) => {
+                let shown = self.credential(request);
+                if let Ok(cookie) = &shown
+                    && !oidc.is_own(request.path)
+                    && let Ok(identity) = oidc.verify(cookie)
+                {
+                    return Ok(identity);
+                }
+                return Box::pin(oidc.admit(request, shown)).await.map_err(|refused| self.challenged(refused));
+            }
             _ => {}
         }
         let credential = self.credential(request)?;
@@ -112,6 +142,7 @@ impl Policy {
         match &self.scheme {
             Scheme::Certificate(certificates) => certificates.verify(request),
             Scheme::Forward(external) => external.known(request),
+            Scheme::Oidc(oidc) if oidc.is_own(request.path) => Err(Doubt::Unheard),
             _ => self.known(&self.credential(request)?),
         }
     }
@@ -122,8 +153,19 @@ impl Policy {
             Scheme::Jwt(jwt) => jwt.verify(credential),
             Scheme::Basic(basic) => basic.verify(credential),
             Scheme::Introspection(issuer) => issuer.verify(credential),
+            Scheme::Oidc(oidc) => oidc.verify(credential),
             Scheme::Certificate(_) | Scheme::Forward(_) => Err(Doubt::Missing),
         }
+    }
+
+    /// The policy's own 401 says what it asks for, as every 401 has to (RFC 9110 section 15.5.2).
+    fn challenged(&self, mut refused: Refused) -> Refused {
+        if let Some(reply) = &mut refused.reply
+            && reply.status == http::StatusCode::UNAUTHORIZED
+        {
+            reply.headers.push((header::WWW_AUTHENTICATE, self.challenge(refused.doubt)));
+        }
+        refused
     }
 
     fn credential<'r>(&self, request: &View<'r>) -> Result<Cow<'r, str>, Doubt> {
@@ -147,7 +189,9 @@ impl Policy {
 
     pub(crate) fn challenge(&self, doubt: Doubt) -> HeaderValue {
         match doubt {
-            Doubt::Missing | Doubt::Forbidden | Doubt::Unavailable | Doubt::Unheard => &self.challenges.missing,
+            Doubt::Missing | Doubt::Forbidden | Doubt::Unavailable | Doubt::Unheard | Doubt::Answered => {
+                &self.challenges.missing
+            }
             Doubt::Invalid => &self.challenges.invalid,
             Doubt::Expired => &self.challenges.expired,
         }
@@ -159,7 +203,11 @@ impl Policy {
         match &self.scheme {
             Scheme::ApiKey(keys) => keys.pose(user),
             Scheme::Basic(basic) => basic.pose(user),
-            Scheme::Jwt(_) | Scheme::Introspection(_) | Scheme::Certificate(_) | Scheme::Forward(_) => None,
+            Scheme::Jwt(_)
+            | Scheme::Introspection(_)
+            | Scheme::Certificate(_)
+            | Scheme::Forward(_)
+            | Scheme::Oidc(_) => None,
         }
     }
 }
@@ -196,6 +244,7 @@ impl Doubt {
             Self::Expired => Reason::AuthExpired,
             Self::Forbidden => Reason::Forbidden,
             Self::Unavailable | Self::Unheard => Reason::AuthUnavailable,
+            Self::Answered => Reason::None,
         }
     }
 
@@ -206,6 +255,7 @@ impl Doubt {
             Self::Expired => Outcome::Expired,
             Self::Forbidden => Outcome::Forbidden,
             Self::Unavailable | Self::Unheard => Outcome::Error,
+            Self::Answered => Outcome::Ok,
         }
     }
 }

@@ -3,6 +3,8 @@
 use filter::{Identity, Mode, Reason, Reply, View};
 use http::{HeaderValue, Method, header};
 
+use crate::condition::Condition;
+
 /// What goes with a name.
 pub(crate) type Named<T> = (Box<str>, Box<[T]>);
 
@@ -18,6 +20,7 @@ pub struct Require {
     pub(crate) claims: Box<[Named<Box<str>>]>,
     /// The methods of each role, where any are given.
     pub(crate) methods: Box<[Named<Method>]>,
+    pub(crate) when: Option<Condition>,
     /// What a bearer of too weak a token is told (RFC 6750 section 3.1).
     pub(crate) insufficient: Option<HeaderValue>,
 }
@@ -29,6 +32,7 @@ pub(crate) enum Lack<'r> {
     Role,
     Claim(&'r str),
     Method,
+    Condition,
 }
 
 impl Require {
@@ -52,7 +56,11 @@ impl Require {
             return Some(Lack::Claim(name));
         }
         let may = |(role, methods): &Named<Method>| identity.has_role(role) && methods.contains(&request.head.method);
-        (!self.methods.is_empty() && !self.methods.iter().any(may)).then_some(Lack::Method)
+        if !self.methods.is_empty() && !self.methods.iter().any(may) {
+            return Some(Lack::Method);
+        }
+        let fails = |when: &&Condition| !when.holds(identity, request);
+        self.when.as_ref().filter(fails).map(|_| Lack::Condition)
     }
 
     /// The answer to a caller that lacks something.
@@ -71,6 +79,7 @@ impl std::fmt::Display for Lack<'_> {
             Self::Scope(scope) => write!(f, "lacks the scope `{scope}`"),
             Self::Role => f.write_str("has none of the roles"),
             Self::Claim(name) => write!(f, "has not what `claims.{name}` asks for"),
+            Self::Condition => f.write_str("is not what `when` asks for"),
             Self::Method => f.write_str("has no role that may use this method"),
         }
     }

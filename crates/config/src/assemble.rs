@@ -33,6 +33,7 @@ pub(crate) fn config(document: &Document, report: &mut Report) -> Config {
         upstreams: named(document, "upstreams", &UPSTREAM, report),
         routes: routes(document, report),
         auth: named(document, "auth", &AUTH, report),
+        access: section(document, "access", report),
         limits: named(document, "limits", &LIMIT, report),
         cache: section(document, "cache", report),
         redis: document.contains(&At::root().key("redis")).then(|| section(document, "redis", report)),

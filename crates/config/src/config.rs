@@ -21,6 +21,8 @@ pub struct Config {
     pub routes: BTreeMap<String, Route>,
     /// Ways to find out who calls, by name.
     pub auth: BTreeMap<String, auth::Config>,
+    /// What is known of clients' addresses.
+    pub access: access::Section,
     /// Limits that routes refer to, by name.
     pub limits: BTreeMap<String, limit::Written>,
     /// Where answers are kept.
@@ -64,6 +66,7 @@ pub(crate) struct Sections {
     defaults: Option<Route>,
     /// Ways to find out who calls: `[auth.NAME]`.
     auth: Option<BTreeMap<String, auth::Config>>,
+    access: Option<access::Section>,
     /// Limits for routes to refer to: `[limits.NAME]`, or in short `NAME = "100/m per ip"`.
     limits: Option<BTreeMap<String, limit::Written>>,
     cache: Option<cache::ZoneConfig>,

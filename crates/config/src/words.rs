@@ -169,7 +169,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 ];
 
 /// Sections of later releases.
-const SECTIONS: &[&str] = &["access", "analytics", "tracing", "waf"];
+const SECTIONS: &[&str] = &["analytics", "tracing", "waf"];
 
 /// Keys of routes of later releases.
 const ROUTE: &[&str] = &[
@@ -177,7 +177,6 @@ const ROUTE: &[&str] = &[
     "aggregate",
     "bots",
     "deprecated",
-    "geo",
     "graphql",
     "grpc",
     "hedge",

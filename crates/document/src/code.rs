@@ -79,6 +79,8 @@ codes! {
         "`require` says what the caller has to be, and the route has no `auth` that would find out who calls. Nothing could ever hold.";
     E0503 "file can be changed by others"
         "A file that decides who may enter can be written by every user of the machine, who could let anybody in.";
+    E0504 "not part of this build"
+        "The key belongs to an optional feature that this binary was built without. It is never ignored: what it would refuse would be let through.";
     E0601 "file cannot be read"
         "A file that the configuration names does not exist or cannot be read by this user.";
     E0602 "variable not set"

@@ -14,10 +14,16 @@ use crate::{At, Code, Diagnostic, Report};
 /// How a text becomes what it says; the error is a sentence that prints nothing secret.
 pub type Read<T> = Box<dyn Fn(&str) -> Result<T, String> + Send + Sync>;
 
+/// The same for a file that is no text.
+pub type ReadBytes<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
+
+/// The largest file that is read.
+const LARGEST: u64 = 1 << 30;
+
 /// What a file says, as of its last good state.
 pub struct Followed<T> {
     path: PathBuf,
-    read: Read<T>,
+    read: ReadBytes<T>,
     value: ArcSwap<T>,
     seen: Mutex<Option<Stamp>>,
 }
@@ -46,9 +52,15 @@ pub struct Followers(Arc<Mutex<Vec<Weak<dyn Follow>>>>);
 impl<T: Send + Sync + 'static> Followed<T> {
     /// Reads the file, and has `followers` look at it from then on.
     pub fn open(path: &Path, read: Read<T>, followers: &Followers) -> Result<Arc<Self>, String> {
+        let read = move |bytes: &[u8]| read(str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?);
+        Self::open_bytes(path, Box::new(read), followers)
+    }
+
+    /// The same for a file that is no text.
+    pub fn open_bytes(path: &Path, read: ReadBytes<T>, followers: &Followers) -> Result<Arc<Self>, String> {
         // Before the file is read: what is written meanwhile is seen as a change.
         let seen = stamp(path);
-        let value = read(&text(path)?)?;
+        let value = read(&bytes(path)?)?;
         let followed =
             Arc::new(Self { path: path.to_owned(), read, value: ArcSwap::from_pointee(value), seen: Mutex::new(seen) });
         let weak: Weak<Self> = Arc::downgrade(&followed);
@@ -77,7 +89,7 @@ impl<T: Send + Sync> Follow for Followed<T> {
             return None;
         }
         *seen = now;
-        let refused = match text(&self.path).and_then(|text| (self.read)(&text)) {
+        let refused = match bytes(&self.path).and_then(|bytes| (self.read)(&bytes)) {
             Ok(value) => {
                 self.value.store(Arc::new(value));
                 None
@@ -122,8 +134,12 @@ fn stamp(path: &Path) -> Option<Stamp> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
-fn text(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| error.to_string())
+fn bytes(path: &Path) -> Result<Vec<u8>, String> {
+    let found = fs::metadata(path).map_err(|error| error.to_string())?;
+    if found.len() > LARGEST {
+        return Err(format!("it has more than {LARGEST} bytes"));
+    }
+    fs::read(path).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

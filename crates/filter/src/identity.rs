@@ -26,6 +26,8 @@ pub struct Identity {
     pub claims: Claims,
     /// The fields that tell the origin who calls.
     pub fields: Box<[(HeaderName, HeaderValue)]>,
+    /// What the client is told to keep: a session that was renewed.
+    pub cookies: Box<[HeaderValue]>,
 }
 
 /// What a client may show to say who it is.
@@ -43,6 +45,8 @@ pub enum Credential {
     Certificate,
     /// Whatever another service makes of the request.
     Forward,
+    /// A session begun by logging in at a provider.
+    Oidc,
 }
 
 impl Credential {
@@ -55,6 +59,7 @@ impl Credential {
             Self::Introspection => "introspection",
             Self::Certificate => "mtls",
             Self::Forward => "forward",
+            Self::Oidc => "oidc",
         }
     }
 }
@@ -72,6 +77,7 @@ impl Identity {
             roles: Box::default(),
             claims: Claims::default(),
             fields: Box::default(),
+            cookies: Box::default(),
         }
     }
 
@@ -147,6 +153,11 @@ impl Claim {
     pub fn values(&self) -> impl Iterator<Item = &str> {
         let one = std::slice::from_ref(&self.text);
         self.list.as_deref().unwrap_or(one).iter().map(|value| &**value)
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        self.list.is_some()
     }
 
     /// Whether this is `value`, or a list that has it.

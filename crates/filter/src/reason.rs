@@ -92,6 +92,10 @@ reasons! {
     TooManyConnectionsPerIp "too_many_connections_per_ip" 429 "Too many connections";
     /// The client's address is not among those that may enter.
     AddressDenied "address_denied" 403 "Forbidden";
+    /// The country or network of the client's address is not among those that may enter, or not known.
+    CountryDenied "country_denied" 403 "Forbidden";
+    /// The request's content is not of a type that the route takes, or its type is not told.
+    ContentTypeRefused "content_type_refused" 415 "Unsupported media type";
     /// The route asks who calls, and the request brings no credentials.
     AuthMissing "auth_missing" 401 "Unauthorized";
     /// The credentials are not good.

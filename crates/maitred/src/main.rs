@@ -9,6 +9,7 @@ mod exit;
 mod explained;
 mod files;
 mod history;
+mod keys;
 mod lifecycle;
 mod limits;
 mod logging;

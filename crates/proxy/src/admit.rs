@@ -1,6 +1,6 @@
 //! Step 2: may this request pass? The order is the policy (ADR 1).
 
-use auth::Verdict;
+use auth::{Outcome, Verdict};
 use filter::{Admit, Mode, Reason, Reply, View};
 use limit::Stage;
 use pingora_http::RequestHeader;
@@ -22,6 +22,9 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     if let Some(addresses) = &route.addresses {
         addresses.mode().settle(addresses.admit(request), &mut ctx.record.shadow)?;
     }
+    if let Some(geo) = &route.geo {
+        geo.mode().settle(geo.admit(request), &mut ctx.record.shadow)?;
+    }
     route.cors.admit(request)?;
     route.access.admit(request)?;
     limit(route.limits.by_client.as_ref(), request, &mut ctx.proofs, &mut ctx.record).await?;
@@ -30,7 +33,7 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
             meters.count(verdict.outcome.index());
         }
         if let Some(audit) = &arrival.snapshot.audit {
-            audit.attempt(verdict.refusal.is_some(), || attempt(route, request, &verdict));
+            audit.attempt(verdict.outcome != Outcome::Ok, || attempt(route, request, &verdict));
         }
         ctx.proofs.identity = verdict.identity;
         verdict.mode.settle(verdict.refusal.map_or(Ok(()), Err), &mut ctx.record.shadow)?;
@@ -99,6 +102,9 @@ pub(crate) fn judge(
     let by = |step: Step| move |reply: Reply| (step, reply);
     if let Some(addresses) = route.addresses.as_ref().filter(|own| own.mode() == Mode::Enforce) {
         addresses.judge(request).map_err(by(Step::Address))?;
+    }
+    if let Some(geo) = route.geo.as_ref().filter(|own| own.mode() == Mode::Enforce) {
+        geo.judge(request).map_err(by(Step::Address))?;
     }
     route.cors.judge(request).map_err(by(Step::Cors))?;
     route.access.judge(request).map_err(by(Step::Access))?;

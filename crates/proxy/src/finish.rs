@@ -99,6 +99,12 @@ pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
             limit_remaining: limit.map(|(_, remaining)| remaining.into()),
             identity: view.identity,
             generation: arrival.snapshot.generation,
+            country: arrival
+                .snapshot
+                .places
+                .as_ref()
+                .zip(view.client.address)
+                .and_then(|(places, at)| places.country(at)),
         },
     );
 }

@@ -242,6 +242,10 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
         head.append_header(header::SET_COOKIE, cookie).ok();
     }
     route.response.amend(head, &view);
+    for cookie in view.identity.map(|identity| &*identity.cookies).unwrap_or_default() {
+        // After the route's edits, which are meant for what the origin says.
+        head.append_header(header::SET_COOKIE, cookie.clone()).ok();
+    }
     route.security.amend(head, &view);
     route.cors.amend(head, &view);
     route.limits.tell(ctx.nearest(), head);

@@ -19,8 +19,8 @@ pub(crate) struct Path {
 
 impl Path {
     /// Compiles `text`, which the caller has seen to begin with a slash or with a placeholder that does.
-    pub fn compile(text: &str, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
-        let template = template::parse(text, &Scope::all(captures), at, report)?.map_text(encode);
+    pub fn compile(text: &str, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
+        let template = template::parse(text, &scope, at, report)?.map_text(encode);
         if let Some(literal) = template.as_literal()
             && let Err(what) = check(&settle(literal))
         {

@@ -19,10 +19,9 @@ pub(crate) struct QueryEdits {
 }
 
 impl QueryEdits {
-    pub fn compile(written: &QueryConfig, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
+    pub fn compile(written: &QueryConfig, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
         let errors = report.errors();
         let mut edits = Self::default();
-        let scope = Scope::all(captures);
         for (name, value) in written.set.iter().flatten() {
             let place = at.key("set").key(name);
             edits.gone.push(named(name, &place.name(), report).as_bytes().into());

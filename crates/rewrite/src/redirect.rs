@@ -40,7 +40,7 @@ struct Parts<'t> {
 
 impl Redirect {
     /// Compiles a route's `redirect`, which stands at `at`.
-    pub fn compile(written: &RedirectConfig, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
+    pub fn compile(written: &RedirectConfig, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
         let status = status(written.status, at, report);
         let Some(to) = &written.to else {
             let diagnostic = Diagnostic::new(Code::E0106, "a redirect needs a location");
@@ -48,14 +48,14 @@ impl Redirect {
             return None;
         };
         let place = at.key("to");
-        let parts = Parts::of(to, captures);
+        let parts = Parts::of(to, scope.captures);
         let (sound, errors) = (parts.check(to, &place, report), report.errors());
         let origin = parts.origin(&place, report);
-        let path = Path::compile(parts.path, captures, &place, report);
+        let path = Path::compile(parts.path, scope, &place, report);
         let query = match parts.query {
             None => Some(Query::Kept),
             Some(text) => {
-                let template = template::parse(text, &Scope::all(captures), &place, report);
+                let template = template::parse(text, &scope, &place, report);
                 template.map(|template| Query::Given(template.map_text(visible)))
             }
         };

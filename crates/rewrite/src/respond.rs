@@ -31,9 +31,8 @@ const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl Respond {
     /// Compiles a route's `respond`, which stands at `at`.
-    pub fn compile(written: &RespondConfig, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
+    pub fn compile(written: &RespondConfig, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
         let errors = report.errors();
-        let scope = Scope::all(captures);
         let status = status(written.status, at, report);
         let mut headers = Vec::new();
         for (name, value) in written.headers.iter().flatten() {

@@ -1,7 +1,7 @@
 //! What the origin is asked instead of what the client asked: path and query.
 
 use document::{At, Code, Diagnostic, Report};
-use filter::{Admit, Reply, View};
+use filter::{Admit, Reply, View, template::Scope};
 
 use crate::{QueryConfig, path::Path, query::QueryEdits};
 
@@ -18,13 +18,13 @@ impl Rewrite {
     pub fn compile(
         rewrite: Option<&String>,
         query: Option<&QueryConfig>,
-        captures: &[Box<str>],
+        scope: Scope<'_>,
         at: &At,
         report: &mut Report,
     ) -> Option<Option<Self>> {
-        let path = rewrite.map(|text| path(text, captures, &at.key("rewrite"), report));
+        let path = rewrite.map(|text| path(text, scope, &at.key("rewrite"), report));
         let query = match query {
-            Some(query) => QueryEdits::compile(query, captures, &at.key("query"), report),
+            Some(query) => QueryEdits::compile(query, scope, &at.key("query"), report),
             None => Some(QueryEdits::default()),
         };
         let path = match path {
@@ -63,7 +63,7 @@ impl Admit for Rewrite {
     }
 }
 
-fn path(text: &str, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Path> {
+fn path(text: &str, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Path> {
     if !text.starts_with(['/', '{']) {
         let diagnostic = Diagnostic::new(Code::E0108, "a rewritten path begins with `/`");
         let diagnostic = diagnostic.label(at, "this begins with neither a slash nor a placeholder");
@@ -76,7 +76,7 @@ fn path(text: &str, captures: &[Box<str>], at: &At, report: &mut Report) -> Opti
         report.push(diagnostic.help("change the query beside it: `query = { set = { … }, remove = […] }`"));
         return None;
     }
-    Path::compile(text, captures, at, report)
+    Path::compile(text, scope, at, report)
 }
 
 #[cfg(test)]

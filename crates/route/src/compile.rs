@@ -46,7 +46,7 @@ pub(crate) fn tree(rules: &[Rule], routes: &[(&str, &Match, At)], report: &mut R
 }
 
 /// One route's rule. Everything that is wrong with it is reported before it is given up.
-fn rule(name: &str, written: &Match, at: &At, listeners: &[&str], report: &mut Report) -> Option<Rule> {
+pub(crate) fn rule(name: &str, written: &Match, at: &At, listeners: &[&str], report: &mut Report) -> Option<Rule> {
     let pattern = pattern(name, written, at, report);
     let hosts = hosts(name, written, at, report);
     let methods = methods(name, written, at, report);

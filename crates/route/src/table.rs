@@ -23,6 +23,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Table {
     rules: Box<[Rule]>,
+    /// The routes of the rules behind those of the routes themselves.
+    pages: Box<[RouteId]>,
     tree: Tree,
 }
 
@@ -46,9 +48,30 @@ impl Table {
     /// cannot be read, routes that nothing tells apart, routes that can never match. `listeners` are the names that a
     /// route may refer to. `None` when there is an error.
     pub fn compile(routes: &[(&str, &Match, At)], listeners: &[&str], report: &mut Report) -> Option<Self> {
-        let rules = compile::rules(routes, listeners, report)?;
+        Self::with_pages(routes, &[], listeners, report)
+    }
+
+    /// The same, and routes take requests besides their own: pages that one of their policies answers.
+    pub fn with_pages(
+        routes: &[(&str, &Match, At)],
+        pages: &[(RouteId, Match)],
+        listeners: &[&str],
+        report: &mut Report,
+    ) -> Option<Self> {
+        let mut rules = compile::rules(routes, listeners, report)?;
+        for (RouteId(route), written) in pages {
+            let (name, _, at) = routes.get(*route as usize)?;
+            rules.push(compile::rule(name, written, at, listeners, report)?);
+        }
         let tree = compile::tree(&rules, routes, report)?;
-        Some(Self { rules: rules.into(), tree })
+        Some(Self { rules: rules.into(), pages: pages.iter().map(|(route, _)| *route).collect(), tree })
+    }
+
+    /// The route of a rule.
+    fn route(&self, rule: u32) -> RouteId {
+        let routes = self.rules.len() - self.pages.len();
+        let page = (rule as usize).checked_sub(routes).and_then(|page| self.pages.get(page));
+        page.copied().unwrap_or(RouteId(rule))
     }
 
     /// The route that the request takes, and what its path captures; `captures` is cleared first.
@@ -63,14 +86,15 @@ impl Table {
             Found::Segments { entry, rest } => tree::capture(entry.taken, rest, &path, captures),
             Found::Regex(entry) => self.rules[entry.route as usize].pattern.capture_groups(&path, captures),
         }
-        Some(RouteId(found.entry().route))
+        Some(self.route(found.entry().route))
     }
 
     /// Why the request takes the route that it takes, and no other: the winner first, then those that could have taken
     /// it, then the rest in the order of their names.
     pub fn explain(&self, view: &View<'_>) -> Vec<Candidate> {
         let winner = self.find(view, &mut Captures::new());
-        explain::candidates(&self.rules, winner, view)
+        let routes = self.rules.len() - self.pages.len();
+        explain::candidates(&self.rules[..routes], winner, view)
     }
 
     /// The names of what a route's path captures, in the order of [`Captures`].

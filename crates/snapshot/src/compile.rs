@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
+use filter::template::Scope;
 use listen::Listener;
 use upstream::{Mirror, Retries, Split, Upstream};
 
-use crate::{Destination, Route, Snapshot, State, fit, warnings};
+use crate::{Destination, Route, Snapshot, State, fit, pages, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -51,6 +52,8 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
     let caches = config.cache.compile(config.redis.is_some(), &root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
+    let opened = access::Databases::compile(&config.access, &root.key("access"), &state.files, report);
+    let databases = config.access.geoip.as_ref().map(|_| opened.as_ref().and_then(Option::as_ref));
     let table = table(config, report);
     let routes: Vec<Option<Route>> = config
         .routes
@@ -66,6 +69,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
                 captures: &captures,
                 upstreams: &upstreams,
                 limits: &limits,
+                databases,
                 ground,
                 policies: &policies,
                 memory,
@@ -90,6 +94,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             caches: caches?,
             generation: 0,
             table: table?,
+            places: databases.flatten().cloned(),
             routes: routes.into_iter().collect::<Option<_>>()?,
             upstreams: upstreams.into_iter().filter_map(|(name, upstream)| Some((name, upstream?))).collect(),
             redis,
@@ -114,7 +119,8 @@ fn table(config: &Config, report: &mut Report) -> Option<::route::Table> {
     let at = At::root().key("routes");
     let names: Vec<&str> = config.listeners.keys().map(String::as_str).collect();
     let written = config.routes.iter().map(|(name, route)| (name.as_str(), &route.matches, at.key(name)));
-    ::route::Table::compile(&written.collect::<Vec<_>>(), &names, report)
+    let pages = pages::of(config, report);
+    ::route::Table::with_pages(&written.collect::<Vec<_>>(), &pages, &names, report)
 }
 
 fn listeners(config: &Config, state: &State, report: &mut Report) -> Vec<Arc<Listener>> {
@@ -189,6 +195,7 @@ struct Site<'a> {
     upstreams: &'a BTreeMap<String, Option<Arc<Upstream>>>,
     policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
     limits: &'a limit::Named,
+    databases: Option<Option<&'a access::Databases>>,
     /// What all kept answers may take.
     memory: u64,
     ground: limit::Ground<'a>,
@@ -198,9 +205,10 @@ struct Site<'a> {
 impl Site<'_> {
     fn compile(&self, report: &mut Report) -> Option<Route> {
         let policies = &self.written.policies;
-        let (at, captures) = (&self.at, self.captures);
+        let (at, scope) = (&self.at, self.scope());
         let cors = on(&policies.cors).map(|cors| cors::Cors::compile(cors, &at.key("cors"), report));
         let addresses = access::Addresses::compile(&self.written.access, at, &self.state.files, report);
+        let geo = access::Geo::compile(&self.written.access, self.databases, at, report);
         let access = access::Access::compile(&self.written.access, at, report);
         let auth = self.auth(report);
         let limits = self.limits(report);
@@ -208,13 +216,13 @@ impl Site<'_> {
         let asked = on(&policies.request).unwrap_or(&empty);
         let request_at = at.key("request");
         let rewrite =
-            rewrite::Rewrite::compile(asked.rewrite.as_ref(), asked.query.as_ref(), captures, &request_at, report);
+            rewrite::Rewrite::compile(asked.rewrite.as_ref(), asked.query.as_ref(), scope, &request_at, report);
         let host = rewrite::HostPolicy::compile(asked.host.as_ref(), &request_at.key("host"), report);
         let edits =
             transform::Written { set: asked.set.as_ref(), add: asked.add.as_ref(), remove: asked.remove.as_ref() };
-        let request = transform::RequestEdits::compile(edits, captures, &request_at, report);
+        let request = transform::RequestEdits::compile(edits, scope, &request_at, report);
         let response = on(&policies.response)
-            .map(|edits| transform::ResponseEdits::compile(edits.into(), captures, &at.key("response"), report));
+            .map(|edits| transform::ResponseEdits::compile(edits.into(), scope, &at.key("response"), report));
         let security = on(&policies.security_headers)
             .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
         let compresses = on(&policies.compress).is_some();
@@ -234,6 +242,7 @@ impl Site<'_> {
             name: self.name.into(),
             cors: present(cors)?,
             addresses: addresses?,
+            geo: geo?,
             access: access?,
             auth_meters: self.auth_meters(&auth),
             auth,
@@ -275,9 +284,21 @@ impl Site<'_> {
         auth::compile(on(&policies.auth), on(&policies.require), self.name, &self.at, &named, source, report)
     }
 
+    /// What templates may stand for: nobody is known to call where nobody asks.
+    fn scope(&self) -> Scope<'_> {
+        let asks = |written: &auth::Written| !matches!(written, auth::Written::Named(name) if name == auth::ANONYMOUS);
+        match on(&self.written.policies.auth) {
+            Some(policies) if policies.iter().any(asks) => Scope::all(self.captures),
+            _ => Scope::nameless(self.captures),
+        }
+    }
+
     fn auth_meters(&self, auth: &auth::Auth) -> Box<[telemetry::AuthMeters]> {
         let policies = auth.policies().iter();
-        policies.map(|policy| self.state.metrics.auth(policy.name(), &auth::Outcome::WORDS)).collect()
+        let meters = |policy: &Arc<auth::Policy>| {
+            self.state.metrics.auth(policy.name(), policy.kind().as_str(), &auth::Outcome::WORDS)
+        };
+        policies.map(meters).collect()
     }
 
     fn limits(&self, report: &mut Report) -> Option<limit::Limits> {
@@ -337,7 +358,7 @@ impl Site<'_> {
     /// Exactly one of `upstream`, `redirect` and `respond`.
     fn destination(&self, report: &mut Report) -> Option<Destination> {
         let policies = &self.written.policies;
-        let (at, captures) = (&self.at, self.captures);
+        let (at, scope) = (&self.at, self.scope());
         let given: Vec<&str> = [
             ("upstream", policies.upstream.is_some()),
             ("split", policies.split.is_some()),
@@ -363,10 +384,10 @@ impl Site<'_> {
                 self.upstreams.get(&upstream.0).cloned().flatten().map(Destination::Upstream)
             }
             (None, Some(redirect), _) => {
-                rewrite::Redirect::compile(redirect, captures, &at.key("redirect"), report).map(Destination::Redirect)
+                rewrite::Redirect::compile(redirect, scope, &at.key("redirect"), report).map(Destination::Redirect)
             }
             (None, None, Some(respond)) => {
-                rewrite::Respond::compile(respond, captures, &at.key("respond"), report).map(Destination::Respond)
+                rewrite::Respond::compile(respond, scope, &at.key("respond"), report).map(Destination::Respond)
             }
             (None, None, None) => {
                 report.push(

@@ -7,6 +7,7 @@ mod compile;
 mod fit;
 mod heirloom;
 mod live;
+mod pages;
 mod route;
 mod state;
 mod warnings;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Finds a request's route.
     pub table: ::route::Table,
+    /// What is known of where addresses are.
+    pub places: Option<access::Databases>,
     /// What each route does, by the table's `RouteId`.
     pub routes: Vec<Route>,
     /// Every upstream by name.

@@ -13,6 +13,8 @@ pub struct Route {
     pub cors: Option<cors::Cors>,
     /// Which addresses may enter.
     pub addresses: Option<access::Addresses>,
+    /// Which countries and networks may enter.
+    pub geo: Option<access::Geo>,
     /// Sizes and shapes that may enter.
     pub access: access::Access,
     /// Who may call.

@@ -85,6 +85,8 @@ pub struct LoggedRequest<'a> {
     pub limit_remaining: Option<u64>,
     /// The configuration that it was served under.
     pub generation: u64,
+    /// The country of the client's address, where that is known.
+    pub country: Option<[u8; 2]>,
 }
 
 impl<'a> LoggedRequest<'a> {
@@ -112,6 +114,7 @@ impl<'a> LoggedRequest<'a> {
             limit: None,
             limit_remaining: None,
             generation: 0,
+            country: None,
         }
     }
 }

@@ -187,8 +187,8 @@ families! {
         "How often a backend was taken out of use after errors in a row.";
     circuit_breaker_state: IntGaugeVec [upstream, backend]
         "A backend's circuit breaker: 0 closed, 1 half open, 2 open.";
-    auth_total: IntCounterVec [auth, result]
-        "Requests asked who they are from, by policy: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
+    auth_total: IntCounterVec [auth, scheme, result]
+        "Requests asked who they are from, by policy and what it asks for: ok, missing, invalid, expired, forbidden, or error where nobody could tell.";
     limit_total: IntCounterVec [limit, result]
         "Requests that a limit was asked about: allowed, limited, delayed, shadowed, which passed because the limit is not obeyed, or store_error, where Redis could not be asked.";
     mirror_requests_total: IntCounterVec [route, result]

@@ -225,9 +225,9 @@ impl Metrics {
         made
     }
 
-    /// The counters of the policy `name`, one for each result and in the order of `results`; the same ones every time.
-    pub fn auth(&self, name: &str, results: &[&str]) -> AuthMeters {
-        let counters = results.iter().map(|result| self.families.auth_total.with_label_values(&[name, result]));
+    /// The counters of the policy `name`, which asks for `scheme`: one for each result and in the order of `results`; the same ones every time.
+    pub fn auth(&self, name: &str, scheme: &str, results: &[&str]) -> AuthMeters {
+        let counters = results.iter().map(|result| self.families.auth_total.with_label_values(&[name, scheme, result]));
         AuthMeters::new(counters.collect())
     }
 

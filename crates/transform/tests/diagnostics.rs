@@ -16,7 +16,7 @@ fn complaint(text: &str) -> String {
     }
     let at = At::root().key("response");
     if let Some(edits) = document.decode::<ResponseConfig>(&at, &Vocabulary::default(), &mut report) {
-        assert!(ResponseEdits::compile((&edits).into(), &[], &at, &mut report).is_none());
+        assert!(ResponseEdits::compile((&edits).into(), filter::template::Scope::all(&[]), &at, &mut report).is_none());
     }
     let at = At::root().key("security_headers");
     if let Some(headers) = document.decode::<SecurityConfig>(&at, &Vocabulary::default(), &mut report) {

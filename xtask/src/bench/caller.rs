@@ -24,14 +24,22 @@ impl Caller {
         let mut command = Command::new(maitred);
         let key = shell::output(command.args(["key", "add", "bench", "--file"]).arg(&keys))?;
         let key = String::from_utf8_lossy(&key).trim().to_owned();
+        let mut hash = Command::new("sh");
+        let hash = shell::output(hash.args(["-c", "echo 'a good password' | \"$0\" hash"]).arg(maitred))?;
+        let users = format!("[users.bench]\npassword = \"{}\"\n", String::from_utf8_lossy(&hash).trim());
+        fs::write(folder.join("users.toml"), users).map_err(because("cannot write the users"))?;
         Ok(Self { key, token: token(folder)? })
     }
 
     /// The field that a request needs to be let in, or to be given what the policy is about.
     pub(crate) fn field(&self, policy: Policy) -> Option<String> {
         match policy {
-            Policy::Token => Some(format!("Authorization: Bearer {}", self.token)),
             Policy::Gzip => Some("Accept-Encoding: gzip".to_owned()),
+            // `bench:a good password`.
+            Policy::Basic => Some("Authorization: Basic YmVuY2g6YSBnb29kIHBhc3N3b3Jk".to_owned()),
+            Policy::Token | Policy::Introspection | Policy::Forward => {
+                Some(format!("Authorization: Bearer {}", self.token))
+            }
             _ if policy.wants_key() => Some(format!("X-API-Key: {}", self.key)),
             _ => None,
         }

@@ -64,6 +64,12 @@ pub(crate) enum Policy {
     Key,
     /// A signed token that has to be shown.
     Token,
+    /// A name and a password.
+    Basic,
+    /// A token that its issuer was asked about.
+    Introspection,
+    /// A service that has decided.
+    Forward,
     /// A limit that is far away.
     Limit,
     /// Header edits and security headers.
@@ -160,6 +166,9 @@ impl Scenario {
         policy("log", "with a JSON access log", Policy::Log),
         policy("key", "with an API key", Policy::Key),
         policy("token", "with a JWT", Policy::Token),
+        policy("basic", "with a name and a password", Policy::Basic),
+        policy("introspection", "with a token that its issuer was asked about", Policy::Introspection),
+        policy("forward", "with a service that has decided", Policy::Forward),
         policy("limit", "with a rate limit", Policy::Limit),
         policy("headers", "with header edits", Policy::Headers),
         Scenario {

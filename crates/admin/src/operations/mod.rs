@@ -4,6 +4,7 @@ mod cache;
 mod change;
 mod config;
 mod find;
+mod keys;
 mod limits;
 mod log;
 mod look;
@@ -16,6 +17,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 pub(crate) use find::{Found, Names, find};
+pub use keys::{ApiKey, FreshKey, KeyOrder, NoKey};
 pub use limits::{Limit, LimitKey, LimitRule, Limited};
 pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};
 
@@ -321,6 +323,9 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         answer: reply::<LimitKey>("Where it stands now."),
         run: Run::Change(limits::reset),
     },
+    keys::LIST,
+    keys::ADD,
+    keys::REVOKE,
     Operation {
         verb: Verb::Get,
         path: "/api/v1/certificates",

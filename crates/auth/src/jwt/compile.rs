@@ -10,10 +10,9 @@ use super::{Jwt, Rules, Trusted};
 use crate::{
     Config,
     claims::{self, Told},
-    compile::Source,
-    fetched::{PATIENCE, Publisher},
+    compile::Draft,
+    fetched::{Fetched, PATIENCE, Publisher},
     keyset::KeySet,
-    policy::Forward,
     verdicts::Verdicts,
 };
 
@@ -40,15 +39,9 @@ const REMEMBERED: usize = 16 * 1024;
 /// How far clocks may differ where nothing is written: what Envoy allows.
 const LEEWAY: u64 = 60;
 
-pub(crate) fn compile(
-    config: &Config,
-    policy: &Arc<str>,
-    forward: &Forward,
-    at: &At,
-    source: Source<'_>,
-    report: &mut Report,
-) -> Option<Jwt> {
-    let keys = trusted(config, policy, at, source, report);
+pub(crate) fn compile(draft: Draft<'_>, report: &mut Report) -> Option<Jwt> {
+    let Draft { config, policy, forward, at, .. } = draft;
+    let keys = trusted(draft, report);
     let algorithms = algorithms(config, keys.as_ref(), at, report);
     let rules = rules(config, at, report);
     Some(Jwt {
@@ -84,7 +77,8 @@ pub(crate) fn told(config: &Config) -> Told {
 }
 
 /// Exactly one of `secret`, `public_key`, `jwks`, or else the issuer says where its keys are.
-fn trusted(config: &Config, policy: &str, at: &At, source: Source<'_>, report: &mut Report) -> Option<Trusted> {
+fn trusted(draft: Draft<'_>, report: &mut Report) -> Option<Trusted> {
+    let Draft { config, policy, at, source, .. } = draft;
     let given: Vec<&str> = [
         ("secret", config.secret.is_some()),
         ("public_key", config.public_key.is_some()),
@@ -131,9 +125,15 @@ fn trusted(config: &Config, policy: &str, at: &At, source: Source<'_>, report: &
         );
         return None;
     };
+    discovered(draft, issuer, report).map(|(_, fetched)| Trusted::Fetched(fetched))
+}
+
+/// Whatever an issuer publishes, and where it is asked.
+pub(crate) fn discovered(draft: Draft<'_>, issuer: &str, report: &mut Report) -> Option<(Service, Arc<Fetched>)> {
+    let Draft { config, at, source, .. } = draft;
     let discovery = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
     let service = service(&discovery, config, &at.key("issuer"), at, report)?;
-    Some(Trusted::Fetched(source.state.get(Publisher::Issuer(issuer.clone(), service))))
+    Some((service.clone(), source.state.get(Publisher::Issuer(issuer.into(), service))))
 }
 
 fn service(url: &str, config: &Config, at_url: &At, at: &At, report: &mut Report) -> Option<Service> {
@@ -142,7 +142,12 @@ fn service(url: &str, config: &Config, at_url: &At, at: &At, report: &mut Report
     Some(Service { url: url?, trust: trust?, timeout: PATIENCE })
 }
 
-fn algorithms(config: &Config, keys: Option<&Trusted>, at: &At, report: &mut Report) -> Option<Box<[Algorithm]>> {
+pub(crate) fn algorithms(
+    config: &Config,
+    keys: Option<&Trusted>,
+    at: &At,
+    report: &mut Report,
+) -> Option<Box<[Algorithm]>> {
     let at = at.key("algorithms");
     let secret = config.secret.as_ref().map(|secret| secret.expose().len());
     let mut chosen = Vec::new();

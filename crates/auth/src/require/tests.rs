@@ -33,6 +33,7 @@ fn everything_that_is_asked_for_has_to_hold() {
         roles: strings(&["admin", "editor"]),
         claims: [("tenant".into(), strings(&["acme", "beta"]))].into(),
         methods: [("editor".into(), [Method::GET].into())].into(),
+        when: None,
         insufficient: None,
     };
     let mut identity = Identity::new("p".into(), Credential::Jwt);

@@ -37,6 +37,7 @@ fn the_schema_knows_every_section_and_refuses_others() {
             "routes",
             "defaults",
             "auth",
+            "access",
             "limits",
             "cache",
             "redis",

@@ -43,9 +43,9 @@ pub enum Place {
     Cookie,
     /// `{query.NAME}`: a query parameter, as it came.
     QueryParameter,
-    /// `{user}`: who is known to call; nothing on a route without `auth`.
+    /// `{user}`: who is known to call, on a route with `auth`.
     User,
-    /// `{claim.NAME}`: a claim of whoever calls; nothing on a route without `auth`.
+    /// `{claim.NAME}`: a claim of whoever calls, on a route with `auth`.
     Claim,
 }
 
@@ -64,6 +64,11 @@ impl<'c> Scope<'c> {
     /// Captures, and every fact of the request.
     pub const fn all(captures: &'c [Box<str>]) -> Self {
         Self { captures, places: Place::ALL }
+    }
+
+    /// The same but for who calls: for a route that does not ask.
+    pub const fn nameless(captures: &'c [Box<str>]) -> Self {
+        Self { captures, places: Place::NAMELESS }
     }
 }
 
@@ -85,6 +90,9 @@ impl Place {
         Place::User,
         Place::Claim,
     ];
+
+    /// Every fact that is known without asking who calls: all but the last two.
+    const NAMELESS: &'static [Place] = Place::ALL.split_at(Place::ALL.len() - 2).0;
 
     /// The placeholder as written in a template.
     pub const fn as_str(self) -> &'static str {
@@ -160,6 +168,10 @@ fn placeholder(name: &str, scope: &Scope<'_>) -> Result<Piece, (String, String)>
     }
     let (place, piece) =
         fact(name)?.ok_or_else(|| (format!("there is no placeholder `{{{name}}}`"), available(scope)))?;
+    if matches!(place, Place::User | Place::Claim) && scope.places == Place::NAMELESS {
+        let help = "add `auth`, the policy that finds out who calls, to the route";
+        return Err((format!("`{{{name}}}` is nobody on a route without `auth`"), help.into()));
+    }
     if !scope.places.contains(&place) {
         return Err((format!("`{{{name}}}` cannot be used here"), available(scope)));
     }

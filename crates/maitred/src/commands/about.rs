@@ -10,8 +10,12 @@ use crate::{
     out,
 };
 
-/// The features that this binary was built with; none is optional in this release.
-const FEATURES: &[&str] = &["http1", "http2", "tls-rustls", "allocator-mimalloc"];
+/// The features that this binary was built with.
+const FEATURES: &[&str] = if cfg!(feature = "cel") {
+    &["http1", "http2", "tls-rustls", "allocator-mimalloc", "cel"]
+} else {
+    &["http1", "http2", "tls-rustls", "allocator-mimalloc"]
+};
 
 /// Prints the version.
 pub fn version(global: &Global, features: bool) -> Outcome {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use admin::{
-    BackendOrder, BackendState, CacheReading, Checked, Control, Explain, Generation, Outcome, Purge, Purged,
-    ReloadOrder, Reloaded, Sealed, Source, UpgradeOrder, Upgraded,
+    ApiKey, BackendOrder, BackendState, CacheReading, Checked, Control, Explain, FreshKey, Generation, KeyOrder, NoKey,
+    Outcome, Purge, Purged, ReloadOrder, Reloaded, Sealed, Source, UpgradeOrder, Upgraded,
 };
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use snapshot::Live;
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits;
+use super::{api_keys, limits};
 use crate::{commands::explain, prepare::prepare};
 
 /// How many orders may wait. They come from operators: more than a few at a time are a mistake of a script.
@@ -172,6 +172,18 @@ impl Control for Desk {
         let time = order.time.and_then(|time| time.parse::<document::Duration>().ok()).map(|time| time.0);
         let order = upstream::Order { duty, weight: order.weight, time };
         self.live.load().upstreams.get(upstream).is_some_and(|upstream| upstream.order(backend, &order))
+    }
+
+    fn keys(&self) -> Result<Vec<ApiKey>, NoKey> {
+        api_keys::all(&self.told().in_force)
+    }
+
+    fn add_key(&self, order: &KeyOrder) -> Result<FreshKey, NoKey> {
+        api_keys::add(&self.told().in_force, order)
+    }
+
+    fn revoke_key(&self, id: &str, policy: Option<&str>) -> Result<String, NoKey> {
+        api_keys::revoke(&self.told().in_force, id, policy)
     }
 
     fn limits(&self) -> Vec<admin::Limit> {

@@ -1,5 +1,6 @@
 //! A running server: how it starts, what it is made of, and how it changes and ends.
 
+mod api_keys;
 mod changes;
 mod desk;
 mod follow;

@@ -51,7 +51,7 @@ fn names_and_values_cannot_become_more_than_one_parameter() {
 fn mistakes_are_reported() {
     let mut report = Report::new();
     let written = config(&[("v", "{nope}"), ("x", "1")], &[("", &["1"])], &["x", ""]);
-    assert_eq!(QueryEdits::compile(&written, &[], &At::root(), &mut report), None);
+    assert_eq!(QueryEdits::compile(&written, filter::template::Scope::all(&[]), &At::root(), &mut report), None);
     assert_eq!(
         told(&report),
         [

@@ -47,7 +47,7 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("limit_remaining", "number", "how many more requests that limit would have let pass"),
     ("variant", "string", "the upstream of the route's `split` that took it"),
     ("waf_score", "number", "reserved"),
-    ("country", "string", "reserved"),
+    ("country", "string", "where the client's address is, by the databases of `[access]`: two letters"),
     ("referer", "string", "the field Referer, without credentials"),
     ("user_agent", "string", "the field User-Agent"),
     ("error", "string", "why maitred answered itself or the request ended early: a word of the table of reasons"),
@@ -83,7 +83,8 @@ pub(super) fn write(
     number(out, ",\"limit_remaining\":", request.limit_remaining);
     // Their issues fill these in; they stand here already so that the order stays as it is.
     string(out, ",\"variant\":", request.variant.map(str::as_bytes));
-    out.extend_from_slice(b",\"waf_score\":null,\"country\":null");
+    out.extend_from_slice(b",\"waf_score\":null");
+    string(out, ",\"country\":", request.country.as_ref().map(<[u8; 2]>::as_slice));
     let referer = request.referer.map(|url| redact::referer(url, hidden));
     string(out, ",\"referer\":", referer.as_deref());
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));

@@ -60,6 +60,7 @@ fn request<'a>() -> LoggedRequest<'a> {
         path: Some(b"/products/7"),
         user_agent: Some(b"curl/8.5"),
         generation: 3,
+        country: Some(*b"DE"),
         ..LoggedRequest::new("https", "products")
     }
 }
@@ -98,7 +99,7 @@ fn a_line_has_the_fields_of_the_manual_in_their_order() {
             r#""path":"/products/7","query":"","status":200,"bytes_in":0,"bytes_out":1834,"duration_ms":3.412,"#,
             r#""route":"products","upstream":"products","backend":"10.0.2.11:8080","upstream_status":200,"#,
             r#""connect_ms":0,"upstream_ms":2.9,"attempts":1,"reused":true,"cache":null,"auth":null,"user":null,"#,
-            r#""key":null,"limit":null,"limit_remaining":null,"variant":null,"waf_score":null,"country":null,"#,
+            r#""key":null,"limit":null,"limit_remaining":null,"variant":null,"waf_score":null,"country":"DE","#,
             r#""referer":null,"user_agent":"curl/8.5","error":null,"shadow":null,"tries":null,"circuit":null,"#,
             r#""generation":3}"#,
             "\n"

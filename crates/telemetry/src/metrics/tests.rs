@@ -47,7 +47,7 @@ fn busy() -> Metrics {
     upstream.connect(Duration::from_millis(1));
     upstream.first_byte(Duration::from_millis(2));
     upstream.retry(Reason::UpstreamRefused);
-    metrics.auth("customers", &["ok", "missing"]).count(1);
+    metrics.auth("customers", "jwt", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
     metrics.limit_short("partners").inc();
     metrics.mirror("products").answered();

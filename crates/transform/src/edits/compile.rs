@@ -31,18 +31,18 @@ impl<'w> From<&'w ResponseConfig> for Written<'w> {
 }
 
 impl RequestEdits {
-    /// Compiles the edits of the table at `at`, a route's `request`; `captures` are the names that its path captures.
+    /// Compiles the edits of the table at `at`, a route's `request`; `scope` says which placeholders there are.
     /// `None` when anything is wrong.
-    pub fn compile(written: Written<'_>, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
-        compile::<RequestHeader>(Side::Request, written, captures, at, report)
+    pub fn compile(written: Written<'_>, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
+        compile::<RequestHeader>(Side::Request, written, scope, at, report)
     }
 }
 
 impl ResponseEdits {
-    /// Compiles the edits of the table at `at`, a route's `response`; `captures` are the names that its path captures.
+    /// Compiles the edits of the table at `at`, a route's `response`; `scope` says which placeholders there are.
     /// `None` when anything is wrong.
-    pub fn compile(written: Written<'_>, captures: &[Box<str>], at: &At, report: &mut Report) -> Option<Self> {
-        compile::<ResponseHeader>(Side::Response, written, captures, at, report)
+    pub fn compile(written: Written<'_>, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
+        compile::<ResponseHeader>(Side::Response, written, scope, at, report)
     }
 }
 
@@ -56,7 +56,7 @@ enum Side {
 fn compile<H>(
     side: Side,
     written: Written<'_>,
-    captures: &[Box<str>],
+    scope: Scope<'_>,
     at: &At,
     report: &mut Report,
 ) -> Option<HeaderEdits<H>> {
@@ -70,7 +70,6 @@ fn compile<H>(
             None => remove.extend(field_name(side, text, &at, report).map(|name| (name, at))),
         }
     }
-    let scope = Scope::all(captures);
     let set = fields(side, written.set, &scope, &at.key("set"), report);
     let add = fields(side, written.add, &scope, &at.key("add"), report);
     for (name, removed) in &remove {

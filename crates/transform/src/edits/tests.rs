@@ -13,14 +13,27 @@ fn compiled(json: &str) -> ResponseEdits {
     let captures = ["id".into()];
     let mut report = Report::new();
     let config = config(json);
-    let edits = ResponseEdits::compile((&config).into(), &captures, &At::root().key("response"), &mut report);
+    let edits = ResponseEdits::compile(
+        (&config).into(),
+        filter::template::Scope::all(&captures),
+        &At::root().key("response"),
+        &mut report,
+    );
     edits.unwrap_or_else(|| panic!("{report:?}"))
 }
 
 fn mistakes(json: &str) -> Vec<(Code, String)> {
     let mut report = Report::new();
     let config = config(json);
-    assert!(ResponseEdits::compile((&config).into(), &[], &At::root().key("response"), &mut report).is_none());
+    assert!(
+        ResponseEdits::compile(
+            (&config).into(),
+            filter::template::Scope::all(&[]),
+            &At::root().key("response"),
+            &mut report
+        )
+        .is_none()
+    );
     report.diagnostics().iter().map(|found| (found.code, found.message.clone())).collect()
 }
 
@@ -146,15 +159,28 @@ fn removing_and_setting_the_same_field_is_a_contradiction() {
 fn the_host_is_set_elsewhere() {
     let request = config(r#"{ "set": { "Host": "b.test" } }"#);
     let mut report = Report::new();
-    assert!(RequestEdits::compile((&request).into(), &[], &At::root().key("request"), &mut report).is_none());
+    assert!(
+        RequestEdits::compile(
+            (&request).into(),
+            filter::template::Scope::all(&[]),
+            &At::root().key("request"),
+            &mut report
+        )
+        .is_none()
+    );
     assert!(report.diagnostics()[0].help.as_deref().is_some_and(|help| help.contains("`host` of the `request` table")));
-    assert!(ResponseEdits::compile((&request).into(), &[], &At::root(), &mut Report::new()).is_some());
+    assert!(
+        ResponseEdits::compile((&request).into(), filter::template::Scope::all(&[]), &At::root(), &mut Report::new())
+            .is_some()
+    );
 }
 
 #[test]
 fn a_request_is_edited_alike() {
     let config = config(r#"{ "set": { "X-User": "{client_ip}" } }"#);
-    let edits = RequestEdits::compile((&config).into(), &[], &At::root(), &mut Report::new()).unwrap();
+    let edits =
+        RequestEdits::compile((&config).into(), filter::template::Scope::all(&[]), &At::root(), &mut Report::new())
+            .unwrap();
     assert!(!edits.is_empty());
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     let (asked, client, captures) = (head.clone(), Client::local("public".into()), Captures::new());

@@ -66,8 +66,24 @@ fn policies(scene: &Scene<'_>) -> String {
             "[auth.customers]\ntype = \"jwt\"\npublic_key = \"{ground}/token.pub\"\naudience = \"bench\"\n\
              forward = {{ sub = \"X-User\" }}\n\n"
         ),
+        Policy::Basic => {
+            format!(
+                "[auth.people]\ntype = \"basic\"\nusers = \"{ground}/users.toml\"\nforward = {{ user = \"X-User\" }}\n\n"
+            )
+        }
+        Policy::Introspection => asked(scene, "introspection", "client_id = \"a\"\nclient_secret = \"b\"\n"),
+        Policy::Forward => asked(scene, "forward", "send = \"Authorization\"\n"),
         _ => String::new(),
     }
+}
+
+/// A policy that asks a route of our own, and believes it for an hour.
+fn asked(scene: &Scene<'_>, kind: &str, more: &str) -> String {
+    let url = format!("http://127.0.0.1:{}/issuer", scene.plain);
+    format!(
+        "[auth.asked]\ntype = \"{kind}\"\nurl = \"{url}\"\ncache = \"1h\"\n{more}\n[routes.issuer]\npath = \"/issuer\"\n\
+         respond = {{ headers = {{ Content-Type = \"application/json\" }}, body = '{{{{\"active\":true,\"sub\":\"bench\"}}}}' }}\n\n"
+    )
 }
 
 fn routes(policy: Policy) -> String {
@@ -75,6 +91,8 @@ fn routes(policy: Policy) -> String {
     text.push_str(match policy {
         Policy::Key => "auth = \"partners\"\n",
         Policy::Token => "auth = \"customers\"\n",
+        Policy::Basic => "auth = \"people\"\n",
+        Policy::Introspection | Policy::Forward => "auth = \"asked\"\n",
         Policy::Limit => LIMIT,
         Policy::Headers => HEADERS,
         Policy::Cache => "cache = { max_object = \"2MiB\" }\n",
