@@ -426,6 +426,11 @@ async fn it_goes_with_keys_requirements_and_shadow() {
     assert_eq!(refused.headers.all("www-authenticate").len(), 2);
     site.proxy.fetch(page("/app/a")).await.expect(302);
     site.proxy.fetch(page("/app/a").header("Authorization", "Bearer x")).await.expect(401);
+    // The policy's own pages are nobody else's, whoever comes with whatever.
+    let anybody = text.replace("[\"staff\",", "[\"anonymous\", \"staff\",");
+    site.proxy.hang_up(&anybody).await;
+    site.proxy.get("/app/a").await.expect(200);
+    site.proxy.get("/oauth2/callback?state=x&code=y").await.expect(401);
     site.proxy
         .hang_up(
             text.replace("type = \"oidc\"", "type = \"oidc\"\nmode = \"shadow\"").replace(both, "auth = \"staff\""),

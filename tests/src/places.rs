@@ -151,6 +151,12 @@ async fn what_cannot_be_meant_is_refused() {
     refused(&format!("{route}content_type = [\"json\", \"*/*\", \"a/*b*\"]"), &["\"json\"", "\"*/*\"", "\"a/*b*\""])
         .await;
     refused(&format!("{route}content_type = []"), &["no content may enter at all"]).await;
+    // What this build would ignore is refused instead.
+    let when = format!(
+        "{route}auth = {{ type = \"jwt\", secret = \"{}\" }}\nrequire = {{ when = \"user == 'a'\" }}\n",
+        "s".repeat(32)
+    );
+    refused(&when, &["E0504", "built without conditions", "--features cel"]).await;
     // Nobody is known to call where nobody asks.
     let nobody = "[routes.b]\npath = \"/b\"\nupstream = \"http://127.0.0.1:1\"\nrequest = { set = { X-User = \"{user}\", X-T = \"{claim.t}\" } }\n";
     refused(nobody, &["`{user}` is nobody on a route without `auth`", "`{claim.t}` is nobody", "add `auth`"]).await;

@@ -138,6 +138,22 @@ async fn tokens_of_pyjwt_are_accepted_with_keys_found_by_discovery() {
 }
 
 #[tokio::test]
+async fn what_would_become_of_a_token_is_told_without_the_token() {
+    let made =
+        made(json!({ "issuer": "https://issuer.test/", "prefix": "", "algorithms": [], "secret": "s".repeat(32) }))
+            .await;
+    let (_origin, proxy) = guarded(&format!("secret = \"{}\"\naudience = \"api\"", "s".repeat(32))).await;
+    let token = made["tokens"]["HS256"].as_str().unwrap();
+    let explained =
+        proxy.command(["explain", "/a", "-H", &format!("Authorization: Bearer {token}")]).await.expect(0).stdout;
+    assert!(explained.contains("customers: user `u-19`") && explained.contains("upstream"), "{explained}");
+    assert!(!explained.contains(token), "{explained}");
+    let weak = made["tokens"]["HS256"].as_str().unwrap().replace('.', "x.");
+    let explained = proxy.command(["explain", "/a", "-H", &format!("Authorization: Bearer {weak}")]).await.stdout;
+    assert!(explained.contains("customers: refuses with 401") && explained.contains("auth_invalid"), "{explained}");
+}
+
+#[tokio::test]
 async fn secrets_and_public_keys_are_taken_from_the_configuration() {
     let secret = "0123456789abcdef0123456789abcdef";
     let wish = json!({ "issuer": "me", "algorithms": ["RS256", "ES256", "ES384", "EdDSA"], "prefix": "", "secret": secret,

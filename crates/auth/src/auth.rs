@@ -153,13 +153,16 @@ fn alike(one: &str, two: &str) -> bool {
 
 impl Asked {
     async fn admit(&self, request: &View<'_>) -> Verdict {
+        if let Some((index, policy)) = self.policies.iter().enumerate().find(|(_, policy)| policy.owns(request.path)) {
+            return match policy.admit(request).await {
+                Ok(identity) => self.weigh(identity, index, request),
+                Err(refused) => Verdict::answered(index, policy, refused),
+            };
+        }
         let (mut doubts, mut told) = (SmallVec::<[Doubt; 2]>::new(), None);
         for (index, policy) in self.policies.iter().enumerate() {
             match policy.admit(request).await {
                 Ok(identity) => return self.weigh(identity, index, request),
-                Err(Refused { doubt: Doubt::Answered, reply, identity }) => {
-                    return Verdict::answered(index, reply.map(|reply| *reply), identity);
-                }
                 Err(Refused { doubt, reply, .. }) => {
                     doubts.push(doubt);
                     told = told.or(reply.map(|reply| (index, *reply)));
@@ -231,9 +234,12 @@ impl Asked {
 }
 
 impl Verdict {
-    /// The policy has answered the request, which is for a page of its own: whatever the route is like, it goes no further.
-    fn answered(policy: usize, reply: Option<Reply>, identity: Option<Arc<Identity>>) -> Self {
-        Self { identity, outcome: Outcome::Ok, policy, refusal: reply, mode: Mode::Enforce, lack: None }
+    /// The request is for a page of the policy's own: whatever the route lets pass, this goes no further.
+    fn answered(index: usize, policy: &Policy, Refused { doubt, reply, identity }: Refused) -> Self {
+        let reply = reply.map(|reply| *reply);
+        let reply = reply.unwrap_or_else(|| policy::refusal(doubt, None, std::iter::once(policy.challenge(doubt))));
+        let outcome = doubt.outcome();
+        Self { identity, outcome, policy: index, refusal: Some(reply), mode: Mode::Enforce, lack: None }
     }
 
     /// Why the request is refused; [`Reason::None`] where it is not.

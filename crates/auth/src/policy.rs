@@ -119,7 +119,7 @@ impl Policy {
             Scheme::Oidc(oidc) => {
                 let shown = self.credential(request);
                 if let Ok(cookie) = &shown
-                    && !oidc.is_own(request.path)
+                    && !self.owns(request.path)
                     && let Ok(identity) = oidc.verify(cookie)
                 {
                     return Ok(identity);
@@ -142,7 +142,7 @@ impl Policy {
         match &self.scheme {
             Scheme::Certificate(certificates) => certificates.verify(request),
             Scheme::Forward(external) => external.known(request),
-            Scheme::Oidc(oidc) if oidc.is_own(request.path) => Err(Doubt::Unheard),
+            Scheme::Oidc(_) if self.owns(request.path) => Err(Doubt::Unheard),
             _ => self.known(&self.credential(request)?),
         }
     }
@@ -156,6 +156,11 @@ impl Policy {
             Scheme::Oidc(oidc) => oidc.verify(credential),
             Scheme::Certificate(_) | Scheme::Forward(_) => Err(Doubt::Missing),
         }
+    }
+
+    /// Whether a path is a page of the policy's own, which nobody else is asked about.
+    pub(crate) fn owns(&self, path: &str) -> bool {
+        matches!(&self.scheme, Scheme::Oidc(oidc) if oidc.is_own(path))
     }
 
     /// The policy's own 401 says what it asks for, as every 401 has to (RFC 9110 section 15.5.2).
