@@ -11,7 +11,8 @@
 //!
 //! let captures = ["rest".into()];
 //! let text = "/v1{rest}".to_string();
-//! let rewrite = Rewrite::compile(Some(&text), None, filter::template::Scope::all(&captures), &At::root(), &mut Report::new()).unwrap().unwrap();
+//! let scope = filter::template::Scope::all(&captures);
+//! let rewrite = Rewrite::compile(Some(&text), None, scope, &At::root(), &mut Report::new()).unwrap().unwrap();
 //!
 //! let head = pingora_http::RequestHeader::build("GET", b"/users/7?x=1", None).unwrap();
 //! let client = Client::local("http".into());

@@ -12,7 +12,10 @@ fn complaint(text: &str) -> String {
     document.merge(tree, &mut report);
     let at = At::root().key("request");
     if let Some(edits) = document.decode::<ResponseConfig>(&at, &Vocabulary::default(), &mut report) {
-        assert!(RequestEdits::compile((&edits).into(), &["id".into()], &at, &mut report).is_none());
+        assert!(
+            RequestEdits::compile((&edits).into(), filter::template::Scope::all(&["id".into()]), &at, &mut report)
+                .is_none()
+        );
     }
     let at = At::root().key("response");
     if let Some(edits) = document.decode::<ResponseConfig>(&at, &Vocabulary::default(), &mut report) {

@@ -5,7 +5,8 @@ use crate::testing::{names, told, view};
 
 fn compile(text: &str) -> Result<Path, Vec<String>> {
     let mut report = Report::new();
-    Path::compile(text, &names(&["rest", "id"]), &At::root(), &mut report).ok_or_else(|| told(&report))
+    Path::compile(text, filter::template::Scope::all(&names(&["rest", "id"])), &At::root(), &mut report)
+        .ok_or_else(|| told(&report))
 }
 
 fn render(text: &str, target: &str, captured: &[&str]) -> Option<String> {

@@ -17,7 +17,9 @@ fn config(set: &[(&str, &str)], add: &[(&str, &[&str])], remove: &[&str]) -> Que
 }
 
 fn edit(config: &QueryConfig, query: &str) -> String {
-    let edits = QueryEdits::compile(config, &names(&["id"]), &At::root(), &mut Report::new()).unwrap();
+    let edits =
+        QueryEdits::compile(config, filter::template::Scope::all(&names(&["id"])), &At::root(), &mut Report::new())
+            .unwrap();
     let mut out = String::new();
     view(&format!("/a+b&c{query}"), &["a+b&c"], |view| edits.render(view, &mut out));
     out

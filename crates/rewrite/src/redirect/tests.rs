@@ -6,7 +6,8 @@ use crate::testing::{names, told, view};
 fn compile(written: &str) -> Result<Redirect, Vec<String>> {
     let mut report = Report::new();
     let written: RedirectConfig = serde_json::from_str(written).unwrap();
-    let compiled = Redirect::compile(&written, &names(&["id", "rest"]), &At::root(), &mut report);
+    let compiled =
+        Redirect::compile(&written, filter::template::Scope::all(&names(&["id", "rest"])), &At::root(), &mut report);
     assert_eq!(compiled.is_none(), report.has_errors());
     compiled.ok_or_else(|| told(&report))
 }

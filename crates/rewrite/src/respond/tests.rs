@@ -6,7 +6,7 @@ use crate::testing::{names, told, view};
 fn compile(written: &str) -> Result<Respond, Vec<String>> {
     let mut report = Report::new();
     let written: RespondConfig = serde_json::from_str(written).unwrap();
-    let compiled = Respond::compile(&written, &names(&["id"]), &At::root(), &mut report);
+    let compiled = Respond::compile(&written, filter::template::Scope::all(&names(&["id"])), &At::root(), &mut report);
     assert_eq!(compiled.is_none(), report.has_errors());
     compiled.ok_or_else(|| told(&report))
 }

@@ -8,7 +8,8 @@ use crate::testing::{names, told, view};
 fn compile(text: Option<&str>, query: Option<&QueryConfig>) -> Result<Option<Rewrite>, Vec<String>> {
     let mut report = Report::new();
     let text = text.map(String::from);
-    let compiled = Rewrite::compile(text.as_ref(), query, &names(&["1"]), &At::root(), &mut report);
+    let compiled =
+        Rewrite::compile(text.as_ref(), query, filter::template::Scope::all(&names(&["1"])), &At::root(), &mut report);
     assert_eq!(compiled.is_none(), report.has_errors());
     compiled.ok_or_else(|| told(&report))
 }
