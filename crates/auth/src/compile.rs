@@ -65,16 +65,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         return None;
     };
     suits::suits(kind, config, at, report);
-    let realm = config.realm.as_deref().unwrap_or(name);
-    let quotable = realm.chars().all(|letter| letter == ' ' || (letter.is_ascii_graphic() && !"\"\\".contains(letter)));
-    if !quotable {
-        report.add(
-            Code::E0108,
-            &at.key("realm"),
-            "this cannot be a realm",
-            "visible ASCII without quotes and backslashes",
-        );
-    }
+    let realm = realm(config, name, at, report);
     let forward = forward(config, &at.key("forward"), report);
     let name: Arc<str> = name.into();
     let draft = Draft { config, policy: &name, forward: &forward, at, source };
@@ -132,6 +123,21 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
 /// The paths of pages that such a policy answers by itself: its routes have to take them.
 pub fn pages(config: &Config) -> Option<[&str; 2]> {
     (config.r#type == Some(Kind::Oidc)).then(|| oidc::compile::own(config))
+}
+
+/// The protection space, which stands between quotes.
+fn realm<'c>(config: &'c Config, name: &'c str, at: &At, report: &mut Report) -> &'c str {
+    let realm = config.realm.as_deref().unwrap_or(name);
+    let quotable = realm.chars().all(|letter| letter == ' ' || (letter.is_ascii_graphic() && !"\"\\".contains(letter)));
+    if !quotable {
+        report.add(
+            Code::E0108,
+            &at.key("realm"),
+            "this cannot be a realm",
+            "visible ASCII without quotes and backslashes",
+        );
+    }
+    realm
 }
 
 fn forward(config: &Config, at: &At, report: &mut Report) -> Forward {

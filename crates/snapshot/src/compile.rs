@@ -105,14 +105,18 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         },
         listeners,
         settings: Settings {
-            threads: match config.server.threads.unwrap_or_default() {
-                Threads::Auto => None,
-                Threads::Count(count) => Some(usize::from(count)),
-            },
+            threads: threads(config),
             grace_period: config.server.grace_period.map_or(DEFAULT_GRACE, |grace| grace.0),
             logging: logging?,
         },
     })
+}
+
+fn threads(config: &Config) -> Option<usize> {
+    match config.server.threads.unwrap_or_default() {
+        Threads::Auto => None,
+        Threads::Count(count) => Some(usize::from(count)),
+    }
 }
 
 fn table(config: &Config, report: &mut Report) -> Option<::route::Table> {
