@@ -101,8 +101,12 @@ mod run {
     }
 
     fn asked(request: &View<'_>) -> Value {
-        let fields = request.head.headers.iter().rev();
-        let fields = fields.filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value.to_str().ok()?))));
+        let headers = &request.head.headers;
+        let fields = headers.keys().map(|name| {
+            // RFC 9110 section 5.3: lines of one name are one list.
+            let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+            (name.as_str().to_owned(), text(&lines.collect::<Vec<_>>().join(", ")))
+        });
         let facts = [
             ("method", text(request.head.method.as_str())),
             ("scheme", text(request.client.scheme.as_str())),
