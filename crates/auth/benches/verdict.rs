@@ -68,7 +68,7 @@ fn certified() -> Client {
         names: vec![AlternativeName::Dns("orders.partner.example".into())].into(),
         field: http::HeaderValue::from_static(""),
     };
-    let tls = TlsFacts { version: "TLSv1.3", cipher: "-", server_name: None, client: Some(Arc::new(shown)) };
+    let tls = TlsFacts { version: "TLSv1.3", cipher: "-", server_name: None, client: Some(Box::new(shown)) };
     Client { tls: Some(Arc::new(tls)), ..Client::local("public".into()) }
 }
 
