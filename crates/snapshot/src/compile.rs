@@ -265,11 +265,7 @@ impl Site<'_> {
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,
             compress: present(compress)?,
-            timeout: match &policies.timeout {
-                None => Some(DEFAULT_TIMEOUT),
-                Some(Toggle::On(timeout)) => Some(timeout.0),
-                Some(Toggle::Off) => None,
-            },
+            timeout: timeout(policies),
             stream_idle: policies
                 .websocket
                 .as_ref()
@@ -402,6 +398,15 @@ impl Site<'_> {
                 None
             }
         }
+    }
+}
+
+/// How long all attempts may take together.
+fn timeout(policies: &config::Policies) -> Option<Duration> {
+    match &policies.timeout {
+        None => Some(DEFAULT_TIMEOUT),
+        Some(Toggle::On(timeout)) => Some(timeout.0),
+        Some(Toggle::Off) => None,
     }
 }
 
