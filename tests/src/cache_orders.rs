@@ -134,3 +134,49 @@ async fn a_hot_answer_is_compressed_once() {
     assert_eq!(proxy.command(["purge", "/a"]).await.expect(0).stdout, "1 answer purged\n");
     assert_eq!(proxy.metric("cache_bytes", &[("tier", "memory")]).await, 0.0, "all copies are gone");
 }
+
+#[tokio::test]
+async fn explain_says_under_which_key_and_what_would_happen() {
+    let (origin, proxy) = caching(
+        "cache = { key = [\"host\", \"path\", \"query:page\"], bypass = \"cookie:session\" }",
+        counting(|seen, n| match seen.target.as_str() {
+            "/stale" => numbered(n).header("Cache-Control", "max-age=0, stale-while-revalidate=600"),
+            "/old" => numbered(n).header("Cache-Control", "max-age=0").header("ETag", "\"v\""),
+            "/varies" => keeps(numbered(n)).header("Vary", "X-Plan"),
+            _ => keeps(numbered(n)),
+        }),
+    )
+    .await;
+    let explain = async |request: &[&str], path: &str| {
+        let url = proxy.url(path);
+        let words = ["explain", "--live"].iter().chain(request).copied().chain([url.as_str()]);
+        let told = proxy.command(words).await.expect(0).stdout;
+        told.lines().find(|line| line.contains(" kept ")).unwrap_or_else(|| panic!("{told}")).to_owned()
+    };
+    let host = proxy.url("").replace("http://", "");
+    let miss = explain(&[], "/a?page=2&x=1").await;
+    let key = format!("key host {host:?} + path \"/a\" + query:page \"2\"; ");
+    assert!(miss.contains(&key) && miss.ends_with("a miss: the origin is asked"), "{miss}");
+    assert!(origin.requests().is_empty(), "nobody is asked");
+    for path in ["/a?page=2", "/stale", "/old", "/varies"] {
+        proxy.get(path).await.expect(200);
+    }
+    let asked = origin.requests().len();
+    for (request, path, what) in [
+        (&[][..], "/a?page=2&y=3", "a hit, fresh for "),
+        (&["-H", "Cache-Control: no-cache"], "/a?page=2", "kept, but the request wants the origin to be asked"),
+        (&["-H", "Cookie: session=1"], "/a?page=2", "its answer not kept: `bypass` says so"),
+        (&["POST"], "/a", "only GET and HEAD are answered from the cache"),
+        (&[], "/stale", "and asked for anew in the background"),
+        (&[], "/old", "the origin is asked whether it has changed"),
+        (&["-H", "X-Plan: pro"], "/varies", "a miss: what is kept is for other requests (`Vary`)"),
+    ] {
+        let told = explain(request, path).await;
+        assert!(told.contains(what), "{path}: {told}");
+    }
+    assert_eq!(origin.requests().len(), asked, "and nobody is asked still");
+    // The file alone knows the key, and nothing of what is kept.
+    let told = proxy.command(["explain", &proxy.url("/a?page=2")]).await.expect(0).stdout;
+    let line = told.lines().find(|line| line.contains(" kept ")).unwrap();
+    assert!(line.ends_with("query:page \"2\""), "{line}");
+}

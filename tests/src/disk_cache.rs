@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use testkit::{Answer, Connection, Origin, Proxy, Request, Response, Seen, within};
+use bytes::Bytes;
+use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Response, Seen, within};
 
 use crate::{
     caching::{counting, numbered, status},
@@ -211,4 +212,110 @@ async fn a_folder_that_cannot_be_had_is_done_without() {
         }
     };
     within("the folder to be used once it can be", written).await;
+}
+
+/// So many bytes that can be recognised.
+fn recognisable(length: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < length {
+        bytes.extend_from_slice(&testkit::pattern(bytes.len() as u64, length - bytes.len() as u64));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn what_memory_is_not_to_hold_goes_to_disk_as_it_comes() {
+    const LARGE: u64 = 48 << 20;
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::new());
+    let origin = {
+        let (gate, bytes) = (gate.clone(), Bytes::from(recognisable(LARGE)));
+        Origin::start(move |seen| {
+            let half = LARGE as usize / 2;
+            let answer = match seen.target.as_str() {
+                "/small" => return Answer::text("small"),
+                // Nobody says how long it is, so nobody knows where it would end.
+                "/chunked" => Answer::status(200).framing(Framing::Chunked),
+                _ => Answer::status(200).framing(Framing::Length(LARGE)),
+            };
+            keeps(answer).piece(bytes.slice(..half)).wait(&gate).piece(bytes.slice(half..))
+        })
+        .await
+    };
+    let path = folder.path().join("cache");
+    let configuration = format!(
+        "{BOTH}[cache]\nmemory = \"4MiB\"\ndisk = {{ path = \"{}\", size = \"256MiB\" }}\n{}",
+        path.display(),
+        route(&origin, "cache = { key = [\"path\", \"query\"], max_object = \"64MiB\" }")
+    );
+    let proxy = Proxy::start(&configuration).await;
+    proxy.get("/small").await.expect(200);
+    let before = proxy.rss();
+    // The first takes nothing but the head, and leaves; the second follows over HTTP/1, the third over HTTP/2.
+    let mut first = Connection::to(proxy.address()).await;
+    first.start(&Request::get("/large")).await;
+    assert!(first.answer_head().await.1.get("cache-status").unwrap().ends_with("fwd=uri-miss; stored"));
+    let mut second = Connection::to(proxy.address()).await;
+    second.start(&Request::get("/large")).await;
+    assert!(second.answer_head().await.1.get("cache-status").unwrap().ends_with("collapsed"));
+    let half = second.bytes(LARGE as usize / 2).await;
+    drop(first);
+    let h2 = proxy.h2c().await;
+    let third = tokio::spawn(async move { h2.fetch(Request::get("/large")).await });
+    gate.open();
+    let rest = second.bytes(LARGE as usize / 2).await;
+    assert!([half, rest].concat() == recognisable(LARGE));
+    let third = third.await.unwrap();
+    assert!(third.body.is_pattern && third.body.length == LARGE, "{} bytes", third.body.length);
+    on_disk(&proxy, 1.0).await;
+    for _ in 0..3 {
+        let again = proxy.get("/large").await.expect(200);
+        assert!(again.body.is_pattern && again.body.length == LARGE && status(&again).ends_with("; detail=disk"));
+    }
+    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=20000000-20000099")).await.expect(206);
+    assert_eq!(part.body.start, recognisable(LARGE)[20_000_000..20_000_100]);
+    assert_eq!(origin.requests().iter().filter(|seen| seen.target == "/large").count(), 1);
+    let grown = proxy.peak_rss().saturating_sub(before) >> 20;
+    assert!(grown < LARGE >> 20, "it was in memory as a whole: {grown} MiB");
+    // It outlives the process, and what has no length is not kept.
+    let proxy = proxy.stop().await.start().await;
+    on_disk(&proxy, 1.0).await;
+    let again = proxy.get("/large").await.expect(200);
+    assert!(again.body.is_pattern && again.body.length == LARGE && status(&again).ends_with("; detail=disk"));
+    for _ in 0..2 {
+        let answer = proxy.get("/chunked").await.expect(200);
+        assert!(answer.body.is_pattern && answer.body.length == LARGE && !status(&answer).contains("hit"));
+    }
+    assert!(std::fs::read_dir(path.join("v1/new")).unwrap().next().is_none(), "nothing is left behind");
+}
+
+#[tokio::test]
+async fn what_breaks_off_on_its_way_to_disk_is_not_kept() {
+    const LARGE: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = Bytes::from(recognisable(LARGE));
+    let origin = Origin::start(move |_| {
+        let half = bytes.slice(..LARGE as usize / 2);
+        keeps(Answer::status(200).framing(Framing::Length(LARGE))).piece(half).resetting()
+    })
+    .await;
+    let path = folder.path().join("cache");
+    let configuration = format!(
+        "{BOTH}[cache]\nmemory = \"4MiB\"\ndisk = {{ path = \"{}\", size = \"64MiB\" }}\n{}",
+        path.display(),
+        route(&origin, "cache = { max_object = \"16MiB\" }")
+    );
+    let proxy = Proxy::start(&configuration).await;
+    for _ in 0..2 {
+        let answer = proxy.get("/large").await;
+        assert!(answer.cut.is_some() && answer.body.is_pattern, "{:?}", answer.cut);
+    }
+    assert_eq!(origin.requests().len(), 2);
+    assert_eq!(proxy.metric("cache_entries", &[("tier", "disk")]).await, 0.0);
+    let empty = || std::fs::read_dir(path.join("v1/new")).unwrap().next().is_none();
+    within("what was begun to be taken away", async {
+        while !empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

@@ -65,6 +65,64 @@ pub trait Control: Send + Sync + 'static {
     fn cache(&self) -> CacheReading;
     /// Lets go of kept answers.
     fn purge(&self, purge: &Purge) -> Result<Purged, String>;
+    /// Asks for what clients will ask for, so that the cache has it.
+    async fn warm(&self, order: Warm) -> Result<Warmed, String>;
+}
+
+/// What is to be asked for, so that the cache has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Warm {
+    /// URLs, or paths on the first listener; at most 1,000.
+    #[schemars(length(max = 1000))]
+    pub urls: Vec<String>,
+    /// Header fields of each request, where answers depend on any.
+    pub headers: std::collections::BTreeMap<String, String>,
+    /// How many are asked for at the same time, from 1 to 64; 8 where nothing is said.
+    #[schemars(range(min = 1, max = 64))]
+    pub concurrency: Option<usize>,
+}
+
+/// What came of it, in the order of the URLs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warmed {
+    /// How many answers the cache has now that it did not have, or that were stale.
+    pub stored: usize,
+    /// How many it had already.
+    pub kept: usize,
+    /// How many it does not have.
+    pub failed: usize,
+    /// What came of each URL.
+    pub urls: Vec<WarmedUrl>,
+}
+
+/// What came of one URL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WarmedUrl {
+    /// The URL, as it was given.
+    pub url: String,
+    /// In one word.
+    pub outcome: WarmOutcome,
+    /// The status of the answer; none where there was none.
+    pub status: Option<u16>,
+    /// What the cache said (`Cache-Status`), or why there was no answer.
+    pub detail: String,
+    /// How much content it has, as it was sent.
+    pub bytes: u64,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// What came of one URL, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WarmOutcome {
+    /// The cache has it now.
+    Stored,
+    /// The cache had it already.
+    Kept,
+    /// The cache does not have it: its route keeps nothing, the origin forbids it, or there was no answer.
+    Failed,
 }
 
 /// Which kept answers are to be let go: exactly one of `url`, `prefix`, `tag` and `all`.

@@ -37,7 +37,8 @@ pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{
     BackendOrder, BackendState, CacheReading, CacheTier, Checked, Control, Explain, Generation, Outcome, Purge, Purged,
-    Reload as ReloadOrder, Reloaded, Sealed, Seconds, Source, Upgrade as UpgradeOrder, Upgraded,
+    Reload as ReloadOrder, Reloaded, Sealed, Seconds, Source, Upgrade as UpgradeOrder, Upgraded, Warm, WarmOutcome,
+    Warmed, WarmedUrl,
 };
 pub use events::{Event, Events};
 pub use level::Levels;

@@ -22,8 +22,8 @@ const LEAST_MEMORY: Size = Size::mib(1);
 /// The largest content where nothing is written.
 const MAX_OBJECT: Size = Size::mib(8);
 
-/// What one answer may take of the memory: it is split into as many parts.
-const SHARE: u64 = 4;
+/// What one answer may take of a tier.
+pub(crate) const SHARE: u64 = 4;
 
 /// The least that is worth a folder.
 const LEAST_DISK: Size = Size::mib(16);
@@ -112,13 +112,13 @@ impl DiskConfig {
 }
 
 impl Policy {
-    /// Compiles the `cache` at `at` of the route `route`, which leads to `origin`. `memory` is what the zone may hold;
-    /// `compresses` says whether the route compresses by itself. `None` when anything is wrong.
+    /// Compiles the `cache` at `at` of the route `route`, which leads to `origin`. `room` is what the zone may hold, where that
+    /// is known; `compresses` says whether the route compresses by itself. `None` when anything is wrong.
     pub fn compile(
         config: &CacheConfig,
         route: &str,
         origin: &str,
-        memory: u64,
+        room: Option<&Settings>,
         compresses: bool,
         at: &At,
         report: &mut Report,
@@ -149,7 +149,7 @@ impl Policy {
             vary: names(table.vary.as_ref(), &at.key("vary"), report),
             bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
             tags: names(table.tags.as_ref(), &at.key("tags"), report),
-            max_object: max_object(table.max_object, memory, &at.key("max_object"), report),
+            max_object: max_object(table.max_object, room, &at.key("max_object"), report),
             purge: table.purge.as_ref().map(|written| purgers(written, &at.key("purge"), report)),
             origin: xxh3_64(origin.as_bytes()),
             plain: compresses,
@@ -175,15 +175,27 @@ fn purgers(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Network
     Networks::new(networks)
 }
 
-fn max_object(written: Option<Size>, memory: u64, at: &At, report: &mut Report) -> u64 {
-    let most = memory / SHARE;
+fn max_object(written: Option<Size>, room: Option<&Settings>, at: &At, report: &mut Report) -> u64 {
+    let memory = room.map_or(u64::MAX, |room| room.memory);
+    let disk = room.and_then(|room| room.disk.as_ref()).map(|disk| disk.size);
+    let (tier, most) = match disk {
+        Some(disk) if disk > memory => ("space on disk", disk / SHARE),
+        _ => ("memory", memory / SHARE),
+    };
     match written {
         None => MAX_OBJECT.0.min(most),
         Some(size) if size.0 > most => {
+            let needed = Size(size.0.saturating_mul(SHARE));
+            let help = match disk {
+                Some(_) => format!("write `size = \"{needed}\"` or more in `disk` of `[cache]`"),
+                None => {
+                    format!("write `memory = \"{needed}\"` or more under `[cache]`, or keep answers on `disk` as well")
+                }
+            };
             report.push(
                 Diagnostic::new(Code::E0103, format!("`max_object` cannot be {size}"))
-                    .label(at, format!("a quarter of the cache's memory is {}", Size(most)))
-                    .help(format!("write `memory = \"{}\"` or more under `[cache]`", Size(size.0 * SHARE))),
+                    .label(at, format!("a quarter of the cache's {tier} is {}", Size(most)))
+                    .help(help),
             );
             most
         }

@@ -160,8 +160,9 @@ pub struct CacheTable {
     /// Default: none. Example: `purge = ["10.0.0.0/8", "::1"]`.
     pub purge: Option<OneOrMany<String>>,
 
-    /// The largest content that is kept. At most a quarter of `memory` of `[cache]`.
+    /// The largest content that is kept: at most a quarter of `memory` of `[cache]`, or of its `disk` where that is more. What
+    /// is larger than a quarter of `memory` is written to disk as it comes, if the origin says how long it is.
     ///
-    /// Default: `"8MiB"`, or a quarter of `memory` where that is less. Example: `max_object = "1MiB"`.
+    /// Default: `"8MiB"`, or that quarter where it is less. Example: `max_object = "1MiB"`.
     pub max_object: Option<Size>,
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -10,7 +10,11 @@ use filter::Reason;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::{disk::Resting, lock};
+use crate::{
+    disk::{Growing, Resting},
+    lock,
+    stored::compact,
+};
 
 /// How far the fetch may be ahead of the slowest reader once the content is not kept.
 const WINDOW: u64 = 256 * 1024;
@@ -20,6 +24,9 @@ const CODINGS: usize = 3;
 
 /// What a reader is given at most at once.
 const PIECE: usize = 128 * 1024;
+
+/// What one is given that [hurries](Reader::hurry): none of it is copied.
+const LARGE_PIECE: usize = 1024 * 1024;
 
 /// The content of one answer.
 #[derive(Debug)]
@@ -31,6 +38,8 @@ pub struct Content {
     length: Option<u64>,
     /// Where it is, where it is not in memory.
     resting: Option<Arc<Resting>>,
+    /// Where it is written as it comes, where memory is not to hold it.
+    growing: OnceLock<Arc<Growing>>,
     /// The same in other codings, so that what is asked for often is encoded once.
     encoded: Mutex<Encoded>,
 }
@@ -47,6 +56,8 @@ struct State {
     pieces: VecDeque<(u64, Bytes)>,
     /// How much has come.
     total: u64,
+    /// How much of it is in the file that it is written to.
+    written: u64,
     /// The most that is kept; `None` once it is not kept at all.
     keeps: Option<u64>,
     end: Option<Result<(), Reason>>,
@@ -64,6 +75,8 @@ pub struct Reader {
     at: u64,
     /// Where it stops; at the end where `None`.
     to: Option<u64>,
+    /// How much it is given at most at once.
+    most: usize,
 }
 
 impl Content {
@@ -72,6 +85,7 @@ impl Content {
         let state = State {
             pieces: VecDeque::new(),
             total: 0,
+            written: 0,
             keeps: Some(most),
             end: None,
             readers: Vec::new(),
@@ -82,6 +96,7 @@ impl Content {
             changed: Notify::new(),
             length,
             resting: None,
+            growing: OnceLock::new(),
             encoded: Mutex::default(),
         })
     }
@@ -100,6 +115,7 @@ impl Content {
         let state = State {
             pieces: piece.map(|piece| (0, piece)).into_iter().collect(),
             total,
+            written: 0,
             keeps: Some(total),
             end: Some(Ok(())),
             readers: Vec::new(),
@@ -110,6 +126,7 @@ impl Content {
             changed: Notify::new(),
             length: Some(total),
             resting,
+            growing: OnceLock::new(),
             encoded: Mutex::default(),
         }
     }
@@ -119,10 +136,26 @@ impl Content {
         self.resting.as_ref()
     }
 
+    /// From here on it is written to this file as it comes, and not held. To be called before anything has come.
+    pub(crate) fn grow_in(&self, file: Arc<Growing>) {
+        // Nobody calls it twice.
+        let _ = self.growing.set(file);
+    }
+
+    /// The file that it was written to as it came.
+    pub(crate) fn grows_in(&self) -> Option<&Arc<Growing>> {
+        self.growing.get()
+    }
+
+    /// Whether it is, or will be, in memory and nowhere else.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.resting.is_none() && self.growing.get().is_none()
+    }
+
     /// All of it, where it is whole and in memory.
     pub(crate) fn bytes(&self) -> Option<Bytes> {
         let state = self.lock();
-        let whole = state.end == Some(Ok(())) && state.keeps.is_some() && self.resting.is_none();
+        let whole = state.end == Some(Ok(())) && state.keeps.is_some() && self.is_in_memory();
         whole.then(|| state.pieces.front().map(|(_, piece)| piece.clone()).unwrap_or_default())
     }
 
@@ -137,7 +170,7 @@ impl Content {
 
     /// How much is held in memory.
     pub(crate) fn size(&self) -> u64 {
-        let own = if self.resting.is_some() { 0 } else { self.lock().total };
+        let own = if self.is_in_memory() { compact::taken(self.lock().total) } else { 0 };
         own + lock(&self.encoded).iter().map(|(_, content)| content.size()).sum::<u64>()
     }
 
@@ -148,7 +181,7 @@ impl Content {
 
     /// Whether it is worth keeping it in other codings: it is kept, in memory, and nobody has yet.
     pub fn wants(&self, coding: Coding) -> bool {
-        let kept = self.lock().keeps.is_some() && self.resting.is_none();
+        let kept = self.lock().keeps.is_some() && self.is_in_memory();
         let known = lock(&self.encoded);
         kept && known.len() < CODINGS && known.iter().all(|(known, _)| *known != coding)
     }
@@ -191,9 +224,9 @@ impl Content {
     pub fn part(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<Reader> {
         let mut state = self.lock();
         if self.resting.is_some() {
-            return Some(Reader { content: self.clone(), slot: usize::MAX, at: from, to });
+            return Some(Reader { content: self.clone(), slot: usize::MAX, at: from, to, most: PIECE });
         }
-        let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0;
+        let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0 || self.growing.get().is_some();
         // While nothing has come the first reader of what is only passed on is still in time.
         if !begins || matches!(state.end, Some(Err(_))) || (state.keeps.is_none() && state.total > 0) {
             return None;
@@ -204,7 +237,7 @@ impl Content {
             Some(place) => *place = Some(from),
             None => state.readers.push(Some(from)),
         }
-        Some(Reader { content: self.clone(), slot, at: from, to })
+        Some(Reader { content: self.clone(), slot, at: from, to, most: PIECE })
     }
 
     /// Takes what has come. Waits for the slowest reader where the content is not kept.
@@ -212,16 +245,20 @@ impl Content {
         if piece.is_empty() {
             return;
         }
-        {
+        let start = {
             let mut state = self.lock();
             let start = state.total;
             state.total += piece.len() as u64;
             if state.keeps.is_some_and(|most| state.total > most) {
                 state.keeps = None;
             }
-            state.pieces.push_back((start, piece));
-        }
+            state.pieces.push_back((start, piece.clone()));
+            start
+        };
         self.changed.notify_waiters();
+        if let Some(file) = self.growing.get() {
+            self.write(file, start, piece).await;
+        }
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -230,6 +267,27 @@ impl Content {
                 return;
             }
             changed.await;
+        }
+    }
+
+    /// Writes a piece to the file, and lets go of it. Where that fails it is not kept, and readers get what is still to come
+    /// as it comes.
+    async fn write(&self, file: &Arc<Growing>, start: u64, piece: Bytes) {
+        if self.lock().keeps.is_none() {
+            return;
+        }
+        let length = piece.len() as u64;
+        let wrote = file.write(start, piece).await;
+        let mut state = self.lock();
+        match wrote {
+            Ok(()) => {
+                state.written = start + length;
+                state.pieces.pop_front();
+            }
+            Err(error) => {
+                log::warn!("cache: an answer is not kept on disk: {error}");
+                state.keeps = None;
+            }
         }
     }
 
@@ -246,7 +304,7 @@ impl Content {
     pub fn finish(&self, how: Result<(), Reason>) {
         let whole = {
             let state = self.lock();
-            (how.is_ok() && state.keeps.is_some())
+            (how.is_ok() && state.keeps.is_some() && self.growing.get().is_none())
                 .then(|| state.pieces.iter().map(|(_, piece)| piece.clone()).collect())
         };
         let joined = whole.map(joined);
@@ -302,16 +360,21 @@ impl State {
     }
 
     /// What is held from `at` on, up to `to`.
-    fn piece(&self, at: u64, to: Option<u64>) -> Option<Bytes> {
+    fn piece(&self, at: u64, to: Option<u64>, most: usize) -> Option<Bytes> {
         let place = self.pieces.partition_point(|(start, piece)| start + piece.len() as u64 <= at);
         let (start, piece) = self.pieces.get(place)?;
         let from = usize::try_from(at.checked_sub(*start)?).ok()?;
-        let left = to.map_or(PIECE, |to| usize::try_from(to.saturating_sub(at)).unwrap_or(PIECE));
-        Some(piece.slice(from..piece.len().min(from + left.min(PIECE))))
+        let left = to.map_or(most, |to| usize::try_from(to.saturating_sub(at)).unwrap_or(most));
+        Some(piece.slice(from..piece.len().min(from + left.min(most))))
     }
 }
 
 impl Reader {
+    /// From here on pieces may be large.
+    pub fn hurry(&mut self) {
+        self.most = LARGE_PIECE;
+    }
+
     /// The next piece; `None` at the end, or why there is none.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
         let content = self.content.clone();
@@ -331,6 +394,11 @@ impl Reader {
             if let Some(told) = self.ready() {
                 return told;
             }
+            if let Some((file, to)) = self.written() {
+                let piece = file.read(self.at, to).await?;
+                self.moved(piece.len());
+                return Ok(Some(piece));
+            }
             changed.await;
         }
     }
@@ -339,21 +407,38 @@ impl Reader {
         if self.to.is_some_and(|to| self.at >= to) {
             return Some(Ok(None));
         }
-        let mut state = self.content.lock();
-        if let Some(piece) = state.piece(self.at, self.to) {
-            self.at += piece.len() as u64;
-            let at = self.at;
-            if let Some(place) = state.readers.get_mut(self.slot) {
-                *place = Some(at);
-            }
-            let waits = state.keeps.is_none();
+        let state = self.content.lock();
+        if let Some(piece) = state.piece(self.at, self.to, self.most) {
             drop(state);
-            if waits {
-                self.content.changed.notify_waiters();
-            }
+            self.moved(piece.len());
             return Some(Ok(Some(piece)));
         }
+        if self.at < state.written {
+            return None;
+        }
         state.end.map(|how| how.map(|()| None))
+    }
+
+    /// The file that holds what comes next, and up to where.
+    fn written(&self) -> Option<(Arc<Growing>, u64)> {
+        let written = self.content.lock().written;
+        let to = self.to.map_or(written, |to| to.min(written));
+        self.content.grows_in().filter(|_| self.at < to).map(|file| (file.clone(), to))
+    }
+
+    /// So much was read.
+    fn moved(&mut self, count: usize) {
+        self.at += count as u64;
+        let mut state = self.content.lock();
+        let at = self.at;
+        if let Some(place) = state.readers.get_mut(self.slot) {
+            *place = Some(at);
+        }
+        let waits = state.keeps.is_none();
+        drop(state);
+        if waits {
+            self.content.changed.notify_waiters();
+        }
     }
 
     /// Whether the next piece is the last, as far as is known.

@@ -51,6 +51,25 @@ impl Part {
         }
     }
 
+    /// What of the request it is, in words.
+    pub(crate) fn describe(&self, request: &View<'_>) -> String {
+        let value = match self {
+            Self::Scheme => Some(request.client.scheme.as_str().to_owned()),
+            Self::Host => Some(format!("{}:{}", request.host, request.client.port)),
+            Self::Path => Some(request.path.to_owned()),
+            Self::Query => request.query.map(str::to_owned),
+            Self::Parameter(name) => request.query_parameter(name).map(str::to_owned),
+            Self::Header(name) => {
+                selecting(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
+            }
+            Self::Cookie(name) => request.cookie(name).map(str::to_owned),
+        };
+        match value {
+            Some(value) => format!("{self} {value:?}"),
+            None => format!("no {self}"),
+        }
+    }
+
     fn write(&self, request: &View<'_>, out: &mut Vec<u8>) {
         match self {
             Self::Scheme => put(out, Some(request.client.scheme.as_str().as_bytes())),

@@ -1,7 +1,7 @@
 //! What a route keeps, as run.
 
 use document::{Duration, Size};
-use filter::{View, networks::Networks};
+use filter::{View, networks::Networks, template::Input};
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::key::{Key, Part};
@@ -55,6 +55,40 @@ impl Policy {
         POISONS.contains(&name.as_str()) && !self.vary.contains(name) && !keyed()
     }
 
+    /// Whether this part of a request tells kept answers apart, or keeps the request out, or does not reach the origin.
+    pub fn tells_apart(&self, input: &Input<'_>) -> bool {
+        let has = |part: &Part| self.key.contains(part);
+        let by = |is: &dyn Fn(&Part) -> bool| self.key.iter().chain(&self.bypass).any(is);
+        match input {
+            Input::Scheme => has(&Part::Scheme),
+            Input::Host | Input::Port => has(&Part::Host),
+            // The origin is asked with those parameters alone that are part of the key.
+            Input::Query | Input::Parameter(_) => true,
+            Input::ClientIp => false,
+            // RFC 9111 section 3.5.
+            Input::Header(name) if **name == http::header::AUTHORIZATION => true,
+            Input::Header(name) => {
+                self.hides(name)
+                    || self.vary.contains(name)
+                    || by(&|part| matches!(part, Part::Header(keyed) if keyed == *name))
+            }
+            Input::Cookie(name) => {
+                by(&|part| matches!(part, Part::Cookie(keyed) if **keyed == **name))
+                    || self.tells_apart(&Input::Header(&http::header::COOKIE))
+            }
+        }
+    }
+
+    /// Whether answers are kept whose origin says nothing about that.
+    pub fn keeps_unasked(&self) -> bool {
+        self.ttl.is_some() || !self.status.is_empty()
+    }
+
+    /// Whether cookies were thought of: one of them tells answers apart, or keeps requests out.
+    pub fn minds_cookies(&self) -> bool {
+        self.key.iter().chain(&self.bypass).any(|part| matches!(part, Part::Cookie(_)))
+    }
+
     /// Whether the request is to be passed on untouched, and its answer not kept.
     pub fn bypasses(&self, request: &View<'_>) -> bool {
         self.bypass.iter().any(|part| part.is_in(request))
@@ -64,6 +98,17 @@ impl Policy {
     /// answers from those of others.
     pub fn key(&self, request: &View<'_>) -> Option<Key> {
         Key::of(self, request)
+    }
+
+    /// What the answer is kept under, in words.
+    pub fn describe_key(&self, request: &View<'_>) -> String {
+        let mut told: Vec<String> = self.key.iter().map(|part| part.describe(request)).collect();
+        told.extend(self.vary.iter().map(|name| Part::Header(name.clone()).describe(request)));
+        if let Some(identity) = request.identity {
+            let caller = identity.user.as_deref().or(identity.key.as_deref()).unwrap_or_default();
+            told.push(format!("caller {caller:?}"));
+        }
+        told.join(" + ")
     }
 
     /// The query that the origin is asked with, where single parameters tell answers apart: no others may change them.

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+pub(crate) mod compact;
 mod record;
 
 use filter::View;
@@ -248,9 +249,9 @@ impl Stored {
 
     /// What it takes of memory.
     pub(crate) fn weight(&self) -> u64 {
-        let fields: usize =
-            self.head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
-        self.content.size() + self.label.weight() + (fields + FIXED) as u64
+        let selecting: usize = self.selecting.iter().map(|(_, value)| 96 + value.as_ref().map_or(0, Vec::len)).sum();
+        let head = compact::weight(&self.head.headers) + self.label.weight() + selecting as u64 + FIXED;
+        compact::with_gaps(self.content.size() + head)
     }
 }
 
@@ -260,11 +261,9 @@ pub(crate) fn is_for(selecting: &[(HeaderName, Option<Vec<u8>>)], for_authorized
     (!authorized || for_authorized) && selecting.iter().all(|(name, value)| key::selecting(request, name) == *value)
 }
 
-/// What a field costs beside its text: it stands in two maps.
-const FIELD: usize = 160;
-
-/// What an answer costs beside all that has a length.
-const FIXED: usize = 1024;
+/// What an answer costs beside all that has a length: itself, its content, its place in the zone and what is remembered
+/// there of those that had to go.
+const FIXED: u64 = 1536;
 
 /// The values of the request that the answer depends on. An encoded answer depends on who can decode it, whether it says
 /// so or not; a plain one that the route compresses by itself depends on nobody.
@@ -282,7 +281,7 @@ fn bare(mut head: ResponseHeader) -> ResponseHeader {
     for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::AGE] {
         head.remove_header(&name);
     }
-    head
+    compact::compact(&head)
 }
 
 /// RFC 9111 section 3.2.

@@ -13,7 +13,7 @@ pub(crate) const NOW: Millis = 1_800_000_000_000;
 
 pub(crate) fn policy(table: CacheTable) -> Policy {
     let mut report = document::Report::new();
-    Policy::compile(&CacheConfig::from(table), "r", "", 1 << 30, false, &document::At::root(), &mut report).unwrap()
+    Policy::compile(&CacheConfig::from(table), "r", "", None, false, &document::At::root(), &mut report).unwrap()
 }
 
 pub(crate) fn head(lines: &[(&'static str, &str)]) -> RequestHeader {

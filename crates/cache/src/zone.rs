@@ -17,7 +17,7 @@ use http::HeaderMap;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::{
-    compile::Settings,
+    compile::{SHARE, Settings},
     content::Coding,
     disk::Disk,
     flight::{Boarded, Flight, Landed},
@@ -34,8 +34,9 @@ use crate::{
 /// How many answers are kept under one key for different values of what they vary by.
 const VARIANTS: usize = 32;
 
-/// In how many parts the memory is split, each with a lock of its own. Few, because each bounds its own share.
-const SHARDS: usize = 4;
+/// In how many parts the memory is split, each with a lock of its own. Few, because each bounds its own share, and the largest
+/// answer, a quarter of the memory with what it takes besides, has to fit into one.
+const SHARDS: usize = 2;
 
 /// For how long a key is known whose answer was not kept, so that requests for it do not wait for each other.
 const ALONE: Millis = 120_000;
@@ -222,6 +223,11 @@ impl Zone {
         self.kept.peek(key).is_some()
     }
 
+    /// Whether there is a file with an answer to the request.
+    pub fn has_on_disk(&self, key: &Key, request: &HeaderMap) -> bool {
+        self.disk.load().as_ref().is_some_and(|disk| disk.has(key, request))
+    }
+
     /// Looks for an answer in the other tiers, and takes it into memory where it is small. One that was asked for before
     /// `than` is of no use. Says where it was.
     pub async fn seek(&self, key: &Key, request: &View<'_>, than: Millis) -> Option<(Arc<Stored>, Tier)> {
@@ -254,15 +260,52 @@ impl Zone {
         if !stored.content().is_whole() || !self.is_valid(&stored) || purged() {
             return;
         }
-        if let Some(disk) = &*self.disk.load() {
+        if stored.content().grows_in().is_none()
+            && let Some(disk) = &*self.disk.load()
+        {
             disk.keep(key, &stored);
         }
         if let Some(shared) = &*self.shared.load() {
             shared.keep(key, &stored);
         }
-        if stored.content().file().is_none() {
+        if stored.content().is_in_memory() {
             self.keep_in_memory(key, stored, asked);
         }
+    }
+
+    /// The longest content that is kept in memory.
+    pub fn most_in_memory(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed) / SHARE
+    }
+
+    /// Whether content of this length can be kept at all. An answer whose length nobody tells is kept in memory or not.
+    pub fn has_room(&self, stored: &Stored) -> bool {
+        let fits = stored.content().length().is_none_or(|length| length <= self.most_in_memory());
+        fits || self.disk.load().as_ref().is_some_and(|disk| disk.takes(stored))
+    }
+
+    /// Has an answer of which nothing has come yet written to disk as it comes, where memory is not to hold it.
+    pub async fn prepare(&self, key: &Key, stored: &Stored) {
+        let Some(length) = stored.content().length().filter(|length| *length > self.most_in_memory()) else { return };
+        let disk = self.disk.load_full();
+        let file = match &disk {
+            Some(disk) => disk.begin(key, stored, length).await,
+            None => None,
+        };
+        match file {
+            Some(file) => stored.content().grow_in(file),
+            None => stored.content().pass(),
+        }
+    }
+
+    /// [Keeps](Zone::keep) an answer whose content may have been written to disk as it came.
+    pub async fn keep_fetched(&self, key: &Key, stored: Arc<Stored>) {
+        if let (Some(file), Some(disk)) = (stored.content().grows_in().cloned(), self.disk.load_full())
+            && stored.content().is_whole()
+        {
+            disk.adopt(key, stored.clone(), file).await;
+        }
+        self.keep(key, stored);
     }
 
     /// What was purged since `since` is not kept.

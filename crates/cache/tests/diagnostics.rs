@@ -2,9 +2,14 @@
 
 use document::{At, Document, Report, Vocabulary};
 use insta::assert_snapshot;
-use maitred_cache::{CacheConfig, Policy, ZoneConfig};
+use maitred_cache::{CacheConfig, DiskSettings, Policy, Settings, ZoneConfig};
 
 fn complaint(text: &str) -> String {
+    complaint_on(text, None)
+}
+
+/// The same where there is so much space on disk besides.
+fn complaint_on(text: &str, disk: Option<u64>) -> String {
     let (mut document, mut report) = (Document::new(), Report::new());
     let tree = document.read("maitred.toml", text, &mut report);
     document.merge(tree, &mut report);
@@ -12,9 +17,11 @@ fn complaint(text: &str) -> String {
     if let Some(zone) = document.decode::<ZoneConfig>(&at, &Vocabulary::default(), &mut report) {
         zone.compile(false, &at, &mut report);
     }
+    let disk = disk.map(|size| DiskSettings { path: "/var/cache/maitred".into(), size });
+    let room = Settings { memory: 16 << 20, disk, redis: false };
     let at = At::root().key("cache");
     if let Some(cache) = document.decode::<CacheConfig>(&at, &Vocabulary::default(), &mut report) {
-        Policy::compile(&cache, "app", "", 16 << 20, false, &at, &mut report);
+        Policy::compile(&cache, "app", "", Some(&room), false, &at, &mut report);
     }
     assert!(report.has_errors());
     document.render(&report, false)
@@ -91,7 +98,16 @@ error[E0103]: `max_object` cannot be 5MiB
 4 | max_object = "5MiB"
   |              ^^^^^^ a quarter of the cache's memory is 4MiB
   |
-  = help: write `memory = "20MiB"` or more under `[cache]`
+  = help: write `memory = "20MiB"` or more under `[cache]`, or keep answers on `disk` as well
+"#);
+    assert_snapshot!(complaint_on("[cache]\nmax_object = \"20MiB\"\n", Some(64 << 20)), @r#"
+error[E0103]: `max_object` cannot be 20MiB
+ --> maitred.toml:2:14
+  |
+2 | max_object = "20MiB"
+  |              ^^^^^^^ a quarter of the cache's space on disk is 16MiB
+  |
+  = help: write `size = "80MiB"` or more in `disk` of `[cache]`
 "#);
     assert_snapshot!(complaint("[cache]\nstatus = { 206 = \"1m\", 404x = \"1m\", 5xx = \"1s\" }\n"), @r#"
 error[E0108]: answers with 206 are never kept

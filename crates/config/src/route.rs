@@ -106,6 +106,11 @@ pub struct Policies {
     ///
     /// Example: `compress = true`
     pub compress: Option<Toggle<transform::CompressConfig>>,
+    /// Unpacks what clients send packed (`Content-Encoding`) before the origin gets it: `true`, or a table. `false`: it is
+    /// passed on as it comes.
+    ///
+    /// Example: `decompress = true`
+    pub decompress: Option<Toggle<transform::DecompressConfig>>,
     /// How long the origin may take to begin its answer, retries included. `false`: as long as it likes. Default
     /// `"30s"`.
     ///

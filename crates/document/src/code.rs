@@ -103,6 +103,8 @@ codes! {
         "The certificate ends within 14 days, or no certificate of the listener covers the route's host.";
     W0402 "certificate not verified"
         "The backend's certificate is not checked, so that anyone who can redirect the traffic can read and change it.";
+    W0503 "cache key without what the origin sees"
+        "A route keeps answers, and its origin sees something of a request that does not tell them apart: what one client sends is then what all others get. Add it to `key` or `vary`, keep such requests out with `bypass`, or do not show it to the origin.";
     W0601 "secret written in clear"
         "A password, token or key stands in the file itself. Take it from ${VAR} or ${file:/path} instead.";
     W0602 "file can be read by others"

@@ -55,8 +55,12 @@ reasons! {
     UrlTooLong "url_too_long" 414 "URI too long";
     /// The header block is larger than the listener or the route allows, or has too many fields.
     HeaderTooLarge "header_too_large" 431 "Request header fields too large";
-    /// The body is larger than the route's `max_body`.
+    /// The body is larger than the route's `max_body`, or unpacks to more than `decompress` allows.
     BodyTooLarge "body_too_large" 413 "Content too large";
+    /// The content is packed in a way that the route's `decompress` does not know. `Accept-Encoding` says which it does.
+    UnknownCoding "unknown_coding" 415 "Unsupported media type";
+    /// The content is not what its `Content-Encoding` says it is.
+    BadContent "bad_content" 400 "Bad content";
     /// The client did not finish its request head in time.
     HeaderTimeout "header_timeout" 408 "Request timeout";
     /// The client stopped sending its body, or sent it more slowly than `timeouts.min_rate`.

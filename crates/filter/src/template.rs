@@ -56,6 +56,27 @@ enum Piece {
     Claim(Box<str>),
 }
 
+/// A part of a request that a template is filled in with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input<'t> {
+    /// Its scheme.
+    Scheme,
+    /// Its host.
+    Host,
+    /// The port that it came to.
+    Port,
+    /// Its query.
+    Query,
+    /// Where it came from.
+    ClientIp,
+    /// A header field.
+    Header(&'t HeaderName),
+    /// A cookie.
+    Cookie(&'t str),
+    /// A parameter of its query.
+    Parameter(&'t str),
+}
+
 impl Template {
     /// Compiles `text`; `scope` says which placeholders this place may use.
     pub fn parse(text: &str, scope: &Scope<'_>) -> Result<Self, Mistake> {
@@ -71,6 +92,21 @@ impl Template {
             [Piece::Text(text)] => Some(text),
             _ => None,
         }
+    }
+
+    /// What clients choose, of all that it is filled in with, but for method and path.
+    pub fn inputs(&self) -> impl Iterator<Item = Input<'_>> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Scheme => Some(Input::Scheme),
+            Piece::Host => Some(Input::Host),
+            Piece::Port => Some(Input::Port),
+            Piece::Query => Some(Input::Query),
+            Piece::ClientIp => Some(Input::ClientIp),
+            Piece::Header(name) => Some(Input::Header(name)),
+            Piece::Cookie(name) => Some(Input::Cookie(name)),
+            Piece::QueryParameter(name) => Some(Input::Parameter(name)),
+            _ => None,
+        })
     }
 
     /// Changes the text around the placeholders, for a place where text has to be encoded too.

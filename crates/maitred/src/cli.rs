@@ -107,6 +107,8 @@ pub enum Command {
     Hash,
     /// Let go of kept answers: of a URL, of everything below a prefix, with a tag, or all
     Purge(Purge),
+    /// Ask for what clients will ask for, so that the cache has it
+    Warm(Warm),
     /// API keys: make, list and revoke them; a running server follows their file
     #[command(subcommand)]
     Key(Key),
@@ -405,6 +407,24 @@ pub struct Purge {
     /// Make them stale instead: they are still given where stale answers are, while they are asked for anew
     #[arg(long)]
     pub soft: bool,
+}
+
+/// Options of `warm`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["urls", "file"])))]
+pub struct Warm {
+    /// URLs, or paths on the first listener
+    #[arg(value_name = "URL")]
+    pub urls: Vec<String>,
+    /// A file with one URL a line, where # begins a remark; - for standard input
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// A header of each request, where answers depend on it
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// How many are asked for at the same time, up to 64
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    pub concurrency: usize,
 }
 
 /// What to do with the logs.

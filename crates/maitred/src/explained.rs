@@ -7,7 +7,7 @@ use document::At;
 use filter::Scheme;
 use http::{HeaderName, HeaderValue};
 use listen::Listener;
-use proxy::{Forwarded, Judge, Outcome, Step as Stage, Verdict};
+use proxy::{Foreseen, Forwarded, Judge, Outcome, Step as Stage, Verdict};
 use rewrite::HostPolicy;
 use route::Candidate;
 use serde_json::{Value, json};
@@ -125,10 +125,11 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
             match answered.by {
                 Stage::Redirect => step("redirect", format!("{}{to}", answered.status)),
                 Stage::Respond => step("respond", answered.status.to_string()),
+                Stage::Decompress => step("decompress", refusal()),
                 _ => step("rewrite", refusal()),
             }
         }
-        Outcome::Forwarded(sent) => steps.extend(outward(route, sent)),
+        Outcome::Forwarded(sent) => steps.extend(outward(route, sent, verdict.foreseen(live))),
     }
     let security = route.security.as_ref().map(|security| format!("{} security headers", security.describe().count()));
     let edits = route.response.as_ref().map(|edits| edits.describe().collect::<Vec<_>>().join(", "));
@@ -141,7 +142,7 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
 }
 
 /// What the origin gets, and which one.
-fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
+fn outward(route: &Route, sent: &Forwarded, foreseen: Option<Foreseen>) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut step = |name, what: String| steps.push(Step { name, what });
     if route.rewrite.is_some() {
@@ -157,6 +158,13 @@ fn outward(route: &Route, sent: &Forwarded) -> Vec<Step> {
     }
     if let Some(cache) = &route.cache {
         step("cache", cache.describe());
+    }
+    if let Some(Foreseen { key, what }) = foreseen {
+        let told: Vec<String> = key.map(|key| format!("key {key}")).into_iter().chain(what).collect();
+        step("kept", told.join("; "));
+    }
+    if let Some(decompress) = &route.decompress {
+        step("decompress", decompress.describe());
     }
     let upstream = &sent.upstream;
     if let Destination::Split(split) = &route.destination {

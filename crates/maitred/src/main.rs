@@ -58,6 +58,7 @@ fn main() -> ExitCode {
         Command::Show(show) => commands::show::run(&global, show),
         Command::Top => commands::top::run(&global),
         Command::Purge(purge) => commands::purge::run(&global, purge),
+        Command::Warm(warm) => commands::warm::run(&global, warm),
         Command::Audit(cli::Audit::Verify(verify)) => commands::audit::verify(&global, verify),
         Command::Log(cli::Log::Level(level)) => commands::log::level(&global, level),
         Command::Log(cli::Log::Follow(follow)) => commands::log::follow(&global, follow),

@@ -44,7 +44,10 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     match &route.destination {
         Destination::Redirect(redirect) => redirect.admit(request),
         Destination::Respond(respond) => respond.admit(request),
-        Destination::Upstream(_) | Destination::Split(_) => route.rewrite.admit(request),
+        Destination::Upstream(_) | Destination::Split(_) => {
+            route.rewrite.admit(request)?;
+            route.decompress.admit(request)
+        }
     }
 }
 
@@ -120,6 +123,7 @@ pub(crate) fn judge(
         Destination::Respond(respond) => respond.judge(request).map_err(by(Step::Respond)),
         Destination::Upstream(_) | Destination::Split(_) => {
             route.rewrite.judge(request).map_err(by(Step::Rewrite))?;
+            route.decompress.judge(request).map_err(by(Step::Decompress))?;
             route.limits.by_upstream.judge(request).map_err(by(Step::Limit))
         }
     }

@@ -12,6 +12,7 @@ use cache::{
 use filter::{Body, Reason, Reply};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
+use snapshot::Destination;
 use telemetry::Cached;
 use tokio::time::timeout;
 
@@ -80,6 +81,31 @@ pub(crate) fn applies(ctx: &Context) -> bool {
     ctx.route().is_some_and(|route| route.cache.is_some())
 }
 
+/// The answer to a request that nothing stands in the way of: it is in memory, fresh, and the request has nothing special about
+/// it. Where it is `None`, [`consult`] knows more. It waits for nothing, which most hits need not.
+pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHeader) -> Option<Answer> {
+    let snapshot = ctx.arrival.as_ref()?.snapshot.clone();
+    let route = snapshot.routes.get(ctx.arrival.as_ref()?.route? as usize)?;
+    let (policy, zone) = route.cache.as_ref().zip(snapshot.cache.as_ref())?;
+    if head.method != Method::GET || !matches!(route.destination, Destination::Upstream(_)) {
+        return None;
+    }
+    let asked = Asked::of(&head.headers);
+    let view = ctx.view(head)?;
+    if passes(policy, &view, &asked, false).is_some() {
+        return None;
+    }
+    let key = policy.key(&view)?;
+    let stored = zone.find(&key, &head.headers)?;
+    if cache::reuse::judge(&stored, &asked, cache::now()) != Reuse::Fresh {
+        return None;
+    }
+    let visit = Visit { fetches, policy, zone, head, key, asked };
+    let Consulted::Answer(mut answer) = visit.hit(ctx, &stored, None, Cached::Hit) else { return None };
+    visit.encode(ctx, &mut answer);
+    Some(*answer)
+}
+
 /// Looks for an answer to the request, and fetches it for the cache where there is none. `uploads` says whether the request
 /// has a body.
 pub(crate) async fn consult(
@@ -132,7 +158,7 @@ async fn purge(zone: &Arc<Zone>, selectors: [cache::Selector; 2]) -> Reply {
 }
 
 /// Why a request has nothing to do with the cache; `None` where it has.
-fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked, uploads: bool) -> Option<Forward> {
+pub(crate) fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked, uploads: bool) -> Option<Forward> {
     let head = request.head;
     if !matches!(head.method, Method::GET | Method::HEAD) {
         return Some(Forward::Method);

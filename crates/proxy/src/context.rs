@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use filter::{Body, Captures, Client, Identity, Reason, Reply, View};
+use bytes::Bytes;
+use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View};
 use limit::{Nearest, Permits};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
@@ -27,7 +28,7 @@ pub struct Context {
     /// The attempt under way, and what was tried before it.
     pub attempt: Attempt,
     /// What of the request's body has come by.
-    pub body: Option<access::BodyLimit>,
+    pub body: Option<Body>,
     /// What the cache had to do with a request that it passed on.
     pub cached: Option<cache::Status>,
     /// A copy of it for another upstream.
@@ -45,6 +46,34 @@ pub struct Context {
 }
 
 const _: () = assert!(size_of::<Context>() <= 768, "a context is copied into every request's future");
+
+/// What watches the request's body.
+pub enum Body {
+    /// It may be so long.
+    Limited(access::BodyLimit),
+    /// It is unpacked, and may become so long.
+    Packed(Box<transform::Decoder>),
+}
+
+impl Body {
+    /// So much has gone by without being looked at.
+    pub(crate) fn count(&mut self, count: u64) -> Result<(), Reply> {
+        match self {
+            Self::Limited(limit) => limit.count(count),
+            // What is to be unpacked is looked at.
+            Self::Packed(_) => Err(Reason::Internal.into()),
+        }
+    }
+}
+
+impl Inspect for Body {
+    fn chunk(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+        match self {
+            Self::Limited(limit) => limit.chunk(chunk, last),
+            Self::Packed(decoder) => decoder.chunk(chunk, last),
+        }
+    }
+}
 
 /// What the request is: pinned snapshot, route, client, normalised target.
 #[derive(Clone)]
@@ -82,7 +111,7 @@ impl Proofs {
     /// A limit has refused the request, which then counts for no other.
     pub(crate) fn refused(&mut self, reply: &Reply) {
         self.permits.take_back();
-        if let Body::Limits(limits) = &reply.body {
+        if let filter::Body::Limits(limits) = &reply.body {
             self.limited = limits.first().cloned();
         }
     }
@@ -169,6 +198,11 @@ impl Context {
     /// The upstream that takes the request, once it is known.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         upstream_of(self.route()?, self.arm)
+    }
+
+    /// Whether the request's content is unpacked on its way.
+    pub(crate) fn unpacks(&self) -> bool {
+        matches!(self.body, Some(Body::Packed(_)))
     }
 
     /// Its name, where the route has several.

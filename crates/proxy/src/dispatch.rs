@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
 use crate::{
-    context::{Attempt, Context, upstream_of},
+    context::{Attempt, Body, Context, upstream_of},
     mirror,
 };
 
@@ -90,7 +90,12 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     ctx.attempt.began = Some(now);
     ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
     ctx.record.attempt();
-    ctx.body = route.access.body_limit();
+    let decompress = route.decompress.filter(|_| uploads);
+    let decoder = decompress.and_then(|decompress| decompress.decoder(&head.headers, route.access.max_body()));
+    ctx.body = match decoder {
+        Some(decoder) => Some(Body::Packed(Box::new(decoder))),
+        None => route.access.body_limit().map(Body::Limited),
+    };
     ctx.attempt.pick = Some(pick);
     Ok(peer)
 }

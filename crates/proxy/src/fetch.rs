@@ -11,8 +11,8 @@ use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{
     Error, ErrorType,
-    connectors::http::Connector,
-    protocols::http::client::HttpSession,
+    connectors::{TransportConnector, http::Connector},
+    protocols::http::{client::HttpSession, v1::client::HttpSession as Http1},
     upstreams::peer::{HttpPeer, Peer},
 };
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -20,7 +20,12 @@ use telemetry::Record;
 use tokio::{sync::oneshot, time::timeout};
 use upstream::Reading;
 
-use crate::{context::Context, dispatch, finish, mirror, relay};
+use crate::{
+    context::Context,
+    dispatch,
+    engine::{Origin, Pool},
+    finish, mirror, relay,
+};
 
 /// How many interim answers one answer may have.
 pub(crate) const MOST_INTERIM: usize = 16;
@@ -28,9 +33,11 @@ pub(crate) const MOST_INTERIM: usize = 16;
 /// How long who has not taken what was fetched yet may take to do so.
 const HAND_OVER: Duration = Duration::from_millis(5);
 
-/// The cache's own connections to origins.
+/// How the cache comes to origins: over HTTP/1 by the connections that all requests use.
 pub(crate) struct Fetches {
-    /// Made when it is first needed: it reads all the authorities that the system trusts.
+    transport: Arc<TransportConnector>,
+    pool: Arc<Pool>,
+    /// For HTTP/2. Made when it is first needed: it reads all the authorities that the system trusts.
     connector: OnceLock<Connector<()>>,
 }
 
@@ -89,12 +96,39 @@ impl From<Reason> for Failed {
 }
 
 impl Fetches {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { connector: OnceLock::new() })
+    /// With the connections of `pool`, and those that `transport` makes.
+    pub(crate) fn new(transport: Arc<TransportConnector>, pool: Arc<Pool>) -> Arc<Self> {
+        Arc::new(Self { transport, pool, connector: OnceLock::new() })
     }
 
     fn connector(&self) -> &Connector<()> {
         self.connector.get_or_init(|| Connector::new(None))
+    }
+
+    /// A connection to the peer, and whether it was used before.
+    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession<()>, bool)> {
+        if speaks_h2(peer) {
+            return self.connector().get_http_session(peer).await;
+        }
+        let (stream, reused) = match self.pool.take(peer.reuse_hash()) {
+            Some(origin) => (origin.into_stream(), true),
+            None => (self.transport.new_stream(peer).await?, false),
+        };
+        Ok((HttpSession::H1(Http1::new_with_options(stream, peer)), reused))
+    }
+
+    /// Gives a connection back that is done with its answer.
+    async fn give_back(&self, session: HttpSession<()>, peer: &HttpPeer) {
+        let idle = peer.idle_timeout();
+        match session {
+            HttpSession::H1(mut h1) if !speaks_h2(peer) => {
+                h1.respect_keepalive();
+                if let Some(stream) = h1.reuse().await {
+                    self.pool.put(peer.reuse_hash(), Origin::Other(stream), idle);
+                }
+            }
+            session => self.connector().release_http_session(session, peer, idle).await,
+        }
     }
 
     /// Begins a fetch of its own. What it gives is ready once the head is there; dropping it ends nothing.
@@ -129,7 +163,10 @@ impl Fetches {
         let backend = backend.or_else(|| order.ctx.attempt.last.clone());
         drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));
         match (heard, stored) {
-            (Some(heard), Some(stored)) => self.carry(heard, stored, &mut order).await,
+            (Some(heard), Some(stored)) => {
+                order.zone.prepare(&order.key, &stored).await;
+                self.carry(heard, stored, &mut order).await;
+            }
             (Some(heard), None) => self.release(heard).await,
             _ => {}
         }
@@ -156,7 +193,7 @@ impl Fetches {
         let mut spare = true;
         loop {
             let peer = dispatch::dispatch(&mut order.ctx, &order.client, false).await?;
-            let (session, reused) = match self.connector().get_http_session(&*peer).await {
+            let (session, reused) = match self.connect(&peer).await {
                 Ok(connected) => connected,
                 Err(error) => {
                     let reading = Reading::of(&error);
@@ -220,17 +257,15 @@ impl Fetches {
         }
         content.finish(Ok(()));
         mirror::conclude(&mut order.ctx, Reason::None);
-        order.zone.keep(&order.key, stored.clone());
-        let idle = peer.idle_timeout();
-        self.connector().release_http_session(session, &*peer, idle).await;
+        order.zone.keep_fetched(&order.key, stored.clone()).await;
+        self.give_back(session, &peer).await;
     }
 
     /// Gives a connection back whose answer has no content.
     async fn release(&self, heard: Heard) {
         let Heard { mut session, peer, .. } = heard;
         if let Ok(None) = session.read_response_body().await {
-            let idle = peer.idle_timeout();
-            self.connector().release_http_session(session, &*peer, idle).await;
+            self.give_back(session, &peer).await;
         }
     }
 }
@@ -259,8 +294,13 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         land(order, &stored, kept);
         return Ok(Arrived { stored, reader, kept, revalidated: true });
     }
-    let content = Content::growing(length(&heard.head), policy.max_object());
+    let length = length(&heard.head);
+    // What nobody says the length of is kept in memory, or not.
+    let most =
+        if length.is_some() { policy.max_object() } else { policy.max_object().min(order.zone.most_in_memory()) };
+    let content = Content::growing(length, most);
     let (stored, kept) = Stored::new(fetched(heard.head.clone()), content.clone(), policy);
+    let kept = kept.and_then(|()| if order.zone.has_room(&stored) { Ok(()) } else { Err(Unkept::TooLarge) });
     let stored = Arc::new(stored);
     let reader = content.reader();
     if kept.is_err() {
@@ -392,6 +432,11 @@ pub(crate) fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora
     let uri = http::Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build();
     to.set_uri(uri.map_err(|_| wrong())?);
     Ok(())
+}
+
+/// Whether more than HTTP/1 is spoken with it.
+fn speaks_h2(peer: &HttpPeer) -> bool {
+    peer.options.alpn.get_max_http_version() > 1
 }
 
 /// Whether the error is the end of a connection and nothing else.

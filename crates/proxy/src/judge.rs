@@ -20,6 +20,7 @@ use upstream::{Backend, Upstream};
 use crate::{
     admit, arrive,
     context::{Arrival, Context},
+    foresee::{self, Foreseen},
     front, refuse, relay,
 };
 
@@ -110,6 +111,8 @@ pub enum Step {
     Respond,
     /// The rewritten path would lead elsewhere.
     Rewrite,
+    /// Its content is packed in a way that nobody here knows.
+    Decompress,
 }
 
 impl Default for Judge {
@@ -147,7 +150,7 @@ impl Judge {
         Verdict { ctx, head, outcome, asked: known }
     }
 
-    fn connection(&self, asked: &Asked) -> Arc<Connection> {
+    pub(crate) fn connection(&self, asked: &Asked) -> Arc<Connection> {
         let secure = asked.listener.certificates().is_some();
         let name = asked.host.strip_suffix('.').unwrap_or(&asked.host).to_ascii_lowercase();
         // RFC 6066 section 3: an address is no server name.
@@ -283,6 +286,15 @@ impl Verdict {
         asked.set_method(method);
         let candidates = told(&asked);
         if won(&candidates) == arrival.route { candidates } else { Vec::new() }
+    }
+
+    /// What the route's cache would do for it; with what is kept, where the snapshot is the one `in_force`.
+    pub fn foreseen(&self, in_force: bool) -> Option<Foreseen> {
+        let upstream = match (&self.outcome, &self.route()?.destination) {
+            (Outcome::Forwarded(sent), Destination::Split(_)) => Some(&**sent.upstream.name()),
+            _ => None,
+        };
+        foresee::foresee(&self.ctx, &self.head, upstream, in_force)
     }
 
     /// Whether it was refused before any route was looked at.

@@ -75,6 +75,9 @@ fn make(
         to.remove_header(&header::EXPECT);
     }
     transform::settle_request(to);
+    if ctx.unpacks() {
+        transform::tell_unpacked(to);
+    }
     set_target(route, &view, from, to)?;
     set_host(backend, route, from, to)?;
     match told == Told::Behind && route.forwarding.goes_last(view.client) {
@@ -128,15 +131,15 @@ fn insert_upstream_host(backend: Option<&HeaderValue>, to: &mut RequestHeader) -
     }
 }
 
-/// Counts a chunk of the request's body against the route's limit.
+/// Unpacks a chunk of the request's body where the route says so, and counts it against the route's limit.
 pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+    if let Some(body) = &mut ctx.body {
+        body.chunk(chunk, last)?;
+    }
     // Pingora would write an empty last chunk over HTTP/1.1 and then the end of the body: two ends, of which the second
     // would begin the next request on that connection.
     if last && chunk.as_ref().is_some_and(Bytes::is_empty) {
         *chunk = None;
-    }
-    if let Some(limit) = &mut ctx.body {
-        limit.chunk(chunk, last)?;
     }
     mirror::request_chunk(ctx, chunk.as_ref(), last);
     Ok(())
@@ -144,7 +147,7 @@ pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: 
 
 /// Whether somebody has to see the request's content on its way.
 pub(crate) fn looks_at_request(ctx: &Context) -> bool {
-    ctx.mirror.is_some()
+    ctx.mirror.is_some() || ctx.unpacks()
 }
 
 /// Counts so many bytes of the request's body that nobody [looks at](looks_at_request).

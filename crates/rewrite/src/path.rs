@@ -31,6 +31,11 @@ impl Path {
         Some(Self { template, may_stray: may_stray(text) })
     }
 
+    /// What it is made of.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
     /// Whether [`render`](Path::render) can refuse a request.
     pub fn may_stray(&self) -> bool {
         self.may_stray

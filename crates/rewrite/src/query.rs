@@ -19,6 +19,11 @@ pub(crate) struct QueryEdits {
 }
 
 impl QueryEdits {
+    /// What it adds.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.added.iter().map(|(_, template)| template)
+    }
+
     pub fn compile(written: &QueryConfig, scope: Scope<'_>, at: &At, report: &mut Report) -> Option<Self> {
         let errors = report.errors();
         let mut edits = Self::default();

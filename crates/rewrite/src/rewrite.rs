@@ -1,7 +1,7 @@
 //! What the origin is asked instead of what the client asked: path and query.
 
 use document::{At, Code, Diagnostic, Report};
-use filter::{Admit, Reply, View, template::Scope};
+use filter::{Admit, Reply, Template, View, template::Scope};
 
 use crate::{QueryConfig, path::Path, query::QueryEdits};
 
@@ -33,6 +33,11 @@ impl Rewrite {
         };
         let rewrite = Self { path, query: query? };
         Some(if rewrite.path.is_none() && rewrite.query.is_empty() { None } else { Some(rewrite) })
+    }
+
+    /// What path and query are made of.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.path.iter().map(Path::template).chain(self.query.templates())
     }
 
     /// Appends path and query for the origin to `out`. A request that [`admit`](Admit::admit) refuses keeps its own

@@ -8,7 +8,7 @@ use filter::template::Scope;
 use listen::Listener;
 use upstream::{Mirror, Retries, Split, Upstream};
 
-use crate::{Destination, Route, Snapshot, State, fit, pages, warnings};
+use crate::{Destination, Route, Snapshot, State, fit, pages, unkeyed, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +61,6 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         .map(|(name, written)| {
             let captures = ::route::capture_names(&written.matches);
             let at = root.key("routes").key(name);
-            let memory = caches.as_ref().map_or(u64::MAX, |caches| caches.memory);
             Site {
                 name,
                 written,
@@ -72,7 +71,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
                 databases,
                 ground,
                 policies: &policies,
-                memory,
+                caches: caches.as_ref(),
                 state,
             }
             .compile(report)
@@ -84,6 +83,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     }
     fit::check(config, &listeners, &upstreams, report);
     warnings::check(config, &listeners, report);
+    unkeyed::check(config, &routes, &listeners, report);
     if report.has_errors() {
         return None;
     }
@@ -200,8 +200,8 @@ struct Site<'a> {
     policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
     limits: &'a limit::Named,
     databases: Option<Option<&'a access::Databases>>,
-    /// What all kept answers may take.
-    memory: u64,
+    /// What all kept answers may take, where that is known.
+    caches: Option<&'a cache::Settings>,
     ground: limit::Ground<'a>,
     state: &'a State,
 }
@@ -229,14 +229,11 @@ impl Site<'_> {
             .map(|edits| transform::ResponseEdits::compile(edits.into(), scope, &at.key("response"), report));
         let security = on(&policies.security_headers)
             .map(|security| transform::SecurityHeaders::compile(security, &at.key("security_headers"), report));
-        let compresses = on(&policies.compress).is_some();
-        // Where one of these changes, what was kept is an answer to something else.
-        let origin = format!("{:?}", (&policies.upstream, asked));
-        let cache = on(&policies.cache).map(|cache| {
-            cache::Policy::compile(cache, self.name, &origin, self.memory, compresses, &at.key("cache"), report)
-        });
+        let cache = self.cache(asked, report);
         let compress =
             on(&policies.compress).map(|compress| transform::Compress::compile(compress, &at.key("compress"), report));
+        let decompress = on(&policies.decompress)
+            .map(|decompress| transform::Decompress::compile(decompress, &at.key("decompress"), report));
         let destination = self.destination(report);
         let mirror = on(&policies.mirror).map(|written| self.mirror(written, report));
         let retries = self.retries(report);
@@ -265,6 +262,7 @@ impl Site<'_> {
             response: present(response)?.filter(|edits| !edits.is_empty()),
             security: present(security)?,
             compress: present(compress)?,
+            decompress: present(decompress)?,
             timeout: timeout(policies),
             stream_idle: policies
                 .websocket
@@ -274,6 +272,16 @@ impl Site<'_> {
             retries,
             meters: self.state.metrics.route(self.name),
         })
+    }
+
+    /// `None` where there is none, `Some(None)` where something is wrong with it.
+    fn cache(&self, asked: &config::Request, report: &mut Report) -> Option<Option<cache::Policy>> {
+        let policies = &self.written.policies;
+        // Where one of these changes, what was kept is an answer to something else.
+        let origin = format!("{:?}", (&policies.upstream, asked));
+        let (compresses, at) = (on(&policies.compress).is_some(), self.at.key("cache"));
+        let compile = |cache| cache::Policy::compile(cache, self.name, &origin, self.caches, compresses, &at, report);
+        on(&policies.cache).map(compile)
     }
 
     /// A name that no policy has was reported when the document was assembled.

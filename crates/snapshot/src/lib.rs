@@ -10,6 +10,7 @@ mod live;
 mod pages;
 mod route;
 mod state;
+mod unkeyed;
 mod warnings;
 
 pub use compile::{Compiled, Settings, compile};

@@ -43,6 +43,8 @@ pub struct Route {
     pub security: Option<transform::SecurityHeaders>,
     /// Compression of the response's content.
     pub compress: Option<transform::Compress>,
+    /// Unpacking of the request's content.
+    pub decompress: Option<transform::Decompress>,
     /// Until the head of the answer, all attempts together.
     pub timeout: Option<Duration>,
     /// How long a tunnel or stream may be silent.

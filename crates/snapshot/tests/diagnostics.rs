@@ -168,6 +168,109 @@ fn a_route_that_no_listener_can_bring_a_request_to_is_a_warning() {
     assert!(report.contains("warning[W0302]") && report.contains("send every request to https"), "{report}");
 }
 
+/// What is said of a route that keeps answers, with these lines in its table and these listeners.
+fn said_of_cache(listeners: &str, lines: &str) -> String {
+    let (compiled, report) =
+        compile(&format!("{listeners}[routes.shop]\npath = \"/*\"\nupstream = \"http://127.0.0.1:1\"\n{lines}\n"));
+    assert!(compiled.is_some(), "{report}");
+    report
+}
+
+const PLAIN: &str = "[listeners.http]\naddress = \":0\"\n";
+
+#[test]
+fn what_an_origin_sees_and_no_key_holds_is_a_warning() {
+    insta::assert_snapshot!(said_of_cache(
+        "[listeners.http]\naddress = \":0\"\ntrusted_proxies = \"10.0.0.0/8\"\n",
+        "cache = { ttl = \"5m\", key = \"path\" }\n\
+         request = { rewrite = \"/{cookie.plan}{path}\", set = { X-Lang = \"{header.X-Language}\", X-Client = \"{client_ip}\" } }",
+    ), @r#"
+warning[W0503]: route `shop` keeps what its origin says nothing about, and the origin sees what does not tell answers apart: `Cookie`, `Accept-Language`, `Origin`
+ --> maitred.toml:7:9
+  |
+7 | cache = { ttl = "5m", key = "path" }
+  |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^ an answer for one client could be given to all
+  |
+  = help: name in `vary` what answers depend on, keep sessions out with `bypass = "cookie:NAME"`, and take away what they do not: `request = { remove = ["Cookie"] }`
+
+warning[W0503]: route `shop` keeps one answer for all hosts, and its origin sees which was asked for
+ --> maitred.toml:7:29
+  |
+7 | cache = { ttl = "5m", key = "path" }
+  |                             ^^^^^^ "host" is not part of it
+  |
+  = help: add "host" to `key`, or hide it: `request = { host = "upstream", remove = "X-Forwarded-Host" }`
+
+warning[W0503]: route `shop` keeps one answer for HTTP and HTTPS, and its origin sees which it was (`X-Forwarded-Proto`)
+ --> maitred.toml:7:29
+  |
+7 | cache = { ttl = "5m", key = "path" }
+  |                             ^^^^^^ "scheme" is not part of it
+  |
+  = help: add "scheme" to `key`, or hide it: `request = { remove = "X-Forwarded-Proto" }`
+
+warning[W0503]: the origin of route `shop` is told `{client_ip}`, which does not tell kept answers apart
+ --> maitred.toml:8:11
+  |
+8 | request = { rewrite = "/{cookie.plan}{path}", set = { X-Lang = "{header.X-Language}", X-Client = "{client_ip}" } }
+  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ an answer by `{client_ip}` could be given to all
+  |
+  = help: leave it out, or write `cache = false`: a key cannot hold it
+
+warning[W0503]: the origin of route `shop` is told `{header.x-language}`, which does not tell kept answers apart
+ --> maitred.toml:8:11
+  |
+8 | request = { rewrite = "/{cookie.plan}{path}", set = { X-Lang = "{header.X-Language}", X-Client = "{client_ip}" } }
+  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ an answer by `{header.x-language}` could be given to all
+  |
+  = help: add `vary = "x-language"` to `cache`
+
+warning[W0503]: the origin of route `shop` is told `{cookie.plan}`, which does not tell kept answers apart
+ --> maitred.toml:8:11
+  |
+8 | request = { rewrite = "/{cookie.plan}{path}", set = { X-Lang = "{header.X-Language}", X-Client = "{client_ip}" } }
+  |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ an answer by `{cookie.plan}` could be given to all
+  |
+  = help: add "cookie:plan" to `key`, or to `bypass`, of `cache`
+"#);
+}
+
+#[test]
+fn what_tells_answers_apart_or_is_not_seen_is_no_warning() {
+    for lines in [
+        // The origin says what it allows, and `Vary` with it.
+        "cache = true",
+        "cache = { key = [\"host\", \"path\"] }",
+        "cache = { ttl = \"5m\", vary = [\"Cookie\", \"Accept-Language\", \"Origin\"] }",
+        "cache = { ttl = \"5m\", key = [\"host\", \"path\", \"header:Cookie\"], vary = [\"Accept-Language\", \"Origin\"] }",
+        "cache = { ttl = \"5m\", bypass = [\"cookie:session\", \"header:Accept-Language\", \"header:Origin\"] }",
+        "cache = \"5m\"\nrequest = { remove = [\"Cookie\", \"Accept-Language\", \"Origin\"] }",
+        "cache = \"5m\"\nrequest = { set = { Cookie = \"a=b\" }, remove = \"Accept-Language\" }\ncors = { origins = \"https://a.test\" }",
+        // One host alone; its name hidden; only one scheme comes in.
+        "cache = { key = \"path\" }\nhost = \"shop.test\"",
+        "cache = { key = \"path\" }\nrequest = { host = \"upstream\", remove = \"X-Forwarded-Host\" }",
+        // Parameters that are not part of the key do not reach the origin.
+        "cache = { key = [\"host\", \"path\"] }\nrequest = { set = { X-Page = \"{query.page}\" } }",
+        "cache = { vary = \"X-Language\" }\nrequest = { set = { X-Lang = \"{header.X-Language}\" } }",
+    ] {
+        assert_eq!(said_of_cache(PLAIN, lines), "", "{lines}");
+    }
+}
+
+#[test]
+fn each_thing_that_no_key_holds_is_named() {
+    for (lines, named) in [
+        ("cache = \"5m\"", "`Cookie`, `Accept-Language`, `Origin`"),
+        ("cache = { status = { 404 = \"10s\" }, vary = \"Origin\" }", "`Cookie`, `Accept-Language`\n"),
+        ("cache = { key = \"path\" }\nhost = \"*.shop.test\"", "keeps one answer for all hosts"),
+        ("cache = { key = \"path\" }\nrequest = { host = \"upstream\" }", "keeps one answer for all hosts"),
+        ("cache = true\nrequest = { set = { X-Plan = \"{cookie.plan}\" } }", "`{cookie.plan}`"),
+    ] {
+        let report = said_of_cache(PLAIN, lines);
+        assert!(report.contains("warning[W0503]") && report.contains(named), "{lines}\n{report}");
+    }
+}
+
 #[test]
 fn defaults_reach_every_route_and_can_be_switched_off() {
     let (compiled, report) = compile(

@@ -28,7 +28,7 @@ pub struct Compress {
 }
 
 /// What is said of the bytes as the origin sent them, and of no others.
-static DIGESTS: [HeaderName; 4] = [
+pub(crate) static DIGESTS: [HeaderName; 4] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("digest"),

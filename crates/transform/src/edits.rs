@@ -52,6 +52,11 @@ impl<H> HeaderEdits<H> {
             || self.remove_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
+    /// What its values are made of.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.set.iter().chain(&self.add).flat_map(|edit| &edit.values)
+    }
+
     /// The names of the fields that are removed, set and added, in words for `explain`.
     pub fn describe(&self) -> impl Iterator<Item = String> + '_ {
         let remove = self.remove.iter().map(|name| format!("remove {name}"));

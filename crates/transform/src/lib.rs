@@ -4,7 +4,7 @@
 //! * [`Forwarding`] tells the origin who the client is; [`told`] reads what the proxies before us tell.
 //! * [`RequestEdits`] and [`ResponseEdits`] are the route's own `set`, `add` and `remove`.
 //! * [`SecurityHeaders`] tell browsers to be careful.
-//! * [`Compress`] makes answers smaller for who asks for it.
+//! * [`Compress`] makes answers smaller for who asks for it, and [`Decompress`] unpacks requests for who cannot.
 //!
 //! A request is stripped first, so that a client can delete nothing that is added after it:
 //!
@@ -31,6 +31,7 @@
 
 mod compress;
 mod decode;
+mod decompress;
 mod edits;
 mod forwarding;
 mod framing;
@@ -42,6 +43,7 @@ pub mod told;
 
 pub use compress::{Algorithm, Compress, CompressConfig, CompressTable, Encoder};
 pub use decode::decode;
+pub use decompress::{Decoder, Decompress, DecompressConfig, DecompressTable, tell_unpacked};
 pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
 pub use forwarding::{CLAIMS, Forwarding, TOLD, is_claim};
 pub use framing::{is_framing_known, settle_request, settle_response};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Body, Changed, JSON, ORDER, Operation, Run, Verb, of, reply};
-use crate::{Admin, CacheReading, Purge, Purged, answer::Answer, call::Call};
+use super::{Body, Changed, JSON, ORDER, Operation, Run, TEXT, Verb, of, reply};
+use crate::{Admin, CacheReading, Purge, Purged, Warm, Warmed, answer::Answer, call::Call};
 
 pub(super) const READING: Operation = Operation {
     verb: Verb::Get,
@@ -29,6 +29,17 @@ pub(super) const PURGE: Operation = Operation {
     run: Run::Change(purge),
 };
 
+pub(super) const WARM: Operation = Operation {
+    verb: Verb::Post,
+    path: "/api/v1/cache/warm",
+    name: "warm",
+    summary: "Asks for what clients will ask for, by the way that their requests go, so that the cache has it.",
+    query: &[],
+    body: Some(Body { media: JSON, required: true, limit: TEXT, schema: of::<Warm> }),
+    answer: reply::<Warmed>("What came of each."),
+    run: Run::Change(warm),
+};
+
 fn reading(admin: &Admin, _: &Call) -> Answer {
     match admin.control() {
         Ok(control) => Answer::ok(&control.cache()),
@@ -47,5 +58,18 @@ fn purge(admin: Arc<Admin>, call: Call) -> Changed {
         });
         let broken = |_| Err(Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge broke off"));
         purging.await.unwrap_or_else(broken).map_or_else(|refusal| refusal, |purged| Answer::ok(&purged))
+    })
+}
+
+fn warm(admin: Arc<Admin>, call: Call) -> Changed {
+    Box::pin(async move {
+        let control = match call.json::<Warm>().and_then(|order| Ok((admin.control()?, order))) {
+            Ok((control, order)) => control.warm(order).await,
+            Err(refusal) => return refusal,
+        };
+        match control {
+            Ok(warmed) => Answer::ok(&warmed),
+            Err(detail) => Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, &detail),
+        }
     })
 }

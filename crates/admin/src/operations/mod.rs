@@ -293,6 +293,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
     },
     cache::READING,
     cache::PURGE,
+    cache::WARM,
     Operation {
         verb: Verb::Get,
         path: "/api/v1/limits",

@@ -142,6 +142,11 @@ impl Control for Server {
         self.hear(format!("purge {purge:?}"));
         if purge.all { Ok(maitred_admin::Purged { purged: 2 }) } else { Err("all or nothing".into()) }
     }
+
+    async fn warm(&self, order: maitred_admin::Warm) -> Result<maitred_admin::Warmed, String> {
+        self.hear(format!("warm {:?}", order.urls));
+        if order.urls.is_empty() { Err("nothing is asked for".into()) } else { Ok(maitred_admin::Warmed::default()) }
+    }
 }
 
 /// The process log of that server.

@@ -17,6 +17,7 @@ use filter::Reason;
 use tokio::{sync::Semaphore, time::timeout};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::head;
 use crate::{
     content::Content,
     freshness::Millis,
@@ -26,16 +27,16 @@ use crate::{
 };
 
 /// What a file of ours begins with. The last character counts the ways of writing them.
-const MAGIC: &[u8; 8] = b"maitred1";
+pub(super) const MAGIC: &[u8; 8] = b"maitred1";
 
 /// Content has a sum for each so many bytes.
-const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 64 * 1024;
 
 /// How many blocks are read at once.
-const STRIDE: usize = 4;
+pub(super) const STRIDE: usize = 4;
 
 /// What stands before the record: the magic, since when it is outdated and that again, two lengths and a sum.
-const FIXED: usize = 48;
+pub(super) const FIXED: usize = 48;
 
 /// Where it stands since when it is outdated. It is written later than the rest, so it is not part of the sum.
 const OUTDATED: u64 = 8;
@@ -95,24 +96,9 @@ pub(super) fn write(path: &Path, key: &Key, stored: &Stored, body: &Body) -> io:
         Body::Memory(bytes) => bytes.len() as u64,
         Body::File(resting) => resting.length,
     };
-    let mut out = Out::default();
-    out.0.extend_from_slice(MAGIC);
-    let outdated = stored.outdated();
-    out.number(outdated);
-    out.number(!outdated);
-    let lengths = Out::default();
-    let mut summed = lengths;
-    summed.number(record.len() as u64);
-    summed.number(length);
-    let fixed = summed.0.len();
-    summed.0.extend_from_slice(&record);
-    sums.iter().for_each(|sum| summed.number(*sum));
-    let whole = xxh3_64(&summed.0);
-    out.0.extend_from_slice(&summed.0[..fixed]);
-    out.number(whole);
-    out.0.extend_from_slice(&summed.0[fixed..]);
+    let head = head::written(&record, length, &sums, stored.outdated());
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(&out.0)?;
+    file.write_all(&head)?;
     match body {
         Body::Memory(bytes) => file.write_all(bytes)?,
         Body::File(resting) => {
@@ -124,7 +110,7 @@ pub(super) fn write(path: &Path, key: &Key, stored: &Stored, body: &Body) -> io:
             }
         }
     }
-    Ok(out.0.len() as u64 + length)
+    Ok(head.len() as u64 + length)
 }
 
 /// Says in a file that its answer is outdated.
@@ -232,6 +218,6 @@ fn sum(number: usize, block: &[u8]) -> u64 {
     xxh3_64_with_seed(block, number as u64)
 }
 
-fn torn() -> io::Error {
+pub(super) fn torn() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not what was written")
 }

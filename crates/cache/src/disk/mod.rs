@@ -2,6 +2,8 @@
 //! long: files are read by threads for what blocks, a bounded number at once, and written by a thread of its own.
 
 mod file;
+mod growing;
+mod head;
 mod index;
 mod journal;
 mod load;
@@ -11,7 +13,9 @@ mod writer;
 
 use std::{
     collections::BTreeSet,
+    fs::DirBuilder,
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
@@ -24,14 +28,14 @@ use std::{
 use http::HeaderMap;
 use tokio::{sync::Semaphore, time::timeout};
 
-pub(crate) use self::file::Resting;
+pub(crate) use self::{file::Resting, growing::Growing};
 use self::{
     file::{Body, Broken},
     index::{Chores, Entry, Index, Name},
     writer::Job,
 };
 use crate::{
-    compile::DiskSettings,
+    compile::{DiskSettings, SHARE},
     freshness::{self, Millis},
     key::Key,
     ledger::{self, Ledger, Purge},
@@ -53,6 +57,9 @@ const SMALL: u64 = 256 * 1024;
 /// What is not good for so long is not worth a file.
 const WORTH: Millis = 60_000;
 
+/// What waits to be written may take such a share of the memory.
+const WAITING: u64 = 16;
+
 /// How many answers wait to be written at most.
 const MOST_WAITING: usize = 1024;
 
@@ -70,6 +77,8 @@ pub(crate) struct Disk {
     /// How many bytes wait to be written, and how many may.
     waiting: AtomicU64,
     most_waiting: AtomicU64,
+    /// How much content is being written as it is fetched.
+    growing: Arc<AtomicU64>,
     slots: Arc<Semaphore>,
     is_open: AtomicBool,
     is_loaded: AtomicBool,
@@ -97,7 +106,8 @@ impl Disk {
             chores,
             jobs: Mutex::new(Some(jobs)),
             waiting: AtomicU64::new(0),
-            most_waiting: AtomicU64::new(memory / 16),
+            most_waiting: AtomicU64::new(memory / WAITING),
+            growing: Arc::default(),
             slots: Arc::new(Semaphore::new(READERS)),
             is_open: AtomicBool::new(false),
             is_loaded: AtomicBool::new(false),
@@ -120,7 +130,7 @@ impl Disk {
     }
 
     pub(crate) fn resize(&self, settings: &DiskSettings, memory: u64) {
-        self.most_waiting.store(memory / 16, Ordering::Relaxed);
+        self.most_waiting.store(memory / WAITING, Ordering::Relaxed);
         if self.capacity.swap(settings.size, Ordering::Relaxed) != settings.size {
             self.index.resize(settings.size);
             self.wake();
@@ -151,13 +161,20 @@ impl Disk {
         }
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let again = entry.hits.fetch_add(1, Ordering::Relaxed) > 0;
-        let (disk, key, whole) = (self.clone(), key.clone(), again || entry.length <= SMALL);
+        let (disk, key, whole) =
+            (self.clone(), key.clone(), entry.length <= SMALL || again && self.fits_memory(entry.length));
         let reading = tokio::task::spawn_blocking(move || {
             let stored = disk.read(&key, &entry, whole);
             drop(slot);
             stored
         });
         timeout(PATIENCE, reading).await.ok()?.ok()?
+    }
+
+    /// Whether there is a file with an answer that counts.
+    pub(crate) fn has(&self, key: &Key, request: &HeaderMap) -> bool {
+        let entry = self.index.find(key.hash(), request);
+        !self.is_closed() && entry.is_some_and(|entry| !self.is_void(&entry))
     }
 
     fn read(self: &Arc<Self>, key: &Key, entry: &Entry, whole: bool) -> Option<Stored> {
@@ -188,6 +205,68 @@ impl Disk {
                 self.lose(name);
                 None
             }
+        }
+    }
+
+    /// Whether memory takes content of this length.
+    fn fits_memory(&self, length: u64) -> bool {
+        length <= self.most_waiting.load(Ordering::Relaxed) * (WAITING / SHARE)
+    }
+
+    /// Whether an answer that memory does not take may be written as it is fetched.
+    pub(crate) fn takes(&self, stored: &Stored) -> bool {
+        let lasts = stored.freshness().does_for(freshness::now()) >= WORTH;
+        lasts && !self.is_closed() && self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Begins a file for an answer of which nothing has come yet. `None` where there is no room for so many of them.
+    pub(crate) async fn begin(self: &Arc<Self>, key: &Key, stored: &Stored, length: u64) -> Option<Arc<Growing>> {
+        if !self.takes(stored) {
+            return None;
+        }
+        let most = self.capacity.load(Ordering::Relaxed) / SHARE;
+        if self.growing.fetch_add(length, Ordering::AcqRel) + length > most {
+            self.growing.fetch_sub(length, Ordering::AcqRel);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let path = self.folder.join("new").join(format!("{:016x}", self.next_number()));
+        let (record, room) = (stored.record(key), self.growing.clone());
+        let beginning = tokio::task::spawn_blocking(move || Growing::begin(path, record, length, room));
+        match beginning.await.ok()? {
+            Ok(growing) => Some(Arc::new(growing)),
+            Err(error) => {
+                self.complain(&error);
+                None
+            }
+        }
+    }
+
+    /// The file is whole: from here on it is found.
+    pub(crate) async fn adopt(self: &Arc<Self>, key: &Key, stored: Arc<Stored>, growing: Arc<Growing>) {
+        let (disk, name) = (self.clone(), Name { hash: key.hash(), number: self.next_number() });
+        let adopting = move || {
+            if disk.is_closed() {
+                return;
+            }
+            let shelf = DirBuilder::new().recursive(true).mode(0o700).create(disk.shelf(name.hash));
+            match shelf.and_then(|()| growing.seal(&disk.file(name), stored.outdated())) {
+                Ok(written) => {
+                    let length = stored.content().length().unwrap_or(0);
+                    disk.index.add(Entry::of(name, &stored, length, written), |entry| disk.is_void(entry));
+                    disk.wake();
+                }
+                Err(error) => disk.complain(&error),
+            }
+        };
+        // A panic there is told of, and costs this one answer.
+        let _ = tokio::task::spawn_blocking(adopting).await;
+    }
+
+    /// Something could not be written.
+    fn complain(&self, error: &io::Error) {
+        if self.dropped.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
+            log::warn!("cache: cannot write to {}: {error}", self.path.display());
         }
     }
 

@@ -123,11 +123,7 @@ impl Disk {
                 let length = stored.content().length().unwrap_or(0);
                 self.index.add(Entry::of(name, &stored, length, written), |entry| self.is_void(entry));
             }
-            Err(error) => {
-                if self.dropped.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
-                    log::warn!("cache: cannot write to {}: {error}", self.path.display());
-                }
-            }
+            Err(error) => self.complain(&error),
         }
         self.waiting.fetch_sub(size, Ordering::AcqRel);
     }

@@ -13,7 +13,7 @@ fn dated(millis: Millis) -> String {
 fn policy(table: CacheTable) -> Policy {
     let mut report = document::Report::new();
     let at = document::At::root();
-    Policy::compile(&CacheConfig::from(table), "r", "", 1 << 30, false, &at, &mut report).unwrap()
+    Policy::compile(&CacheConfig::from(table), "r", "", None, false, &at, &mut report).unwrap()
 }
 
 fn freshness_of(status: u16, lines: &[(&str, &str)], policy: &Policy, times: Times) -> Freshness {

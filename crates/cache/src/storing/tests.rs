@@ -5,8 +5,7 @@ use crate::{CacheConfig, CacheTable};
 
 fn judged(asking: Asking, status: u16, lines: &[(&str, &str)], table: CacheTable) -> Result<(), Unkept> {
     let mut report = document::Report::new();
-    let policy =
-        Policy::compile(&CacheConfig::from(table), "r", "", 1 << 30, false, &document::At::root(), &mut report);
+    let policy = Policy::compile(&CacheConfig::from(table), "r", "", None, false, &document::At::root(), &mut report);
     let mut fields = HeaderMap::new();
     for (name, value) in lines {
         fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());

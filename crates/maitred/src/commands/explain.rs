@@ -73,7 +73,7 @@ pub fn of(snapshot: &Arc<Snapshot>, loaded: &Loaded, request: &admin::Explain) -
 }
 
 /// Reads `NAME: VALUE`.
-fn header(field: &str) -> Result<(HeaderName, HeaderValue), String> {
+pub fn header(field: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = field.split_once(':').ok_or_else(|| format!("{field:?} is not NAME: VALUE"))?;
     let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
     let value = HeaderValue::from_str(value.trim()).map_err(|_| format!("{field:?} is no header"))?;

@@ -21,3 +21,4 @@ pub mod status;
 pub mod stop;
 pub mod top;
 pub mod upgrade;
+pub mod warm;

@@ -2,22 +2,23 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use admin::{
     ApiKey, BackendOrder, BackendState, CacheReading, Checked, Control, Explain, FreshKey, Generation, KeyOrder, NoKey,
-    Outcome, Purge, Purged, ReloadOrder, Reloaded, Sealed, Source, UpgradeOrder, Upgraded,
+    Outcome, Purge, Purged, ReloadOrder, Reloaded, Sealed, Source, UpgradeOrder, Upgraded, Warm, Warmed,
 };
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cache::Selector;
 use document::{Document, Report};
+use proxy::Front;
 use serde_json::Value;
 use snapshot::Live;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{api_keys, limits};
+use super::{api_keys, limits, warm};
 use crate::{commands::explain, prepare::prepare};
 
 /// How many orders may wait. They come from operators: more than a few at a time are a mistake of a script.
@@ -50,6 +51,8 @@ pub struct Desk {
     folder: PathBuf,
     live: Arc<Live>,
     limits: limit::State,
+    /// Once there is one.
+    front: OnceLock<Arc<Front>>,
 }
 
 /// What can be said without asking the server's task.
@@ -69,7 +72,15 @@ impl Desk {
         limits: limit::State,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(WAITING);
-        (Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live, limits }), receiver)
+        (
+            Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live, limits, front: OnceLock::new() }),
+            receiver,
+        )
+    }
+
+    /// Where requests are served from now on: there is one for the whole life of the process.
+    pub fn open(&self, front: Front) -> Arc<Front> {
+        self.front.get_or_init(|| Arc::new(front)).clone()
     }
 
     /// Says what is in force from now on.
@@ -216,6 +227,11 @@ impl Control for Desk {
         };
         let cache = self.live.load().cache.clone();
         Ok(Purged { purged: cache.map_or(0, |cache| cache.purge(&selector, purge.soft, cache::now())) })
+    }
+
+    async fn warm(&self, order: Warm) -> Result<Warmed, String> {
+        let front = self.front.get().cloned().ok_or("the server is still starting")?;
+        warm::warm(front, &self.told().in_force, &order).await
     }
 }
 

@@ -14,6 +14,7 @@ mod probation;
 mod reload;
 mod running;
 mod starting;
+mod warm;
 mod watch;
 
 use std::{

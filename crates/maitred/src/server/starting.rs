@@ -119,7 +119,7 @@ impl Starting {
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
         let options = Options { threads, pool_size: POOL_SIZE, general: wants_general() };
-        let front = Arc::new(Front::new(live.clone(), &options));
+        let front = desk.open(Front::new(live.clone(), &options));
         let running = Running {
             watch: Watch::new(&origin, watch),
             program: program(),

@@ -30,13 +30,11 @@ use snapshot::Route;
 use tokio::time::Instant;
 use upstream::Reading;
 
-pub(crate) use self::{alarm::Alarm, client::Client, pipe::Pipe};
+pub(crate) use self::{alarm::Alarm, client::Client, origin::Origin, pipe::Pipe, pool::Pool};
 use self::{
     exchange::{Exchange, Limits},
     h1::{H1, gone},
-    origin::Origin,
     outbox::Coding,
-    pool::Pool,
     upload::Upload,
 };
 use crate::{
@@ -99,9 +97,9 @@ enum Failed {
 }
 
 impl Engine {
-    /// Room for `size` idle connections for each of `workers`.
-    pub(crate) fn new(connector: Arc<TransportConnector>, workers: usize, size: usize, fetches: Arc<Fetches>) -> Self {
-        Self { connector, pool: Pool::new(workers, size), fetches }
+    /// With the connections of `pool`, and those that `connector` makes.
+    pub(crate) fn new(connector: Arc<TransportConnector>, pool: Arc<Pool>, fetches: Arc<Fetches>) -> Self {
+        Self { connector, pool, fetches }
     }
 
     /// Whether a request goes to nobody who speaks HTTP/2.
@@ -182,6 +180,11 @@ impl<C: Client> Passage<'_, C> {
         };
         let consulted = match passed {
             Ok(()) if consult::applies(self.ctx) => {
+                if self.client.is_body_read()
+                    && let Some(answer) = consult::glance(&self.engine.fetches, self.ctx, self.head)
+                {
+                    return self.give(answer).await;
+                }
                 let (read, watched) = (self.client.is_body_read(), self.client.can_be_watched());
                 // In a box, since a route without a cache has no use for its room.
                 let consulting = Box::pin(consult::consult(&self.engine.fetches, self.ctx, self.head, !read));
@@ -278,6 +281,10 @@ impl<C: Client> Passage<'_, C> {
         to.set_version(Version::HTTP_11);
         relay::request(self.ctx, relay::Told::Behind, self.head, &mut to).map_err(Failed::Broken)?;
         self.upload.restart();
+        if self.ctx.unpacks() {
+            // How long it becomes nobody knows.
+            self.upload.chunk();
+        }
         let is_chunked = self.upload.is_chunked();
         let out = self.upload.out.head();
         out.reserve(HEAD);

@@ -14,7 +14,7 @@ use pingora_core::{
     connectors::TransportConnector,
     protocols::{
         Stream,
-        l4::{ext, socket::SocketAddr},
+        l4::{self, ext, socket::SocketAddr},
     },
     upstreams::peer::{HttpPeer, Peer},
 };
@@ -26,7 +26,7 @@ use tokio::{
 /// A socket as it is where nothing is needed but that. Pingora's own has a buffer of 64 KiB, which everything that is read
 /// is copied through, and asks the clock with every read that waits.
 #[derive(Debug)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     Bare(Socket),
     /// TLS, or a connection that begins with a header of the PROXY protocol.
     Other(Stream),
@@ -45,6 +45,15 @@ impl Origin {
             None => connected.await,
         };
         socket.map(Self::Bare)
+    }
+
+    /// The same as Pingora's sessions take it.
+    pub(crate) fn into_stream(self) -> Stream {
+        match self {
+            Self::Bare(Socket::Tcp(socket)) => Box::new(l4::stream::Stream::from(socket)),
+            Self::Bare(Socket::Unix(socket)) => Box::new(l4::stream::Stream::from(socket)),
+            Self::Other(stream) => stream,
+        }
     }
 
     /// Its socket, where everything that is written goes there as it is.

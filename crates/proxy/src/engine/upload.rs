@@ -82,6 +82,11 @@ impl Upload {
         (self.again, self.ended, self.unwanted) = (0, self.is_empty, false);
     }
 
+    /// From here on the origin is told by chunks where it ends.
+    pub(super) fn chunk(&mut self) {
+        self.coding = Coding::Chunked;
+    }
+
     /// Whether nothing is lost of what has come.
     pub(super) fn is_replayable(&self) -> bool {
         self.keeps

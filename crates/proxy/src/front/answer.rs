@@ -14,7 +14,7 @@ use super::{
 
 /// Where the content of an answer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// After so many bytes.
     Left(u64),
     /// Where the chunked coding says.
@@ -25,7 +25,7 @@ pub(super) enum Content {
 
 impl Content {
     /// How much of `bytes` belongs to the content.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         match self {
             Self::Left(left) => {
                 let ours = (*left).min(bytes.len() as u64);
@@ -37,7 +37,7 @@ impl Content {
         }
     }
 
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         match self {
             Self::Left(left) => *left == 0,
             Self::Chunked(chunks) => chunks.is_done(),
@@ -47,7 +47,7 @@ impl Content {
 }
 
 /// Where the content of `answer` to `request` ends (RFC 9112 section 6.3).
-pub(super) fn content(answer: &ResponseHeader, request: &RequestHeader) -> Result<Content, Reason> {
+pub(crate) fn content(answer: &ResponseHeader, request: &RequestHeader) -> Result<Content, Reason> {
     let empty = request.method == Method::HEAD
         || answer.status.is_informational()
         || matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -67,7 +67,7 @@ pub(super) fn content(answer: &ResponseHeader, request: &RequestHeader) -> Resul
 }
 
 /// The head of an answer at the start of `bytes` and its length; `None` while it is not whole.
-pub(super) fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHeader, usize)>> {
+pub(crate) fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHeader, usize)>> {
     let wrong = || io::Error::from(io::ErrorKind::InvalidData);
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut fields);
@@ -124,7 +124,7 @@ impl<'h> Whole<'h> {
 }
 
 /// A request's head as bytes.
-pub(super) fn request_wire(head: &RequestHeader) -> BytesMut {
+pub(crate) fn request_wire(head: &RequestHeader) -> BytesMut {
     let mut text = BytesMut::with_capacity(1024);
     text.put_slice(head.method.as_str().as_bytes());
     text.put_u8(b' ');

@@ -50,7 +50,7 @@ use self::{
 use crate::{
     admit, arrive,
     context::Context,
-    engine::{After, Alarm, Engine},
+    engine::{After, Alarm, Engine, Pool},
     fetch::Fetches,
     finish,
     gateway::Gateway,
@@ -117,8 +117,9 @@ impl Front {
         };
         // One for both: it reads all the authorities that the system trusts.
         let connector = Arc::new(TransportConnector::new(None));
-        let fetches = Fetches::new();
-        let own = || Engine::new(connector.clone(), options.threads, options.pool_size, fetches.clone());
+        let pool = Pool::new(options.threads, options.pool_size);
+        let fetches = Fetches::new(connector.clone(), pool.clone());
+        let own = || Engine::new(connector.clone(), pool.clone(), fetches.clone());
         let own = (!options.general).then(|| Arc::new(own()));
         let mut engine = http_proxy(&Arc::new(conf), Gateway::new(live.clone(), fetches));
         // CONNECT is refused by `arrive`, which answers and logs it like any other; the engine would do neither.
