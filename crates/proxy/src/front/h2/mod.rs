@@ -119,6 +119,8 @@ struct Multiplexed {
     idle: Option<Instant>,
     /// Whether its client was told to go away.
     told: bool,
+    /// Whether those that were to run before it have had their turn.
+    yielded: bool,
 }
 
 /// What each request of a connection needs of it.
@@ -158,14 +160,16 @@ pub(super) async fn serve(
         accepted: VecDeque::new(),
         idle: None,
         told: false,
+        yielded: false,
     };
     let mut ends = pin!(async move { drop(told.wait_for(|told| *told).await) });
     loop {
-        match poll_fn(|cx| multiplexed.poll_next(cx, idle, ends.as_mut())).await {
+        match poll_fn(|cx| multiplexed.poll_turn(cx, idle, ends.as_mut())).await {
             Ok(Next::Request(accepted)) => {
                 multiplexed.knows(accepted.1.stream_id().as_u32());
                 let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
-                tokio::spawn(async move { shared.carry(accepted, entered).await });
+                // In a box, since the runtime moves what it is given from place to place.
+                tokio::spawn(Box::pin(async move { shared.carry(accepted, entered).await }));
             }
             Ok(Next::Refused(refusal)) => multiplexed.tell_refused(refusal, &shared),
             Err(Ended::Idle) => return multiplexed.say_goodbye().await,
@@ -180,7 +184,26 @@ pub(super) async fn serve(
 }
 
 impl Multiplexed {
-    /// What comes next.
+    /// What comes next, once everybody else who can run has.
+    ///
+    /// An answer wakes the connection, and the runtime would have it run at once: each answer would leave in a write of its
+    /// own. Behind the others it writes what all of them have to say.
+    fn poll_turn(
+        &mut self,
+        cx: &mut Task<'_>,
+        idle: Duration,
+        ends: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Result<Next, Ended>> {
+        if !self.yielded {
+            self.yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = self.poll_next(cx, idle, ends);
+        self.yielded = next.is_ready();
+        next
+    }
+
     fn poll_next(
         &mut self,
         cx: &mut Task<'_>,
