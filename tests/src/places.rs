@@ -73,6 +73,14 @@ async fn a_new_database_is_in_force_at_once_and_a_broken_one_is_not() {
     put(Mmdb::default().number("192.0.2.0/24", 1).bytes());
     proxy.printed("what it said before stays in force: it knows less than the one before it").await;
     from(&proxy, "192.0.2.1").await.expect(403);
+    // Another file is another configuration.
+    let other = folder.path().join("other.mmdb");
+    std::fs::write(&other, database().bytes()).unwrap();
+    let text = std::fs::read_to_string(proxy.folder().join("maitred.toml")).unwrap();
+    proxy.hang_up(text.replace("places.mmdb", "other.mmdb")).await;
+    from(&proxy, "192.0.2.1").await.expect(200);
+    let shown = proxy.command(["show", "access"]).await.expect(0).stdout;
+    assert!(shown.contains("other.mmdb"), "{shown}");
 }
 
 #[tokio::test]

@@ -17,8 +17,20 @@ use crate::Loaded;
 pub const REDACTED: &str = "<redacted>";
 
 /// The sections in the order of the manual.
-const SECTIONS: [&str; 11] =
-    ["server", "listeners", "upstreams", "routes", "auth", "limits", "cache", "redis", "logging", "admin", "tests"];
+const SECTIONS: [&str; 12] = [
+    "server",
+    "listeners",
+    "upstreams",
+    "routes",
+    "auth",
+    "access",
+    "limits",
+    "cache",
+    "redis",
+    "logging",
+    "admin",
+    "tests",
+];
 
 /// The whole configuration as JSON: what a short form stands for is spelt out, routes have what `defaults` says, and the
 /// files that were included are part of it. What was filled in from variables and files is shown as written (`${…}`), and
