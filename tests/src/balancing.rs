@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{Answer, Gate, Origin, Proxy, Request, within};
+use testkit::{Answer, Gate, Origin, Proxy, Request, maitred, within};
 
 use crate::setting::{BOTH, TRUSTING};
 
@@ -153,6 +153,96 @@ async fn one_slow_backend_of_four_is_hardly_noticed() {
     assert_eq!(origins[3].requests().len() - before, 50, "round robin goes by turns");
 }
 
+/// The median, and the longest but for one in a hundred, of requests before four backends of which one takes `slow` and the
+/// others `fast`.
+async fn p50_and_p99(policy: &str, fast: Duration, slow: Duration) -> (Duration, Duration) {
+    let taking = |time: Duration| {
+        move |_: &testkit::Seen| {
+            let gate = Gate::new();
+            let clock = gate.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                clock.open();
+            });
+            Answer::text("x").after(&gate)
+        }
+    };
+    let mut origins = Vec::new();
+    for time in [fast, fast, fast, slow] {
+        origins.push(Origin::start(taking(time)).await);
+    }
+    let proxy = Proxy::start(configured(BOTH, &origins, &format!("balance = \"{policy}\""))).await;
+    // Who has learnt nothing yet finds out first.
+    times(&proxy, 200, 10).await;
+    let times = times(&proxy, 1_500, 10).await;
+    (times[times.len() / 2], times[times.len() * 99 / 100])
+}
+
+#[tokio::test]
+async fn the_slowest_of_a_hundred_does_not_feel_one_backend_that_is_fifty_times_slower() {
+    const FAST: Duration = Duration::from_millis(20);
+    for policy in ["p2c", "ewma"] {
+        // Other tests share the machine: what holds on a quiet one holds in one of a few tries.
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let (median, without) = p50_and_p99(policy, FAST, FAST).await;
+            let (_, with) = p50_and_p99(policy, FAST, 50 * median).await;
+            seen.push((with, without));
+            if with <= 2 * without {
+                break;
+            }
+        }
+        assert!(seen.iter().any(|(with, without)| *with <= 2 * *without), "{policy}: with and without {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_goes_to_the_backends_that_it_names_by_their_labels() {
+    let mut origins = numbered(4).await;
+    let labels = ["version = \"1\"", "version = \"2\"", "version = \"2\", region = \"eu\"", ""];
+    let text = |origins: &[Origin], lines: &str| {
+        let backend = |(origin, labels): (&Origin, &str)| format!("{{ url = \"{origin}\", labels = {{ {labels} }} }}");
+        let list: Vec<String> = origins.iter().zip(labels).map(backend).collect();
+        format!(
+            "{BOTH}[upstreams.app]\nbackends = [{}]\n{lines}\n[routes]\n\"/*\" = \"app\"\n\
+             [routes.two]\npath = \"/2/*\"\nupstream = \"app\"\nsubset = {{ version = \"2\" }}\n\
+             [routes.eu]\npath = \"/eu/*\"\nupstream = \"app\"\nsubset = {{ version = \"2\", region = \"eu\" }}\n",
+            list.join(", ")
+        )
+    };
+    let used = async |proxy: &Proxy, path: &str| {
+        let answers = answers(proxy, 60, |n| Request::get(&format!("{path}{n}"))).await;
+        answers.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().concat()
+    };
+    for policy in ["round_robin", "hash:path", "least_requests"] {
+        let proxy = Proxy::start(text(&origins, &format!("balance = \"{policy}\""))).await;
+        assert_eq!((used(&proxy, "/2/").await, used(&proxy, "/eu/").await), ("12".into(), "2".into()), "{policy}");
+        assert_eq!(used(&proxy, "/").await, "0123", "{policy}");
+    }
+    let proxy = Proxy::start(text(&origins, "retries = 2\nsticky = \"cookie:at\"")).await;
+    let told = proxy.command(["explain", "GET", "/eu/x"]).await.expect(0).stdout;
+    let line = told.lines().find(|line| line.contains(" upstream ")).unwrap();
+    assert!(line.contains(&origins[2].port().to_string()), "{told}");
+    assert!(!line.contains(&origins[0].port().to_string()), "{told}");
+    assert!(told.contains("by the cookie `at`"), "{told}");
+    // Who has been elsewhere is not taken out of the subset, and a subset that is down is down.
+    let stray = loop {
+        let answer = proxy.get("/").await.expect(200);
+        let cookie = answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+        if answer.text() == "3" {
+            break cookie;
+        }
+    };
+    assert_ne!(proxy.fetch(Request::get("/2/x").header("Cookie", &stray)).await.expect(200).text(), "3");
+    let gone = origins.remove(2);
+    gone.stop().await;
+    assert_eq!(used(&proxy, "/2/").await, "1");
+    proxy.get("/eu/x").await.expect(502);
+    assert_eq!(used(&proxy, "/").await, "013");
+    let one = Proxy::with(text(&origins[..1], "")).refused().await;
+    assert!(one.stderr.contains("no backend of upstream `app` has these labels"), "{}", one.stderr);
+}
+
 #[tokio::test]
 async fn a_backup_and_another_zone_are_used_in_need() {
     let mut origins = numbered(3).await;
@@ -177,5 +267,34 @@ async fn an_unknown_policy_is_refused_with_what_was_meant() {
     let exit = Proxy::with(configured(BOTH, &origins, "balance = \"least_conn\"")).refused().await;
     for told in ["error[E0108]: `least_conn` is not a balancing policy", "did you mean `least_requests`?"] {
         assert!(exit.stderr.contains(told), "{}", exit.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_same_user_goes_to_the_same_backend_and_the_same_side() {
+    let origins = numbered(4).await;
+    let route = "[routes.app]\npath = \"/*\"\nauth = { type = \"api_key\", keys = \"keys.toml\" }\n";
+    let hashed = configured(BOTH, &origins, "balance = \"hash:user\"");
+    let hashed = hashed.replace("[routes]\n\"/*\" = \"app\"\n", &format!("{route}upstream = \"app\"\n"));
+    let arms: Vec<String> = (0..4).map(|n| format!("[upstreams.arm-{n}]\nbackends = \"{}\"\n", origins[n])).collect();
+    let split = "split = { arm-0 = 1, arm-1 = 1, arm-2 = 1, arm-3 = 1 }\nsticky = \"user\"\n";
+    for text in [hashed, format!("{BOTH}{}{route}{split}", arms.concat())] {
+        let starter = Proxy::with(text);
+        let mut keys = Vec::new();
+        for user in 0..12 {
+            let name = format!("user-{user}");
+            let told = maitred(starter.folder(), ["key", "add", &name, "--file", "keys.toml"]).await.expect(0);
+            keys.push(told.stdout.trim().to_owned());
+        }
+        let proxy = starter.start().await;
+        let mut homes: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+        for n in 0..48 {
+            let request = Request::get(&format!("/{n}")).header("X-API-Key", &keys[n % 12]);
+            let h2 = n % 24 >= 12;
+            let answer = if h2 { proxy.h2c().await.fetch(request).await } else { proxy.fetch(request).await };
+            homes.entry(n % 12).or_default().insert(answer.expect(200).text());
+        }
+        assert!(homes.values().all(|homes| homes.len() == 1), "{homes:?}");
+        assert!(homes.values().flatten().collect::<BTreeSet<_>>().len() > 1, "users are spread");
     }
 }

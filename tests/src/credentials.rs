@@ -23,6 +23,27 @@ async fn origin() -> Origin {
     .await
 }
 
+#[tokio::test]
+async fn a_mirror_is_shown_its_own_credentials_and_not_the_originals() {
+    for to_h2 in [false, true] {
+        let origin = origin().await;
+        let shadow = if to_h2 { Origin::builder().h2c() } else { Origin::builder() };
+        let shadow = shadow.start(|_| Answer::text("copied")).await;
+        for (own, shown) in [("credentials = { value = \"theirs\" }\n", vec!["theirs"]), ("", vec!["mine"])] {
+            let proxy = Proxy::start(format!(
+                "{BOTH}[upstreams.next]\nbackends = \"{shadow}\"\n{own}[upstreams.shipping]\nbackends = \"{origin}\"\n\
+                 credentials = {{ value = \"s3cr3t\" }}\n\
+                 [routes.app]\npath = \"/*\"\nupstream = \"shipping\"\nmirror = \"next\"\n"
+            ))
+            .await;
+            let before = shadow.requests().len();
+            proxy.fetch(Request::get("/a").header("Authorization", "mine")).await.expect(200);
+            assert_eq!(shadow.ended(before).await.headers.all("authorization"), shown);
+            assert_eq!(origin.requests().last().unwrap().headers.all("authorization"), ["s3cr3t"]);
+        }
+    }
+}
+
 const UPGRADE: &str = "GET /live HTTP/1.1\r\nHost: a\r\nAuthorization: mine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 

@@ -345,3 +345,30 @@ async fn checking_a_configuration_asks_no_backend() {
     proxy.command(["reload"]).await.expect(0);
     assert!(one.connections() > 0);
 }
+
+#[tokio::test]
+async fn a_backend_that_fails_every_other_time_is_found_out() {
+    let seen = Arc::new(AtomicU16::new(0));
+    let half =
+        Origin::start(move |_| Answer::status(if seen.fetch_add(1, Relaxed) % 2 == 0 { 503 } else { 200 })).await;
+    let others = futures::future::join_all((0..4).map(|_| Origin::text("well"))).await;
+    let mut backends: Vec<&dyn std::fmt::Display> =
+        others.iter().map(|origin| origin as &dyn std::fmt::Display).collect();
+    backends.push(&half);
+    let proxy = balanced(
+        &backends,
+        "outlier = { success_rate = { requests = 20, interval = \"500ms\" }, eject_for = \"60s\" }",
+    )
+    .await;
+    let address = half.socket().to_string();
+    let ejected = [("upstream", "app"), ("backend", address.as_str())];
+    while proxy.metric("backend_ejections_total", &ejected).await < 1.0 {
+        futures::future::join_all((0..50).map(|_| proxy.get("/"))).await;
+    }
+    proxy.printed("requests failed, far more than elsewhere").await;
+    let before = half.requests().len();
+    for _ in 0..10 {
+        proxy.get("/").await.expect(200);
+    }
+    assert_eq!(half.requests().len(), before);
+}

@@ -10,6 +10,7 @@
 mod setting;
 
 mod access_log;
+mod adaptive;
 mod admin;
 mod admin_keys;
 mod attacks;
@@ -44,6 +45,7 @@ mod framing;
 mod grpc;
 mod headers;
 mod health;
+mod hedging;
 mod heirs;
 mod history;
 mod hop_by_hop;
@@ -74,6 +76,7 @@ mod shared_limits;
 mod show;
 mod slow_clients;
 mod splits;
+mod sticky;
 mod streams;
 mod successors;
 mod tls;

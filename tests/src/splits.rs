@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use testkit::{Origin, Proxy, Request};
+use testkit::{Connection, Origin, Proxy, Request};
 
 use crate::setting::BOTH;
 
@@ -80,6 +80,8 @@ async fn a_split_that_cannot_be_is_refused_with_every_mistake() {
         ("split = { old = 1, nwe = 1 }", "no upstream is named `nwe`"),
         ("split = { old = 0, new = 0 }", "`split` names 1 to 16 upstreams"),
         ("split = { old = 1 }\nsticky = \"path\"", "`path` is nothing that a client is known by"),
+        ("split = { old = 1 }\nsticky = \"user\"", "`sticky = \"user\"` needs `auth`"),
+        ("split = { old = 1 }\nsubset = { version = \"2\" }", "`subset` needs an `upstream`"),
         ("split = { old = 1 }\nupstream = \"new\"", "leads to two places"),
         ("upstream = \"new\"\nsticky = \"ip\"", "`sticky` needs `split`"),
         ("upstream = \"new\"\nforce = \"header:X\"", "`force` needs `split`"),
@@ -95,4 +97,34 @@ async fn explain_says_how_it_is_shared() {
     let proxy = shared(&old, &new, "split = { old = 95, new = 5 }\nsticky = \"header:X-User\"").await;
     let said = proxy.command(["explain", "GET", "/", "-H", "X-User: u1"]).await.expect(0).stdout;
     assert!(said.contains("new 5, old 95"), "{said}");
+}
+
+#[tokio::test]
+async fn weights_are_given_over_the_admin_api_until_the_next_reload() {
+    let (old, new) = (Origin::text("old").await, Origin::text("new").await);
+    let proxy = shared(&old, &new, "split = { old = 1, new = 0 }\nsticky = \"header:X-User\"").await;
+    let order = async |route: &str, weights: &str| {
+        let path = format!("/api/v1/routes/{route}/split");
+        let request = Request::new("PATCH", &path).header("Content-Type", "application/json").body(weights.to_owned());
+        Connection::to(&proxy.admin_socket()).await.fetch(request.host("localhost")).await
+    };
+    assert_eq!(proxy.get("/").await.expect(200).text(), "old");
+    let answer = order("app", "{\"old\":0,\"new\":7}").await.expect(200);
+    let now: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+    assert_eq!(now, serde_json::json!({ "new": 7, "old": 0 }));
+    for h2 in [false, true] {
+        let answer = if h2 { proxy.h2c().await.fetch(Request::get("/")).await } else { proxy.get("/").await };
+        assert_eq!(answer.expect(200).text(), "new");
+    }
+    for (route, weights, status) in
+        [("app", "{\"new\":0}", 400), ("app", "{\"nwe\":1}", 400), ("app", "{\"new\":-1}", 400), ("other", "{}", 404)]
+    {
+        order(route, weights).await.expect(status);
+    }
+    assert_eq!(proxy.get("/").await.expect(200).text(), "new", "a refusal changes nothing");
+    proxy.printed("weigh_split").await;
+    proxy.command(["reload"]).await.expect(0);
+    proxy.configure(text(&old, &new, "split = { old = 3, new = 0 }"));
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.expect(200).text(), "old");
 }

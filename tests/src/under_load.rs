@@ -6,10 +6,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use testkit::{Answer, Framing, Origin, Proxy, Request, Seen};
+use testkit::{Answer, Framing, Gate, Origin, Proxy, Request, Seen};
 
 use crate::setting::BOTH;
 
@@ -17,7 +17,7 @@ use crate::setting::BOTH;
 const LENGTH: u64 = 100_000;
 
 /// What the failing backend does.
-const FAULTS: [&str; 5] = ["breaks off", "resets", "talks nonsense", "says nothing", "is overloaded"];
+const FAULTS: [&str; 6] = ["breaks off", "resets", "talks nonsense", "says nothing", "drips", "is overloaded"];
 
 fn well(_: &Seen) -> Answer {
     Answer::generated(LENGTH)
@@ -31,9 +31,24 @@ fn ill(fault: u8) -> Answer {
         Some(&"resets") => Answer::raw("").resetting(),
         Some(&"talks nonsense") => Answer::raw("\x00\x01nonsense\r\n\r\n").closing(),
         Some(&"says nothing") => Answer::hang(),
+        Some(&"drips") => drips(),
         Some(_) => Answer::status(503),
         None => Answer::generated(LENGTH),
     }
+}
+
+/// A head that comes a byte at a time, and never to its end.
+fn drips() -> Answer {
+    let gates: Vec<Gate> = (0..40).map(|_| Gate::new()).collect();
+    let head = Answer::raw("HTTP/1.1 200 OK\r\nX-Drops: ");
+    let answer = gates.iter().fold(head, |answer, gate| answer.wait(gate).bytes("x")).hanging();
+    tokio::spawn(async move {
+        for gate in gates {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            gate.open();
+        }
+    });
+    answer
 }
 
 /// What became of the requests of one fault.
@@ -95,4 +110,72 @@ async fn a_backend_that_fails_is_left_alone_and_no_answer_is_cut_short_in_silenc
         *orders.entry(seen.target.clone()).or_default() += 1;
     }
     assert!(!orders.is_empty() && orders.values().all(|times| *times == 1), "a POST reached an origin twice");
+}
+
+/// GETs until they are told to stop. Each is answered; one whose backend goes away in the middle is not answered to its end.
+async fn careful(proxy: &Proxy, stop: &AtomicBool, tally: &Tally) {
+    while !stop.load(Relaxed) {
+        let answer = proxy.get("/").await.expect(200);
+        assert!(!answer.body.complete || answer.body.is_pattern && answer.body.length == LENGTH);
+        if answer.body.complete { &tally.whole } else { &tally.failed }.fetch_add(1, Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_comes_and_goes_costs_what_it_has_begun() {
+    const CLIENTS: usize = 4;
+    const FLAPS: usize = 4;
+    let (one, two) = (Origin::start(well).await, Origin::start(well).await);
+    let flapping = Origin::start(well).await;
+    let proxy = Proxy::start(format!(
+        "{BOTH}[upstreams.app]\nbackends = [\"{flapping}\", \"{one}\", \"{two}\"]\noutlier = false\n\
+         retries = {{ attempts = 2, budget = \"100%\" }}\n[routes]\n\"/*\" = \"app\"\n"
+    ))
+    .await;
+    let (stop, tally) = (AtomicBool::new(false), Tally::default());
+    let clients = (0..CLIENTS).map(|_| careful(&proxy, &stop, &tally));
+    let flaps = async {
+        let mut address = flapping.stop().await.socket();
+        for _ in 0..FLAPS {
+            let before = tally.whole.load(Relaxed);
+            while tally.whole.load(Relaxed) < before + 20 {
+                tokio::task::yield_now().await;
+            }
+            let began = Instant::now();
+            let back = Origin::builder().at(address).start(well).await;
+            // Four times a second it is tried whether it can be connected to.
+            back.request().await;
+            assert!(began.elapsed() < Duration::from_secs(3), "back after {:?}", began.elapsed());
+            address = back.stop().await.socket();
+        }
+        stop.store(true, Relaxed);
+    };
+    tokio::join!(futures::future::join_all(clients), flaps);
+    let lost = tally.failed.load(Relaxed);
+    assert!(lost <= CLIENTS * (FLAPS + 1), "{lost} answers were broken off");
+}
+
+#[tokio::test]
+async fn a_backend_that_stalls_in_the_middle_holds_up_only_who_is_there() {
+    let stalls = |_: &Seen| Answer::status(200).chunk("x").wait(&Gate::new()).chunk("y");
+    let stalling = Origin::start(stalls).await;
+    let (one, two) = (Origin::start(well).await, Origin::start(well).await);
+    let proxy = Proxy::start(format!(
+        "{BOTH}[upstreams.app]\nbackends = [\"{stalling}\", \"{one}\", \"{two}\"]\nbalance = \"least_requests\"\n\
+         timeout = \"500ms\"\noutlier = {{ consecutive_errors = 2, eject_for = \"60s\" }}\n[routes]\n\"/*\" = \"app\"\n"
+    ))
+    .await;
+    let (mut whole, mut cut) = (0, 0);
+    for _ in 0..10 {
+        for answer in futures::future::join_all((0..6).map(|_| proxy.get("/"))).await {
+            assert_eq!(answer.status, 200);
+            if answer.body.complete {
+                whole += 1
+            } else {
+                cut += 1
+            }
+            assert!(!answer.body.complete || answer.body.length == LENGTH, "a truncated answer ended as a whole one");
+        }
+    }
+    assert!(whole >= 50 && (1..=10).contains(&cut), "{cut} were cut, {whole} were not");
 }

@@ -1,6 +1,6 @@
 //! What the admin listener can ask of the running server; the binary's one task for changes answers.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -35,6 +35,14 @@ pub trait Control: Send + Sync + 'static {
     fn other_secrets(&self, sealed: &Sealed) -> Result<Vec<String>, String>;
     /// Carries out what is wanted of a backend of an upstream; whether there is such a backend.
     fn order_backend(&self, upstream: &str, backend: &str, order: BackendOrder) -> bool;
+    /// Gives upstreams of a route's split other weights, and says how all are then; `None` where there is no such split.
+    fn weigh_split(
+        &self,
+        _route: &str,
+        _weights: &BTreeMap<String, u32>,
+    ) -> Option<Result<BTreeMap<String, u32>, String>> {
+        None
+    }
     /// Says which route a request takes in the configuration in force, and why.
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String>;
     /// Every limit, and whom it refuses.
@@ -355,7 +363,7 @@ pub struct Upgraded {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackendOrder {
-    /// `ready`: as health and weight say; `drain`: no further requests, and those under way end; `down`: out of use.
+    /// `ready`: as health and weight say; `drain`: no further requests but those of clients that are kept there, and those under way end; `down`: out of use.
     /// As before where nothing is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<BackendState>,

@@ -100,6 +100,9 @@ pub struct Upstream {
     pub backends: Vec<Backend>,
     /// Requests that wait for a backend that has room.
     pub waiting: u32,
+    /// How many requests it may have at a time, where `adaptive_concurrency` finds that out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_limit: Option<u32>,
 }
 
 /// One backend.

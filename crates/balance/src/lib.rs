@@ -41,7 +41,7 @@ pub trait Field {
     /// How many requests are under way at all endpoints together.
     fn total(&self) -> u32;
 
-    /// How long it takes to answer, in any unit; the same unit for all.
+    /// How long it takes to answer, in any unit; the same unit for all. 0 where that is not known.
     fn latency(&self, index: usize) -> f32;
 }
 
@@ -72,7 +72,7 @@ pub enum Kind {
     Random,
     /// The one with the fewest requests under way.
     LeastRequests,
-    /// The one of two with fewer requests under way.
+    /// The one of two with fewer requests under way, unless it is far slower.
     TwoChoices,
     /// The one of two that is likely to answer first.
     Latency,
@@ -89,7 +89,7 @@ pub enum Policy {
     Random(Lots),
     /// The fewest requests under way in proportion to the weight.
     LeastRequests(LeastRequests),
-    /// Two are drawn, and the one with fewer requests under way takes the request.
+    /// Two are drawn, and the one with fewer requests under way takes the request, unless it is far slower.
     TwoChoices(TwoChoices),
     /// Two are drawn, and the one that is likely to answer first takes the request (peak EWMA).
     Latency(TwoChoices),

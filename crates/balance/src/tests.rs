@@ -163,13 +163,24 @@ fn with_a_slow_one(kind: Kind) -> Vec<u32> {
 
 #[test]
 fn a_slow_endpoint_gets_little() {
-    for kind in [Kind::LeastRequests, Kind::TwoChoices, Kind::Latency] {
+    for (kind, share) in [(Kind::LeastRequests, 20), (Kind::TwoChoices, 200), (Kind::Latency, 200)] {
         let taken = with_a_slow_one(kind);
         let all: u32 = taken.iter().sum();
-        assert!(taken[0] * 20 < all, "{kind:?}: {taken:?}");
+        assert!(taken[0] * share < all, "{kind:?}: {taken:?}");
     }
     let taken = with_a_slow_one(Kind::RoundRobin);
     assert_eq!(taken[0], taken[1], "a turn is a turn");
+}
+
+#[test]
+fn one_that_is_not_known_is_tried_and_not_flooded() {
+    let policy = policy(Kind::Latency, &[1; 3]);
+    let mut field = Endpoints::idle(3);
+    field.latency = vec![0.5, 0.5, 0.0];
+    assert!(shares(&policy, &field, 300)[2] > 100, "whenever it is drawn");
+    field.load[2] = 1;
+    // Eight lots may all fall on it.
+    assert!(shares(&policy, &field, 300)[2] < 4, "until it has answered");
 }
 
 #[test]

@@ -56,8 +56,13 @@ pub struct Policies {
     ///
     /// Example: `split = { products = 95, products-next = 5 }`
     pub split: Option<std::collections::BTreeMap<String, u32>>,
+    /// Goes only to those backends of the `upstream` that have all of these `labels`. Where none of them can be used the client
+    /// is answered 503 (`no_backend`). Default: to all.
+    ///
+    /// Example: `subset = { version = "2" }`
+    pub subset: Option<std::collections::BTreeMap<String, String>>,
     /// Keeps a client at the same upstream of a `split`: `"cookie:visitor"`, a cookie that the client is given where it has
-    /// none; `"header:X-User"`; or `"ip"`. When shares change, clients move only to the upstreams whose share has grown.
+    /// none; `"header:X-User"`; `"user"`, who `auth` has found to call; or `"ip"`. When shares change, clients move only to the upstreams whose share has grown.
     /// Default: a lot is drawn for each request.
     ///
     /// Example: `sticky = "cookie:visitor"`
@@ -121,6 +126,11 @@ pub struct Policies {
     ///
     /// Example: `retries = { attempts = 3, on = ["connect", "503"] }`
     pub retries: Option<Toggle<upstream::RetriesConfig>>,
+    /// When another backend is asked as well, in place of the upstream's `hedge`: how long to wait, such as `"p95"`, or a table
+    /// with the same keys. `false`: never. Clients that are kept at a backend (`sticky`) are never sent to another.
+    ///
+    /// Example: `hedge = false`
+    pub hedge: Option<Toggle<upstream::HedgeConfig>>,
     /// Connections that are upgraded, such as WebSocket, and streams.
     ///
     /// Example: `websocket = { idle = "1h" }`

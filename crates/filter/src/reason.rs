@@ -123,6 +123,8 @@ reasons! {
     UpstreamBusy "upstream_busy" 503 "Service unavailable";
     /// The circuit breaker of every backend that could be asked is open.
     CircuitOpen "circuit_open" 503 "Service unavailable";
+    /// The upstream has as many requests as it can work on in the usual time. `Retry-After` says when to come again.
+    UpstreamOverloaded "upstream_overloaded" 503 "Service unavailable";
     /// What the upstream has to be shown so that it lets maitred in cannot be had from its issuer.
     UpstreamCredentials "upstream_credentials" 502 "Bad gateway";
     /// The backend refused the connection.
@@ -141,6 +143,8 @@ reasons! {
     UpstreamProtocol "upstream_protocol" 502 "Bad gateway";
     /// The backend answered with a status that the request is tried again for.
     UpstreamStatus "upstream_status" 502 "Bad gateway";
+    /// The backend had not begun its answer when another one, which was asked as well, did.
+    Outrun "outrun" 504 "Gateway timeout";
     /// Nothing passed either way for as long as the listener or the route allows.
     Idle "idle" 408 "Idle";
     // What we did.

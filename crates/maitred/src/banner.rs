@@ -161,6 +161,7 @@ fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
         name: name.clone(),
         backends: upstream.backends().map(|one| backend(upstream, &one)).collect(),
         waiting: upstream.waiting(),
+        concurrency_limit: upstream.concurrency(),
     };
     snapshot.upstreams.iter().map(upstream).collect()
 }

@@ -368,7 +368,7 @@ pub struct Show {
 pub enum Backend {
     /// Use it again as health and weight say
     Ready(BackendTarget),
-    /// Send it no further requests; those under way end
+    /// Send it no further requests but those of clients that are kept there; those under way end
     Drain(BackendTarget),
     /// Treat it as one that has failed
     Down(BackendTarget),

@@ -171,8 +171,18 @@ fn outward(route: &Route, sent: &Forwarded, foreseen: Option<Foreseen>) -> Vec<S
         let arms = split.arms().map(|(upstream, weight)| format!("{} {weight}", upstream.name()));
         step("split", arms.collect::<Vec<_>>().join(", "));
     }
-    let backends = upstream.backends().map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
+    let backends = upstream.backends_in(route.subset).into_iter();
+    let backends = backends.map(|backend| format!("{} (weight {})", backend.label(), backend.weight()));
     step("upstream", format!("{} → {}", upstream.name(), backends.collect::<Vec<_>>().join(", ")));
+    if let Some(sticky) = upstream.sticky() {
+        step("sticky", format!("by the cookie `{}`", sticky.cookie()));
+    }
+    if let Some(hedge) = route.hedge.as_ref().or(upstream.hedge()) {
+        step("hedge", hedge.describe());
+    }
+    if let Some(limit) = upstream.concurrency() {
+        step("concurrency", format!("at most {limit} at a time, as found out so far"));
+    }
     if let Some(credentials) = upstream.credentials() {
         step("shows", format!("credentials in `{}`", credentials.header()));
     }

@@ -79,8 +79,10 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
         return Err(Reason::UpstreamCredentials);
     }
     let Attempt { tried, deadline, .. } = &ctx.attempt;
-    let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head)));
-    let chosen = upstream.choose_or_wait(&Wish { tried, key }, *deadline).await;
+    let identity = ctx.proofs.identity.as_deref();
+    let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head).by(identity)));
+    let home = upstream.sticky().and_then(|sticky| sticky.home(&arrival.view(head)));
+    let chosen = upstream.choose_or_wait(&Wish { tried, key, home, subset: route.subset }, *deadline).await;
     // Where none is left, what the attempt before died of says more.
     let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
     let now = Instant::now();
@@ -105,10 +107,11 @@ pub(crate) fn reason_of(missed: Missed) -> Reason {
         Missed::NoBackend => Reason::NoBackend,
         Missed::Full => Reason::UpstreamBusy,
         Missed::Open => Reason::CircuitOpen,
+        Missed::Overloaded => Reason::UpstreamOverloaded,
     }
 }
 
-fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason> {
+pub(crate) fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason> {
     match attempt.deadline {
         None => Ok(None),
         Some(deadline) => match deadline.checked_duration_since(now) {
@@ -120,7 +123,7 @@ fn time_left(attempt: &Attempt, now: Instant) -> Result<Option<Duration>, Reason
 
 /// An answer that may well be silent for long — a tunnel, an event stream, a gRPC stream — has the idle timeout of
 /// streams; every other one has the upstream's, and at most what is left of the route's.
-fn timeouts(
+pub(crate) fn timeouts(
     route: &Route,
     upstream: &Upstream,
     head: &RequestHeader,
@@ -249,11 +252,16 @@ const AGAIN: ErrorType = ErrorType::Custom("again");
 /// Counts a failure against the endpoint, as far as it is to blame, and notes that it was tried.
 pub(crate) fn count_failure(ctx: &mut Context, reading: Reading) {
     let took = ctx.attempt.began.map_or(Duration::ZERO, |began| began.elapsed());
-    let fair = given(ctx).is_none_or(|given| took + TICK >= given);
+    let fair = is_fair(ctx, took);
     if let Some(pick) = &ctx.attempt.pick {
         pick.failed(reading, took, fair);
         ctx.attempt.tried.push(pick.endpoint());
     }
+}
+
+/// Whether an attempt had all the time that the configuration gives.
+pub(crate) fn is_fair(ctx: &Context, took: Duration) -> bool {
+    given(ctx).is_none_or(|given| took + TICK >= given)
 }
 
 /// How long the configuration lets a backend take. A client may give less, by its `grpc-timeout`, and so may what a
@@ -334,7 +342,7 @@ fn conclude(ctx: &mut Context, reason: Reason, retry: bool) -> bool {
 }
 
 /// Lets go of the endpoint of an attempt that ends for `reason`.
-fn leave(ctx: &mut Context, reason: Reason) {
+pub(crate) fn leave(ctx: &mut Context, reason: Reason) {
     let Some(pick) = ctx.attempt.pick.take() else { return };
     ctx.record.circuit = pick.circuit();
     ctx.record.note(pick.label().clone(), reason);

@@ -6,29 +6,26 @@ use std::{
     time::Duration,
 };
 
-use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Times, Unkept, Zone};
+use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Zone};
 use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::{
-    Error, ErrorType,
     connectors::{TransportConnector, http::Connector},
     protocols::http::{client::HttpSession, v1::client::HttpSession as Http1},
     upstreams::peer::{HttpPeer, Peer},
 };
 use pingora_http::{RequestHeader, ResponseHeader};
 use telemetry::Record;
-use tokio::{sync::oneshot, time::timeout};
-use upstream::Reading;
+use tokio::sync::oneshot;
+use upstream::{Pick, Reading};
 
 use crate::{
+    ask::{self, Ask, Heard, name_authority},
     context::Context,
     dispatch,
     engine::{Origin, Pool},
     finish, mirror, relay,
 };
-
-/// How many interim answers one answer may have.
-pub(crate) const MOST_INTERIM: usize = 16;
 
 /// How long who has not taken what was fetched yet may take to do so.
 const HAND_OVER: Duration = Duration::from_millis(5);
@@ -74,14 +71,6 @@ pub(crate) struct Arrived {
     pub(crate) revalidated: bool,
 }
 
-/// A head that came, and the connection that its content comes by.
-struct Heard {
-    session: HttpSession<()>,
-    peer: Box<HttpPeer>,
-    head: ResponseHeader,
-    times: Times,
-}
-
 /// An attempt that came to nothing.
 enum Failed {
     /// What was kept is about something else by now: the origin has to be asked without conditions.
@@ -106,7 +95,7 @@ impl Fetches {
     }
 
     /// A connection to the peer, and whether it was used before.
-    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession<()>, bool)> {
+    pub(crate) async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession<()>, bool)> {
         if speaks_h2(peer) {
             return self.connector().get_http_session(peer).await;
         }
@@ -118,7 +107,7 @@ impl Fetches {
     }
 
     /// Gives a connection back that is done with its answer.
-    async fn give_back(&self, session: HttpSession<()>, peer: &HttpPeer) {
+    pub(crate) async fn give_back(&self, session: HttpSession<()>, peer: &HttpPeer) {
         let idle = peer.idle_timeout();
         match session {
             HttpSession::H1(mut h1) if !speaks_h2(peer) => {
@@ -176,7 +165,9 @@ impl Fetches {
     /// Asks, and takes in what is answered.
     async fn arrive(&self, order: &mut Order) -> Result<(Arrived, Heard), Reason> {
         loop {
-            let mut heard = self.ask(order).await?;
+            let Order { ctx, client, stale, .. } = &mut *order;
+            let what = Fetch { client, stale: stale.as_deref() };
+            let mut heard = ask::ask(self, ctx, &what).await?;
             match take_in(order, &mut heard) {
                 Ok(arrived) => return Ok((arrived, heard)),
                 Err(Failed::Other) => {
@@ -184,40 +175,6 @@ impl Fetches {
                     self.release(heard).await;
                 }
                 Err(Failed::For(reason)) => return Err(reason),
-            }
-        }
-    }
-
-    /// Attempt after attempt, until one answers or none is left.
-    async fn ask(&self, order: &mut Order) -> Result<Heard, Reason> {
-        let mut spare = true;
-        loop {
-            let peer = dispatch::dispatch(&mut order.ctx, &order.client, false).await?;
-            let (session, reused) = match self.connect(&peer).await {
-                Ok(connected) => connected,
-                Err(error) => {
-                    let reading = Reading::of(&error);
-                    if dispatch::after_connect_failure(&mut order.ctx, reading) {
-                        continue;
-                    }
-                    return Err(reading.reason);
-                }
-            };
-            finish::connected(&mut order.ctx, reused);
-            let wait = dispatch::head_timeout(&order.ctx);
-            let error = match timeout(wait, exchange(order, session, &peer)).await {
-                Ok(Ok((_, head, _))) if dispatch::after_answer(&mut order.ctx, &order.client, &head, true) => continue,
-                Ok(Ok((session, head, times))) => return Ok(Heard { session, peer, head, times }),
-                Ok(Err(error)) => error,
-                Err(_) => Error::new_up(ErrorType::ReadTimedout),
-            };
-            // The origin may have closed a connection that nobody used; a fresh one gets the request.
-            if std::mem::take(&mut spare) && reused && is_closed(&error) {
-                continue;
-            }
-            let reading = Reading::of(&error);
-            if !dispatch::after_failure(&mut order.ctx, reading, &Method::GET, true) {
-                return Err(reading.reason);
             }
         }
     }
@@ -346,55 +303,60 @@ fn length(head: &ResponseHeader) -> Option<u64> {
     head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Sends the request and reads the final head.
-async fn exchange(
-    order: &Order,
-    mut session: HttpSession<()>,
-    peer: &HttpPeer,
-) -> pingora_core::Result<(HttpSession<()>, ResponseHeader, Times)> {
-    session.set_read_timeout(peer.options.read_timeout);
-    session.set_write_timeout(peer.options.write_timeout);
-    let is_h2 = matches!(session, HttpSession::H2(_));
-    let asked = cache::now();
-    session.write_request_header(Box::new(request(order, peer, is_h2)?)).await?;
-    session.finish_request_body().await?;
-    for _ in 0..MOST_INTERIM {
-        session.read_response_header().await?;
-        let Some(head) = session.response_header() else { break };
-        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-            continue;
-        }
-        let head = head.clone();
-        return Ok((session, head, Times { asked, answered: cache::now() }));
-    }
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
+/// What the cache asks an origin.
+struct Fetch<'f> {
+    /// The request as the client sent it.
+    client: &'f RequestHeader,
+    /// What is kept already and has to be asked for anew.
+    stale: Option<&'f Stored>,
 }
 
-/// The request for the origin: all of the answer, whatever the client asked for of it, if it has changed.
-fn request(order: &Order, peer: &HttpPeer, is_h2: bool) -> pingora_core::Result<RequestHeader> {
-    let mut from = order.client.clone();
-    from.set_method(Method::GET);
-    for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
-        from.remove_header(&name);
+impl Ask for Fetch<'_> {
+    /// All of the answer, whatever the client asked for of it, if it has changed.
+    fn head(
+        &self,
+        ctx: &Context,
+        pick: Option<&Pick>,
+        peer: &HttpPeer,
+        is_h2: bool,
+    ) -> pingora_core::Result<RequestHeader> {
+        let mut from = self.client.clone();
+        from.set_method(Method::GET);
+        for name in [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE] {
+            from.remove_header(&name);
+        }
+        if let Some(policy) = policy_of(ctx) {
+            narrow(ctx, self.client, policy, &mut from)?;
+        }
+        for (name, value) in self.stale.iter().flat_map(|stale| stale.conditions()) {
+            from.insert_header(name, value)?;
+        }
+        let mut to = from.clone();
+        to.set_version(if is_h2 { Version::HTTP_2 } else { Version::HTTP_11 });
+        relay::request_by(ctx, pick, relay::Told::Among, &from, &mut to)?;
+        if is_h2 {
+            name_authority(&mut to, peer)?;
+        }
+        Ok(to)
     }
-    if let Some(policy) = policy_of(&order.ctx) {
-        narrow(order, policy, &mut from)?;
+
+    fn client(&self) -> &RequestHeader {
+        self.client
     }
-    for (name, value) in order.stale.iter().flat_map(|stale| stale.conditions()) {
-        from.insert_header(name, value)?;
+
+    fn method(&self) -> &Method {
+        &Method::GET
     }
-    let mut to = from.clone();
-    to.set_version(if is_h2 { Version::HTTP_2 } else { Version::HTTP_11 });
-    relay::request(&order.ctx, relay::Told::Among, &from, &mut to)?;
-    if is_h2 {
-        name_authority(&mut to, peer)?;
-    }
-    Ok(to)
 }
 
 /// What tells no answers apart does not reach the origin: the parameters that are not part of the key, and the hundred ways
 /// of saying which codings a client takes.
-fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_core::Result<()> {
+fn narrow(
+    ctx: &Context,
+    client: &RequestHeader,
+    policy: &Policy,
+    from: &mut RequestHeader,
+) -> pingora_core::Result<()> {
     let accepted = cache::encoding::accepted(&from.headers);
     if policy.asks_plain() || accepted.is_empty() {
         from.remove_header(&header::ACCEPT_ENCODING);
@@ -403,7 +365,7 @@ fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_c
     }
     let hidden: Vec<_> = from.headers.keys().filter(|name| policy.hides(name)).cloned().collect();
     hidden.iter().for_each(|name| drop(from.remove_header(name)));
-    let query = order.ctx.view(&order.client).and_then(|view| policy.query(&view));
+    let query = ctx.view(client).and_then(|view| policy.query(&view));
     if let Some(query) = query {
         let path = from.uri.path().to_owned();
         let target = if query.is_empty() { path } else { format!("{path}?{query}") };
@@ -423,23 +385,7 @@ fn narrow(order: &Order, policy: &Policy, from: &mut RequestHeader) -> pingora_c
     Ok(())
 }
 
-/// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1).
-pub(crate) fn name_authority(to: &mut RequestHeader, peer: &HttpPeer) -> pingora_core::Result<()> {
-    let wrong = || Error::explain(ErrorType::InvalidHTTPHeader, "no authority for HTTP/2");
-    let host = to.remove_header(&header::HOST).ok_or_else(wrong)?;
-    let scheme = if peer.is_tls() { "https" } else { "http" };
-    let target = std::str::from_utf8(to.raw_path()).map_err(|_| wrong())?;
-    let uri = http::Uri::builder().scheme(scheme).authority(host.as_bytes()).path_and_query(target).build();
-    to.set_uri(uri.map_err(|_| wrong())?);
-    Ok(())
-}
-
 /// Whether more than HTTP/1 is spoken with it.
 fn speaks_h2(peer: &HttpPeer) -> bool {
     peer.options.alpn.get_max_http_version() > 1
-}
-
-/// Whether the error is the end of a connection and nothing else.
-pub(crate) fn is_closed(error: &Error) -> bool {
-    matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError)
 }

@@ -25,7 +25,7 @@ use crate::{
     fetch::Fetches,
     finish,
     front::{LONGEST_DRAIN, connection_of, pulse},
-    persist, refuse, relay,
+    persist, raced, refuse, relay,
 };
 
 /// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
@@ -111,6 +111,15 @@ impl ProxyHttp for Gateway {
             Err(reply) => Err(reply),
         };
         match consulted {
+            Ok(Consulted::Pass) if raced::takes(session, ctx) => {
+                match raced::carry(&self.fetches, session, ctx).await? {
+                    Ok(()) => Ok(true),
+                    Err(reason) => {
+                        let reply = ctx.proofs.answer(reason);
+                        self.refuse(session, ctx, reply).await.map(|()| true)
+                    }
+                }
+            }
             Ok(Consulted::Pass) => Ok(false),
             Ok(Consulted::Answer(answer)) => give(session, ctx, *answer).await.map(|()| true),
             Err(reply) => self.refuse(session, ctx, reply).await.map(|()| true),
@@ -277,18 +286,23 @@ impl ProxyHttp for Gateway {
 }
 
 /// Allows the client as long for the next piece of its answer as its rate gives it.
-fn keep_pace(session: &mut Session, ctx: &Context, length: usize) {
+pub(crate) fn keep_pace(session: &mut Session, ctx: &Context, length: usize) {
     if let (Some(rate), Some(arrival)) = (ctx.min_rate, &ctx.arrival) {
         let most = arrival.connection.listener.timeouts.body;
         session.set_write_timeout(Some(rate.time_for(length).min(most)));
     }
 }
 
-/// Ready once the client has given up its stream. Over HTTP/1 it shows when something is written.
-async fn left(session: &mut Session) {
+/// Ready once the client has given up its stream, or over HTTP/1 its connection: nothing of what comes after the request is
+/// read there, so that only its end can be seen (`front/conn.rs`).
+pub(crate) async fn left(session: &mut Session) {
+    let is_read = session.is_body_done();
     let downstream = session.as_downstream_mut();
     if let Some(stream) = downstream.as_custom_mut() {
         return drop(stream.read_body_or_idle(true).await);
+    }
+    if is_read && downstream.as_http1().is_some() {
+        return drop(downstream.read_body_or_idle(true).await);
     }
     match downstream.watch_h2_stream_close() {
         Some(closed) => drop(closed.await),
@@ -296,7 +310,7 @@ async fn left(session: &mut Session) {
     }
 }
 
-fn gone() -> Box<Error> {
+pub(crate) fn gone() -> Box<Error> {
     Error::explain(ErrorType::ConnectionClosed, "the client left").into_down()
 }
 

@@ -5,6 +5,7 @@
 
 mod admit;
 mod arrive;
+mod ask;
 mod consult;
 mod context;
 mod dispatch;
@@ -14,10 +15,12 @@ mod finish;
 mod foresee;
 mod front;
 mod gateway;
+mod hedge;
 mod judge;
 mod local;
 mod mirror;
 mod persist;
+mod raced;
 mod refuse;
 mod relay;
 mod warm;

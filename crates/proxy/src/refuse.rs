@@ -72,6 +72,10 @@ fn finish(head: &mut ResponseHeader, reply: &Reply, id: Option<&RequestId>) -> R
     for (name, value) in &reply.headers {
         head.append_header(name.clone(), value.clone())?;
     }
+    if reply.reason == Reason::UpstreamOverloaded {
+        // The limit follows what the upstream can do within a second.
+        head.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
+    }
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
         head.insert_header(X_REQUEST_ID, id)?;
     }

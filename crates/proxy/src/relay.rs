@@ -29,7 +29,18 @@ pub(crate) enum Told {
 
 /// Makes the head that the origin is sent out of the one that the client sent.
 pub(crate) fn request(ctx: &Context, told: Told, from: &RequestHeader, to: &mut RequestHeader) -> Result<()> {
-    make(ctx, ctx.attempt.pick.as_ref().map(Pick::host), told, from, to)?;
+    request_by(ctx, ctx.attempt.pick.as_ref(), told, from, to)
+}
+
+/// The same for an attempt at another endpoint than the one under way.
+pub(crate) fn request_by(
+    ctx: &Context,
+    pick: Option<&Pick>,
+    told: Told,
+    from: &RequestHeader,
+    to: &mut RequestHeader,
+) -> Result<()> {
+    make(ctx, pick.map(Pick::host), told, from, to)?;
     show(ctx, to)
 }
 
@@ -230,6 +241,13 @@ pub(crate) fn response_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last:
     Ok(())
 }
 
+/// The cookie that keeps the client at the backend that has answered, where it is not kept there already.
+fn keep<'c>(ctx: &'c Context, view: &View<'_>) -> Option<&'c HeaderValue> {
+    let sticky = ctx.upstream()?.sticky()?;
+    let pick = ctx.attempt.pick.as_ref().filter(|pick| ctx.attempt.answered && sticky.home(view) != pick.home())?;
+    pick.cookie(view.client.scheme == filter::Scheme::Https)
+}
+
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.
 pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
     if !head.status.is_informational() {
@@ -243,6 +261,9 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
         && let Some(cookie) = split.cookie(chosen, view.client.scheme == filter::Scheme::Https)
     {
         head.append_header(header::SET_COOKIE, cookie).ok();
+    }
+    if let Some(cookie) = keep(ctx, &view) {
+        head.append_header(header::SET_COOKIE, cookie.clone()).ok();
     }
     route.response.amend(head, &view);
     for cookie in view.identity.map(|identity| &*identity.cookies).unwrap_or_default() {

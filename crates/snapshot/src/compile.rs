@@ -6,7 +6,7 @@ use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use filter::template::Scope;
 use listen::Listener;
-use upstream::{Mirror, Retries, Split, Upstream};
+use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
 use crate::{Destination, Route, Snapshot, State, fit, pages, unkeyed, warnings};
 
@@ -235,8 +235,10 @@ impl Site<'_> {
         let decompress = on(&policies.decompress)
             .map(|decompress| transform::Decompress::compile(decompress, &at.key("decompress"), report));
         let destination = self.destination(report);
+        let subset = self.subset(destination.as_ref(), report);
         let mirror = on(&policies.mirror).map(|written| self.mirror(written, report));
         let retries = self.retries(report);
+        let hedge = self.hedge(report);
         let (auth, request) = (auth?, request?);
         let is_edited = transform::TOLD.iter().any(|name| auth.fills(name) || request.touches(name));
         Some(Route {
@@ -252,6 +254,7 @@ impl Site<'_> {
             host: host?,
             cache: present(cache)?,
             destination: destination?,
+            subset,
             mirror: present(mirror)?,
             forwarding: transform::Forwarding {
                 forwarded: asked.forwarded == Some(true),
@@ -264,12 +267,9 @@ impl Site<'_> {
             compress: present(compress)?,
             decompress: present(decompress)?,
             timeout: timeout(policies),
-            stream_idle: policies
-                .websocket
-                .as_ref()
-                .and_then(|websocket| websocket.idle)
-                .map_or(DEFAULT_STREAM_IDLE, |idle| idle.0),
+            stream_idle: self.stream_idle(),
             retries,
+            hedge,
             meters: self.state.metrics.route(self.name),
         })
     }
@@ -284,12 +284,57 @@ impl Site<'_> {
         on(&policies.cache).map(compile)
     }
 
+    /// How long a tunnel or stream may be silent.
+    fn stream_idle(&self) -> Duration {
+        let websocket = self.written.policies.websocket.as_ref();
+        websocket.and_then(|websocket| websocket.idle).map_or(DEFAULT_STREAM_IDLE, |idle| idle.0)
+    }
+
+    /// Nobody is kept by who they are where nobody asks.
+    fn refuse_nobody(&self, auth: &auth::Auth, report: &mut Report) {
+        let policies = &self.written.policies;
+        if policies.sticky.as_deref() == Some("user") && policies.split.is_some() && auth.policies().is_empty() {
+            report.push(
+                Diagnostic::new(Code::E0107, "`sticky = \"user\"` needs `auth`")
+                    .label(&self.at.key("sticky"), "nobody is known here")
+                    .help("add `auth`, or write `sticky = \"cookie:visitor\"`"),
+            );
+        }
+    }
+
+    /// Which backends alone the route goes to.
+    fn subset(&self, destination: Option<&Destination>, report: &mut Report) -> Option<SubsetId> {
+        let labels = self.written.policies.subset.as_ref()?;
+        let at = self.at.key("subset");
+        let Destination::Upstream(upstream) = destination? else {
+            report.push(
+                Diagnostic::new(Code::E0107, "`subset` needs an `upstream`")
+                    .label(at.name(), "the backends of what?")
+                    .help("make an upstream for each side of the split, or delete `subset`"),
+            );
+            return None;
+        };
+        let subset = upstream.subset(labels)?;
+        if upstream.discovers().is_none() && !upstream.has_any(subset) {
+            let message = format!("no backend of upstream `{}` has these labels", upstream.name());
+            report.push(
+                Diagnostic::new(Code::E0107, message)
+                    .label(&at, "nobody would answer")
+                    .help("write `{ url = \"…\", labels = { version = \"2\" } }` for the backends"),
+            );
+        }
+        Some(subset)
+    }
+
     /// A name that no policy has was reported when the document was assembled.
     fn auth(&self, report: &mut Report) -> Option<auth::Auth> {
         let policies = &self.written.policies;
         let named = |name: &str| self.policies.get(name).cloned().flatten();
         let source = auth::Source { followers: &self.state.files, state: &self.state.auth };
-        auth::compile(on(&policies.auth), on(&policies.require), self.name, &self.at, &named, source, report)
+        let (auth, require) = (on(&policies.auth), on(&policies.require));
+        let auth = auth::compile(auth, require, self.name, &self.at, &named, source, report)?;
+        self.refuse_nobody(&auth, report);
+        Some(auth)
     }
 
     /// What templates may stand for: nobody is known to call where nobody asks.
@@ -325,6 +370,19 @@ impl Site<'_> {
                 Some(none)
             }
             Toggle::On(written) => Some(upstream::compile_retries(Some(written), &at, report)),
+        }
+    }
+
+    fn hedge(&self, report: &mut Report) -> Option<Hedge> {
+        match self.written.policies.hedge.as_ref()? {
+            Toggle::Off => Some(Hedge::NEVER),
+            Toggle::On(written) => {
+                let hedge = upstream::compile_hedge(written, &self.at.key("hedge"), report)?;
+                let upstreams = self.upstreams.values().flatten();
+                // Which of them the route leads to is not known before it is compiled, and watching costs next to nothing.
+                upstreams.for_each(|upstream| upstream.watch(&hedge));
+                Some(hedge)
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use telemetry::{AuthMeters, RouteMeters};
-use upstream::{Mirror, Retries, Split, Upstream};
+use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
 /// One route, as run.
 pub struct Route {
@@ -31,6 +31,8 @@ pub struct Route {
     pub cache: Option<cache::Policy>,
     /// Where it goes.
     pub destination: Destination,
+    /// Which backends of its upstream alone it goes to.
+    pub subset: Option<SubsetId>,
     /// Where copies of its requests go.
     pub mirror: Option<Arc<Mirror>>,
     /// Forwarding fields for the origin.
@@ -51,6 +53,8 @@ pub struct Route {
     pub stream_idle: Duration,
     /// When it is tried again; as the upstream says where `None`.
     pub retries: Option<Retries>,
+    /// When another backend is asked as well, where the route says it in place of its upstream.
+    pub hedge: Option<Hedge>,
     /// Meters with their labels resolved.
     pub meters: Arc<RouteMeters>,
 }

@@ -33,7 +33,7 @@ pub(crate) async fn connect(
     // A stream has nothing else to go by, whatever the policy asks for.
     let key = client.map(upstream::hash_address);
     loop {
-        let wish = Wish { tried: &tried, key };
+        let wish = Wish { tried: &tried, key, ..Wish::default() };
         let picked = pick.insert(upstream.choose_or_wait(&wish, None).await.map_err(missed)?);
         record.attempt();
         let began = Instant::now();
@@ -70,6 +70,7 @@ fn missed(missed: Missed) -> Reason {
         Missed::NoBackend => Reason::NoBackend,
         Missed::Full => Reason::UpstreamBusy,
         Missed::Open => Reason::CircuitOpen,
+        Missed::Overloaded => Reason::UpstreamOverloaded,
     }
 }
 

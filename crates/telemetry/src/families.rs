@@ -177,6 +177,10 @@ families! {
         "How long new connections to backends took to make, TLS included.";
     upstream_retries_total: IntCounterVec [upstream, reason]
         "Attempts that were made because the one before had failed for this reason.";
+    upstream_hedges_total: IntCounterVec [upstream, result]
+        "Requests that another backend was asked as well: won where its answer was the first, lost where it was not, failed.";
+    upstream_concurrency_limit: IntGaugeVec [upstream]
+        "How many requests an upstream may have at a time, where adaptive_concurrency finds that out.";
     backend_up: IntGaugeVec [upstream, backend]
         "Whether a backend gets requests: not failing its health check, not ejected, not refusing connections, no circuit breaker open.";
     backend_weight: IntGaugeVec [upstream, backend]

@@ -53,4 +53,4 @@ pub use page::{access_log_page, metrics_page, reasons_page};
 pub use reading::{Latency, RouteReading, UpstreamReading};
 pub use record::{Cached, Circuit, Record, Try};
 pub use route::{InFlight, RouteMeters, UNMATCHED};
-pub use upstream::{BackendMeters, DiscoveryMeters, UpstreamMeters};
+pub use upstream::{BackendMeters, DiscoveryMeters, Hedged, UpstreamMeters};

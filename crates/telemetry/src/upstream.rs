@@ -22,6 +22,8 @@ pub struct UpstreamMeters {
     first_byte: Histogram,
     connect: Histogram,
     retries: [OnceLock<IntCounter>; Reason::ALL.len()],
+    hedges: OnceLock<[IntCounter; 3]>,
+    concurrency_limit: OnceLock<IntGauge>,
     backends: Mutex<BTreeMap<Box<str>, Arc<BackendMeters>>>,
 }
 
@@ -65,6 +67,8 @@ impl UpstreamMeters {
             first_byte: families.upstream_request_duration_seconds.with_label_values(&labels),
             connect: families.upstream_connect_duration_seconds.with_label_values(&labels),
             retries: [const { OnceLock::new() }; Reason::ALL.len()],
+            hedges: OnceLock::new(),
+            concurrency_limit: OnceLock::new(),
             backends: Mutex::default(),
         }
     }
@@ -127,12 +131,35 @@ impl UpstreamMeters {
         self.connect.observe(duration.as_secs_f64());
     }
 
+    /// Counts a request that another backend was asked as well.
+    pub fn hedged(&self, result: Hedged) {
+        let resolve = |word| self.families.upstream_hedges_total.with_label_values(&[self.name(), word]);
+        self.hedges.get_or_init(|| ["won", "lost", "failed"].map(resolve))[result as usize].inc();
+    }
+
+    /// Says how many requests it may have at a time.
+    pub fn concurrency_limit(&self, limit: u32) {
+        let resolve = || self.families.upstream_concurrency_limit.with_label_values(&[self.name()]);
+        self.concurrency_limit.get_or_init(resolve).set(i64::from(limit));
+    }
+
     /// Counts another attempt after one that failed for `reason`.
     pub fn retry(&self, reason: Reason) {
         let Some(slot) = reason.index().and_then(|index| self.retries.get(index)) else { return };
         let resolve = || self.families.upstream_retries_total.with_label_values(&[self.name(), reason.word()]);
         slot.get_or_init(resolve).inc();
     }
+}
+
+/// What became of a second request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedged {
+    /// Its answer was the first.
+    Won = 0,
+    /// Another one's was.
+    Lost = 1,
+    /// It came to nothing.
+    Failed = 2,
 }
 
 impl BackendMeters {

@@ -10,6 +10,7 @@ use crate::{
     name::Name,
     order::{Duty, Orders},
     probe::Check,
+    subset::Labels,
     target::Protocol,
 };
 
@@ -20,6 +21,7 @@ pub struct Backend {
     pub(crate) host: HeaderValue,
     pub(crate) protocol: Protocol,
     pub(crate) weight: u32,
+    pub(crate) labels: Labels,
     /// Used only when none of a lower rank can be.
     pub(crate) rank: u8,
     pub(crate) meters: Arc<BackendMeters>,

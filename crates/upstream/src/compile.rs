@@ -1,12 +1,15 @@
 //! From an upstream as written to one that runs, with every mistake reported.
 
+mod adaptive;
 mod balance;
 mod credentials;
 mod discover;
 mod health;
+mod hedge;
 mod mirror;
 mod retries;
 mod share;
+mod sticky;
 
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -16,7 +19,7 @@ use proxy_protocol::Version;
 use telemetry::Metrics;
 
 use self::discover::Source;
-pub use self::{mirror::mirror, retries::retries};
+pub use self::{hedge::hedge, mirror::mirror, retries::retries};
 use crate::{
     backend::Backend,
     config::{self, Config, ProxyProtocol},
@@ -24,7 +27,7 @@ use crate::{
     maker::Maker,
     peer::Times,
     pool::Pool,
-    rules::Rules,
+    rules::{Measure, Rules},
     state::State,
     target::{Place, Protocol, Target},
     trust::{self, Trust},
@@ -64,6 +67,7 @@ pub fn compile(
     let source = source(config, at, state, report);
     let entries = if config.discover.is_some() { Vec::new() } else { entries(config, name, at, report) };
     let times = times(config, at, report);
+    let hedge = config.hedge.as_ref().and_then(|written| hedge(written, &at.key("hedge"), report));
     let retries = retries(config.retries.as_ref(), &at.key("retries"), report);
     let (kind, key) = self::balance::balance(config.balance.as_deref(), &at.key("balance"), report);
     let proxy_protocol = config.proxy_protocol.map(|written| match written {
@@ -77,18 +81,25 @@ pub fn compile(
         .credentials
         .as_ref()
         .and_then(|written| self::credentials::credentials(written, &at.key("credentials"), state, report));
+    let sticky = config
+        .sticky
+        .as_ref()
+        .and_then(|written| self::sticky::sticky(written, &at.key("sticky"), state, report))
+        .map(Arc::new);
     refuse_http_keys(config, &entries, at, report);
+    refuse_two_homes(config, at, report);
     check_zone(config, &entries, at, report);
     if report.errors() > errors {
         return None;
     }
     let prefer_zone = config.prefer_zone.as_deref().map(Into::into);
     let meters = metrics.upstream(name);
-    let maker = Maker { name: name.into(), prefer_zone, state: state.clone(), trust, times, check, meters };
+    let sticks = sticky.clone();
+    let maker = Maker { name: name.into(), prefer_zone, state: state.clone(), trust, times, check, meters, sticks };
     let backends = made(&maker, &entries, report)?;
     let discovers = source.as_ref().map(|source| source.protocol);
     let is_h2 = |backend: &Arc<Backend>| backend.protocol.is_h2();
-    Some(Upstream {
+    let upstream = Upstream {
         speaks_h2: discovers.map_or_else(|| backends.iter().any(is_h2), Protocol::is_h2),
         pool: Pool::new(kind, rules, maker, backends, source.map(|source| source.discovery)),
         key,
@@ -97,9 +108,13 @@ pub fn compile(
         retries,
         proxy_protocol,
         credentials,
+        sticky,
+        hedge,
         state: state.clone(),
         discovers,
-    })
+    };
+    upstream.hedge.iter().for_each(|hedge| upstream.watch(hedge));
+    Some(upstream)
 }
 
 /// Where backends are looked for, for an upstream that does not list them.
@@ -163,7 +178,28 @@ fn rules(config: &Config, kind: Kind, at: &At, report: &mut Report) -> Rules {
         panic: health::panic(config.panic_threshold.as_deref(), &at.key("panic_threshold"), report),
         max_connections: most.map(|most| health::at_least_one(Some(most), 1, &in_pool.key("max_connections"), report)),
         queue: queue.map_or(DEFAULT_QUEUE, |queue| queue.0),
-        latency: kind == Kind::Latency,
+        latency: match kind {
+            Kind::Latency => Some(Measure::Peak),
+            Kind::TwoChoices => Some(Measure::Typical),
+            _ => None,
+        },
+        adaptive: self::adaptive::adaptive(
+            config.adaptive_concurrency.as_ref(),
+            &at.key("adaptive_concurrency"),
+            report,
+        ),
+    }
+}
+
+/// Who stays at one backend is not sent to another.
+fn refuse_two_homes(config: &Config, at: &At, report: &mut Report) {
+    if config.sticky.is_some() && config.hedge.is_some() {
+        report.push(
+            Diagnostic::new(Code::E0107, "an upstream has either `sticky` or `hedge`")
+                .label(at.key("sticky").name(), "keeps a client at one backend")
+                .label(at.key("hedge").name(), "asks another one")
+                .help("delete one of them"),
+        );
     }
 }
 
@@ -250,7 +286,12 @@ fn entry(backend: &config::Backend, at: At, report: &mut Report) -> Option<Entry
             warn_plaintext(&target, &place, report);
             let zone = backend.zone.as_deref().map(Into::into);
             let backup = backend.backup == Some(true);
-            Some(Entry { listed: Listed { target, weight, backup, zone, priority: 0, refresh: None }, at: place })
+            let label = |(name, value): (&String, &String)| (name.as_str().into(), value.as_str().into());
+            let labels = backend.labels.iter().flatten().map(label).collect();
+            Some(Entry {
+                listed: Listed { target, weight, backup, zone, labels, priority: 0, refresh: None },
+                at: place,
+            })
         }
         Err(mistake) => {
             let mut diagnostic =
@@ -340,6 +381,13 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
         (config.credentials.is_some(), at.key("credentials"), "is for requests, and bytes passed on are none");
     let keys = [
         credentials,
+        (config.sticky.is_some(), at.key("sticky"), "goes by a cookie, and bytes passed on have none"),
+        (config.hedge.is_some(), at.key("hedge"), "asks for an answer twice, and bytes passed on have none"),
+        (
+            config.adaptive_concurrency.is_some(),
+            at.key("adaptive_concurrency"),
+            "goes by how long answers take, and bytes passed on have none",
+        ),
         (by_request, at.key("balance"), "goes by what a request has, and bytes passed on are none"),
         (config.timeout.is_some(), at.key("timeout"), "is for answers, and bytes passed on have none"),
         (idle, at.key("pool").key("idle"), "is for connections that wait for the next request"),

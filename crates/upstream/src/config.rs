@@ -1,18 +1,26 @@
 //! An upstream, as written.
 
+mod adaptive;
 mod credentials;
 mod health;
+mod hedge;
 mod mirror;
 mod retries;
+mod sticky;
+
+use std::collections::BTreeMap;
 
 use document::{Duration, OneOrMany};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use adaptive::{AdaptiveConcurrency, AdaptiveConcurrencyTable};
 pub use credentials::Credentials;
-pub use health::{CircuitBreaker, HealthCheck, HealthCheckTable, Outlier};
+pub use health::{CircuitBreaker, HealthCheck, HealthCheckTable, Outlier, SuccessRate};
+pub use hedge::{Hedge, HedgeTable};
 pub use mirror::{Compare, Mirror, MirrorTable};
 pub use retries::{Retries, RetriesTable};
+pub use sticky::{SameSite, Sticky, StickyTable};
 
 /// A named set of backends that serve the same thing, and how to reach them.
 ///
@@ -68,16 +76,29 @@ pub struct Config {
     /// - `"random"`: a lot is drawn for each request; the weight is the chance.
     /// - `"least_requests"`: the one with the fewest requests under way in proportion to its weight. Among more than
     ///   eight backends two are compared.
-    /// - `"p2c"`: the one of two drawn by lot that has fewer requests under way (power of two choices).
+    /// - `"p2c"`: the one of two drawn by lot that has fewer requests under way (power of two choices), unless it usually
+    ///   takes ten times as long as the other to answer.
     /// - `"ewma"`: the one of two drawn by lot that is likely to answer first, by how long its answers took of late and
     ///   how many it is working on (peak EWMA over 10s).
-    /// - `"hash:ip"`, `"hash:header:X-User"`, `"hash:cookie:visitor"`, `"hash:path"`: requests with the same client
-    ///   address (of IPv6 the first 64 bits), field, cookie or path go to the same backend, and hardly any moves when
-    ///   backends come or go (Maglev). A backend takes up to 1.25 times its share of the requests under way; what is
-    ///   beyond goes to the next one. A request without the field or cookie goes anywhere.
+    /// - `"hash:ip"`, `"hash:header:X-User"`, `"hash:cookie:visitor"`, `"hash:path"`, `"hash:user"`: requests with the same
+    ///   client address (of IPv6 the first 64 bits), field, cookie, path or user, as `auth` has found out, go to the same
+    ///   backend, and hardly any moves when backends come or go (Maglev). A backend takes up to 1.25 times its share of the
+    ///   requests under way; what is beyond goes to the next one. A request without the field, cookie or user goes
+    ///   anywhere.
     ///
     /// Example: `balance = "least_requests"`
     pub balance: Option<String>,
+
+    /// Keeps a client at the backend that answered it first, by a cookie that maitred signs: `"cookie:NAME"`, or a table.
+    /// Default: nobody is kept anywhere.
+    ///
+    /// The cookie tells no address, and a client cannot make up one that leads anywhere. Who has it comes back for as long as
+    /// the backend is well, and waits for it where it has as many requests as it may have (`pool.queue`); a backend that an
+    /// operator drains keeps those that it has. Where it is down, ejected, refuses connections or is gone, another one
+    /// answers, which the client is kept at from then on. Answers that come by way of a `cache` keep nobody anywhere.
+    ///
+    /// Example: `sticky = "cookie:backend"`
+    pub sticky: Option<Sticky>,
 
     /// The zone that maitred runs in. Backends of this zone are used before those of others, which are used when none of
     /// the zone is well. Default: none, zones do not matter.
@@ -121,6 +142,26 @@ pub struct Config {
     ///
     /// Example: `retries = { attempts = 2, on = ["connect", "reset", "503"] }`
     pub retries: Option<Retries>,
+
+    /// Asks another backend as well where one takes longer than most, and takes the answer that begins first: how long to
+    /// wait, such as `"p95"` or `"100ms"`, or a table. Default: never.
+    ///
+    /// Only requests that are safe to repeat: those with an idempotent method whose body is there as a whole and no longer than
+    /// 64 KiB, but for streams, upgrades, and routes whose `limit` counts what an upstream is sent. An answer of 500 or above
+    /// is not what a second backend was asked for: the first is waited for on.
+    ///
+    /// Example: `hedge = { after = "p95", max = 1 }`
+    pub hedge: Option<Hedge>,
+
+    /// Finds out how many requests the upstream can work on at a time, and refuses what is beyond (503 `upstream_overloaded`
+    /// with `Retry-After`): `true`, or a table. Default: it is sent whatever comes.
+    ///
+    /// What counts is the time to the first byte of answers: while half of them come about as fast as at best in the last
+    /// minute the limit grows, and where they take longer it shrinks. A limit that is known (`pool.max_connections`) is better
+    /// where there is one; this is for upstreams of which nobody knows it, or that share their machines.
+    ///
+    /// Example: `adaptive_concurrency = { min = 10, max = 200 }`
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
 
     /// Asks every backend again and again whether it is well, and uses those that are not only when no other is left:
     /// `"tcp"`, `"grpc"`, a path such as `"/health"`, or a table. Default: none is asked.
@@ -195,6 +236,8 @@ pub struct Backend {
     pub backup: Option<bool>,
     /// The zone that it is in.
     pub zone: Option<String>,
+    /// What it is labelled with.
+    pub labels: Option<BTreeMap<String, String>>,
     /// Whether it is written as a table.
     pub(crate) is_table: bool,
 }
@@ -222,6 +265,11 @@ pub struct BackendTable {
     ///
     /// Example: `zone = "b"`
     pub zone: Option<String>,
+
+    /// What it is labelled with, for routes that want some backends alone (`subset`). Default: nothing.
+    ///
+    /// Example: `labels = { version = "2" }`
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// The connections that are kept open to the backends.
@@ -300,8 +348,8 @@ impl Backend {
 }
 
 impl From<BackendTable> for Backend {
-    fn from(BackendTable { url, weight, backup, zone }: BackendTable) -> Self {
-        Self { url, weight, backup, zone, is_table: true }
+    fn from(BackendTable { url, weight, backup, zone, labels }: BackendTable) -> Self {
+        Self { url, weight, backup, zone, labels, is_table: true }
     }
 }
 

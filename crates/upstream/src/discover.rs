@@ -24,6 +24,7 @@ use crate::{
     pool::Pool,
     resolve::Resolve,
     state::{Kept, State},
+    subset::Labels,
     target::{Place, Target},
 };
 
@@ -64,6 +65,8 @@ pub(crate) struct Listed {
     pub(crate) weight: u32,
     pub(crate) backup: bool,
     pub(crate) zone: Option<Box<str>>,
+    /// What it is labelled with.
+    pub(crate) labels: Labels,
     /// Those of the lowest are used first.
     pub(crate) priority: u8,
     /// How often its name is looked up, where that is not its TTL's to say.

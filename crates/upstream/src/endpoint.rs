@@ -26,8 +26,9 @@ use crate::{
     pool::Pool,
     probe::Probe,
     reading::{Fault, Reading},
-    rules::Rules,
+    rules::{Measure, Rules},
     standing::{BROKEN, EJECTED, SHUNNED, STARTING, Standing},
+    sticky::{Home, Mark},
     tally::Tally,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Endpoint {
     pub(crate) tally: Arc<Tally>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) pool: Weak<Pool>,
+    /// By what clients are kept here.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// Which endpoint it is, to be remembered as tried. It is never another's, whatever becomes of the endpoint.
@@ -101,6 +104,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether those who have been here come back: it is well as far as that is known, and no operator has taken it away.
+    pub(crate) fn keeps(&self, tried: &[EndpointId], now: u64) -> bool {
+        let standing = &self.standing;
+        let shuns = standing.marks() & SHUNNED != 0 && standing.shun.is_shunned(now);
+        let breaks = standing.marks() & BROKEN != 0 && !standing.breaker.would_let(now);
+        self.is_healthy(now) && !shuns && !breaks && !tried.contains(&self.id())
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.rules.max_connections.is_some_and(|most| self.standing.load.load(Relaxed) >= most)
     }
@@ -138,10 +149,15 @@ impl Endpoint {
 
     /// As logs call it: the backend, and which of its addresses.
     pub(crate) fn name(&self) -> String {
-        match self.address {
-            Some(address) => format!("{} ({address})", self.backend.label),
-            None => self.backend.label.to_string(),
-        }
+        name(&self.backend, self.address)
+    }
+}
+
+/// As logs call an endpoint.
+pub(crate) fn name(backend: &Backend, address: Option<SocketAddr>) -> String {
+    match address {
+        Some(address) => format!("{} ({address})", backend.label),
+        None => backend.label.to_string(),
     }
 }
 
@@ -159,6 +175,11 @@ impl Pick {
     /// The backend's name in logs and metrics.
     pub fn label(&self) -> &Arc<str> {
         &self.backend().label
+    }
+
+    /// How far it is from those that are to be used first, zones apart: backups and lower priorities stand behind.
+    pub fn standby(&self) -> u8 {
+        self.backend().rank / 2
     }
 
     /// What is counted of the backend.
@@ -186,6 +207,16 @@ impl Pick {
         self.backend().peer(self.endpoint.address, timeouts)
     }
 
+    /// How a cookie names it, where clients are kept here.
+    pub fn home(&self) -> Option<Home> {
+        self.endpoint.mark.as_ref().map(|mark| mark.home)
+    }
+
+    /// The cookie that keeps a client here, over TLS or not.
+    pub fn cookie(&self, secure: bool) -> Option<&HeaderValue> {
+        self.endpoint.mark.as_ref().map(|mark| mark.cookie(secure))
+    }
+
     /// How the circuit breaker is, where there is one.
     pub fn circuit(&self) -> Option<Circuit> {
         let Endpoint { standing, rules, .. } = &*self.endpoint;
@@ -196,6 +227,11 @@ impl Pick {
     pub fn answered(&self, status: u16, took: Duration) {
         self.meters().answered(status);
         self.observe(took, false);
+        // What fails at once says nothing of how long the work takes.
+        if status < 500 {
+            self.time(took);
+        }
+        self.tell_share(!matches!(status, 502..=504));
         let Endpoint { standing, rules, .. } = &*self.endpoint;
         // What the backend says of itself when it cannot do its work. Any other error may well be the client's doing.
         match (&rules.outlier, matches!(status, 502..=504)) {
@@ -223,6 +259,10 @@ impl Pick {
             return;
         }
         self.observe(took, true);
+        if reading.reason == Reason::UpstreamTimeout {
+            self.time(took);
+        }
+        self.tell_share(false);
         self.good.store(false, Relaxed);
         let Endpoint { standing, rules, .. } = &*self.endpoint;
         if !reading.sent {
@@ -235,10 +275,36 @@ impl Pick {
         self.break_or_not();
     }
 
+    /// To be told when another endpoint has answered first: this one is as slow as that at least.
+    pub fn outrun(&self, took: Duration) {
+        self.observe(took, false);
+        self.time(took);
+    }
+
+    /// Counts how long the upstream takes, where that is looked at.
+    fn time(&self, took: Duration) {
+        let Endpoint { tally, rules, .. } = &*self.endpoint;
+        if rules.adaptive.is_some() {
+            tally.durations.count(took);
+        }
+        tally.hedging.count(took);
+    }
+
+    /// Counts the attempt for the share of good answers, where that is looked at.
+    fn tell_share(&self, well: bool) {
+        if self.endpoint.rules.outlier.is_some_and(|rules| rules.success_rate.is_some()) {
+            self.endpoint.standing.outlier.count(well);
+        }
+    }
+
     fn observe(&self, took: Duration, failure: bool) {
-        if self.endpoint.rules.latency {
-            let (latency, took, now) = (&self.endpoint.standing.latency, took.as_secs_f32() * 1000.0, clock::now());
-            if failure { latency.observe_failure(took, now) } else { latency.observe(took, now) }
+        let Some(measure) = self.endpoint.rules.latency else { return };
+        let (latency, took, now) = (&self.endpoint.standing.latency, took.as_secs_f32() * 1000.0, clock::now());
+        match (measure, failure) {
+            (Measure::Peak, true) => latency.observe_failure(took, now),
+            (Measure::Peak, false) => latency.observe(took, now),
+            (Measure::Typical, false) => latency.observe_typical(took, now),
+            (Measure::Typical, true) => {}
         }
     }
 
@@ -254,7 +320,7 @@ impl Pick {
 
     fn eject(&self) {
         if let Some(pool) = self.endpoint.pool.upgrade() {
-            pool.eject(&self.endpoint);
+            pool.eject(&self.endpoint, "errors in a row");
         }
     }
 
@@ -293,7 +359,7 @@ impl Drop for Pick {
         standing.load.fetch_sub(1, SeqCst);
         tally.total.fetch_sub(1, Relaxed);
         if self.endpoint.rules.max_connections.is_some() {
-            tally.free();
+            tally.free(self.endpoint.mark.is_some());
         }
     }
 }

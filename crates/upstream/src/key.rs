@@ -17,14 +17,17 @@ pub enum Key {
     Cookie(Box<str>),
     /// The path.
     Path,
+    /// Who is known to call, by the name of the user, or else the key.
+    User,
 }
 
 impl Key {
-    /// Reads `ip`, `header:X-User`, `cookie:visitor` or `path`.
+    /// Reads `ip`, `header:X-User`, `cookie:visitor`, `path` or `user`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once(':') {
             None if text == "ip" => Some(Self::Ip),
             None if text == "path" => Some(Self::Path),
+            None if text == "user" => Some(Self::User),
             Some(("header", name)) => name.parse().ok().map(Self::Header),
             Some(("cookie", name)) if is_cookie_name(name) => Some(Self::Cookie(name.into())),
             _ => None,
@@ -40,6 +43,10 @@ impl Key {
                 view.cookie(name).filter(|value| !value.is_empty()).map(|value| hash(value.as_bytes()))
             }
             Self::Path => Some(hash(view.path.as_bytes())),
+            Self::User => {
+                let known = view.identity?;
+                known.user.as_deref().or(known.key.as_deref()).map(|name| hash(name.as_bytes()))
+            }
         }
     }
 }
@@ -53,7 +60,7 @@ pub fn hash_address(address: IpAddr) -> u64 {
 }
 
 /// RFC 6265 section 4.1.1: a token.
-fn is_cookie_name(name: &str) -> bool {
+pub(crate) fn is_cookie_name(name: &str) -> bool {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(token)
 }
@@ -65,9 +72,10 @@ mod tests {
     #[test]
     fn keys_are_read_and_nonsense_is_not() {
         assert_eq!(Key::parse("ip"), Some(Key::Ip));
+        assert_eq!(Key::parse("user"), Some(Key::User));
         assert_eq!(Key::parse("header:X-User"), Some(Key::Header(HeaderName::from_static("x-user"))));
         assert_eq!(Key::parse("cookie:visitor"), Some(Key::Cookie("visitor".into())));
-        for wrong in ["", "ip:", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "user", "path:/x"] {
+        for wrong in ["", "ip:", "header", "header:", "header:a b", "cookie:", "cookie:a=b", "users", "path:/x"] {
             assert_eq!(Key::parse(wrong), None, "{wrong}");
         }
     }

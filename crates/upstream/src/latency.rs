@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What is assumed of an endpoint that has not answered yet, in milliseconds.
-const UNKNOWN: f32 = 10.0;
+/// By so much at most an answer moves what is usual.
+const STEP: f32 = 1.5;
 /// After so many milliseconds an observation counts for a third.
 const DECAY: f32 = 10_000.0;
 /// What a failure counts for at least: an endpoint that fails fast must not look fast.
@@ -20,7 +20,7 @@ impl Latency {
     /// The average at `now`. An old one fades, so that an endpoint that was slow is tried again.
     pub(crate) fn read(&self, now: u64) -> f32 {
         match self.packed.load(Relaxed) {
-            0 => UNKNOWN,
+            0 => 0.0,
             packed => unpack(packed).0 * kept(packed, now),
         }
     }
@@ -48,7 +48,22 @@ impl Latency {
             let average = unpack(packed).0;
             let kept = kept(packed, now);
             let next = if packed == 0 || took > average { took } else { average * kept + took * (1.0 - kept) };
-            Some(u64::from(next.max(f32::MIN_POSITIVE).to_bits()) << 32 | now & 0xFFFF_FFFF)
+            Some(pack(next, now))
+        };
+        // The closure always has a next value.
+        let _ = self.packed.fetch_update(Relaxed, Relaxed, next);
+    }
+
+    /// Takes an answer into account as one of many: whatever it took, what is usual moves by half at most.
+    pub(crate) fn observe_typical(&self, took: f32, now: u64) {
+        let next = |packed: u64| {
+            let usual = unpack(packed).0 * kept(packed, now);
+            let next = match packed {
+                0 => took,
+                _ if took > usual => took.min(usual * STEP),
+                _ => took.max(usual / STEP),
+            };
+            Some(pack(next, now))
         };
         // The closure always has a next value.
         let _ = self.packed.fetch_update(Relaxed, Relaxed, next);
@@ -58,6 +73,10 @@ impl Latency {
     pub(crate) fn observe_failure(&self, took: f32, now: u64) {
         self.observe(took.max(FAILURE), now);
     }
+}
+
+fn pack(average: f32, now: u64) -> u64 {
+    u64::from(average.max(f32::MIN_POSITIVE).to_bits()) << 32 | now & 0xFFFF_FFFF
 }
 
 fn unpack(packed: u64) -> (f32, u32) {
@@ -75,9 +94,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_usual_does_not_jump() {
+        let latency = Latency::default();
+        latency.observe_typical(10.0, 1_000);
+        latency.observe_typical(5_000.0, 1_000);
+        assert_eq!(latency.read(1_000), 15.0, "one pause is no habit");
+        (0..20).for_each(|_| latency.observe_typical(500.0, 1_000));
+        assert_eq!(latency.read(1_000), 500.0);
+        (0..20).for_each(|_| latency.observe_typical(10.0, 1_000));
+        assert_eq!(latency.read(1_000), 10.0);
+    }
+
+    #[test]
     fn it_jumps_up_and_comes_down_slowly() {
         let latency = Latency::default();
-        assert_eq!(latency.read(5), UNKNOWN);
+        assert_eq!(latency.read(5), 0.0);
         latency.observe(100.0, 1_000);
         assert_eq!(latency.read(1_000), 100.0);
         latency.observe(500.0, 1_000);

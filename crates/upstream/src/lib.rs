@@ -21,6 +21,7 @@
 //! assert_eq!(peer.to_string(), "addr: 10.0.1.11:8080, scheme: HTTP");
 //! ```
 
+mod adaptive;
 mod announce;
 mod backend;
 mod breaker;
@@ -31,7 +32,9 @@ mod config;
 mod credentials;
 mod dial;
 mod discover;
+mod durations;
 mod endpoint;
+mod hedge;
 mod key;
 mod latency;
 mod learnt;
@@ -52,6 +55,8 @@ mod shun;
 mod split;
 mod standing;
 mod state;
+mod sticky;
+mod subset;
 mod sweep;
 mod tally;
 mod target;
@@ -60,15 +65,17 @@ mod trust;
 mod upstream;
 
 pub use backend::{Backend, Timeouts};
-pub use compile::{compile, mirror as compile_mirror, retries as compile_retries};
+pub use compile::{compile, hedge as compile_hedge, mirror as compile_mirror, retries as compile_retries};
 pub use condition::{Condition, State as BackendState};
 pub use config::{
-    Backend as BackendConfig, BackendTable, CircuitBreaker, Compare as CompareConfig, Config,
-    Credentials as CredentialsConfig, HealthCheck, HealthCheckTable, Mirror as MirrorConfig, MirrorTable, Outlier,
-    Pool, ProxyProtocol, Retries as RetriesConfig, RetriesTable, Tls,
+    AdaptiveConcurrency, AdaptiveConcurrencyTable, Backend as BackendConfig, BackendTable, CircuitBreaker,
+    Compare as CompareConfig, Config, Credentials as CredentialsConfig, HealthCheck, HealthCheckTable,
+    Hedge as HedgeConfig, HedgeTable, Mirror as MirrorConfig, MirrorTable, Outlier, Pool, ProxyProtocol,
+    Retries as RetriesConfig, RetriesTable, SameSite, Sticky as StickyConfig, StickyTable, SuccessRate, Tls,
 };
 pub use credentials::Credentials;
 pub use endpoint::{EndpointId, Pick};
+pub use hedge::{Hedge, Hedged};
 pub use key::{Key, hash_address};
 pub use mirror::{Answer as MirrorAnswer, Compare, Mirror, Place};
 pub use order::{Duty, Order};
@@ -78,5 +85,7 @@ pub use resolve::{Answer, Resolve, Service, System};
 pub use retry::{Conditions, Resend, Retries};
 pub use split::{Chosen, Split, Written};
 pub use state::State;
+pub use sticky::{Home, Sticky};
+pub use subset::SubsetId;
 pub use target::Protocol;
 pub use upstream::Upstream;

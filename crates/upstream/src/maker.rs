@@ -11,6 +11,7 @@ use crate::{
     peer::{self, Times},
     probe::Check,
     state::State,
+    sticky::Sticky,
     target::Place,
     trust::Trust,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Maker {
     pub(crate) times: Times,
     pub(crate) check: Option<Arc<Check>>,
     pub(crate) meters: Arc<UpstreamMeters>,
+    /// How clients are kept at one backend.
+    pub(crate) sticks: Option<Arc<Sticky>>,
 }
 
 impl Maker {
@@ -35,6 +38,7 @@ impl Maker {
             host: HeaderValue::try_from(listed.target.authority()).ok()?,
             protocol: listed.target.protocol,
             weight: listed.weight,
+            labels: listed.labels.clone(),
             rank: self.rank(listed),
             meters: self.meters.backend(&label),
             orders: self.state.orders(&self.name, &label),

@@ -14,7 +14,7 @@ use crate::clock;
 pub enum Duty {
     /// As health and weight say.
     Ready,
-    /// It gets no further requests, and those under way end.
+    /// It gets no further requests but those of clients that are kept there (`sticky`), and those under way end.
     Drain,
     /// It is treated as one that has failed.
     Down,

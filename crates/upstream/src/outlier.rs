@@ -19,6 +19,7 @@ pub(crate) struct Rules {
     pub(crate) eject_for: Duration,
     /// The largest share of the endpoints that may be out at a time.
     pub(crate) max_ejected: f32,
+    pub(crate) success_rate: Option<SuccessRate>,
 }
 
 /// What a successor is told of an endpoint.
@@ -31,6 +32,21 @@ pub(crate) struct Learnt {
     times: u32,
 }
 
+/// When a share of good answers is low beside the others', as configured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct SuccessRate {
+    /// How many standard deviations below the mean.
+    pub(crate) deviations: f32,
+    /// The least requests within an interval that a share is made of.
+    pub(crate) requests: u32,
+    /// The least endpoints with so many that are compared.
+    pub(crate) backends: u32,
+    pub(crate) interval: Duration,
+}
+
+/// One that gives so large a share of good answers is left alone however good the others are.
+const GOOD_ENOUGH: f32 = 0.95;
+
 /// What is known of one endpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Outlier {
@@ -41,9 +57,22 @@ pub(crate) struct Outlier {
     since: AtomicU64,
     over: AtomicU64,
     times: AtomicU32,
+    /// Requests since the shares were last looked at, and in the lower half those among them that failed.
+    count: AtomicU64,
 }
 
 impl Outlier {
+    /// Counts a request for its share of good answers.
+    pub(crate) fn count(&self, well: bool) {
+        self.count.fetch_add(1 << 32 | u64::from(!well), Relaxed);
+    }
+
+    /// How many there were since the last time that this was asked, and how many of them failed.
+    pub(crate) fn counted(&self) -> (u32, u32) {
+        let count = self.count.swap(0, Relaxed);
+        ((count >> 32) as u32, count as u32)
+    }
+
     pub(crate) fn is_ejected(&self, now: u64) -> bool {
         now < self.until.load(Relaxed)
     }
@@ -110,6 +139,24 @@ impl Outlier {
     }
 }
 
+/// The places of those whose share of good answers is too low, each of `counts` being requests and failures: as Envoy's
+/// outlier detection by success rate, more than so many standard deviations below the mean of all that have had enough
+/// requests, where enough have.
+pub(crate) fn too_low(counts: &[(u32, u32)], rules: &SuccessRate) -> Vec<usize> {
+    let rate = |&(all, failed): &(u32, u32)| 1.0 - failed as f32 / all as f32;
+    let enough = |(all, _): &&(u32, u32)| *all > 0 && *all >= rules.requests;
+    let rates: Vec<f32> = counts.iter().filter(enough).map(rate).collect();
+    if rates.is_empty() || rates.len() < rules.backends as usize {
+        return Vec::new();
+    }
+    let number = rates.len() as f32;
+    let mean = rates.iter().sum::<f32>() / number;
+    let variance = rates.iter().map(|rate| (rate - mean).powi(2)).sum::<f32>() / number;
+    let threshold = (mean - rules.deviations * variance.sqrt()).min(GOOD_ENOUGH);
+    let low = |(_, count): &(usize, &(u32, u32))| enough(count) && rate(count) < threshold;
+    counts.iter().enumerate().filter(low).map(|(index, _)| index).collect()
+}
+
 /// How many of `count` endpoints may be out at a time: one where there is another, and what the share allows.
 pub(crate) fn most_ejected(rules: &Rules, count: usize) -> usize {
     let share = (rules.max_ejected * count as f32).floor() as usize;
@@ -120,7 +167,8 @@ pub(crate) fn most_ejected(rules: &Rules, count: usize) -> usize {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { consecutive_errors: 3, eject_for: Duration::from_secs(30), max_ejected: 0.5 };
+    const RULES: Rules =
+        Rules { consecutive_errors: 3, eject_for: Duration::from_secs(30), max_ejected: 0.5, success_rate: None };
 
     #[test]
     fn only_errors_in_a_row_count() {
@@ -153,5 +201,21 @@ mod tests {
         assert_eq!([1, 2, 10].map(|count| most_ejected(&all, count)), [0, 1, 9]);
         let none = Rules { max_ejected: 0.0, ..RULES };
         assert_eq!(most_ejected(&none, 10), 0);
+    }
+
+    #[test]
+    fn a_low_share_of_good_answers_stands_out_among_the_others() {
+        let rules = SuccessRate { deviations: 1.9, requests: 100, backends: 5, interval: Duration::from_secs(10) };
+        let good = [(200, 0); 4];
+        let with = |last: (u32, u32)| too_low(&[&good[..], &[last]].concat(), &rules);
+        assert_eq!(with((200, 100)), [4]);
+        assert_eq!(with((200, 200)), [4]);
+        assert_eq!(with((200, 1)), [0; 0], "far from the others, and good all the same");
+        assert_eq!(with((99, 99)), [0; 0], "too few requests to tell");
+        assert_eq!(too_low(&[(200, 100); 5], &rules), [0; 0], "all are alike");
+        assert_eq!(too_low(&[], &rules), [0; 0]);
+        let outlier = Outlier::default();
+        [true, false, true].into_iter().for_each(|well| outlier.count(well));
+        assert_eq!((outlier.counted(), outlier.counted()), ((3, 1), (0, 0)));
     }
 }

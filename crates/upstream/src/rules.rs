@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{breaker, outlier};
+use crate::{adaptive, breaker, outlier};
 
 /// The rules of one upstream.
 #[derive(Debug)]
@@ -16,8 +16,19 @@ pub(crate) struct Rules {
     pub(crate) max_connections: Option<u32>,
     /// How long a request waits for a place.
     pub(crate) queue: Duration,
-    /// Whether latencies matter to the policy.
-    pub(crate) latency: bool,
+    /// What of latencies matters to the policy.
+    pub(crate) latency: Option<Measure>,
+    /// How the number of requests under way is found that is not too many.
+    pub(crate) adaptive: Option<adaptive::Rules>,
+}
+
+/// What is made of how long answers take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// The longest of late, and failures as if they were slow.
+    Peak,
+    /// What is usual.
+    Typical,
 }
 
 /// When endpoints are used that are not healthy.

@@ -1,6 +1,12 @@
 //! Traffic shared by several upstreams: canary, blue and green.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
 
 use balance::{hash, mix};
 use document::{At, Code, Diagnostic, Report};
@@ -24,12 +30,15 @@ pub struct Split {
     force: Option<Key>,
     /// Keeps users of one route's first arm from being those of every other's.
     seed: u64,
+    /// Held while weights change: one order after the other.
+    weighing: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct Arm {
     upstream: Arc<Upstream>,
-    weight: u32,
+    /// As configured, or as an operator has said since.
+    weight: AtomicU32,
     seed: u64,
 }
 
@@ -76,15 +85,38 @@ impl Split {
             return None;
         }
         let arm = |(name, weight): (&String, &u32)| {
-            Some(Arm { upstream: find(name)?, weight: *weight, seed: hash(name.as_bytes()) })
+            Some(Arm { upstream: find(name)?, weight: AtomicU32::new(*weight), seed: hash(name.as_bytes()) })
         };
         let arms = written.split.iter().map(arm).collect::<Option<_>>()?;
-        Some(Self { arms, sticky: sticky?, force: force?, seed: hash(name.as_bytes()) })
+        Some(Self { arms, sticky: sticky?, force: force?, seed: hash(name.as_bytes()), weighing: Mutex::default() })
     }
 
-    /// The upstreams with their weights.
+    /// The upstreams with their weights as they are now.
     pub fn arms(&self) -> impl Iterator<Item = (&Arc<Upstream>, u32)> {
-        self.arms.iter().map(|arm| (&arm.upstream, arm.weight))
+        self.arms.iter().map(|arm| (&arm.upstream, arm.weight.load(Relaxed)))
+    }
+
+    /// Gives the upstreams that are named other weights, for as long as this configuration is in force. Clients move as they
+    /// do when a configuration says so. An error says what cannot be.
+    pub fn weigh_anew(&self, weights: &BTreeMap<String, u32>) -> Result<(), String> {
+        let named = |name: &str| self.arms.iter().any(|arm| **arm.upstream.name() == *name);
+        if let Some(name) = weights.keys().find(|name| !named(name)) {
+            return Err(format!("the split has no upstream `{name}`"));
+        }
+        let _weighing = self.weighing.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = |arm: &Arm| weights.get(&**arm.upstream.name()).copied();
+        if self.arms.iter().all(|arm| said(arm).unwrap_or_else(|| arm.weight.load(Relaxed)) == 0) {
+            return Err("one upstream has to have a weight above 0".into());
+        }
+        // Those that get something come first: at no time has nobody a weight.
+        for nothing in [false, true] {
+            for (arm, weight) in self.arms.iter().filter_map(|arm| Some((arm, said(arm)?))) {
+                if (weight == 0) == nothing {
+                    arm.weight.store(weight, Relaxed);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The upstream that was chosen.
@@ -117,16 +149,17 @@ impl Split {
     /// Weighted rendezvous hashing: a weight that grows draws keys from the others and moves none between them, so that
     /// raising 5 to 10 % takes users one way only.
     fn weigh(&self, key: u64) -> u16 {
-        let score = |arm: &Arm| {
+        let score = |arm: &Arm, weight: u32| {
             let number = mix(key ^ self.seed ^ arm.seed);
             // Between 0 and 1, and neither.
             let chance = ((number >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-            f64::from(arm.weight) / -chance.ln()
+            f64::from(weight) / -chance.ln()
         };
         let mut best = (0, f64::NEG_INFINITY);
-        for (index, arm) in (0_u16..).zip(&self.arms).filter(|(_, arm)| arm.weight > 0) {
-            let score = score(arm);
-            if score > best.1 {
+        for (index, arm) in (0_u16..).zip(&self.arms) {
+            let weight = arm.weight.load(Relaxed);
+            let score = score(arm, weight);
+            if weight > 0 && score > best.1 {
                 best = (index, score);
             }
         }
@@ -152,11 +185,11 @@ fn key(written: Option<&str>, at: &At, any: bool, report: &mut Report) -> Option
     let Some(text) = written else { return Some(None) };
     let found = Key::parse(text).filter(|key| match key {
         Key::Header(_) | Key::Cookie(_) => true,
-        Key::Ip => any,
+        Key::Ip | Key::User => any,
         Key::Path => false,
     });
     if found.is_none() {
-        let or = if any { ", `header:X-User` or `ip`" } else { " or `header:X-Variant`" };
+        let or = if any { ", `header:X-User`, `user` or `ip`" } else { " or `header:X-Variant`" };
         report.push(
             Diagnostic::new(Code::E0108, format!("`{text}` is nothing that a client is known by"))
                 .label(at, "not known")

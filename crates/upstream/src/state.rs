@@ -1,7 +1,7 @@
 //! What outlives a configuration: addresses of host names, how endpoints are doing, what operators have ordered.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     hash::Hash,
     net::SocketAddr,
@@ -12,12 +12,14 @@ use std::{
     time::Duration,
 };
 
+use aws_lc_rs::rand;
 use pingora_core::connectors::http::Connector;
 use tokio::{
     runtime::Handle,
     task::{self, AbortHandle},
     time,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     backend::Backend,
@@ -51,8 +53,12 @@ pub(crate) struct Kept {
     standings: Mutex<HashMap<Place, Weak<Standing>>>,
     orders: Mutex<HashMap<Post, Weak<Orders>>>,
     tallies: Mutex<HashMap<Box<str>, Weak<Tally>>>,
+    /// What another process has found out, until the upstreams of these names are compiled.
+    concurrency: Mutex<BTreeMap<String, u32>>,
     probes: Mutex<HashMap<probe::Key, Weak<Probe>>>,
     tokens: Mutex<HashMap<Source, Weak<Token>>>,
+    /// What cookies are signed with where the configuration has no secret for it.
+    sticky_key: OnceLock<StickyKey>,
     /// Who asks for tokens.
     client: fetch::Client,
     /// The pools of the configuration in force.
@@ -62,6 +68,9 @@ pub(crate) struct Kept {
     inherited: Mutex<Option<Inherited>>,
     running: OnceLock<Running>,
 }
+
+/// A key that leaves no copy of itself behind.
+pub type StickyKey = Zeroizing<[u8; 32]>;
 
 /// By host, port and how often they are looked up.
 type Names = HashMap<(Box<str>, u16, Option<Duration>), Weak<Name>>;
@@ -95,8 +104,10 @@ impl State {
             standings: Mutex::default(),
             orders: Mutex::default(),
             tallies: Mutex::default(),
+            concurrency: Mutex::default(),
             probes: Mutex::default(),
             tokens: Mutex::default(),
+            sticky_key: OnceLock::new(),
             client: fetch::Client::default(),
             live: Mutex::default(),
             next_id: AtomicU32::new(0),
@@ -245,9 +256,46 @@ impl State {
         find(&self.0.tokens, source.clone(), || Token::new(source, client)).0
     }
 
+    /// What cookies are signed with where the configuration has no secret for it: random, and the same for as long as the
+    /// process and those that take over from it run. `None` where the system gives no random numbers.
+    pub fn sticky_key(&self) -> Option<&StickyKey> {
+        if let Some(key) = self.0.sticky_key.get() {
+            return Some(key);
+        }
+        let mut key = StickyKey::default();
+        rand::fill(key.as_mut_slice()).ok()?;
+        Some(self.0.sticky_key.get_or_init(|| key))
+    }
+
+    /// Goes on with the key of another process, unless one of its own is in use.
+    pub fn keep_sticky_key(&self, key: &[u8]) {
+        if let Ok(key) = <[u8; 32]>::try_from(key) {
+            // One that is in use has signed cookies already.
+            let _ = self.0.sticky_key.set(key.into());
+        }
+    }
+
     /// How much is going on in an upstream.
     pub(crate) fn tally(&self, upstream: &str) -> Arc<Tally> {
-        find(&self.0.tallies, upstream.into(), Tally::default).0
+        let (tally, is_new) = find(&self.0.tallies, upstream.into(), Tally::default);
+        let mut known = self.0.concurrency.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limit) = known.remove(upstream).filter(|_| is_new) {
+            tally.adaptive.resume(limit);
+        }
+        tally
+    }
+
+    /// How many requests upstreams can work on, as far as that was found out.
+    pub fn concurrency(&self) -> BTreeMap<String, u32> {
+        let tallies = self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let known =
+            |(name, tally): (&Box<str>, &Weak<Tally>)| Some((name.to_string(), tally.upgrade()?.adaptive.known()?));
+        tallies.iter().filter_map(known).collect()
+    }
+
+    /// Goes on with what another process has found out.
+    pub fn keep_concurrency(&self, known: BTreeMap<String, u32>) {
+        *self.0.concurrency.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// The probe of an endpoint; it asks nobody until the configuration is going to be used.

@@ -55,6 +55,8 @@ pub(crate) fn sweep(pool: &Pool) {
             endpoint.standing.start_slowly(now);
         }
     }
+    pool.compare(&set, now);
+    pool.look(now);
     pool.review(&set, now);
     for backend in pool.backends().iter() {
         let of = |endpoint: &&Arc<Endpoint>| Arc::ptr_eq(&endpoint.backend, backend);

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
+use crate::{adaptive::Adaptive, durations::Durations, hedge::Hedging};
+
 /// Requests under way at all endpoints of an upstream together.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -11,6 +13,12 @@ pub(crate) struct Tally {
     pub(crate) total: AtomicU32,
     /// Those among them that are retries after something was sent.
     pub(crate) retries: AtomicU32,
+    /// How many it may be.
+    pub(crate) adaptive: Adaptive,
+    /// How long answers take, for whoever asks another endpoint as well.
+    pub(crate) hedging: Hedging,
+    /// How long answers take, for the limit.
+    pub(crate) durations: Durations,
     /// Requests that wait for a place.
     waiting: AtomicU32,
     freed: Notify,
@@ -26,10 +34,14 @@ impl Tally {
         self.waiting.fetch_update(SeqCst, SeqCst, room).ok().map(|_| Waiting(self))
     }
 
-    /// A place is free.
-    pub(crate) fn free(&self) {
-        if self.waiting.load(SeqCst) > 0 {
-            self.freed.notify_one();
+    /// A place is free. Who waits may wait for this one alone or for `one_of_many`: then all are told.
+    pub(crate) fn free(&self, one_of_many: bool) {
+        if self.waiting.load(SeqCst) == 0 {
+            return;
+        }
+        match one_of_many {
+            true => self.freed.notify_waiters(),
+            false => self.freed.notify_one(),
         }
     }
 
@@ -49,6 +61,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, SeqCst);
         // Whoever leaves the line may have been told of a place that the next one can have.
-        self.0.free();
+        self.0.free(false);
     }
 }

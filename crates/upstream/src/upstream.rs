@@ -1,6 +1,7 @@
 //! An upstream as run: which backends there are, and which one is next.
 
 use std::{
+    collections::BTreeMap,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,11 +19,14 @@ use crate::{
     condition::{self, Condition},
     credentials::Credentials,
     endpoint::{EndpointId, Pick},
+    hedge::{After, Hedge, Hedged},
     key::Key,
     order::Order,
     pool::{Missed, Pool, Wish},
     retry::{Resend, Retries},
     state::State,
+    sticky::Sticky,
+    subset::SubsetId,
     sweep,
     target::Protocol,
 };
@@ -37,6 +41,8 @@ pub struct Upstream {
     pub(crate) retries: Retries,
     pub(crate) proxy_protocol: Option<Version>,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) sticky: Option<Arc<Sticky>>,
+    pub(crate) hedge: Option<Hedge>,
     pub(crate) state: State,
     pub(crate) speaks_h2: bool,
     pub(crate) discovers: Option<Protocol>,
@@ -89,6 +95,28 @@ impl Upstream {
         self.key.as_ref()
     }
 
+    /// How clients are kept at one backend, where they are.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_deref()
+    }
+
+    /// The subset of the backends that have all of these labels. To be asked when a configuration is compiled.
+    pub fn subset(&self, labels: &BTreeMap<String, String>) -> Option<SubsetId> {
+        self.pool.subset(labels.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect())
+    }
+
+    /// The backends that requests of a subset go to, or of all; for somebody who looks now and then.
+    pub fn backends_in(&self, subset: Option<SubsetId>) -> Vec<Arc<Backend>> {
+        let (set, mut backends) = (self.pool.set(), self.pool.backends().to_vec());
+        backends.retain(|backend| subset.is_none_or(|subset| set.has_backend(subset, backend)));
+        backends
+    }
+
+    /// Whether any of the backends that there are is in the subset.
+    pub fn has_any(&self, subset: SubsetId) -> bool {
+        !self.backends_in(Some(subset)).is_empty()
+    }
+
     /// What is counted of it.
     pub fn meters(&self) -> &UpstreamMeters {
         &self.pool.meters
@@ -112,7 +140,8 @@ impl Upstream {
         self.choose(&Wish { tried, ..Wish::default() }).ok()
     }
 
-    /// The endpoint for the next attempt.
+    /// The endpoint for the next attempt. Where the client's own has no place left it is [`Missed::Full`], although another
+    /// may have one.
     pub fn choose(&self, wish: &Wish<'_>) -> Result<Pick, Missed> {
         self.pool.choose(wish)
     }
@@ -121,12 +150,17 @@ impl Upstream {
     /// the configuration says and not beyond `deadline`; where too many wait already it does not.
     pub async fn choose_or_wait(&self, wish: &Wish<'_>, deadline: Option<Instant>) -> Result<Pick, Missed> {
         let chosen = self.choose(wish);
-        let queue = self.pool.rules.queue;
-        if chosen.as_ref().err() != Some(&Missed::Full) || queue.is_zero() {
+        if chosen.as_ref().err() != Some(&Missed::Full) {
             return chosen;
         }
+        let queue = self.pool.rules.queue;
         // In a box, since it is large and seldom needed.
-        Box::pin(self.wait(wish, queue, deadline)).await
+        let waited = if queue.is_zero() { chosen } else { Box::pin(self.wait(wish, queue, deadline)).await };
+        match wish.home {
+            // Who has waited for its own in vain goes to another.
+            Some(_) if waited.as_ref().err() == Some(&Missed::Full) => self.choose(&Wish { home: None, ..*wish }),
+            _ => waited,
+        }
     }
 
     async fn wait(&self, wish: &Wish<'_>, queue: Duration, deadline: Option<Instant>) -> Result<Pick, Missed> {
@@ -163,6 +197,36 @@ impl Upstream {
     /// Leave for one more retry of something that was sent, where it stays within the budget of `retries`.
     pub fn resend(&self, retries: &Retries) -> Option<Resend> {
         Resend::new(retries, &self.pool.tally)
+    }
+
+    /// When another backend is asked as well.
+    pub fn hedge(&self) -> Option<&Hedge> {
+        self.hedge.as_ref()
+    }
+
+    /// From now on it is known what `hedge` goes by.
+    pub fn watch(&self, hedge: &Hedge) {
+        if matches!(hedge.after, After::Percentile(_)) {
+            self.pool.tally.hedging.watch();
+        }
+    }
+
+    /// How long a backend is waited for before another is asked as well; `None` while that is not known.
+    pub fn hedge_after(&self, hedge: &Hedge) -> Option<Duration> {
+        self.pool.tally.hedging.after(hedge.after)
+    }
+
+    /// Another endpoint than those that were tried, for a request that one of them has already; `None` where there is none, or `hedge`
+    /// allows no more.
+    pub fn rival(&self, hedge: &Hedge, wish: &Wish<'_>) -> Option<(Pick, Hedged)> {
+        let hedged = Hedged::new(hedge, &self.pool.tally)?;
+        let pick = self.choose(&Wish { home: None, ..*wish }).ok()?;
+        (!wish.tried.contains(&pick.endpoint())).then_some((pick, hedged))
+    }
+
+    /// How many requests it may have at a time, where that is found out.
+    pub fn concurrency(&self) -> Option<u32> {
+        self.pool.rules.adaptive.as_ref().map(|rules| self.pool.tally.adaptive.limit(rules))
     }
 
     /// Carries out what an operator wants of the backend `label`; whether there is such a backend.

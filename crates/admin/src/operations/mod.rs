@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod look;
 mod probe;
+mod split;
 mod traffic;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -291,6 +292,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         answer: reply::<UpstreamBackend>("How the backend is now."),
         run: Run::Change(change::order_backend),
     },
+    split::WEIGH,
     cache::READING,
     cache::PURGE,
     cache::WARM,

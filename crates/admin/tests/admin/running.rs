@@ -191,6 +191,7 @@ fn status() -> Status {
                 in_flight: 0,
             }],
             waiting: 0,
+            concurrency_limit: None,
         }],
     }
 }

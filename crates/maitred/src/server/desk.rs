@@ -1,6 +1,7 @@
 //! Where orders to the running server are handed in; one task carries them out, one after the other.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
@@ -15,7 +16,7 @@ use cache::Selector;
 use document::{Document, Report};
 use proxy::Front;
 use serde_json::Value;
-use snapshot::Live;
+use snapshot::{Destination, Live};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{api_keys, limits, warm};
@@ -195,6 +196,22 @@ impl Control for Desk {
 
     fn revoke_key(&self, id: &str, policy: Option<&str>) -> Result<String, NoKey> {
         api_keys::revoke(&self.told().in_force, id, policy)
+    }
+
+    fn weigh_split(
+        &self,
+        name: &str,
+        weights: &BTreeMap<String, u32>,
+    ) -> Option<Result<BTreeMap<String, u32>, String>> {
+        let snapshot = self.live.load();
+        let route = snapshot.routes.iter().find(|route| *route.name == *name)?;
+        let Destination::Split(split) = &route.destination else { return None };
+        Some(split.weigh_anew(weights).map(|()| {
+            let now: BTreeMap<String, u32> =
+                split.arms().map(|(upstream, weight)| (upstream.name().to_string(), weight)).collect();
+            log::info!("route `{name}` is shared as {now:?} until the next reload");
+            now
+        }))
     }
 
     fn limits(&self) -> Vec<admin::Limit> {

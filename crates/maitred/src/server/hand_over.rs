@@ -226,6 +226,8 @@ impl Running {
         let facts = Facts {
             generation: self.generations.current().0.id,
             ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
+            sticky_key: self.state.upstreams.sticky_key().map(|key| BASE64_STANDARD.encode(**key)).unwrap_or_default(),
+            concurrency: self.state.upstreams.concurrency(),
             supervises: supervisor.is_none(),
             hears: true,
         };

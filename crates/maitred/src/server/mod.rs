@@ -148,6 +148,10 @@ fn remember(taken: &Taken, state: &State) {
     if let Err(error) = state.ticket_keys.import(&keys) {
         log::warn!("TLS sessions of before are not resumed: {error}");
     }
+    if let Ok(key) = BASE64_STANDARD.decode(&taken.facts.sticky_key) {
+        state.upstreams.keep_sticky_key(&key);
+    }
+    state.upstreams.keep_concurrency(taken.facts.concurrency.clone());
     taken.kept.iter().for_each(|(name, bytes)| upgrade::go_on_with(state, name, bytes));
 }
 

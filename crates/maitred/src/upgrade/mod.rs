@@ -100,6 +100,12 @@ pub struct Facts {
     pub generation: u64,
     /// What TLS sessions are resumed with, in base64.
     pub ticket_keys: String,
+    /// What keeps clients at their backends, in base64; a release that knew none sends nothing.
+    #[serde(default)]
+    pub sticky_key: String,
+    /// How many requests upstreams can work on at a time, where that is found out.
+    #[serde(default)]
+    pub concurrency: std::collections::BTreeMap<String, u32>,
     /// Whether this very channel leads to the process that watches over those after it.
     pub supervises: bool,
     /// Whether the old process hears that the new one [leaves](Message::Leaves).

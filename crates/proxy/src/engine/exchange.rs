@@ -6,20 +6,27 @@ use std::{
     time::Duration,
 };
 
+use filter::Reason;
 use http::Version;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
+use upstream::Reading;
 
 use super::{
+    Engine,
     alarm::Alarm,
     client::Client,
     download::Download,
     h1::gone,
+    head::Answered,
     origin::Origin,
+    outbox::Outbox,
+    rival::Rival,
     upload::{Piece, Upload},
+    write_head,
 };
-use crate::{context::Context, dispatch, gateway, relay};
+use crate::{context::Context, dispatch, gateway, hedge, relay};
 
 /// How long each side may be silent, or take nothing.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +47,13 @@ struct Waits {
     client_speaks: Option<Instant>,
     client_listens: Option<Instant>,
     drain: Option<Instant>,
+    hedge: Option<Instant>,
 }
 
 /// An attempt under way. Whatever can move in either direction moves; nothing is read for a side that has not yet taken
 /// what came before.
 pub(super) struct Exchange<'a, C> {
+    engine: &'a Engine,
     pub(super) client: &'a mut C,
     pub(super) origin: &'a mut Origin,
     pub(super) head: &'a RequestHeader,
@@ -55,10 +64,19 @@ pub(super) struct Exchange<'a, C> {
     pub(super) keeps: bool,
     pub(super) limits: Limits,
     waits: Waits,
+    /// How long until another origin is asked as well, and how many more may be.
+    hedge: Option<(Duration, u32)>,
+    rivals: Vec<Rival>,
+    /// What the first origin has died of, while others may still answer.
+    failed: Option<Box<Error>>,
+    /// Whom the answer is from, where another origin than the first was faster.
+    pub(super) adopted: Option<Box<HttpPeer>>,
 }
 
 impl<'a, C: Client> Exchange<'a, C> {
+    #[expect(clippy::too_many_arguments, reason = "it is one attempt, taken apart for its borrows")]
     pub(super) fn new(
+        engine: &'a Engine,
         client: &'a mut C,
         origin: &'a mut Origin,
         head: &'a RequestHeader,
@@ -67,8 +85,9 @@ impl<'a, C: Client> Exchange<'a, C> {
         limits: Limits,
         keeps: bool,
     ) -> Self {
-        let (down, waits) = (Download::new(), Waits::default());
-        Self { client, origin, head, ctx, upload, down, keeps, limits, waits }
+        let (down, waits, hedge) = (Download::new(), Waits::default(), hedge::after(ctx, head));
+        let (rivals, failed, adopted) = (Vec::new(), None, None);
+        Self { engine, client, origin, head, ctx, upload, down, keeps, limits, waits, hedge, rivals, failed, adopted }
     }
 
     /// Runs to the end of the answer, and of the request where the client's connection goes on.
@@ -78,21 +97,37 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     fn poll(&mut self, cx: &mut Task<'_>, alarm: &mut Alarm) -> Poll<Result<()>> {
         loop {
-            let moved = self.take(cx)? | self.send(cx)? | self.read(cx)? | self.answer(cx)?;
-            if self.is_over() {
-                return Poll::Ready(Ok(()));
-            }
-            if !moved {
-                break;
+            match self.turn(cx, alarm) {
+                Poll::Ready(Err(error)) if self.is_survived(&error) => self.failed = Some(error),
+                done => return done,
             }
         }
-        self.look_for_client(cx)?;
-        match self.next_deadline(Instant::now()) {
-            Some((until, late)) if alarm.poll(cx, until).is_ready() => {
-                self.keeps = false;
-                Poll::Ready(if late == Late::Drain { Ok(()) } else { Err(late.error()) })
+    }
+
+    fn turn(&mut self, cx: &mut Task<'_>, alarm: &mut Alarm) -> Poll<Result<()>> {
+        loop {
+            loop {
+                let moved = self.take(cx)? | self.send(cx)? | self.read(cx)? | self.race(cx)? | self.answer(cx)?;
+                if self.is_over() {
+                    return Poll::Ready(Ok(()));
+                }
+                if !moved {
+                    break;
+                }
             }
-            _ => Poll::Pending,
+            self.look_for_client(cx)?;
+            match self.next_deadline(Instant::now()) {
+                Some((until, late)) if alarm.poll(cx, until).is_ready() => match late {
+                    Late::Hedge => self.ask_another(),
+                    Late::Rival => self.give_up_late(Instant::now())?,
+                    Late::Drain => {
+                        self.keeps = false;
+                        return Poll::Ready(Ok(()));
+                    }
+                    _ => return Poll::Ready(Err(late.error())),
+                },
+                _ => return Poll::Pending,
+            }
         }
     }
 
@@ -150,7 +185,7 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// To the origin. One that takes no more may have answered all the same.
     fn send(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        if self.upload.is_written() {
+        if self.upload.is_written() || self.failed.is_some() {
             return Ok(false);
         }
         let mut wrote = false;
@@ -168,7 +203,7 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// From the origin.
     fn read(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        if !self.wants_more() {
+        if !self.wants_more() || self.failed.is_some() {
             return Ok(false);
         }
         // What is left of the last read is malformed: this says so.
@@ -176,9 +211,13 @@ impl<'a, C: Client> Exchange<'a, C> {
         if !self.down.poll_read(cx, self.origin)?.is_ready() {
             return Ok(false);
         }
-        self.waits.origin_speaks = None;
         while let Some(answered) = self.down.next_head()? {
+            self.waits.origin_speaks = None;
             self.answered(answered)?;
+        }
+        // A head has its time as a whole: who drips one would have hours.
+        if self.ctx.attempt.answered {
+            self.waits.origin_speaks = None;
         }
         self.pass_content()?;
         Ok(true)
@@ -201,7 +240,7 @@ impl<'a, C: Client> Exchange<'a, C> {
         Ok(())
     }
 
-    fn answered(&mut self, mut answered: super::head::Answered) -> Result<()> {
+    fn answered(&mut self, mut answered: Answered) -> Result<()> {
         if answered.head.status.is_informational() && answered.head.status != http::StatusCode::SWITCHING_PROTOCOLS {
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
             relay::response(self.ctx, self.head, &mut answered.head);
@@ -213,6 +252,9 @@ impl<'a, C: Client> Exchange<'a, C> {
         }
         if dispatch::after_answer(self.ctx, self.head, &answered.head, self.upload.is_replayable()) {
             return Err(dispatch::again());
+        }
+        for rival in std::mem::take(&mut self.rivals) {
+            hedge::lose(self.ctx, &rival.second);
         }
         // What the origin itself said of its framing, before it is settled.
         let ending = self.down.ending(&mut answered, &self.head.method)?;
@@ -263,20 +305,23 @@ impl<'a, C: Client> Exchange<'a, C> {
     fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
         let over = self.is_answered();
         let upload = self.upload.wants_more() && !self.client.is_body_read();
-        let (speaks, listening) = (self.wants_more(), !self.client.is_empty());
+        let (speaks, listening) = (self.wants_more() && self.failed.is_none(), !self.client.is_empty());
+        let (asks, after) = (self.may_ask_another(), self.hedge.map_or(Duration::ZERO, |(after, _)| after));
+        let late = self.rivals.iter().map(|rival| (rival.until, Late::Rival)).min_by_key(|(until, _)| *until);
         let (waits, limits) = (&mut self.waits, &self.limits);
         let listens = self
             .ctx
             .min_rate
             .map_or(limits.client_listens, |rate| rate.time_for(self.client.waiting()).min(limits.client_listens));
         let all = [
+            (Late::Hedge, asks, &mut waits.hedge, after),
             (Late::Drain, over, &mut waits.drain, limits.drain),
             (Late::ClientListens, listening, &mut waits.client_listens, listens),
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
             (Late::OriginListens, !over && !self.upload.is_written(), &mut waits.origin_listens, limits.origin_listens),
             (Late::OriginSpeaks, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
-        let mut first: Option<(Instant, Late)> = None;
+        let mut first = late;
         for (late, waited, since, limit) in all {
             if waited {
                 let until = *since.get_or_insert(now) + limit;
@@ -291,6 +336,108 @@ impl<'a, C: Client> Exchange<'a, C> {
     }
 }
 
+/// Where others are asked as well.
+impl<C: Client> Exchange<'_, C> {
+    /// Whether another origin is asked once the first has had its time: nothing but its answer is waited for, and the request
+    /// can be sent again.
+    fn may_ask_another(&self) -> bool {
+        self.hedge.is_some_and(|(_, left)| left > 0)
+            && self.failed.is_none()
+            && !self.ctx.attempt.answered
+            && !self.ctx.unpacks()
+            && self.client.is_body_read()
+            && self.upload.is_sent()
+            && self.upload.is_replayable()
+    }
+
+    fn ask_another(&mut self) {
+        self.waits.hedge = None;
+        if let Some((_, left)) = &mut self.hedge {
+            *left -= 1;
+        }
+        let asked = self.rivals.iter().map(|rival| rival.second.pick.endpoint());
+        let Some(second) = hedge::begin(self.ctx, self.head, asked) else { return };
+        let mut request = Outbox::default();
+        let is_chunked = self.upload.is_chunked();
+        if write_head(self.ctx, Some(&second.pick), self.head, is_chunked, request.head()).is_ok() {
+            self.upload.copy_to(&mut request);
+            let until = hedge::until(self.ctx, &second);
+            self.rivals.push(Rival::new(self.engine, second, until, request.into_bytes()));
+        }
+    }
+
+    /// Whether an error of the first origin leaves others that may answer.
+    fn is_survived(&self, error: &Error) -> bool {
+        let is_first = dispatch::is_again(error) || *error.esource() == ErrorSource::Upstream;
+        is_first && !self.rivals.is_empty() && self.failed.is_none() && !self.client.is_committed()
+    }
+
+    /// From those that were asked as well. The error is the first origin's, once none of them is left either.
+    fn race(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        let mut moved = false;
+        let mut index = 0;
+        while let Some(rival) = self.rivals.get_mut(index) {
+            let Poll::Ready(came) = rival.poll(cx, self.engine) else {
+                index += 1;
+                continue;
+            };
+            moved = true;
+            let rival = self.rivals.swap_remove(index);
+            match came {
+                Ok(answered) if hedge::is_wanted(answered.head.status.as_u16()) => {
+                    self.adopt(rival, answered)?;
+                    return Ok(true);
+                }
+                Ok(answered) => {
+                    let status = answered.head.status.as_u16();
+                    hedge::pass_over(self.ctx, &rival.second, status);
+                    hedge::note(self.ctx, &rival.second, Reason::UpstreamStatus, status);
+                }
+                Err(error) => self.fail(&rival, Reading::of(&error)),
+            }
+        }
+        self.look_for_rivals()?;
+        Ok(moved)
+    }
+
+    fn fail(&mut self, rival: &Rival, reading: Reading) {
+        hedge::fail(self.ctx, &rival.second, reading);
+        hedge::note(self.ctx, &rival.second, reading.reason, 0);
+    }
+
+    fn look_for_rivals(&mut self) -> Result<()> {
+        match self.failed.take_if(|_| self.rivals.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Those that have had their time have failed.
+    fn give_up_late(&mut self, now: Instant) -> Result<()> {
+        let (late, others) = std::mem::take(&mut self.rivals).into_iter().partition(|rival| rival.until <= now);
+        self.rivals = others;
+        let late: Vec<Rival> = late;
+        for rival in late {
+            self.fail(&rival, Reading::of(&Late::OriginSpeaks.error()));
+        }
+        self.look_for_rivals()
+    }
+
+    /// The first answer is this one.
+    fn adopt(&mut self, rival: Rival, answered: Answered) -> Result<()> {
+        let failed = self.failed.take().map(|error| Reading::of(&error));
+        let (second, down, stream) = rival.into_parts();
+        if let Some(stream) = stream {
+            *self.origin = stream;
+        }
+        self.down = down;
+        self.waits.origin_speaks = None;
+        self.adopted = Some(hedge::win(self.ctx, second, failed));
+        self.answered(answered)?;
+        self.pass_content()
+    }
+}
+
 /// Who is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Late {
@@ -299,12 +446,18 @@ enum Late {
     ClientSpeaks,
     ClientListens,
     Drain,
+    /// Another origin is asked as well.
+    Hedge,
+    /// One that was asked as well.
+    Rival,
 }
 
 impl Late {
     fn error(self) -> Box<Error> {
         match self {
-            Self::OriginSpeaks => Error::explain(ErrorType::ReadTimedout, "the answer").into_up(),
+            Self::OriginSpeaks | Self::Hedge | Self::Rival => {
+                Error::explain(ErrorType::ReadTimedout, "the answer").into_up()
+            }
             Self::OriginListens => Error::explain(ErrorType::WriteTimedout, "the request").into_up(),
             Self::ClientSpeaks => Error::explain(ErrorType::ReadTimedout, "the request's content").into_down(),
             Self::ClientListens | Self::Drain => Error::explain(ErrorType::WriteTimedout, "the answer").into_down(),

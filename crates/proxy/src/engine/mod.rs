@@ -14,10 +14,12 @@ mod origin;
 mod outbox;
 mod pipe;
 mod pool;
+mod rival;
 mod upload;
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
+use bytes::BytesMut;
 use filter::{Reason, Reply};
 use http::{Method, Version, header};
 use pingora_core::{
@@ -28,7 +30,7 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 use snapshot::Route;
 use tokio::time::Instant;
-use upstream::Reading;
+use upstream::{Pick, Reading};
 
 pub(crate) use self::{alarm::Alarm, client::Client, origin::Origin, pipe::Pipe, pool::Pool};
 use self::{
@@ -83,6 +85,8 @@ struct Passage<'a, C> {
     upload: Upload,
     /// Whether the request asks for an answer that has no natural end.
     streams: bool,
+    /// Whom the answer is from, where another origin than the first was faster.
+    adopted: Option<Box<HttpPeer>>,
     /// Whether its record is told.
     told: bool,
     after: After,
@@ -155,7 +159,9 @@ impl Engine {
         let keeps = head::persists(&head.headers, head.version == Version::HTTP_10);
         let after = if keeps { After::Goes } else { After::Closes };
         let streams = dispatch::is_stream(head) && ctx.route().is_some();
-        let mut passage = Passage { engine: self, client, alarm, head, ctx, upload, streams, told: false, after };
+        let adopted = None;
+        let mut passage =
+            Passage { engine: self, client, alarm, head, ctx, upload, streams, adopted, told: false, after };
         passage.run(arrived).await;
         passage.tell();
         passage.after
@@ -242,8 +248,12 @@ impl<C: Client> Passage<'_, C> {
             finish::connected(self.ctx, reused);
             match self.exchange(peer, &mut origin, reused).await {
                 Ok(whole) => {
+                    let (key, idle) = match self.adopted.take() {
+                        Some(peer) => (peer.reuse_hash(), peer.options.idle_timeout),
+                        None => (key, peer.options.idle_timeout),
+                    };
                     if whole {
-                        self.engine.pool.put(key, origin, peer.options.idle_timeout);
+                        self.engine.pool.put(key, origin, idle);
                     }
                     return Ok(());
                 }
@@ -277,24 +287,21 @@ impl<C: Client> Passage<'_, C> {
 
     /// Sends the request and passes the answer on; says whether the connection to the origin may be used again.
     async fn exchange(&mut self, peer: &HttpPeer, origin: &mut Origin, reused: bool) -> Result<bool, Failed> {
-        let mut to = self.head.clone();
-        to.set_version(Version::HTTP_11);
-        relay::request(self.ctx, relay::Told::Behind, self.head, &mut to).map_err(Failed::Broken)?;
         self.upload.restart();
         if self.ctx.unpacks() {
             // How long it becomes nobody knows.
             self.upload.chunk();
         }
         let is_chunked = self.upload.is_chunked();
-        let out = self.upload.out.head();
-        out.reserve(HEAD);
-        head::write_request(&to, is_chunked, out, |out| relay::tell(self.ctx, self.head, out));
-        drop(to);
+        let pick = self.ctx.attempt.pick.as_ref();
+        write_head(self.ctx, pick, self.head, is_chunked, self.upload.out.head()).map_err(Failed::Broken)?;
         let (limits, keeps) = (self.limits(peer), self.after == After::Goes);
         self.client.forget();
-        let mut exchange = Exchange::new(self.client, origin, self.head, self.ctx, &mut self.upload, limits, keeps);
+        let (engine, client, upload) = (self.engine, &mut *self.client, &mut self.upload);
+        let mut exchange = Exchange::new(engine, client, origin, self.head, self.ctx, upload, limits, keeps);
         let done = exchange.run(self.alarm).await;
         let (down, keeps) = (exchange.down, exchange.keeps);
+        self.adopted = exchange.adopted;
         self.after = match &done {
             Ok(()) if keeps => After::Goes,
             Err(_) if !self.client.is_committed() => self.after,
@@ -432,6 +439,22 @@ impl<C> Drop for Passage<'_, C> {
             self.tell();
         }
     }
+}
+
+/// Writes the head that the origin `pick` is sent.
+fn write_head(
+    ctx: &Context,
+    pick: Option<&Pick>,
+    head: &RequestHeader,
+    is_chunked: bool,
+    out: &mut BytesMut,
+) -> pingora_core::Result<()> {
+    let mut to = head.clone();
+    to.set_version(Version::HTTP_11);
+    relay::request_by(ctx, pick, relay::Told::Behind, head, &mut to)?;
+    out.reserve(HEAD);
+    head::write_request(&to, is_chunked, out, |out| relay::tell(ctx, head, out));
+    Ok(())
 }
 
 /// Whether the error is the end of a connection and nothing else.

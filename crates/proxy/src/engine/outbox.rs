@@ -52,6 +52,14 @@ impl Outbox {
         self.content = content;
     }
 
+    /// Everything that waits, in one piece.
+    pub(super) fn into_bytes(self) -> Bytes {
+        let mut whole = self.prefix;
+        whole.extend_from_slice(&self.content);
+        whole.extend_from_slice(self.tail);
+        whole.freeze()
+    }
+
     /// How many bytes wait.
     pub(super) fn waiting(&self) -> usize {
         self.prefix.len() + self.content.len() + self.tail.len()

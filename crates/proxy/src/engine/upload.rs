@@ -92,6 +92,13 @@ impl Upload {
         self.keeps
     }
 
+    /// Puts all of the content into `out`: it must have come, and be [replayable](Upload::is_replayable).
+    pub(super) fn copy_to(&self, out: &mut Outbox) {
+        if !self.is_empty {
+            out.put(self.kept.concat().into(), self.coding, true);
+        }
+    }
+
     pub(super) fn is_chunked(&self) -> bool {
         self.coding == Coding::Chunked
     }

@@ -17,8 +17,8 @@ use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Wish};
 
 use super::{Order, settle};
 use crate::{
+    ask::{MOST_INTERIM, is_closed, name_authority},
     dispatch,
-    fetch::{MOST_INTERIM, is_closed, name_authority},
 };
 
 /// Sends a copy, waits for its answer as long as the configuration says, and counts what came of it.
@@ -45,6 +45,11 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
     let upstream = order.place.mirror().upstream();
     let pick = upstream.choose(&Wish { key: order.key, ..Wish::default() }).map_err(dispatch::reason_of)?;
     let connector = upstream.connector().ok_or(Reason::Internal)?;
+    if let Some(credentials) = upstream.credentials()
+        && !credentials.ready().await
+    {
+        return Err(Reason::UpstreamCredentials);
+    }
     let mut peer = pick.peer(&Timeouts { connect: None, read: upstream.timeout(), upload: None });
     upstream.announce(&mut peer, || order.ends);
     let mut spare = order.head.method.is_idempotent();
@@ -59,6 +64,11 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
         match exchange(order, &mut session, &peer, &pick, content.clone()).await {
             Ok(head) => {
                 pick.answered(head.status.as_u16(), began.elapsed());
+                if head.status == StatusCode::UNAUTHORIZED
+                    && let Some(credentials) = upstream.credentials()
+                {
+                    credentials.spurned();
+                }
                 let content = read(order, session, &connector, &peer).await.map_err(|error| failed(&error))?;
                 return Ok(MirrorAnswer { status: head.status.as_u16(), headers: head.headers.clone(), content });
             }
@@ -85,6 +95,12 @@ async fn exchange(
     }
     if order.uploads {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content.len()))?;
+    }
+    // Last, as for a request: what the copied upstream, or `remove`, has there is not what this one wants to see.
+    if let Some(credentials) = order.place.mirror().upstream().credentials()
+        && !credentials.show(&mut head)
+    {
+        return Err(Error::explain(ErrorType::InternalError, "no credentials"));
     }
     if matches!(session, HttpSession::H2(_)) {
         head.set_version(Version::HTTP_2);

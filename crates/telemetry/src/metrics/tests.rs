@@ -10,7 +10,7 @@ use filter::Reason;
 use http::Method;
 
 use super::*;
-use crate::{Cached, Handshake, Protocol, ROWS, Record};
+use crate::{Cached, Handshake, Hedged, Protocol, ROWS, Record};
 
 fn metrics() -> Metrics {
     Metrics::new(&Build { version: "1.2.3", revision: "abc", rustc: "1.90.0", tls: "rustls" })
@@ -47,6 +47,8 @@ fn busy() -> Metrics {
     upstream.connect(Duration::from_millis(1));
     upstream.first_byte(Duration::from_millis(2));
     upstream.retry(Reason::UpstreamRefused);
+    upstream.hedged(Hedged::Won);
+    upstream.concurrency_limit(20);
     metrics.auth("customers", "jwt", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
     metrics.limit_short("partners").inc();

@@ -50,7 +50,7 @@ fn unknown(text: &str, at: &At) -> Diagnostic {
     if text == "hash" || text.starts_with("hash:") {
         return diagnostic
             .label(at, "by what?")
-            .help("write `hash:ip`, `hash:header:X-User`, `hash:cookie:visitor` or `hash:path`");
+            .help("write `hash:ip`, `hash:header:X-User`, `hash:cookie:visitor`, `hash:user` or `hash:path`");
     }
     let word = text.to_ascii_lowercase().replace(['-', ' '], "_");
     let other = OTHERS.iter().find(|(other, _)| *other == word).map(|(_, ours)| *ours);

@@ -7,6 +7,7 @@ use document::{At, Code, Diagnostic, Report};
 use crate::{
     discover::{Discover, Discovery, Dns, File, Listed, Srv},
     state::State,
+    subset::Labels,
     target::{Place, Protocol, Target, is_host_name},
 };
 
@@ -76,9 +77,15 @@ fn dns(
     report: &mut Report,
 ) -> Option<Arc<dyn Discover>> {
     match Target::parse(&format!("{}://{rest}", protocol.scheme())) {
-        Ok(target @ Target { place: Place::Name(..), .. }) => {
-            Some(Arc::new(Dns(Listed { target, weight: 1, backup: false, zone: None, priority: 0, refresh })))
-        }
+        Ok(target @ Target { place: Place::Name(..), .. }) => Some(Arc::new(Dns(Listed {
+            target,
+            weight: 1,
+            backup: false,
+            zone: None,
+            labels: Labels::new(),
+            priority: 0,
+            refresh,
+        }))),
         Ok(_) => {
             report.push(refused(text, at, "an address needs no looking for").help("list it in `backends`"));
             None

@@ -26,6 +26,14 @@ const ERRORS: u32 = 5;
 const EJECT_FOR: Duration = Duration::from_secs(30);
 const MAX_EJECTED: f32 = 0.5;
 
+/// As Envoy has them.
+const DEVIATIONS: f32 = 1.9;
+const REQUESTS: u32 = 100;
+const BACKENDS: u32 = 5;
+const COMPARE: Duration = Duration::from_secs(10);
+/// Nothing is further than this from the mean of a few.
+const MOST_DEVIATIONS: f32 = 10.0;
+
 const FAILURES: u32 = 5;
 const WITHIN: Duration = Duration::from_secs(10);
 const OPEN_FOR: Duration = Duration::from_secs(30);
@@ -181,6 +189,31 @@ pub(super) fn outlier(
         consecutive_errors: at_least_one(written.consecutive_errors, ERRORS, &at.key("consecutive_errors"), report),
         eject_for: positive(written.eject_for, EJECT_FOR, at.key("eject_for"), report),
         max_ejected: max_ejected.map_or(Some(MAX_EJECTED), |text| share(text, &at.key("max_ejected"), report))?,
+        success_rate: success_rate(written.success_rate.as_ref(), &at.key("success_rate"), report),
+    })
+}
+
+fn success_rate(
+    written: Option<&Toggle<config::SuccessRate>>,
+    at: &At,
+    report: &mut Report,
+) -> Option<outlier::SuccessRate> {
+    let empty = config::SuccessRate::default();
+    let written = match written {
+        Some(Toggle::Off) => return None,
+        Some(Toggle::On(written)) => written,
+        None => &empty,
+    };
+    let deviations = written.deviations.unwrap_or(DEVIATIONS);
+    if !(deviations > 0.0 && deviations <= MOST_DEVIATIONS) {
+        let text = format!("`deviations` is a number above 0, and at most {MOST_DEVIATIONS}");
+        report.add(Code::E0103, &at.key("deviations"), text, "all would be out, or none");
+    }
+    Some(outlier::SuccessRate {
+        deviations,
+        requests: at_least_one(written.requests, REQUESTS, &at.key("requests"), report),
+        backends: at_least_one(written.backends, BACKENDS, &at.key("backends"), report),
+        interval: positive(written.interval, COMPARE, at.key("interval"), report),
     })
 }
 

@@ -166,7 +166,7 @@ fn plaintext_to_a_public_address_is_warned_of() {
 
 #[test]
 fn the_table_is_what_the_short_form_stands_for() {
-    let table = BackendTable { url: Some("http://a".into()), weight: None, backup: None, zone: None };
+    let table = BackendTable { url: Some("http://a".into()), weight: None, backup: None, zone: None, labels: None };
     let short: config::Backend = serde_json::from_value(json!("http://a")).unwrap();
     assert_eq!(config::Backend { is_table: true, ..short }, table.into());
 }

@@ -92,7 +92,7 @@ pub struct HealthCheckTable {
 }
 
 /// When a backend is taken out of use that fails again and again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[schemars(title = "outlier")]
 pub struct Outlier {
     /// How many errors in a row take it out. Default 5.
@@ -112,6 +112,40 @@ pub struct Outlier {
     ///
     /// Example: `max_ejected = "50%"`
     pub max_ejected: Option<String>,
+
+    /// Compares the backends' shares of good answers as well, and takes out who gives far fewer than the others: a table.
+    /// `false`: never. On by default.
+    ///
+    /// Example: `success_rate = { deviations = 1.9, requests = 100 }`
+    pub success_rate: Option<document::Toggle<SuccessRate>>,
+}
+
+/// When a backend's share of good answers is too low. The same failures count as in a row; a backend that answers 95 of 100
+/// requests well is left alone.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[schemars(title = "success rate")]
+pub struct SuccessRate {
+    /// How far below the mean of all backends it has to be, in standard deviations. Default 1.9.
+    ///
+    /// Example: `deviations = 1.9`
+    pub deviations: Option<f32>,
+
+    /// How many requests a backend must have had within an interval to be compared. Default 100.
+    ///
+    /// Example: `requests = 100`
+    #[schemars(range(min = 1))]
+    pub requests: Option<u32>,
+
+    /// How many backends must have had as many. Default 5.
+    ///
+    /// Example: `backends = 5`
+    #[schemars(range(min = 1))]
+    pub backends: Option<u32>,
+
+    /// How often they are compared. Default `"10s"`.
+    ///
+    /// Example: `interval = "10s"`
+    pub interval: Option<Duration>,
 }
 
 /// When a backend is sent nothing for a while.

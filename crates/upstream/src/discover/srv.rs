@@ -8,6 +8,7 @@ use super::{Discover, Found, Listed, MOST};
 use crate::{
     name::{LONGEST_TTL, SHORTEST_TTL},
     resolve::{Resolve, Service},
+    subset::Labels,
     target::{Place, Protocol, Target},
 };
 
@@ -58,6 +59,7 @@ impl Srv {
                 continue;
             }
             listed.push(Listed {
+                labels: Labels::new(),
                 target,
                 // One of weight 0 has "a very small chance", and not none.
                 weight: u32::from(service.weight.max(1)),

@@ -53,3 +53,14 @@ fn a_new_visitor_comes_back_to_where_it_was() {
         assert!(cookie.to_str().unwrap().ends_with("; HttpOnly; SameSite=Lax; Secure"));
     }
 }
+
+#[test]
+fn weights_can_be_changed_while_it_runs() {
+    let changed = split(&[("a", 95), ("b", 5), ("c", 0)]);
+    let weights = |list: &[(&str, u32)]| list.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    changed.weigh_anew(&weights(&[("a", 0), ("c", 5)])).unwrap();
+    assert_eq!(homes(&changed), homes(&split(&[("a", 0), ("b", 5), ("c", 5)])), "as if it had been configured so");
+    assert!(changed.weigh_anew(&weights(&[("a", 1), ("d", 1)])).unwrap_err().contains("`d`"));
+    assert!(changed.weigh_anew(&weights(&[("b", 0), ("c", 0)])).unwrap_err().contains("above 0"));
+    assert_eq!(changed.arms().map(|(_, weight)| weight).collect::<Vec<_>>(), [0, 5, 5], "a refusal changes nothing");
+}

@@ -48,6 +48,7 @@ fn upstream(policy: Policy) -> &'static str {
              retries = { attempts = 2, on = [\"connect\", \"reset\", \"503\"], budget = \"20%\" }\n\
              health_check = { path = \"/tiny\", interval = \"5s\" }\n\
              outlier = { consecutive_errors = 5, eject_for = \"30s\", max_ejected = \"50%\" }\n\
+             hedge = \"p99\"\nadaptive_concurrency = { min = 500 }\n\
              circuit_breaker = { failures = 50, within = \"10s\", open_for = \"30s\" }\n"
         }
         _ => "",
