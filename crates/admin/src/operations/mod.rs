@@ -17,7 +17,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-pub(crate) use find::{Found, Names, find};
+pub(crate) use find::{Found, find};
 pub use keys::{ApiKey, FreshKey, KeyOrder, NoKey};
 pub use limits::{Limit, LimitKey, LimitRule, Limited};
 pub use traffic::{Bucket, Latency, Route, Upstream, UpstreamBackend};

@@ -91,7 +91,7 @@ enum End {
     /// When it has drained.
     Drain,
     /// When it has drained; another process serves.
-    HandedOver(Heir),
+    HandedOver(Box<Heir>),
     /// At once.
     Now,
 }
@@ -113,7 +113,7 @@ impl Running {
                 None if self.told_to_end => return self.end().await,
                 None => {}
                 Some(End::Drain) => return self.end().await,
-                Some(End::HandedOver(heir)) => return self.follow(heir).await,
+                Some(End::HandedOver(heir)) => return self.follow(*heir).await,
                 Some(End::Now) => {
                     self.take_leave();
                     self.plane.close().await;
@@ -162,7 +162,7 @@ impl Running {
             Order::Upgrade(order, reply) => match self.upgrade(&order).await {
                 Ok((upgraded, heir)) => {
                     drop(reply.send(Ok(upgraded)));
-                    return Some(End::HandedOver(heir));
+                    return Some(End::HandedOver(Box::new(heir)));
                 }
                 Err(why) => drop(reply.send(Err(why))),
             },
@@ -186,7 +186,7 @@ impl Running {
     fn upgraded_by(&self, signal: &str, after: Option<Heir>) -> Option<End> {
         let outcome = if after.is_some() { "done" } else { "failed" };
         self.record(Who::Signal(signal.into()), "upgrade", outcome, self.generations.current().0.id);
-        after.map(End::HandedOver)
+        after.map(Box::new).map(End::HandedOver)
     }
 
     /// Writes down what was not ordered through the admin plane, which does so itself.
