@@ -18,6 +18,7 @@ mod attempts;
 mod audit;
 mod authentication;
 mod balancing;
+mod bandwidth;
 mod broken;
 mod cache_memory;
 mod cache_orders;

@@ -54,15 +54,40 @@ async fn of_a_hundred_and_ten_exactly_ten_are_refused() {
 
 #[tokio::test]
 async fn a_limit_goes_on_over_a_reload_and_over_an_upgrade() {
-    let mut proxy = limited("limit = \"100/m per ip\"").await;
+    for (connections, h2) in [(1, false), (16, false), (256, false), (1, true), (16, true), (256, true)] {
+        let mut proxy = limited("limit = \"100/m per ip\"").await;
+        assert_eq!(refused_of(&proxy, 40, connections, h2).await, 0);
+        proxy.hang_up(configuration("limit = \"100/m per ip\"\ntimeout = \"5s\"")).await;
+        assert_eq!(refused_of(&proxy, 30, connections, h2).await, 0);
+        proxy.upgrade(&[]).await;
+        assert_eq!(refused_of(&proxy, 40, connections, h2).await, 10, "{connections} connections, h2: {h2}");
+        // Who is raised goes on from where it was.
+        proxy.hang_up(configuration("limit = \"103/m per ip\"")).await;
+        assert_eq!(refused_of(&proxy, 10, connections, h2).await, 7);
+    }
+}
+
+#[tokio::test]
+async fn an_estimate_goes_on_over_a_reload_and_over_an_upgrade_and_can_be_forgiven() {
+    let written = "limit = { requests = 100, window = \"1h\", estimate = true }";
+    let mut proxy = limited(written).await;
     assert_eq!(refused_of(&proxy, 40, 16, false).await, 0);
-    proxy.hang_up(configuration("limit = \"100/m per ip\"\ntimeout = \"5s\"")).await;
+    proxy.hang_up(configuration(&format!("{written}\ntimeout = \"5s\""))).await;
     assert_eq!(refused_of(&proxy, 30, 16, true).await, 0);
     proxy.upgrade(&[]).await;
-    assert_eq!(refused_of(&proxy, 40, 16, false).await, 10);
-    // Who is raised goes on from where it was.
-    proxy.hang_up(configuration("limit = \"103/m per ip\"")).await;
-    assert_eq!(refused_of(&proxy, 10, 1, false).await, 7);
+    // One more where a window of the clock has ended meanwhile.
+    let refused = refused_of(&proxy, 40, 16, false).await;
+    assert!((10..=11).contains(&refused), "{refused}");
+    let told = proxy.get("/").await.expect_problem(429, "quota-exceeded");
+    let wait: u64 = told.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=7200).contains(&wait), "{wait}");
+    let limits = proxy.admin("/api/v1/limits").await.expect(200).json();
+    assert_eq!(limits[0]["limited"][0]["key"], "127.0.0.1");
+    let live = proxy.command(["explain", "GET", "/", "--live"]).await.expect(0).stdout;
+    assert!(live.contains("app: used up for "), "{live}");
+    let mut admin = testkit::Connection::to(&proxy.admin_socket()).await;
+    admin.fetch(Request::new("DELETE", "/api/v1/limits/app/keys/127.0.0.1")).await.expect(200);
+    assert_eq!(refused_of(&proxy, 100, 16, false).await, 0);
 }
 
 #[tokio::test]

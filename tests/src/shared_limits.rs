@@ -196,6 +196,62 @@ async fn nobody_waits_or_fails_because_redis_is_stopped_killed_or_started_again(
     assert_eq!(count(&all, 200), 300);
 }
 
+/// How long the slowest of many requests took, of those that ask Redis and of those beside them that do not.
+async fn slowest(proxy: &Proxy, over: &std::sync::atomic::AtomicBool) -> [Duration; 2] {
+    let client = |_| async {
+        let (mut connection, mut slowest) = (proxy.connect().await, [Duration::ZERO; 2]);
+        while !over.load(std::sync::atomic::Ordering::Relaxed) {
+            for (path, slowest) in ["/shared", "/own"].into_iter().zip(&mut slowest) {
+                let began = Instant::now();
+                connection.fetch(Request::get(path)).await.expect(200);
+                *slowest = began.elapsed().max(*slowest);
+            }
+        }
+        slowest
+    };
+    let all = join_all((0..8).map(client)).await;
+    [0, 1].map(|index| all.iter().map(|slowest| slowest[index]).max().unwrap())
+}
+
+#[tokio::test]
+async fn no_request_waits_more_than_20_ms_whatever_becomes_of_redis() {
+    let mut redis = Redis::start().await;
+    let own =
+        "[routes.own]\npath = \"/own\"\nrespond = { body = \"x\" }\nlimit = { requests = 1000000, window = \"1h\" }\n";
+    let text = redis.configuration("requests = 1000000, window = \"1h\"", "20ms") + own;
+    let proxy = redis.found_by(text).await;
+    let is_up = async |up: bool| {
+        within("redis to be told of", async {
+            while proxy.admin("/api/v1/status").await.expect(200).json()["redis"]["up"] != up {}
+        })
+        .await;
+    };
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let trouble = async {
+        for _ in 0..3 {
+            // Slow for a while, but not for so long that nobody would notice.
+            redis.cli(&["client", "pause", "300"]);
+            is_up(false).await;
+            is_up(true).await;
+            redis.signal("STOP");
+            is_up(false).await;
+            redis.signal("CONT");
+            is_up(true).await;
+            redis.kill();
+            is_up(false).await;
+            redis.restart().await;
+            is_up(true).await;
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    let ([shared, beside], ()) = tokio::join!(slowest(&proxy, &over), trouble);
+    // What this machine makes of any request at the moment, twice: on its way there and when its time is up.
+    let allowed = Duration::from_millis(20) + 2 * beside.max(Duration::from_millis(5));
+    println!("slowest: {shared:?} with Redis, {beside:?} without");
+    assert!(shared <= allowed, "{shared:?}, and {beside:?} without Redis");
+    assert!(proxy.metric("limit_total", &[("result", "store_error")]).await > 0.0);
+}
+
 #[tokio::test]
 async fn while_redis_is_away_a_process_goes_on_with_what_it_has_seen() {
     let mut redis = Redis::start().await;

@@ -1,5 +1,6 @@
 //! From limits as written to limits as run.
 
+mod bandwidth;
 mod sharing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -204,6 +205,7 @@ impl Limit {
         }
         let shared = sharing::shared(config, at, ground, report);
         let ban = ban(config, at, report);
+        let estimates = bandwidth::estimates(config, at, report);
         let queue = queue::compile(config, at, report);
         if report.errors() > errors {
             return None;
@@ -215,6 +217,10 @@ impl Limit {
         let fair = queue.map(|(by, terms)| {
             let gate = ground.state.gate(salted(Rule::Concurrent(terms.places)).salt);
             Fair { gate, terms: Terms { patience, ..terms }, by }
+        });
+        let sketch = estimates.then(|| {
+            let named = format!("{name}\0{}\0{:?}", config.key.as_deref().unwrap_or("ip"), config.window);
+            ground.state.sketch(ground.state.hash(b'E', named.as_bytes()))
         });
         let patience = if fair.is_some() { Duration::ZERO } else { patience };
         Some(Self {
@@ -230,24 +236,26 @@ impl Limit {
             x_headers: config.x_headers == Some(true),
             shared,
             fair,
+            sketch,
             meters: (ground.meters)(name),
         })
     }
 }
 
-/// Exactly one of `requests`, `rate` and `concurrent` says how it counts.
+/// Exactly one of `requests`, `rate`, `concurrent` and `bandwidth` says how it counts.
 fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule; 1]>> {
     let ways = [
         ("requests", config.requests.is_some() || config.window.is_some()),
         ("rate", config.rate.is_some()),
         ("concurrent", config.concurrent.is_some()),
+        ("bandwidth", config.bandwidth.is_some()),
     ];
     let given: Vec<&str> = ways.into_iter().filter_map(|(way, given)| given.then_some(way)).collect();
     match given[..] {
         [] => {
             report.push(
                 Diagnostic::new(Code::E0106, "the limit does not say how much is too much")
-                    .label(at, "expected `requests` and `window`, `rate`, or `concurrent`")
+                    .label(at, "expected `requests` and `window`, `rate`, `concurrent`, or `bandwidth`")
                     .help("write for example `requests = 100` and `window = \"1m\"`"),
             );
             None
@@ -257,6 +265,7 @@ fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule
             excludes("align", given[0], "there is no window that could be one of the calendar", at, report);
             None
         }
+        ["bandwidth"] => bandwidth::rules(config, at, report),
         ["rate"] => bucket(config, at, report),
         [_] => {
             if config.burst.is_some() {
@@ -398,7 +407,7 @@ fn patience(config: &Config, at: &At, report: &mut Report) -> Duration {
         }
         return Duration::ZERO;
     }
-    if config.rate.is_none() && config.concurrent.is_none() {
+    if config.rate.is_none() && config.concurrent.is_none() && config.bandwidth.is_none() {
         report.push(
             Diagnostic::new(Code::E0107, "only a `rate` and `concurrent` can hold requests back")
                 .label(at.key("over"), "nobody knows for how long")

@@ -1,14 +1,14 @@
 //! Limits, as written.
 
-use document::{Duration, Rate};
+use document::{ByteRate, Duration, Rate, Size};
 use filter::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// A limit: what is counted, by what, and what happens beyond it.
 ///
-/// It counts in one of three ways: `requests` in a `window`, exactly, whatever way they are spread; a steady `rate` with a
-/// `burst`; or how many are under way at once, `concurrent`. A limit that is named in `[limits]` counts all routes that use
+/// It counts in one of four ways: `requests` in a `window`, exactly, whatever way they are spread; a steady `rate` with a
+/// `burst`; how many are under way at once, `concurrent`; or the bytes of their content, `bandwidth`. A limit that is named in `[limits]` counts all routes that use
 /// it together; one that is written in a route counts that route alone.
 ///
 /// ```toml
@@ -52,6 +52,18 @@ pub struct Config {
     /// Example: `concurrent = 20`
     #[schemars(range(min = 1))]
     pub concurrent: Option<u64>,
+    /// How fast content may pass: what is too fast is held back, and nothing is lost. All requests that share the key share
+    /// it, and take turns. Headers do not count, nor does what a cache fetches for everybody, except for `key = "upstream"`.
+    ///
+    /// Example: `bandwidth = "1MiB/s"`
+    pub bandwidth: Option<Bandwidth>,
+    /// Whether `requests` are counted by an estimate, which takes 8 MiB for this limit whoever comes. It is for abuse by
+    /// millions of addresses, not for what a contract says: a client may be counted too high, by about one request for each
+    /// 96,000 that all clients send in a window, and of the window before counts a part as if it had been spread evenly.
+    /// Default `false`: exactly, for about a million clients at once.
+    ///
+    /// Example: `estimate = true`
+    pub estimate: Option<bool>,
     /// What is counted by: `"ip"`, the client's address, of which an IPv6 one counts by its /64; `"user"`, `"api_key"` and
     /// `"claim:NAME"`, what authentication has found out; `"header:NAME"` and `"cookie:NAME"`, what the client says;
     /// `"route"`, all clients together; `"upstream"`, every attempt to send a request there, whatever the route. Default
@@ -182,6 +194,54 @@ pub struct Ban {
     ///
     /// Example: `for = "1h"`
     pub r#for: Option<Duration>,
+}
+
+/// How fast content may pass. Written as a rate alone, which is for each way, or as a table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bandwidth {
+    pub(crate) down: Option<ByteRate>,
+    pub(crate) up: Option<ByteRate>,
+    pub(crate) burst: Option<Size>,
+}
+
+/// How fast content may pass.
+///
+/// ```toml
+/// [limits.trial]
+/// bandwidth = { down = "1MiB/s", up = "256KiB/s", burst = "4MiB" }
+/// key       = "user"
+/// ```
+#[derive(Deserialize, JsonSchema)]
+#[schemars(title = "bandwidth")]
+pub(crate) struct BandwidthTable {
+    /// To clients: the content of answers, as it is sent. From `"1KiB/s"` to `"64GiB/s"`.
+    ///
+    /// Example: `down = "1MiB/s"`
+    down: Option<ByteRate>,
+    /// From clients: the content of requests.
+    ///
+    /// Example: `up = "256KiB/s"`
+    up: Option<ByteRate>,
+    /// How much may pass at once, each way, before the rate is kept. Default: a quarter of a second's worth, at least
+    /// `"4KiB"`.
+    ///
+    /// Example: `burst = "1MiB"`
+    burst: Option<Size>,
+}
+
+impl From<BandwidthTable> for Bandwidth {
+    fn from(BandwidthTable { down, up, burst }: BandwidthTable) -> Self {
+        Self { down, up, burst }
+    }
+}
+
+document::shorthand!(Bandwidth, BandwidthTable, "a rate such as \"1MiB/s\" or a table", str = Bandwidth::from_text);
+
+impl Bandwidth {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let rate = text.parse()?;
+        Ok(Self { down: Some(rate), up: Some(rate), burst: None })
+    }
 }
 
 /// What a window is measured by.

@@ -29,6 +29,7 @@ use crate::{
     gate::Gate,
     ledger::Ledger,
     limited::Limited,
+    sketch::Sketch,
 };
 
 /// How many parts the table has, each with a lock of its own.
@@ -42,6 +43,9 @@ pub const SPILLED: usize = 32 << 20;
 
 /// How many keys are looked at when one has to go.
 const CANDIDATES: usize = 8;
+
+/// Stands in an export where a cell says when it expires, for the estimates of a limit.
+const SKETCH: u32 = 0;
 
 /// The fewest keys for which room is kept.
 const SMALL: usize = 64;
@@ -58,6 +62,10 @@ pub struct Counters {
     gates: Mutex<HashMap<Hashed, Weak<Gate>>>,
     /// What requests of a process hold that this one has taken over from.
     pub(crate) elsewhere: Mutex<Elsewhere>,
+    /// The estimates of limits, in the same way.
+    sketches: Mutex<HashMap<Hashed, Weak<Sketch>>>,
+    /// Those of a predecessor, until a configuration has their limits.
+    inherited: Mutex<HashMap<Hashed, Arc<Sketch>>>,
 }
 
 /// A key under a limit.
@@ -113,6 +121,8 @@ impl Default for Counters {
             ledger: Ledger::default(),
             gates: Mutex::default(),
             elsewhere: Mutex::default(),
+            sketches: Mutex::default(),
+            inherited: Mutex::default(),
         }
     }
 }
@@ -133,6 +143,19 @@ impl Counters {
         let gate = Arc::default();
         gates.insert(limit, Arc::downgrade(&gate));
         gate
+    }
+
+    /// What one limit estimates: what the configuration before has counted, or the process before.
+    pub(crate) fn sketch(&self, limit: Hashed) -> Arc<Sketch> {
+        let mut sketches = self.sketches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sketch) = sketches.get(&limit).and_then(Weak::upgrade) {
+            return sketch;
+        }
+        sketches.retain(|_, sketch| sketch.strong_count() > 0);
+        let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner).remove(&limit);
+        let sketch = inherited.unwrap_or_default();
+        sketches.insert(limit, Arc::downgrade(&sketch));
+        sketch
     }
 
     /// How many keys are remembered.
@@ -263,7 +286,34 @@ impl Counters {
                 cell.words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
             }
         }
+        self.export_sketches(&mut bytes);
         bytes
+    }
+
+    /// As cells that have expired before anything began, which no other is.
+    fn export_sketches(&self, bytes: &mut Vec<u8>) {
+        for (limit, sketch) in &*self.sketches.lock().unwrap_or_else(PoisonError::into_inner) {
+            let Some(sketch) = sketch.upgrade() else { continue };
+            let places: Vec<(u32, u64)> = sketch.export().collect();
+            bytes.extend_from_slice(&limit.0.to_le_bytes());
+            bytes.extend_from_slice(&0_u32.to_le_bytes());
+            bytes.extend_from_slice(&SKETCH.to_le_bytes());
+            bytes.extend_from_slice(&(places.len() as u32).to_le_bytes());
+            for (index, word) in places {
+                bytes.extend_from_slice(&index.to_le_bytes());
+                bytes.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+    }
+
+    fn import_sketch(&self, limit: Hashed, count: u32, bytes: &mut &[u8]) -> Option<()> {
+        let sketch = Sketch::default();
+        for _ in 0..count {
+            let index = u32::from_le_bytes(take(bytes)?);
+            sketch.import(index, u64::from_le_bytes(take(bytes)?));
+        }
+        self.inherited.lock().unwrap_or_else(PoisonError::into_inner).insert(limit, Arc::new(sketch));
+        Some(())
     }
 
     /// Goes on with what a predecessor exported. To be called before anything is compiled or counted.
@@ -281,6 +331,10 @@ impl Counters {
             let used = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
             let expires = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
             let count = u32::from_le_bytes(take(&mut bytes).ok_or(CUT)?);
+            if expires == SKETCH {
+                self.import_sketch(key, count, &mut bytes).ok_or(CUT)?;
+                continue;
+            }
             let mut words = SmallVec::new();
             for _ in 0..count {
                 words.push(u64::from_le_bytes(take(&mut bytes).ok_or(CUT)?));

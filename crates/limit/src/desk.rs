@@ -4,17 +4,17 @@ use crate::{
     clock::{MILLISECOND, Now},
     counters::{Counters, Hashed},
     limit::{Limit, Source},
-    rule::Said,
+    rule::{Rule, Said},
 };
 
 /// Where one key stands under one rule of a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
-    /// `window`, `bucket`, `quota`, `concurrent` or `ban`.
+    /// `window`, `bucket`, `quota`, `concurrent`, `ban`, or `down` or `up` of bandwidth.
     pub kind: &'static str,
-    /// How many requests the rule lets pass.
+    /// How many requests the rule lets pass; of bandwidth, bytes a second.
     pub limit: u32,
-    /// How many more would pass now.
+    /// How many more would pass now; of bandwidth, bytes.
     pub remaining: u32,
     /// Milliseconds until the next one would, where none would now.
     pub wait_ms: u64,
@@ -30,10 +30,10 @@ impl Limit {
         let waiting = |key| self.fair.as_ref().map_or(0, |fair| fair.gate.look(key).1);
         let look = |(index, hashed): (usize, Hashed)| {
             let rule = self.rules[index].rule;
-            let said = counters.look(hashed, |cell| rule.ask(cell, now, self.cost));
-            let said = said.unwrap_or_else(|| rule.ask(&crate::cell::Cell::default(), now, self.cost));
-            let said = if self.source(&rule) == Source::Queue { self.queue_says(hashed) } else { said };
+            let queues = self.source(&rule) == Source::Queue;
+            let said = if queues { self.queue_says(hashed) } else { self.says(counters, &rule, hashed, now) };
             let (remaining, wait) = match said {
+                Said::Free(standing) if matches!(rule, Rule::Bandwidth(_)) => (standing.remaining, 0),
                 Said::Free(standing) => (standing.remaining.saturating_add(self.cost), 0),
                 Said::Full { wait } => (0, wait.div_ceil(MILLISECOND)),
             };
@@ -45,8 +45,11 @@ impl Limit {
     /// Forgives a key what it has used up. What is under way stays so. Says whether anything was known of it.
     pub fn reset(&self, counters: &Counters, key: &str) -> bool {
         let mut known = false;
-        for hashed in self.cells(counters, key) {
-            known |= counters.forgive(hashed);
+        for (hashed, salted) in self.cells(counters, key).into_iter().zip(&self.rules) {
+            known |= match self.estimate(&salted.rule) {
+                Some((sketch, window)) => sketch.forgive(window, hashed, Now::read()),
+                None => counters.forgive(hashed),
+            };
             counters.limited().forget(hashed);
         }
         known

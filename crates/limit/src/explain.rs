@@ -5,11 +5,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use filter::{Mode, View};
 
 use crate::{
-    cell::Cell,
     clock::{MILLISECOND, Now},
     key::Value,
     limit::{Limit, Source, Stage},
     rule::{Rule, Said},
+    throughput::Way,
 };
 
 impl Stage {
@@ -42,10 +42,11 @@ impl Stage {
                 let most = salted.rule.most();
                 return Some(format!("{} of {most} places left, {waiting} waiting", most.saturating_sub(taken)));
             }
-            let said = self.counters.look(key, |cell| salted.rule.ask(cell, now, limit.cost));
-            let said = said.unwrap_or_else(|| salted.rule.ask(&Cell::default(), now, limit.cost));
-            match (said, &salted.rule) {
+            match (limit.says(&self.counters, &salted.rule, key, now), &salted.rule) {
                 (Said::Free(_), Rule::Ban(_)) => None,
+                (Said::Free(standing), Rule::Bandwidth(_)) => {
+                    Some(format!("{}, of which {} bytes may pass at once", salted.rule, standing.remaining))
+                }
                 (Said::Free(standing), rule) => {
                     let left = standing.remaining.saturating_add(limit.cost);
                     Some(format!("{left} of {} left", rule.most()))
@@ -77,6 +78,10 @@ impl fmt::Display for Rule {
             }
             Self::Concurrent(limit) => write!(f, "at most {limit} under way"),
             Self::Ban(_) => write!(f, "with a ban"),
+            Self::Bandwidth(limit) => {
+                let whom = if limit.way() == Way::Down { "to clients" } else { "from clients" };
+                write!(f, "{} {whom}", document::ByteRate(limit.rate()))
+            }
         }
     }
 }

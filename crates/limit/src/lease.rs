@@ -143,7 +143,7 @@ fn end(rule: &Rule, now: Now, taken: u64) -> u64 {
             let (wall, ago) = (unix(), now.millis().saturating_sub(taken) / 1000);
             now.millis() + quota.end(wall.saturating_sub(ago)).saturating_sub(wall) * 1000
         }
-        Rule::Concurrent(_) | Rule::Ban(_) => taken,
+        Rule::Concurrent(_) | Rule::Ban(_) | Rule::Bandwidth(_) => taken,
     }
 }
 

@@ -13,7 +13,10 @@
 //! use pingora_http::RequestHeader;
 //!
 //! let state = limit::State::default();
-//! let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
+//! let meters = |_: &str| {
+//!     let held = prometheus::Counter::new("held", "seconds").unwrap();
+//!     limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap(), held)
+//! };
 //! let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
 //! let written: limit::Written = serde_json::from_str(r#""2/m per ip""#)?;
 //! let site = limit::Site { route: "users", upstream: None };
@@ -54,10 +57,12 @@ mod queue;
 mod quota;
 mod rule;
 mod shared;
+mod sketch;
+mod throughput;
 mod window;
 
 pub use compile::{Ground, Named, Redis, Site, named};
-pub use config::{Align, Ban, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
+pub use config::{Align, Ban, Bandwidth, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
 pub use counters::{Counters, KEYS, SPILLED, State};
 pub use desk::Look;
 pub use key::Key;
@@ -66,3 +71,4 @@ pub use limited::{Entry, Limited};
 pub use limits::Limits;
 pub use meters::Meters;
 pub use permits::{Nearest, Permits};
+pub use throughput::Way;

@@ -1,6 +1,9 @@
 //! A limit, and those of one route at one step.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use filter::{Admit, Body, Mode, Reason, Reply, View};
 use http::{HeaderValue, header};
@@ -15,10 +18,12 @@ use crate::{
     gate::Fair,
     key::{Key, Place, Value, address},
     meters::Meters,
-    permits::{Hold, Item, Nearest, Permits},
+    permits::{Flow, Hold, Item, Nearest, Permits},
     quota::Quota,
     rule::{Rule, Said, Standing},
     shared::{Begun, Shared},
+    sketch::Sketch,
+    window::Window,
 };
 
 /// A limit, as run.
@@ -40,6 +45,8 @@ pub struct Limit {
     pub(crate) shared: Option<Shared>,
     /// The places that requests wait for, where they do.
     pub(crate) fair: Option<Fair>,
+    /// What is estimated in the place of counting it.
+    pub(crate) sketch: Option<Arc<Sketch>>,
     pub(crate) meters: Meters,
 }
 
@@ -116,6 +123,8 @@ pub(crate) enum Source {
     Lease,
     /// A place, which is asked for last and may be waited for.
     Queue,
+    /// What this process estimates.
+    Sketch,
     /// Nobody: the store is away, and the limit lets everybody pass then.
     Nobody,
 }
@@ -149,6 +158,7 @@ impl Admit for Stage {
         for ask in &mut asks {
             match ask.source {
                 Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key),
+                Source::Sketch => {}
                 _ => ask.source = Source::Here,
             }
         }
@@ -212,7 +222,7 @@ impl Stage {
         permits.delay = Duration::from_nanos(verdict.wait);
         let charged = |ask: &&mut Ask| {
             let elsewhere = matches!(ask.source, Source::Nobody | Source::Queue);
-            let counts = !matches!(ask.salted.rule, Rule::Ban(_)) && !elsewhere;
+            let counts = !matches!(ask.salted.rule, Rule::Ban(_) | Rule::Bandwidth(_)) && !elsewhere;
             counts && !verdict.shadowed.contains(&ask.limit)
         };
         for ask in asks.iter_mut().filter(charged) {
@@ -227,7 +237,9 @@ impl Stage {
                 }
                 by
             };
-            let Some(by) = locked.change(ask.key, now, charge) else { continue };
+            let estimated =
+                limit.estimate(&rule).map(|(sketch, window)| sketch.charge(window, ask.key, now, limit.cost));
+            let Some(by) = estimated.or_else(|| locked.change(ask.key, now, charge)) else { continue };
             let hold = match rule {
                 Rule::Concurrent(_) => Hold::Slot,
                 _ if limit.failures => Hold::Failure,
@@ -238,13 +250,31 @@ impl Stage {
                 (Some(store), Source::Store, Some(called)) => Some((store.clone(), called)),
                 _ => None,
             };
-            let leased = ask.source == Source::Lease;
-            permits.keep(&self.counters, Item { key: ask.key, rule, by, cost: limit.cost, hold, elsewhere, leased });
+            let (leased, sketch) = (ask.source == Source::Lease, limit.sketch.clone());
+            let (key, cost) = (ask.key, limit.cost);
+            permits.keep(&self.counters, Item { key, rule, by, cost, hold, elsewhere, leased, sketch });
         }
         drop(locked);
+        self.open_flows(&mut permits, asks);
         permits.nearest = self.nearest(asks);
         permits.shadowed = !verdict.shadowed.is_empty();
         permits
+    }
+
+    /// The request's content is charged to these as it passes.
+    fn open_flows(&self, permits: &mut Permits, asks: &[Ask]) {
+        for ask in asks {
+            let Rule::Bandwidth(throughput) = ask.salted.rule else { continue };
+            let limit = &self.limits[ask.limit];
+            let flow = Flow {
+                key: ask.key,
+                limit: throughput,
+                shadow: limit.mode == Mode::Shadow,
+                meters: limit.meters.clone(),
+                slowed: AtomicBool::new(false),
+            };
+            permits.keep_flow(&self.counters, flow);
+        }
     }
 
     pub(crate) fn place_names(&self) -> Place<'_> {
@@ -293,6 +323,9 @@ impl Stage {
                     Some(cell) => rule.ask(cell, now, limit.cost),
                     None => rule.ask(&Cell::default(), now, limit.cost),
                 };
+            }
+            if let Some((sketch, window)) = limit.estimate(rule) {
+                ask.said = sketch.ask(window, ask.key, now, limit.cost);
             }
             let Said::Full { wait } = ask.said else { continue };
             if limit.mode == Mode::Shadow {
@@ -374,6 +407,7 @@ impl Stage {
                 meters.shadowed.inc();
             } else if (verdict.wait > 0 || ask.source == Source::Queue) && matches!(ask.said, Said::Full { .. }) {
                 meters.delayed.inc();
+                meters.held.inc_by(verdict.wait as f64 / crate::clock::SECOND as f64);
             } else {
                 meters.allowed.inc();
             }
@@ -407,10 +441,28 @@ impl Limit {
     pub(crate) fn source(&self, rule: &Rule) -> Source {
         match rule {
             Rule::Ban(_) => Source::Here,
+            Rule::Window(_) if self.sketch.is_some() => Source::Sketch,
             Rule::Concurrent(_) if self.fair.is_some() => Source::Queue,
             _ if self.shared.is_some() => Source::Unasked,
             _ => Source::Here,
         }
+    }
+
+    /// What a rule is estimated by, where it is.
+    pub(crate) fn estimate<'l>(&'l self, rule: &'l Rule) -> Option<(&'l Sketch, &'l Window)> {
+        match (&self.sketch, rule) {
+            (Some(sketch), Rule::Window(window)) => Some((sketch, window)),
+            _ => None,
+        }
+    }
+
+    /// What a rule says of a key now, as far as this process knows.
+    pub(crate) fn says(&self, counters: &Counters, rule: &Rule, key: Hashed, now: Now) -> Said {
+        if let Some((sketch, window)) = self.estimate(rule) {
+            return sketch.ask(window, key, now, self.cost);
+        }
+        let said = counters.look(key, |cell| rule.ask(cell, now, self.cost));
+        said.unwrap_or_else(|| rule.ask(&Cell::default(), now, self.cost))
     }
 
     fn is_announced(&self, rule: &Rule) -> bool {

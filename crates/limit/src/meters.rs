@@ -1,6 +1,6 @@
 //! What is counted of a limit itself.
 
-use prometheus::IntCounter;
+use prometheus::{Counter, IntCounter};
 
 /// The counters of one limit, resolved when it was compiled.
 #[derive(Debug, Clone)]
@@ -17,11 +17,14 @@ pub struct Meters {
     pub store_errors: IntCounter,
     /// Keys that have used up four fifths of a quota.
     pub short: IntCounter,
+    /// For how many seconds requests and their content were held back.
+    pub held: Counter,
 }
 
 impl Meters {
-    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`, `store_error`, and `short`.
-    pub fn of(mut counter: impl FnMut(&'static str) -> IntCounter) -> Self {
+    /// Counters found by result: `allowed`, `limited`, `delayed`, `shadowed`, `store_error`, and `short`;
+    /// and the one of seconds.
+    pub fn of(mut counter: impl FnMut(&'static str) -> IntCounter, held: Counter) -> Self {
         Self {
             allowed: counter("allowed"),
             limited: counter("limited"),
@@ -29,6 +32,7 @@ impl Meters {
             shadowed: counter("shadowed"),
             store_errors: counter("store_error"),
             short: counter("short"),
+            held,
         }
     }
 }

@@ -1,16 +1,25 @@
 //! What a request holds of the limits that it has passed, and gives back when it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use smallvec::SmallVec;
 
 use crate::{
-    clock::Now,
+    clock::{Now, SECOND},
     counters::{Counters, Hashed},
     gate::Place,
     lease,
+    meters::Meters,
     rule::Rule,
     shared,
+    sketch::Sketch,
+    throughput::{Throughput, Way},
 };
 
 /// What a request holds. Dropping it gives back what is held for as long as the request is under way.
@@ -28,6 +37,19 @@ pub(crate) struct Held {
     items: SmallVec<[Item; 2]>,
     /// Given back by being dropped.
     places: SmallVec<[Place; 1]>,
+    /// What the content of the request and of its answer is charged to.
+    flows: Vec<Flow>,
+}
+
+/// A limit on bandwidth that a request passes its content under.
+pub(crate) struct Flow {
+    pub(crate) key: Hashed,
+    pub(crate) limit: Throughput,
+    /// Whether it is not obeyed.
+    pub(crate) shadow: bool,
+    pub(crate) meters: Meters,
+    /// Whether any of it was held back.
+    pub(crate) slowed: AtomicBool,
 }
 
 impl std::fmt::Debug for Held {
@@ -48,6 +70,8 @@ pub(crate) struct Item {
     pub(crate) elsewhere: Option<(store::Store, Box<str>)>,
     /// Whether it was taken out of a lease.
     pub(crate) leased: bool,
+    /// Where it was estimated, not counted.
+    pub(crate) sketch: Option<Arc<Sketch>>,
 }
 
 /// Why a charge may have to be given back.
@@ -106,6 +130,7 @@ impl Permits {
             (Some(held), Some(mut more)) => {
                 held.items.append(&mut more.items);
                 held.places.append(&mut more.places);
+                held.flows.append(&mut more.flows);
             }
             (held @ None, more) => *held = more,
         }
@@ -127,6 +152,28 @@ impl Permits {
         }
     }
 
+    /// How much content may pass at once where a limit on bandwidth says so.
+    pub fn piece(&self, way: Way) -> Option<usize> {
+        self.flows(way).map(|flow| flow.limit.piece()).min()
+    }
+
+    /// Charges for so many bytes of content, and says for how long they have to wait.
+    pub fn draw(&self, way: Way, bytes: usize) -> Duration {
+        let Some(held) = &self.held else { return Duration::ZERO };
+        let now = Now::read();
+        let waits = self.flows(way).map(|flow| flow.draw(&held.counters, now, bytes as u64));
+        Duration::from_nanos(waits.max().unwrap_or(0))
+    }
+
+    fn flows(&self, way: Way) -> impl Iterator<Item = &Flow> {
+        let flows = self.held.as_ref().map_or(&[][..], |held| &held.flows);
+        flows.iter().filter(move |flow| flow.limit.way() == way)
+    }
+
+    pub(crate) fn keep_flow(&mut self, counters: &Arc<Counters>, flow: Flow) {
+        self.held(counters).flows.push(flow);
+    }
+
     pub(crate) fn keep(&mut self, counters: &Arc<Counters>, item: Item) {
         self.held(counters).items.push(item);
     }
@@ -136,9 +183,31 @@ impl Permits {
     }
 
     fn held(&mut self, counters: &Arc<Counters>) -> &mut Held {
-        let empty =
-            || Box::new(Held { counters: Arc::clone(counters), items: SmallVec::new(), places: SmallVec::new() });
+        let empty = || {
+            let counters = Arc::clone(counters);
+            Box::new(Held { counters, items: SmallVec::new(), places: SmallVec::new(), flows: Vec::new() })
+        };
         self.held.get_or_insert_with(empty)
+    }
+}
+
+impl Flow {
+    /// Charges for so many bytes, and says for how many nanoseconds they have to wait.
+    fn draw(&self, counters: &Counters, now: Now, bytes: u64) -> u64 {
+        let mut locked = counters.lock([self.key].into_iter());
+        let wait = locked.change(self.key, now, |cell, _| self.limit.draw(cell, now, bytes)).unwrap_or(0);
+        drop(locked);
+        if wait == 0 {
+            return 0;
+        }
+        if !self.slowed.swap(true, Relaxed) {
+            if self.shadow { self.meters.shadowed.inc() } else { self.meters.delayed.inc() }
+        }
+        if self.shadow {
+            return 0;
+        }
+        self.meters.held.inc_by(wait as f64 / SECOND as f64);
+        wait
     }
 }
 
@@ -146,6 +215,10 @@ impl Held {
     fn give_back(&self, which: impl Fn(Hold) -> bool) {
         let now = Now::read();
         for item in self.items.iter().filter(|item| which(item.hold)) {
+            if let (Some(sketch), Rule::Window(window)) = (&item.sketch, item.rule) {
+                sketch.give_back(&window, item.key, now, item.by, item.cost);
+                continue;
+            }
             self.counters.change(item.key, |cell| {
                 item.rule.give_back(cell, now, item.by, item.cost);
                 if let Rule::Quota(_) = item.rule {

@@ -1,5 +1,7 @@
 //! Requests that wait for a place of a limit on how many may be under way.
 
+use std::time::Instant;
+
 use document::{At, Code, Diagnostic, Report};
 use filter::{Mode, Reply, View};
 
@@ -93,7 +95,10 @@ impl Stage {
                 Ok(Asked::Placed(place)) => Ok(place),
                 Ok(Asked::Waits(waiting)) if self.is_obeyed(&passed.asks[index]) => {
                     passed.asks[index].said = Said::Full { wait: 0 };
-                    Waiting::place(waiting).await
+                    let began = Instant::now();
+                    let placed = Waiting::place(waiting).await;
+                    self.limits[passed.asks[index].limit].meters.held.inc_by(began.elapsed().as_secs_f64());
+                    placed
                 }
                 Ok(Asked::Waits(_)) | Err(Full) => Err(Full),
             };

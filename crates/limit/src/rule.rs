@@ -6,6 +6,7 @@ use crate::{
     cell::{Cell, HELD},
     clock::{Now, SECOND},
     quota::Quota,
+    throughput::{Throughput, Way},
     window::Window,
 };
 
@@ -22,6 +23,8 @@ pub(crate) enum Rule {
     Concurrent(u32),
     /// Not for a while, after too many refusals.
     Ban(Ban),
+    /// So many bytes a second.
+    Bandwidth(Throughput),
 }
 
 /// What a rule says to a request.
@@ -51,6 +54,8 @@ impl Rule {
             Self::Quota(_) => "quota",
             Self::Concurrent(_) => "concurrent",
             Self::Ban(_) => "ban",
+            Self::Bandwidth(limit) if limit.way() == Way::Down => "down",
+            Self::Bandwidth(_) => "up",
         }
     }
 
@@ -60,7 +65,7 @@ impl Rule {
             Self::Window(window) => Some((window.limit(), window.seconds())),
             Self::Bucket(bucket) => Some((bucket.burst(), bucket.seconds())),
             Self::Quota(quota) => Some((quota.limit(), quota.seconds())),
-            Self::Concurrent(_) | Self::Ban(_) => None,
+            Self::Concurrent(_) | Self::Ban(_) | Self::Bandwidth(_) => None,
         }
     }
 
@@ -72,11 +77,11 @@ impl Rule {
             Self::Bucket(bucket) => [1, bucket.burst().into(), number(bucket.micros()), 0],
             Self::Quota(quota) => [2, quota.limit().into(), number(quota.seconds()), number(quota.origin())],
             // Not shared: see `compile`.
-            Self::Concurrent(_) | Self::Ban(_) => [0, 1, 1, 1],
+            Self::Concurrent(_) | Self::Ban(_) | Self::Bandwidth(_) => [0, 1, 1, 1],
         }
     }
 
-    /// The most that one request can cost.
+    /// The most that one request can cost; of bandwidth, bytes a second.
     pub(crate) fn most(&self) -> u32 {
         match self {
             Self::Window(window) => window.limit(),
@@ -84,6 +89,7 @@ impl Rule {
             Self::Quota(quota) => quota.limit(),
             Self::Concurrent(limit) => *limit,
             Self::Ban(_) => u32::MAX,
+            Self::Bandwidth(limit) => u32::try_from(limit.rate()).unwrap_or(u32::MAX),
         }
     }
 
@@ -93,6 +99,7 @@ impl Rule {
             Self::Bucket(bucket) => bucket.ask(cell, now, cost),
             Self::Quota(quota) => quota.ask(cell, cost),
             Self::Ban(ban) => ban.ask(cell, now),
+            Self::Bandwidth(limit) => limit.ask(cell, now),
             Self::Concurrent(limit) => match limit.checked_sub(cell.used.saturating_add(cost)) {
                 Some(remaining) => Said::Free(Standing { remaining, reset: 0 }),
                 // Nobody knows when a request ends.
@@ -107,8 +114,8 @@ impl Rule {
             Self::Window(window) => window.charge(cell, now, cost, roomy),
             Self::Bucket(bucket) => bucket.charge(cell, now, cost),
             Self::Quota(quota) => quota.charge(cell, now, cost),
-            // Refusals count, and nothing else does.
-            Self::Ban(_) => 0,
+            // Refusals count, and nothing else does; bytes count as they come.
+            Self::Ban(_) | Self::Bandwidth(_) => 0,
             Self::Concurrent(_) => {
                 cell.used = cell.used.saturating_add(cost);
                 cell.expires = HELD;
@@ -123,7 +130,7 @@ impl Rule {
             Self::Window(window) => window.give_back(cell, by, cost),
             Self::Bucket(bucket) => bucket.give_back(cell, now, cost),
             Self::Quota(quota) => quota.give_back(cell, by, cost),
-            Self::Ban(_) => {}
+            Self::Ban(_) | Self::Bandwidth(_) => {}
             Self::Concurrent(_) => {
                 cell.used = cell.used.saturating_sub(cost);
                 if cell.used == 0 {

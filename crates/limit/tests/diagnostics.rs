@@ -5,7 +5,7 @@
 use document::{At, Document, OneOrMany, Report, Vocabulary};
 use insta::assert_snapshot;
 use maitred_limit as limit;
-use prometheus::IntCounter;
+use prometheus::{Counter, IntCounter};
 
 /// What is said of a text with a `[limits]` and the `limit` of a route.
 fn complaint(text: &str) -> String {
@@ -13,7 +13,8 @@ fn complaint(text: &str) -> String {
     let tree = document.read("maitred.toml", text, &mut report);
     document.merge(tree, &mut report);
     let (state, root) = (limit::State::default(), At::root());
-    let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap());
+    let held = || Counter::new("held", "held").unwrap();
+    let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap(), held());
     let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
     let (at, named_at) = (root.key("limit"), root.key("limits"));
     let mut named = std::collections::BTreeMap::new();
@@ -40,7 +41,7 @@ error[E0106]: the limit does not say how much is too much
  --> maitred.toml:1:10
   |
 1 | limit = [{ key = "ip" }, { requests = 5, window = "1m", rate = "5/m" }, { window = "1m" }]
-  |          ^^^^^^^^^^^^^^ expected `requests` and `window`, `rate`, or `concurrent`
+  |          ^^^^^^^^^^^^^^ expected `requests` and `window`, `rate`, `concurrent`, or `bandwidth`
   |
   = help: write for example `requests = 100` and `window = "1m"`
 
@@ -237,5 +238,81 @@ error[E0107]: `lease` without `store = "redis"`
   |                                     ^ this limit is counted in the process, which need not be asked
   |
   = help: add `store = "redis"`, or delete it
+"##);
+}
+
+#[test]
+fn a_bandwidth_that_is_none_or_is_told_about_requests() {
+    let text = "limit = [{ bandwidth = \"10B/s\" }, { bandwidth = { burst = \"1B\" } }, { bandwidth = { up = \"1MiB/s\" }, cost = 5, over = \"delay\" }, { bandwidth = \"1MiB/s\", rate = \"1/s\" }]\n";
+    assert_snapshot!(complaint(text), @r##"
+error[E0103]: a bandwidth cannot be "10B/s"
+ --> maitred.toml:1:24
+  |
+1 | limit = [{ bandwidth = "10B/s" }, { bandwidth = { burst = "1B" } }, { bandwidth = { up = "1MiB/s" }, cost = 5, over = "delay" }, { ba...
+  |                        ^^^^^^^ from "1KiB/s" to "64GiB/s"
+
+error[E0106]: a bandwidth has a way and a rate
+ --> maitred.toml:1:49
+  |
+1 | limit = [{ bandwidth = "10B/s" }, { bandwidth = { burst = "1B" } }, { bandwidth = { up = "1MiB/s" }, cost = 5, over = "delay" }, { ba...
+  |                                                 ^^^^^^^^^^^^^^^^ expected `down`, `up` or both
+  |
+  = help: write for example `bandwidth = "1MiB/s"`
+
+error[E0103]: a burst cannot be "1B"
+ --> maitred.toml:1:59
+  |
+1 | limit = [{ bandwidth = "10B/s" }, { bandwidth = { burst = "1B" } }, { bandwidth = { up = "1MiB/s" }, cost = 5, over = "delay" }, { ba...
+  |                                                           ^^^^ from "1KiB" to "64GiB"
+
+error[E0107]: `cost` and `bandwidth` do not go together
+ --> maitred.toml:1:109
+  |
+1 | ...ndwidth = { burst = "1B" } }, { bandwidth = { up = "1MiB/s" }, cost = 5, over = "delay" }, { bandwidth = "1MiB/s", rate = "1/s" }]
+  |                                    --------- with this                   ^ bytes count, not requests
+  |
+  = help: keep one of them
+
+error[E0107]: `over` and `bandwidth` do not go together
+ --> maitred.toml:1:119
+  |
+1 | ...urst = "1B" } }, { bandwidth = { up = "1MiB/s" }, cost = 5, over = "delay" }, { bandwidth = "1MiB/s", rate = "1/s" }]
+  |                       --------- with this                             ^^^^^^^ what is too fast is always held back
+  |
+  = help: keep one of them
+
+error[E0107]: `bandwidth` and `rate` do not go together
+ --> maitred.toml:1:144
+  |
+1 | ...s" }, cost = 5, over = "delay" }, { bandwidth = "1MiB/s", rate = "1/s" }]
+  |                                                    ^^^^^^^^  ---- with this
+  |                                                    |
+  |                                                    a limit counts in one way
+  |
+  = help: keep one of them
+"##);
+}
+
+#[test]
+fn an_estimate_of_what_has_to_be_counted() {
+    let text = "limit = [{ rate = \"10/s\", estimate = true }, { requests = 5, window = \"1d\", align = \"calendar\", estimate = true }]\n";
+    assert_snapshot!(complaint(text), @r##"
+error[E0107]: `estimate` without `requests`
+ --> maitred.toml:1:38
+  |
+1 | limit = [{ rate = "10/s", estimate = true }, { requests = 5, window = "1d", align = "calendar", estimate = true }]
+  |                                      ^^^^ requests in a window can be estimated, and nothing else
+  |
+  = help: write `requests` and `window`, or delete `estimate`
+
+error[E0107]: `align` and `estimate` do not go together
+ --> maitred.toml:1:85
+  |
+1 | limit = [{ rate = "10/s", estimate = true }, { requests = 5, window = "1d", align = "calendar", estimate = true }]
+  |                                                                                     ^^^^^^^^^^  -------- with this
+  |                                                                                     |
+  |                                                                                     what a contract says is counted
+  |
+  = help: keep one of them
 "##);
 }

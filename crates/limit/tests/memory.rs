@@ -4,9 +4,10 @@
 use std::net::Ipv4Addr;
 
 use document::{At, Report};
-use filter::{Admit, Captures, Client, View};
+use filter::Admit;
 use maitred_limit as limit;
-use pingora_http::RequestHeader;
+use prometheus::{Counter, IntCounter};
+use testkit::Caller;
 
 /// Bytes of this process in memory.
 fn resident() -> usize {
@@ -14,41 +15,49 @@ fn resident() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
+fn limits(state: &limit::State, written: &str) -> limit::Limits {
+    let held = || Counter::new("held", "held").unwrap();
+    let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap(), held());
+    let ground = limit::Ground { state, redis: limit::Redis::Absent, meters: &meters };
+    let written: limit::Written = serde_json::from_str(written).unwrap();
+    let site = limit::Site { route: "r", upstream: None };
+    let (named, mut report) = (limit::Named::new(), Report::new());
+    limit::Limits::compile(&[written], site, &named, &At::root(), ground, &mut report).unwrap()
+}
+
+/// Asks for each of so many clients, one in ten of which is busy, and says how many were refused.
+fn ask(limits: &limit::Limits, clients: std::ops::Range<u32>) -> usize {
+    let (mut caller, mut refused) = (Caller::new(), 0);
+    for number in clients {
+        caller.client.address = Some(Ipv4Addr::from(number).into());
+        // What a busy one is remembered by does not fit into its place in the table.
+        for _ in 0..if number % 10 == 0 { 8 } else { 1 } {
+            refused += usize::from(limits.by_client.admit(&caller.view()).is_err());
+        }
+    }
+    refused
+}
+
+/// One test, since what the process has in memory is measured.
 #[test]
 fn a_million_clients_fit_in_128_mib_and_two_million_take_no_more() {
     let state = limit::State::default();
-    let meters = |_: &str| limit::Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
-    let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
-    let written: limit::Written = serde_json::from_str("\"100/h\"").unwrap();
-    let site = limit::Site { route: "r", upstream: None };
-    let (named, mut report) = (limit::Named::new(), Report::new());
-    let limits = limit::Limits::compile(&[written], site, &named, &At::root(), ground, &mut report).unwrap();
-    let (head, captures) = (RequestHeader::build("GET", b"/", None).unwrap(), Captures::new());
-    let mut client = Client::local("public".into());
     let before = resident();
-    for number in 0..2_000_000_u32 {
-        client.address = Some(Ipv4Addr::from(number).into());
-        let view = View {
-            generation: 1,
-            head: &head,
-            client: &client,
-            identity: None,
-            host: "",
-            path: "/",
-            query: None,
-            captures: &captures,
-        };
-        // One in ten is busy: what it is remembered by does not fit into its place in the table.
-        for _ in 0..if number % 10 == 0 { 8 } else { 1 } {
-            let _ = limits.by_client.admit(&view);
-        }
-        if number == 1_000_000 {
-            assert!(state.keys() > 990_000, "{}", state.keys());
-            let taken = resident() - before;
-            println!("a million clients: {} MiB", taken >> 20);
-            assert!(taken < 128 << 20, "{taken}");
-        }
-    }
+    let estimate = limits(&state, r#"{ "requests": 100, "window": "1h", "estimate": true }"#);
+    // Of 3.4 million requests in a window, few clients that sent eight are taken for one that sent a hundred.
+    let refused = ask(&estimate, 0..2_000_000);
+    let taken = resident() - before;
+    println!("an estimate of two million: {} MiB, {refused} refused", taken >> 20);
+    assert!(taken < 10 << 20 && state.keys() == 0 && refused < 3_400, "{taken} {} {refused}", state.keys());
+
+    let exact = limits(&state, "\"100/h\"");
+    let before = resident();
+    assert_eq!(ask(&exact, 0..1_000_000), 0);
+    assert!(state.keys() > 990_000, "{}", state.keys());
+    let taken = resident() - before;
+    println!("a million clients: {} MiB", taken >> 20);
+    assert!(taken < 128 << 20, "{taken}");
+    ask(&exact, 1_000_000..2_000_000);
     let taken = resident() - before;
     println!("two million: {} keys, {} MiB", state.keys(), taken >> 20);
     assert!(state.keys() <= limit::KEYS && taken < 128 << 20, "{taken}");

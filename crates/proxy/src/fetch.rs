@@ -9,6 +9,7 @@ use std::{
 use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Zone};
 use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
+use limit::Way;
 use pingora_core::{
     connectors::{TransportConnector, http::Connector},
     protocols::http::{client::HttpSession, v1::client::HttpSession as Http1},
@@ -25,6 +26,7 @@ use crate::{
     dispatch,
     engine::{Origin, Pool},
     finish, mirror, relay,
+    throttle::Flows,
 };
 
 /// How long who has not taken what was fetched yet may take to do so.
@@ -196,7 +198,10 @@ impl Fetches {
                 Ok(Some(piece)) => {
                     mirror::answer_chunk(&mut order.ctx, Some(&piece));
                     tokio::select! {
-                        () = content.push(piece) => {}
+                        () = async {
+                            Flows::of(&order.ctx).hold(Way::Down, piece.len()).await;
+                            content.push(piece).await;
+                        } => {}
                         () = unwanted(content, &order.flight), if !order.background => {
                             content.finish(Err(Reason::ClientClosed));
                             return;

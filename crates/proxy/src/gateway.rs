@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use filter::{Reason, Reply};
 use http::Version;
+use limit::Way;
 use pingora_core::{
     Error, ErrorType, Result,
     modules::http::HttpModules,
@@ -26,6 +27,7 @@ use crate::{
     finish,
     front::{LONGEST_DRAIN, connection_of, pulse},
     persist, raced, refuse, relay,
+    throttle::Flows,
 };
 
 /// The proxy as Pingora knows it: one for all listeners, so that they share the pools of upstream connections.
@@ -166,7 +168,9 @@ impl ProxyHttp for Gateway {
             let mut error = carry(reply.reason);
             error.as_down();
             error
-        })
+        })?;
+        Flows::of(ctx).hold(Way::Up, chunk.as_ref().map_or(0, Bytes::len)).await;
+        Ok(())
     }
 
     async fn upstream_response_filter(
@@ -197,10 +201,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         relay::response_chunk(ctx, chunk, last).map_err(|reply| carry(reply.reason))?;
-        if let Some(chunk) = chunk {
-            keep_pace(session, ctx, chunk.len());
-        }
-        Ok(None)
+        let Some(chunk) = chunk else { return Ok(None) };
+        keep_pace(session, ctx, chunk.len());
+        Ok(Flows::of(ctx).wait(Way::Down, chunk.len()))
     }
 
     /// What is compressed ends with the encoder's last words, which no trailers can follow here.
@@ -337,10 +340,24 @@ async fn give(session: &mut Session, ctx: &mut Context, answer: consult::Answer)
         relay::response_chunk(ctx, &mut piece, last).map_err(|reply| carry(reply.reason))?;
         let piece = piece.unwrap_or_default();
         keep_pace(session, ctx, piece.len());
-        if !piece.is_empty() || last {
-            session.write_response_body(Some(piece), last).await?;
-        }
+        let_pass(session, ctx, piece, last).await?;
         if last {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes a piece of content, in turns where a limit on bandwidth says so.
+async fn let_pass(session: &mut Session, ctx: &Context, mut content: Bytes, last: bool) -> Result<()> {
+    let flows = Flows::of(ctx);
+    loop {
+        let piece = content.split_to(flows.piece(Way::Down).unwrap_or(usize::MAX).min(content.len()));
+        flows.hold(Way::Down, piece.len()).await;
+        let is_last = last && content.is_empty();
+        if !piece.is_empty() || is_last {
+            session.write_response_body(Some(piece), is_last).await?;
+        }
+        if content.is_empty() {
             return Ok(());
         }
     }

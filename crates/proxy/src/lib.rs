@@ -23,6 +23,7 @@ mod persist;
 mod raced;
 mod refuse;
 mod relay;
+mod throttle;
 mod warm;
 
 pub use context::{Arrival, Attempt, Context};

@@ -168,10 +168,11 @@ fn policies(config: &Config, state: &State, report: &mut Report) -> BTreeMap<Str
 /// The counters of a limit.
 fn meters(state: &State) -> impl Fn(&str) -> limit::Meters {
     |name| {
-        limit::Meters::of(|result| match result {
+        let counter = |result: &'static str| match result {
             "short" => state.metrics.limit_short(name),
             result => state.metrics.limit(name, result),
-        })
+        };
+        limit::Meters::of(counter, state.metrics.limit_throttled(name))
     }
 }
 

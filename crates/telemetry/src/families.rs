@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
     core::{Collector, MetricVec, MetricVecBuilder},
 };
 
@@ -49,6 +49,13 @@ impl Kind {
 trait Family: prometheus::core::Collector + Clone + 'static {
     const KIND: Kind;
     fn make(row: &Row) -> prometheus::Result<Self>;
+}
+
+impl Family for CounterVec {
+    const KIND: Kind = Kind::Counter;
+    fn make(row: &Row) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
 }
 
 impl Family for IntCounterVec {
@@ -201,6 +208,8 @@ families! {
         "Backends that an upstream's discovery has found.";
     discovery_errors_total: IntCounterVec [upstream, provider]
         "Times that discovery found nothing that could be used; what was found before stays in use.";
+    limit_throttled_seconds_total: CounterVec [limit]
+        "For how long a limit has held back requests, or their content.";
     limit_short_total: IntCounterVec [limit]
         "How often a key has come to four fifths of a quota: somebody should know before it is used up.";
     cache_requests_total: IntCounterVec [route, result]

@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use prometheus::{IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
+use prometheus::{Counter, IntCounter, Registry, TextEncoder, core::Collector, process_collector::ProcessCollector};
 
 use crate::{
     AuthMeters, Followers, RouteReading, UpstreamReading,
@@ -255,6 +255,11 @@ impl Metrics {
     /// The counter of what came of requests under the limit `limit`.
     pub fn limit(&self, limit: &str, result: &str) -> IntCounter {
         self.families.limit_total.with_label_values(&[limit, result])
+    }
+
+    /// The counter of the seconds for which the limit `limit` has held something back.
+    pub fn limit_throttled(&self, limit: &str) -> Counter {
+        self.families.limit_throttled_seconds_total.with_label_values(&[limit])
     }
 
     /// The counter of keys that have used up most of a quota of the limit `limit`.

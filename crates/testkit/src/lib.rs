@@ -23,6 +23,7 @@
 )]
 
 mod body;
+mod caller;
 mod cgi;
 mod client;
 mod fields;
@@ -38,6 +39,7 @@ mod wait;
 mod wire;
 
 pub use body::{Body, pattern};
+pub use caller::Caller;
 pub use cgi::Cgi;
 pub use client::{Connection, Curl, H2, Incoming, Outgoing, Request, Response, WebSocket, curl, tool, websocket};
 pub use fields::Fields;

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use document::{At, Report};
-use filter::{Captures, Client, Credential, Identity};
-use pingora_http::RequestHeader;
+use filter::{Captures, Credential, Identity};
+use testkit::Caller;
 
 use super::*;
 use crate::{Ground, Limits, Named, Redis, Site, State, Written, clock::SECOND};
@@ -12,25 +12,18 @@ use crate::{Ground, Limits, Named, Redis, Site, State, Written, clock::SECOND};
 /// A route's limits, and requests to ask them with.
 struct Scene {
     limits: Limits,
-    head: RequestHeader,
-    client: Client,
+    caller: Caller,
     identity: Option<Identity>,
-    captures: Captures,
 }
 
 fn scene_on(state: &State, json: &str) -> Scene {
     let written: document::OneOrMany<Written> = serde_json::from_str(json).unwrap();
-    let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap());
+    let held = || prometheus::Counter::new("held", "held").unwrap();
+    let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap(), held());
     let (ground, mut report) = (Ground { state, redis: Redis::Absent, meters: &meters }, Report::new());
     let site = Site { route: "r", upstream: Some("u") };
     let limits = Limits::compile(&written, site, &Named::new(), &At::root(), ground, &mut report);
-    Scene {
-        limits: limits.unwrap_or_else(|| panic!("{report:?}")),
-        head: RequestHeader::build("GET", b"/", None).unwrap(),
-        client: Client::local("public".into()),
-        identity: None,
-        captures: Captures::new(),
-    }
+    Scene { limits: limits.unwrap_or_else(|| panic!("{report:?}")), caller: Caller::new(), identity: None }
 }
 
 fn scene(json: &str) -> Scene {
@@ -39,16 +32,7 @@ fn scene(json: &str) -> Scene {
 
 impl Scene {
     fn view(&self) -> View<'_> {
-        View {
-            generation: 1,
-            head: &self.head,
-            client: &self.client,
-            identity: self.identity.as_ref(),
-            host: "",
-            path: "/",
-            query: None,
-            captures: &self.captures,
-        }
+        self.caller.view_as(self.identity.as_ref())
     }
 
     fn stage(&self) -> &Stage {
@@ -66,7 +50,7 @@ impl Scene {
     }
 
     fn from(&mut self, address: &str) -> &mut Self {
-        self.client.address = Some(address.parse::<IpAddr>().unwrap());
+        self.caller.client.address = Some(address.parse::<IpAddr>().unwrap());
         self
     }
 }
@@ -159,7 +143,7 @@ fn a_request_without_the_key_never_goes_uncounted() {
     assert_eq!(by(r#", "on_missing": "deny""#).admit().unwrap_err().reason, Reason::LimitKeyMissing);
     let mut with = by(r#", "on_missing": "deny""#);
     for value in ["one", "two"] {
-        with.head.insert_header("x-key", value).unwrap();
+        with.caller.head.insert_header("x-key", value).unwrap();
         assert_eq!(with.passing(), 4);
     }
 }
@@ -232,7 +216,7 @@ fn to_judge_is_to_admit_without_a_charge() {
 #[test]
 fn an_operator_sees_who_is_limited_and_forgives() {
     let mut scene = scene(r#"["2/h per ip", { "requests": 2, "window": "1h", "key": "header:x-key" }]"#);
-    scene.head.insert_header("x-key", "open-sesame").unwrap();
+    scene.caller.head.insert_header("x-key", "open-sesame").unwrap();
     let counters = scene.stage().counters.clone();
     assert_eq!(scene.passing(), 2);
     let limited = counters.limited().now();

@@ -26,7 +26,7 @@ use super::{
     upload::{Piece, Upload},
     write_head,
 };
-use crate::{context::Context, dispatch, gateway, hedge, relay};
+use crate::{context::Context, dispatch, gateway, hedge, relay, throttle::Valves};
 
 /// How long each side may be silent, or take nothing.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +71,8 @@ pub(super) struct Exchange<'a, C> {
     failed: Option<Box<Error>>,
     /// Whom the answer is from, where another origin than the first was faster.
     pub(super) adopted: Option<Box<HttpPeer>>,
+    /// What is held back, where a limit on bandwidth says so.
+    pub(super) valves: Option<Box<Valves>>,
 }
 
 impl<'a, C: Client> Exchange<'a, C> {
@@ -86,8 +88,24 @@ impl<'a, C: Client> Exchange<'a, C> {
         keeps: bool,
     ) -> Self {
         let (down, waits, hedge) = (Download::new(), Waits::default(), hedge::after(ctx, head));
-        let (rivals, failed, adopted) = (Vec::new(), None, None);
-        Self { engine, client, origin, head, ctx, upload, down, keeps, limits, waits, hedge, rivals, failed, adopted }
+        let (rivals, failed, adopted, valves) = (Vec::new(), None, None, Valves::of(ctx));
+        Self {
+            engine,
+            client,
+            origin,
+            head,
+            ctx,
+            upload,
+            down,
+            keeps,
+            limits,
+            waits,
+            hedge,
+            rivals,
+            failed,
+            adopted,
+            valves,
+        }
     }
 
     /// Runs to the end of the answer, and of the request where the client's connection goes on.
@@ -118,6 +136,7 @@ impl<'a, C: Client> Exchange<'a, C> {
             self.look_for_client(cx)?;
             match self.next_deadline(Instant::now()) {
                 Some((until, late)) if alarm.poll(cx, until).is_ready() => match late {
+                    Late::Nobody => {}
                     Late::Hedge => self.ask_another(),
                     Late::Rival => self.give_up_late(Instant::now())?,
                     Late::Drain => {
@@ -137,18 +156,19 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// Whether the client has everything.
     fn is_answered(&self) -> bool {
-        self.down.is_whole() && self.client.is_empty()
+        self.down.is_whole() && self.client.is_empty() && !self.holds(|valves| &valves.down)
     }
 
     /// Whether there is more to be read from the origin, and nothing waits for the client.
     fn wants_more(&self) -> bool {
-        !self.down.is_whole() && self.client.is_empty()
+        !self.down.is_whole() && self.client.is_empty() && !self.holds(|valves| &valves.down)
     }
 
     /// From the client.
     fn take(&mut self, cx: &mut Task<'_>) -> Result<bool> {
-        let mut moved = false;
-        while self.upload.wants_more() {
+        let mut moved = self.let_up();
+        while self.upload.wants_more() && !self.holds(|valves| &valves.up) {
+            let before = self.upload.received();
             let polled = match self.can_pipe() {
                 true => self.upload.poll_pipe(cx, self.client),
                 false => self.upload.poll_piece(cx, self.client),
@@ -169,7 +189,7 @@ impl<'a, C: Client> Exchange<'a, C> {
                 Piece::Here(content) => {
                     let mut chunk = Some(content);
                     let passed = relay::request_chunk(self.ctx, &mut chunk, last);
-                    self.upload.put(chunk, last);
+                    self.put_up(chunk, last, before);
                     passed
                 }
             };
@@ -180,7 +200,8 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// Whether what comes from the client may go to the origin without being looked at.
     fn can_pipe(&self) -> bool {
-        self.upload.can_pipe(self.client) && self.origin.socket().is_some() && !relay::looks_at_request(self.ctx)
+        let counted = self.valves.is_some() || relay::looks_at_request(self.ctx);
+        !counted && self.upload.can_pipe(self.client) && self.origin.socket().is_some()
     }
 
     /// To the origin. One that takes no more may have answered all the same.
@@ -225,7 +246,7 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// What has come of the content, as the policies leave it.
     fn pass_content(&mut self) -> Result<()> {
-        if !self.client.has_room() {
+        if !self.client.has_room() || self.holds(|valves| &valves.down) {
             return Ok(());
         }
         let Some((content, last)) = self.down.take_content()? else { return Ok(()) };
@@ -235,7 +256,7 @@ impl<'a, C: Client> Exchange<'a, C> {
         self.down.passed(&content, last);
         self.ctx.record.bytes_out = self.down.sent;
         if last || !content.is_empty() {
-            self.client.put(content, last);
+            self.put_down(content, last);
         }
         Ok(())
     }
@@ -278,6 +299,7 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     /// To the client.
     fn answer(&mut self, cx: &mut Task<'_>) -> Result<bool> {
+        self.let_down();
         if self.client.is_empty() {
             return Ok(false);
         }
@@ -304,10 +326,14 @@ impl<'a, C: Client> Exchange<'a, C> {
     /// The first of the times up to which somebody is waited for.
     fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
         let over = self.is_answered();
-        let upload = self.upload.wants_more() && !self.client.is_body_read();
-        let (speaks, listening) = (self.wants_more() && self.failed.is_none(), !self.client.is_empty());
+        let held = self.holds(|valves| &valves.up);
+        let upload = self.upload.wants_more() && !self.client.is_body_read() && !held;
+        // An origin waits for what is held back from it.
+        let speaks = self.wants_more() && self.failed.is_none() && !held;
+        let listening = !self.client.is_empty();
         let (asks, after) = (self.may_ask_another(), self.hedge.map_or(Duration::ZERO, |(after, _)| after));
         let late = self.rivals.iter().map(|rival| (rival.until, Late::Rival)).min_by_key(|(until, _)| *until);
+        let opens = self.valves.as_ref().and_then(|valves| valves.opens()).map(|at| (at, Late::Nobody));
         let (waits, limits) = (&mut self.waits, &self.limits);
         let listens = self
             .ctx
@@ -321,7 +347,7 @@ impl<'a, C: Client> Exchange<'a, C> {
             (Late::OriginListens, !over && !self.upload.is_written(), &mut waits.origin_listens, limits.origin_listens),
             (Late::OriginSpeaks, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
-        let mut first = late;
+        let mut first = late.into_iter().chain(opens).min_by_key(|(until, _)| *until);
         for (late, waited, since, limit) in all {
             if waited {
                 let until = *since.get_or_insert(now) + limit;
@@ -450,6 +476,8 @@ enum Late {
     Hedge,
     /// One that was asked as well.
     Rival,
+    /// What was held back may pass.
+    Nobody,
 }
 
 impl Late {
@@ -460,7 +488,9 @@ impl Late {
             }
             Self::OriginListens => Error::explain(ErrorType::WriteTimedout, "the request").into_up(),
             Self::ClientSpeaks => Error::explain(ErrorType::ReadTimedout, "the request's content").into_down(),
-            Self::ClientListens | Self::Drain => Error::explain(ErrorType::WriteTimedout, "the answer").into_down(),
+            Self::ClientListens | Self::Drain | Self::Nobody => {
+                Error::explain(ErrorType::WriteTimedout, "the answer").into_down()
+            }
         }
     }
 }

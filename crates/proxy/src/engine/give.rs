@@ -4,11 +4,13 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use filter::Reason;
+use limit::Way;
 
 use super::{After, Client, Passage};
 use crate::{
     consult::Answer,
     relay::{self, response_chunk},
+    throttle::Flows,
 };
 
 impl<C: Client> Passage<'_, C> {
@@ -36,6 +38,39 @@ impl<C: Client> Passage<'_, C> {
         }
     }
 
+    /// Writes a piece of content, in turns where a limit on bandwidth says so.
+    pub(super) async fn let_pass(&mut self, content: Bytes, last: bool) -> Result<(), Reason> {
+        if Flows::of(self.ctx).piece(Way::Down).is_some() {
+            return Box::pin(self.let_trickle(content, last)).await;
+        }
+        if !content.is_empty() || last {
+            self.client.put(content, last);
+        }
+        self.say().await
+    }
+
+    async fn let_trickle(&mut self, mut content: Bytes, last: bool) -> Result<(), Reason> {
+        loop {
+            let flows = Flows::of(self.ctx);
+            let piece = content.split_to(flows.piece(Way::Down).unwrap_or(usize::MAX).min(content.len()));
+            tokio::select! {
+                biased;
+                () = flows.hold(Way::Down, piece.len()) => {}
+                () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => {
+                    return Err(Reason::ClientClosed);
+                }
+            }
+            let is_last = last && content.is_empty();
+            if !piece.is_empty() || is_last {
+                self.client.put(piece, is_last);
+            }
+            self.say().await?;
+            if content.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     async fn pass_on(&mut self, mut reader: cache::Reader) -> Result<(), Reason> {
         if self.ctx.encoder.is_none() {
             // Nothing is done to it on its way, so it may go as fast as the client takes it.
@@ -53,10 +88,7 @@ impl<C: Client> Passage<'_, C> {
             response_chunk(self.ctx, &mut piece, last).map_err(|reply| reply.reason)?;
             let piece: Bytes = piece.unwrap_or_default();
             self.ctx.record.bytes_out += piece.len() as u64;
-            if !piece.is_empty() || last {
-                self.client.put(piece, last);
-            }
-            self.say().await?;
+            self.let_pass(piece, last).await?;
             if last {
                 return Ok(());
             }

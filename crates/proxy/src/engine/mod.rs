@@ -10,6 +10,7 @@ mod exchange;
 mod give;
 mod h1;
 mod head;
+mod held;
 mod origin;
 mod outbox;
 mod pipe;
@@ -369,10 +370,8 @@ impl<C: Client> Passage<'_, C> {
         self.client.forget();
         let has_content = !answer.content.is_empty();
         let put = self.client.put_final(*answer.head, self.head, has_content, self.after == After::Goes);
-        if has_content && put.is_ok() {
-            self.client.put(answer.content, true);
-        }
         let said = match put {
+            Ok(_) if has_content => self.let_pass(answer.content, true).await,
             Ok(_) => self.say().await,
             Err(_) => Err(Reason::ClientClosed),
         };

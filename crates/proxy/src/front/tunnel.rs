@@ -16,6 +16,7 @@ use std::{
 use bytes::BytesMut;
 use filter::{Reason, Reply};
 use http::{StatusCode, Version};
+use limit::Way;
 use pingora_core::{connectors::TransportConnector, protocols::Stream};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::{
@@ -30,7 +31,7 @@ use super::{
     conn::{Boundary, Conn},
     say,
 };
-use crate::{context::Context, dispatch, finish, refuse, relay};
+use crate::{context::Context, dispatch, finish, refuse, relay, throttle::Flows};
 
 /// What each direction of a tunnel reads at once.
 const BUFFER: usize = 8 * 1024;
@@ -198,6 +199,7 @@ async fn relay_content(
     loop {
         let ours = content.take(&bytes).map_err(|_| Reason::UpstreamProtocol)?;
         ctx.record.bytes_out += ours as u64;
+        Flows::of(ctx).hold(Way::Down, ours).await;
         let sent = timeout(patience, async {
             conn.write_all(&bytes[..ours]).await?;
             conn.flush().await
@@ -269,16 +271,17 @@ impl Flow {
 /// Carries bytes both ways until both sides have closed, one has broken off, or nothing has moved for `idle`.
 async fn tunnel(conn: &mut Conn, origin: Stream, early: &[u8], idle: Duration, ctx: &mut Context) {
     conn.set_boundary(0, Boundary::Open);
-    let flow = Flow::default();
+    let (flow, flows) = (Flow::default(), Flows::of(ctx));
     let (from_client, mut to_client) = tokio::io::split(conn);
     let (from_origin, to_origin) = tokio::io::split(origin);
     let down = async {
+        flows.hold(Way::Down, early.len()).await;
         to_client.write_all(early).await?;
         to_client.flush().await?;
         flow.touch(&flow.down, early.len());
-        pump(from_origin, to_client, &flow, &flow.down).await
+        pump(from_origin, to_client, &flow, &flow.down, (flows, Way::Down)).await
     };
-    let both = async { tokio::try_join!(pump(from_client, to_origin, &flow, &flow.up), down) };
+    let both = async { tokio::try_join!(pump(from_client, to_origin, &flow, &flow.up, (flows, Way::Up)), down) };
     tokio::select! {
         // A side that breaks off ends a tunnel as rightly as one that closes.
         _ = both => {}
@@ -294,8 +297,9 @@ async fn pump(
     mut to: impl AsyncWrite + Unpin,
     flow: &Flow,
     counter: &AtomicU64,
+    (flows, way): (Flows<'_>, Way),
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; flows.piece(way).unwrap_or(BUFFER).min(BUFFER)];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
@@ -303,6 +307,7 @@ async fn pump(
             flow.half_closed.notify_one();
             return to.shutdown().await;
         }
+        flows.hold(way, count).await;
         to.write_all(&buffer[..count]).await?;
         to.flush().await?;
         flow.touch(counter, count);

@@ -52,6 +52,7 @@ fn busy() -> Metrics {
     metrics.auth("customers", "jwt", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
     metrics.limit_short("partners").inc();
+    metrics.limit_throttled("partners").inc_by(0.5);
     metrics.mirror("products").answered();
     upstream.discovery("file").found(Some(2));
     upstream.discovery("file").found(None);
