@@ -49,5 +49,5 @@ pub use operations::{
 pub use page::admin_api_page;
 pub use rates::Rates;
 pub use serve::serve;
-pub use status::{Backend, Certificate, Listener, Redis, Reload, Status, Upstream};
+pub use status::{Backend, Certificate, LimitReading, Listener, Redis, Reload, Status, Upstream};
 pub use who::{Act, Who};

@@ -25,8 +25,20 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     /// The Redis that processes share what they count in; null where none is configured.
     pub redis: Option<Redis>,
+    /// The limits that routes have, by name.
+    pub limits: Vec<LimitReading>,
     /// The cache; null where no route keeps answers.
     pub cache: Option<crate::CacheReading>,
+}
+
+/// A limit, and how many it concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "StatusLimit")]
+pub struct LimitReading {
+    /// Its name.
+    pub name: String,
+    /// How many keys it refuses at the moment, of the last thousand that limits have refused.
+    pub limited: usize,
 }
 
 /// A Redis, and how it is.

@@ -13,10 +13,10 @@ use std::{
 use auth::{Auth, Config, Kind, Source, keys::Fresh};
 use criterion::{Criterion, criterion_group, criterion_main};
 use document::{At, Followers, OneOrMany, Report, Secret};
-use filter::{AlternativeName, Captures, Client, ClientCertificate, TlsFacts, View};
+use filter::{AlternativeName, Client, ClientCertificate, TlsFacts};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use maitred_auth as auth;
-use pingora_http::RequestHeader;
+use testkit::Caller;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -75,20 +75,10 @@ fn certified() -> Client {
 fn bench(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (client, captures) = (certified(), Captures::new());
     let mut measure = |name: &str, auth: &Auth, field: &'static str, value: &str| {
-        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
-        head.insert_header(field, value).unwrap();
-        let view = View {
-            generation: 1,
-            head: &head,
-            client: &client,
-            identity: None,
-            host: "",
-            path: "/",
-            query: None,
-            captures: &captures,
-        };
+        let mut caller = Caller { client: certified(), ..Caller::new() };
+        caller.head.insert_header(field, value).unwrap();
+        let view = caller.view();
         // Whoever has to be asked is asked before anything is timed.
         runtime.block_on(auth.admit(&view));
         let verdict = auth.judge(&view, None).unwrap();

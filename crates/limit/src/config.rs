@@ -218,7 +218,7 @@ pub(crate) struct BandwidthTable {
     ///
     /// Example: `down = "1MiB/s"`
     down: Option<ByteRate>,
-    /// From clients: the content of requests.
+    /// From clients: the content of requests, as it goes on.
     ///
     /// Example: `up = "256KiB/s"`
     up: Option<ByteRate>,

@@ -59,6 +59,7 @@ mod rule;
 mod shared;
 mod sketch;
 mod throughput;
+mod verdict;
 mod window;
 
 pub use compile::{Ground, Named, Redis, Site, named};

@@ -23,6 +23,7 @@ use crate::{
     rule::{Rule, Said, Standing},
     shared::{Begun, Shared},
     sketch::Sketch,
+    verdict::Verdict,
     window::Window,
 };
 
@@ -127,17 +128,6 @@ pub(crate) enum Source {
     Sketch,
     /// Nobody: the store is away, and the limit lets everybody pass then.
     Nobody,
-}
-
-/// What becomes of a request.
-#[derive(Default)]
-pub(crate) struct Verdict {
-    /// The limits that refuse it.
-    pub(crate) refused: SmallVec<[usize; 2]>,
-    /// Those that would, were they obeyed.
-    pub(crate) shadowed: SmallVec<[usize; 2]>,
-    /// For how many nanoseconds it has to wait: to be let in, or to come again.
-    wait: u64,
 }
 
 impl Admit for Stage {
@@ -475,25 +465,6 @@ impl Limit {
             return None;
         }
         self.rules.first()?.rule.policy()
-    }
-}
-
-impl Verdict {
-    /// It has to wait; unless it is refused, which counts alone.
-    fn hold(&mut self, wait: u64) {
-        if self.refused.is_empty() {
-            self.wait = self.wait.max(wait);
-        }
-    }
-
-    pub(crate) fn refuse(&mut self, limit: usize, wait: u64) {
-        if self.refused.is_empty() {
-            self.wait = 0;
-        }
-        self.wait = self.wait.max(wait);
-        if self.refused.last() != Some(&limit) {
-            self.refused.push(limit);
-        }
     }
 }
 

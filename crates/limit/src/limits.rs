@@ -7,6 +7,7 @@ use http::HeaderValue;
 use pingora_http::ResponseHeader;
 
 use crate::{
+    counters::Counters,
     fields,
     limit::{Limit, Stage},
     permits::Nearest,
@@ -34,6 +35,12 @@ impl Limits {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Limit>> {
         let stages = [&self.by_client, &self.by_identity, &self.by_upstream];
         stages.into_iter().flatten().flat_map(|stage| &stage.limits)
+    }
+
+    /// What they count in; `None` where there are none.
+    pub fn counters(&self) -> Option<&Arc<Counters>> {
+        let stages = [&self.by_client, &self.by_identity, &self.by_upstream];
+        stages.into_iter().flatten().map(|stage| &stage.counters).next()
     }
 
     /// The limit that a client is nearest to.

@@ -1,6 +1,7 @@
 //! What a start tells: where to reach it, in at most six lines.
 
 use std::{
+    collections::BTreeSet,
     io::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -70,6 +71,7 @@ impl Told {
                 listeners: listeners.all().iter().map(|listener| self::listener(&listeners, listener)).collect(),
                 upstreams: live.upgrade().map(|live| upstreams(&live.load())).unwrap_or_default(),
                 redis: live.upgrade().and_then(|live| live.load().redis.as_ref().map(redis)),
+                limits: live.upgrade().map(|live| limits(&live.load())).unwrap_or_default(),
                 cache: live.upgrade().and_then(|live| cache(&live.load())),
             }
         }
@@ -164,6 +166,15 @@ fn upstreams(snapshot: &Snapshot) -> Vec<admin::Upstream> {
         concurrency_limit: upstream.concurrency(),
     };
     snapshot.upstreams.iter().map(upstream).collect()
+}
+
+/// The limits that routes have, and how many keys each refuses.
+fn limits(snapshot: &Snapshot) -> Vec<admin::LimitReading> {
+    let names: BTreeSet<_> = snapshot.routes.iter().flat_map(|route| route.limits.iter()).map(|it| it.name()).collect();
+    let counters = snapshot.routes.iter().find_map(|route| route.limits.counters());
+    let limited = counters.map(|counters| counters.limited().now()).unwrap_or_default();
+    let refuses = |name: &str| limited.iter().filter(|entry| *entry.limit == *name).count();
+    names.into_iter().map(|name| admin::LimitReading { name: name.to_string(), limited: refuses(name) }).collect()
 }
 
 impl Start<'_> {

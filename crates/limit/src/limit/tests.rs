@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use document::{At, Report};
-use filter::{Captures, Credential, Identity};
+use filter::{Credential, Identity};
 use testkit::Caller;
 
 use super::*;

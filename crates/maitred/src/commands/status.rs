@@ -74,11 +74,26 @@ fn screen(status: &Value, style: Style) -> String {
     if status["cache"].is_object() {
         line("cache", cache(&status["cache"]));
     }
+    if let [_, ..] = list(&status["limits"]) {
+        line("limits", limits(list(&status["limits"]), style));
+    }
     if let Some(up) = status["redis"]["up"].as_bool() {
         let why = status["redis"]["error"].as_str().unwrap_or("it was not reached yet");
         line("redis", if up { "up".to_owned() } else { style.warning(&format!("away: {why}")) });
     }
     lines.join("\n") + "\n"
+}
+
+/// `4   fair-use refuses 3   steady refuses 1`.
+fn limits(limits: &[Value], style: Style) -> String {
+    let mut text = limits.len().to_string();
+    for limit in limits {
+        let (name, limited) = (limit["name"].as_str().unwrap_or("-"), limit["limited"].as_u64().unwrap_or(0));
+        if limited > 0 {
+            text.push_str(&format!("   {name} {}", style.warning(&format!("refuses {limited}"))));
+        }
+    }
+    text
 }
 
 /// `93.1 % hits   12.5MiB of 256MiB memory   2.1GiB of 10GiB disk`.
@@ -149,6 +164,7 @@ mod tests {
                 { "address": "u2:80", "resolved": [], "weight": 1, "state": "unresolved" },
                 { "address": "u3:80", "weight": 1, "state": "failing", "trouble": "it answered 503" },
             ]}],
+            "limits": [{ "name": "fair-use", "limited": 3 }, { "name": "steady", "limited": 0 }],
             "redis": { "up": false, "error": "connection refused" },
             "cache": { "requests": 8, "hits": 6, "tiers": [
                 { "tier": "memory", "capacity": 134_217_728, "bytes": 1_572_864 }, { "tier": "redis", "capacity": 0 },
@@ -162,6 +178,7 @@ mod tests {
             "1234/s   0.2 % errors   12 in flight   5678901 in all",
             "https      https://localhost:443",
             "users      1/3 up   u1:80   u2:80 unresolved   u3:80 failing: it answered 503",
+            "limits     2   fair-use refuses 3",
             "redis      away: connection refused",
             "cache      75.0 % hits   1.5 of 128 MiB memory   redis",
         ] {
