@@ -12,8 +12,9 @@ use std::{
 use async_trait::async_trait;
 use document::Secret;
 use maitred_admin::{
-    Address, Admin, Backend, BackendOrder, Certificate, Checked, Control, Explain, Generation, Levels, Listener,
-    Outcome, Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind, serve,
+    Address, Admin, Backend, BackendOrder, Certificate, Checked, Control, Explain, Generation, Levels, LimitReading,
+    Listener, Outcome, Reload, ReloadOrder, Reloaded, Settings, Source, Status, UpgradeOrder, Upgraded, Upstream, bind,
+    serve,
 };
 use serde_json::{Value, json};
 use telemetry::{Build, Metrics};
@@ -175,6 +176,7 @@ fn status() -> Status {
         last_reload: Some(Reload { time: SystemTime::UNIX_EPOCH, applied: true }),
         cache: None,
         redis: None,
+        limits: vec![LimitReading { name: "fair-use".into(), limited: 3 }],
         listeners: vec![Listener {
             name: "http".into(),
             addresses: vec!["127.0.0.1:8080".into()],
