@@ -102,6 +102,45 @@ async fn whoever_tries_and_fails_is_written_down_and_no_credential_is() {
 }
 
 #[tokio::test]
+async fn two_processes_of_an_upgrade_leave_a_file_that_is_moved_away_at_the_same_place() {
+    let (_origin, starter, _) = starter("\"audit.jsonl\"").await;
+    let mut proxy = starter.start().await;
+    let path = file(&proxy);
+    // Half a request each, so that the old process has something to write down later.
+    let mut halves = Vec::new();
+    for name in ["one", "two"] {
+        let mut half = proxy.connect().await;
+        half.send(format!("GET /{name} HTTP/1.1\r\nHost: a\r\n")).await;
+        halves.push(half);
+    }
+    proxy.until_metric("connections", &[("listener", "http")], 2.0).await;
+    proxy.get("/before").await.expect(401);
+    proxy.signal("USR2").await;
+    let said = proxy.printed(" serves; draining").await;
+    let pid = said.split_once(" (pid ").and_then(|(_, rest)| rest.split_once(')')).unwrap().0;
+    proxy.succeeded_by(pid.parse().unwrap());
+    proxy.get("/after").await.expect(401);
+    for (number, half) in halves.iter_mut().enumerate() {
+        let had = until(&path, 1).await.len();
+        std::fs::rename(&path, path.with_extension(number.to_string())).unwrap();
+        // The one that serves is told, and the one that drains is not.
+        proxy.signal("USR1").await;
+        until(&path, 1).await;
+        half.send("\r\n").await;
+        assert_eq!(half.answer_head().await.0, 401);
+        proxy.get("/next").await.expect(401);
+        until(&path, 3).await;
+        let closed = lines(&path.with_extension(number.to_string()));
+        assert!(closed.len() > had && closed.last().unwrap()["kind"] == "closed", "{closed:#?}");
+    }
+    let arguments = ["audit", "verify", "audit.0", "audit.1", "audit.jsonl"];
+    let verified = maitred(proxy.folder(), arguments).await.expect(0).stdout;
+    assert!(verified.contains("none changed"), "{verified}");
+    let last: Vec<String> = lines(&path).iter().map(|line| line["path"].to_string()).collect();
+    assert!(last.contains(&"\"/two\"".to_owned()), "{last:?}");
+}
+
+#[tokio::test]
 async fn the_chain_holds_through_reload_rotation_and_restart_and_shows_what_was_done_to_it() {
     let (origin, starter, key) = starter("{ file = \"audit.jsonl\", attempts = \"all\" }").await;
     let proxy = starter.start().await;
