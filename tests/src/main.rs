@@ -76,6 +76,7 @@ mod selftest;
 mod shared_limits;
 mod show;
 mod slow_clients;
+mod soak;
 mod splits;
 mod sticky;
 mod streams;

@@ -1,0 +1,75 @@
+//! A long run of mixed traffic: what it needs maitred has after a while, and from there on nothing grows.
+//!
+//! `MAITRED_TEST_SOAK_ROUNDS` says how long; 60 rounds of some 130 requests unless told otherwise.
+
+use futures::future::join_all;
+use testkit::{Answer, Origin, Proxy, Request};
+
+use crate::setting::{BOTH, route};
+
+/// How far the memory of the last third may be above that of the middle one. What leaks a kilobyte for each request leaks
+/// more than twice as much in 60 rounds.
+const ALLOWED: u64 = 2 << 20;
+
+fn rounds() -> usize {
+    let told = std::env::var("MAITRED_TEST_SOAK_ROUNDS").ok();
+    told.map_or(60, |told| told.parse().expect("MAITRED_TEST_SOAK_ROUNDS is a number"))
+}
+
+/// Everything that clients do, the rude ones too.
+async fn round(proxy: &Proxy) {
+    let kept = async {
+        let mut client = proxy.connect().await;
+        for _ in 0..40 {
+            client.fetch(Request::get("/small")).await.expect(200);
+        }
+        client.fetch(Request::get("/%2f")).await.expect(400);
+        client.fetch(Request::new("POST", "/up").generated(300_000)).await.expect(200);
+        client.fetch(Request::post("/up", "x").chunks(&[b"in", b"pieces"])).await.expect(200);
+        client.fetch(Request::get("/large")).await.expect(200);
+    };
+    let new = async {
+        for _ in 0..20 {
+            proxy.get("/small").await.expect(200);
+        }
+    };
+    let multiplexed = async {
+        let client = proxy.h2c().await;
+        join_all((0..60).map(|_| client.fetch(Request::get("/small")))).await;
+        client.fetch(Request::new("POST", "/up").generated(300_000)).await.expect(200);
+        let (given_up, mut answer) = client.open(&Request::get("/endless")).await;
+        answer.head().await.unwrap();
+        given_up.reset(h2::Reason::CANCEL);
+    };
+    let leaving = async {
+        let mut client = proxy.connect().await;
+        client.start(&Request::get("/endless")).await;
+        client.answer_head().await;
+        client.reset();
+    };
+    tokio::join!(kept, new, multiplexed, leaving);
+}
+
+#[tokio::test]
+async fn nothing_grows() {
+    let origin = Origin::start(|seen| match seen.target.as_str() {
+        "/large" => Answer::generated(1 << 20),
+        "/endless" => Answer::generated(1 << 30),
+        _ => Answer::text("small"),
+    })
+    .await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "compress = true"))).await;
+    let mut seen = Vec::new();
+    for _ in 0..rounds() {
+        round(&proxy).await;
+        seen.push((proxy.rss(), proxy.descriptors()));
+    }
+    let third = seen.len() / 3;
+    let highest = |part: &[(u64, usize)]| {
+        let memory = part.iter().map(|(rss, _)| *rss).max().unwrap_or(0);
+        (memory, part.iter().map(|(_, descriptors)| *descriptors).max().unwrap_or(0))
+    };
+    let (middle, last) = (highest(&seen[third..2 * third]), highest(&seen[2 * third..]));
+    assert!(last.0 <= middle.0 + ALLOWED, "memory went from {} to {} KiB", middle.0 >> 10, last.0 >> 10);
+    assert!(last.1 <= middle.1 + 8, "{} descriptors became {}", middle.1, last.1);
+}
