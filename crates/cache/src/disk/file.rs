@@ -179,8 +179,11 @@ impl Resting {
         let this = self.clone();
         let reading = async move {
             let slot = this.slots.clone().acquire_owned().await.ok()?;
+            // Memory comes from the thread that it goes back to: others would keep some of it, each.
+            let blocks = usize::try_from(to.div_ceil(BLOCK as u64) - at / BLOCK as u64).unwrap_or(STRIDE).min(STRIDE);
+            let room = BytesMut::zeroed(blocks * BLOCK);
             let reading = tokio::task::spawn_blocking(move || {
-                let read = this.read_now(at, to);
+                let read = this.read_into(room, at, to);
                 drop(slot);
                 read.inspect_err(|_| (this.broken.0)()).ok()
             });
@@ -190,10 +193,14 @@ impl Resting {
     }
 
     fn read_now(&self, at: u64, to: u64) -> io::Result<Bytes> {
+        self.read_into(BytesMut::new(), at, to)
+    }
+
+    fn read_into(&self, room: BytesMut, at: u64, to: u64) -> io::Result<Bytes> {
         let first = usize::try_from(at / BLOCK as u64).map_err(|_| torn())?;
         let last = usize::try_from(to.div_ceil(BLOCK as u64)).map_err(|_| torn())?;
         let last = last.min(first + STRIDE);
-        let blocks = self.blocks(first, last)?;
+        let blocks = self.blocks_into(room, first, last)?;
         let start = (first * BLOCK) as u64;
         let from = (at - start) as usize;
         let until = usize::try_from(to - start).unwrap_or(usize::MAX).min(blocks.len());
@@ -202,10 +209,14 @@ impl Resting {
 
     /// Blocks `first` up to, but without, `last`, each as it was written.
     fn blocks(&self, first: usize, last: usize) -> io::Result<Bytes> {
+        self.blocks_into(BytesMut::new(), first, last)
+    }
+
+    fn blocks_into(&self, mut bytes: BytesMut, first: usize, last: usize) -> io::Result<Bytes> {
         let start = (first * BLOCK) as u64;
         let end = self.length.min((last * BLOCK) as u64);
         let size = end.checked_sub(start).ok_or_else(torn)?;
-        let mut bytes = BytesMut::zeroed(size as usize);
+        bytes.resize(usize::try_from(size).map_err(|_| torn())?, 0);
         self.file.read_exact_at(&mut bytes, self.begins + start)?;
         let sums = self.sums.get(first..last).ok_or_else(torn)?;
         let right = bytes.chunks(BLOCK).zip(sums).enumerate().all(|(n, (block, told))| sum(first + n, block) == *told);
