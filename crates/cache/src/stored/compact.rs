@@ -18,7 +18,7 @@ const LARGE: u64 = 16 << 20;
 
 /// Blocks of one class are not let go of one after the other: such a share of what is in use lies between them. Measured with
 /// answers of a hundred bytes, and with mixtures up to 1 MiB.
-const GAPS: u64 = 6;
+const GAPS: u64 = 4;
 
 /// The same head in memory of its own: what came from a connection are parts of buffers that are larger.
 pub(super) fn compact(head: &ResponseHeader) -> ResponseHeader {
