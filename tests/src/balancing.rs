@@ -7,7 +7,7 @@ use std::{
 
 use testkit::{Answer, Gate, Origin, Proxy, Request, maitred, within};
 
-use crate::setting::{BOTH, TRUSTING};
+use crate::setting::{BOTH, TRUSTING, until_under_way};
 
 /// Origins that answer with their own number.
 async fn numbered(count: usize) -> Vec<Origin> {
@@ -103,6 +103,7 @@ async fn the_idle_backend_takes_the_request() {
     }
     // At most one of the three is at the slow one, unless all are: the next ones find it busy.
     for _ in 0..10 {
+        until_under_way(&proxy, origins[0].requests().len() as u64).await;
         assert_eq!(proxy.get("/").await.expect(200).text(), "quick");
     }
     gate.open();

@@ -1,6 +1,6 @@
 //! Settings that several subjects share: an origin, a proxy with one route to it, and what stands before them.
 
-use testkit::{Answer, Connection, Origin, Proxy, Seen};
+use testkit::{Answer, Connection, Origin, Proxy, Seen, within};
 
 /// What a listener for HTTP/1 and HTTP/2 in plaintext is written as.
 pub const BOTH: &str = "[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2c\"]\n";
@@ -39,4 +39,15 @@ pub async fn trusting(lines: &str) -> (Origin, Proxy) {
 pub async fn still_serves(proxy: &Proxy) {
     let answer = Connection::to(proxy.address()).await.fetch(testkit::Request::get("/health")).await;
     assert!(answer.status < 500, "{answer:?}");
+}
+
+/// Waits until so many requests are under way at the backends of the first upstream: an answer is read a moment before its
+/// place is free.
+pub async fn until_under_way(proxy: &Proxy, count: u64) {
+    let in_flight = async || {
+        let told = proxy.admin("/api/v1/status").await.json();
+        let backends = told["upstreams"][0]["backends"].as_array().unwrap().clone();
+        backends.iter().map(|backend| backend["in_flight"].as_u64().unwrap()).sum::<u64>()
+    };
+    within(format!("{count} to be under way"), async { while in_flight().await != count {} }).await;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use testkit::{Answer, Authority, Gate, Origin, Proxy, Request, Response, TlsClient, within};
 
-use crate::setting::BOTH;
+use crate::setting::{BOTH, until_under_way};
 
 fn text(origins: &[Origin], lines: &str) -> String {
     let list: Vec<String> = origins.iter().map(|origin| format!("\"{origin}\"")).collect();
@@ -32,16 +32,6 @@ async fn one_of_each(proxy: &Proxy, count: usize) -> BTreeMap<String, String> {
         cookies.insert(answer.text(), given(&answer));
     }
     cookies
-}
-
-/// Waits until so many requests are under way: an answer is read a moment before its place is free.
-async fn until_under_way(proxy: &Proxy, count: u64) {
-    let in_flight = async || {
-        let told = proxy.admin("/api/v1/status").await.json();
-        let backends = told["upstreams"][0]["backends"].as_array().unwrap().clone();
-        backends.iter().map(|backend| backend["in_flight"].as_u64().unwrap()).sum::<u64>()
-    };
-    within(format!("{count} to be under way"), async { while in_flight().await != count {} }).await;
 }
 
 async fn stays(proxy: &Proxy, cookies: &BTreeMap<String, String>) {
