@@ -172,7 +172,7 @@ mod tests {
             assert_eq!(shown(&[&pairs.join("; ")], |request| cookies.session(request).unwrap().len()), length);
             assert_eq!(shown(&pairs, |request| cookies.end(request).len()), kept.len());
             if pairs.len() > 1 {
-                assert_eq!(shown(&pairs[..pairs.len() - 1], |request| cookies.session(request).is_none()), true);
+                assert!(shown(&pairs[..pairs.len() - 1], |request| cookies.session(request).is_none()));
             }
         }
         assert!(cookies.keep(&"s".repeat(PIECES * PIECE + 1), 60).is_none());
