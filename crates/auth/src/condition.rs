@@ -41,7 +41,10 @@ impl Condition {
 mod run {
     use std::{collections::HashMap, fmt, sync::Arc};
 
-    use cel::{Context, Env, Value};
+    use cel::{
+        Context, Env, IdedExpr, Value,
+        common::ast::{EntryExpr, Expr},
+    };
     use document::{Code, Diagnostic};
     use filter::Claim;
 
@@ -66,8 +69,10 @@ mod run {
                     return None;
                 }
             };
-            let references = program.references();
-            let unknown: Vec<_> = references.variables().into_iter().filter(|name| !VARIABLES.contains(name)).collect();
+            let (references, mut bounds) = (program.references(), Vec::new());
+            bound(program.expression(), &mut bounds);
+            let known = |name: &&str| VARIABLES.contains(name) || bounds.contains(name);
+            let unknown: Vec<_> = references.variables().into_iter().filter(|name| !known(name)).collect();
             if let [first, ..] = unknown[..] {
                 let message = format!("a condition knows nothing of `{first}`");
                 let known = VARIABLES.map(|name| format!("`{name}`")).join(", ");
@@ -85,6 +90,33 @@ mod run {
                 context.add_variable_from_value(*name, value(name, identity, request));
             }
             matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+        }
+    }
+
+    /// Adds the names that macros such as `exists` give to what they look at in turn.
+    fn bound<'e>(expression: &'e IdedExpr, names: &mut Vec<&'e str>) {
+        match &expression.expr {
+            Expr::Call(call) => {
+                call.target.iter().for_each(|target| bound(target, names));
+                call.args.iter().for_each(|one| bound(one, names));
+            }
+            Expr::Comprehension(own) => {
+                names.push(&own.iter_var);
+                names.extend(own.iter_var2.as_deref());
+                [&own.iter_range, &own.accu_init, &own.loop_cond, &own.loop_step, &own.result]
+                    .into_iter()
+                    .for_each(|one| bound(one, names));
+            }
+            Expr::List(list) => list.elements.iter().for_each(|one| bound(one, names)),
+            Expr::Select(select) => bound(&select.operand, names),
+            Expr::Map(map) => map.entries.iter().for_each(|entry| match &entry.expr {
+                EntryExpr::StructField(field) => bound(&field.value, names),
+                EntryExpr::MapEntry(entry) => {
+                    bound(&entry.key, names);
+                    bound(&entry.value, names);
+                }
+            }),
+            Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
         }
     }
 
