@@ -168,9 +168,6 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(16)
-        // How many tasks run before a busy worker looks for new events: with more of them at once, more streams of a
-        // connection are answered in one write (ADR 51).
-        .event_interval(128)
         .thread_name("maitred-worker")
         .enable_all()
         .build()
