@@ -288,9 +288,8 @@ impl State {
     /// How many requests upstreams can work on, as far as that was found out.
     pub fn concurrency(&self) -> BTreeMap<String, u32> {
         let tallies = self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner);
-        let known =
-            |(name, tally): (&Box<str>, &Weak<Tally>)| Some((name.to_string(), tally.upgrade()?.adaptive.known()?));
-        tallies.iter().filter_map(known).collect()
+        let known = |tally: &Weak<Tally>| tally.upgrade()?.adaptive.known();
+        tallies.iter().filter_map(|(name, tally)| Some((name.to_string(), known(tally)?))).collect()
     }
 
     /// Goes on with what another process has found out.
