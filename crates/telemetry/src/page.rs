@@ -52,6 +52,7 @@ const LABELS: &[(&str, &str)] = &[
     ("provider", "how backends are found: `dns`, `srv` or `file`"),
     ("tier", "where answers are kept: `memory`"),
     ("auth", "the policy's name: that of `[auth]`, or the route's where it is written in the route"),
+    ("scheme", "what the policy asks for: `api_key`, `jwt`, `basic`, `mtls`, `introspection`, `forward` or `oidc`"),
     ("limit", "the limit's name: that of `[limits]`, or the route's where it is written in the route"),
     (
         "result",
