@@ -297,7 +297,7 @@ impl Site<'_> {
         if policies.sticky.as_deref() == Some("user") && policies.split.is_some() && auth.policies().is_empty() {
             report.push(
                 Diagnostic::new(Code::E0107, "`sticky = \"user\"` needs `auth`")
-                    .label(&self.at.key("sticky"), "nobody is known here")
+                    .label(self.at.key("sticky"), "nobody is known here")
                     .help("add `auth`, or write `sticky = \"cookie:visitor\"`"),
             );
         }
