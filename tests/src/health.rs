@@ -350,7 +350,8 @@ async fn checking_a_configuration_asks_no_backend() {
 async fn a_backend_that_fails_every_other_time_is_found_out() {
     let seen = Arc::new(AtomicU16::new(0));
     let half =
-        Origin::start(move |_| Answer::status(if seen.fetch_add(1, Relaxed) % 2 == 0 { 503 } else { 200 })).await;
+        Origin::start(move |_| Answer::status(if seen.fetch_add(1, Relaxed).is_multiple_of(2) { 503 } else { 200 }))
+            .await;
     let others = futures::future::join_all((0..4).map(|_| Origin::text("well"))).await;
     let mut backends: Vec<&dyn std::fmt::Display> =
         others.iter().map(|origin| origin as &dyn std::fmt::Display).collect();
