@@ -91,11 +91,11 @@ async fn includes_and_secrets_are_kept_as_written_for_nobody_else_to_read() {
 
 #[tokio::test]
 async fn a_new_process_goes_back_to_what_the_old_one_ran() {
-    let proxy = Proxy::start(answers("one")).await;
+    let mut proxy = Proxy::start(answers("one")).await;
     proxy.configure(answers("two"));
     proxy.command(["reload"]).await.expect(0);
     until_kept(&proxy, 2).await;
-    proxy.command(["upgrade"]).await.expect(0);
+    proxy.upgrade(&[]).await;
     assert_eq!(told(&proxy).await, pairs(&[(3, "upgrade"), (2, "reload"), (1, "start")]));
     proxy.command(["rollback", "1"]).await.expect(0);
     assert_eq!(proxy.get("/").await.expect(200).text(), "one");

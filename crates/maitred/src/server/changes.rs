@@ -2,7 +2,7 @@
 
 use config::{Change, Loaded, NAMED};
 use document::At;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How many names stand in a line before the rest is only counted.
 const NAMES: usize = 4;
@@ -41,8 +41,9 @@ impl Difference {
     /// The settings that differ and wait for a new process: `server.threads`.
     pub fn waiting(&self) -> Vec<String> {
         let differs = |(section, key): &&(&str, &str)| {
-            let at = At::root().key(*section).key(*key);
-            self.0.iter().any(|change| change.at() == at)
+            let section = At::root().key(*section);
+            let at = section.key(*key);
+            self.0.iter().any(|change| change.at() == at || change.at() == section && came_with(change, key))
         };
         RESTART.iter().filter(differs).map(|(section, key)| format!("{section}.{key}")).collect()
     }
@@ -83,15 +84,24 @@ fn other(change: &Change) -> Option<String> {
     let at = change.at();
     let section = at.keys().first()?;
     let named = NAMED.iter().any(|(named, _)| named == section);
-    let waits = match change {
-        // The whole section came or went.
-        Change::Changed { from, to, .. } if at.keys().len() == 1 => {
-            let whole = from.as_ref().or(to.as_ref()).and_then(Value::as_object);
-            whole.is_some_and(|whole| whole.keys().all(|key| is_restart(section, key)))
-        }
+    let waits = match section_of(change) {
+        Some(whole) if at.keys().len() == 1 => whole.keys().all(|key| is_restart(section, key)),
         _ => at.keys().get(1).is_some_and(|key| is_restart(section, key)),
     };
     (!named && !waits).then(|| format!("~{section}"))
+}
+
+/// The section that came or went as a whole.
+fn section_of(change: &Change) -> Option<&Map<String, Value>> {
+    match change {
+        Change::Changed { from, to, .. } => from.as_ref().or(to.as_ref())?.as_object(),
+        _ => None,
+    }
+}
+
+/// Whether a key was in the section that came or went as a whole.
+fn came_with(change: &Change, key: &str) -> bool {
+    section_of(change).is_some_and(|whole| whole.contains_key(key))
 }
 
 fn is_restart(section: &str, key: &str) -> bool {
@@ -175,7 +185,10 @@ server.threads = 2
             assert_eq!((told.summary(), told.waiting()), (Vec::new(), vec!["server.threads".to_owned()]), "{new}");
         }
         let without = OLD.replace("[server]\nthreads = 2\n", "");
-        assert_eq!(difference(&without, OLD).summary(), Vec::<String>::new());
+        for (old, new) in [(&*without, OLD), (OLD, &*without)] {
+            let told = difference(old, new);
+            assert_eq!((told.summary(), told.waiting()), (Vec::new(), vec!["server.threads".to_owned()]), "{new}");
+        }
     }
 
     #[test]
