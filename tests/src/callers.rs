@@ -1,6 +1,9 @@
 //! Passwords, certificates and addresses: who is let in by what they know, what they show, and where they come from.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use testkit::{Authority, Certificate, Connection, Origin, Proxy, Request, binary, curl, maitred, within};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -159,6 +162,30 @@ async fn addresses_are_judged_as_trusted_proxies_tell_them_and_lists_are_followe
     assert_eq!(connection.answer_head().await.0, 403);
     std::fs::write(proxy.folder().join("deny.txt"), list("10.1.2.3\n")).unwrap();
     within("the list to be in force", async { while from("10.1.2.3").await.status != 403 {} }).await;
+}
+
+#[tokio::test]
+async fn how_long_a_refusal_takes_tells_nobody_which_users_exist() {
+    let text = format!(
+        "{BOTH}[auth.staff]\ntype = \"basic\"\nusers = \"users.toml\"\n[routes.app]\npath = \"/*\"\nauth = \"staff\"\n\
+         respond = {{ body = \"in\" }}\n"
+    );
+    let file = user("ada", &hashed("good").await);
+    let proxy = Proxy::with(text).file("users.toml", &file).start().await;
+    // Of several times the shortest: other tests only add to it.
+    let shortest = async |credentials: &str| {
+        let mut shortest = Duration::MAX;
+        for _ in 0..9 {
+            let began = Instant::now();
+            let guess = Request::get("/").header("Authorization", &format!("Basic {credentials}"));
+            proxy.fetch(guess).await.expect_problem(401, "auth_invalid");
+            shortest = shortest.min(began.elapsed());
+        }
+        shortest.as_secs_f64()
+    };
+    shortest("eWV0OmI=").await; // the hash that nobody has is made once
+    let (known, unknown) = (shortest("YWRhOmI=").await, shortest("bm9ib2R5OmI=").await);
+    assert!((0.5..2.0).contains(&(unknown / known)), "{known} s for ada, {unknown} s for nobody");
 }
 
 #[tokio::test]
