@@ -5,9 +5,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, PublicKeyUse},
 };
 use serde_json::Value;
 
@@ -94,7 +95,10 @@ fn fitting(family: AlgorithmFamily, curve: Option<EllipticCurve>) -> Option<Box<
 }
 
 fn of_jwk(value: &Value) -> Option<VerifyingKey> {
-    let jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
+    let mut jwk: Jwk = serde_json::from_value(value.clone()).ok()?;
+    if let AlgorithmParameters::EllipticCurve(point) = &mut jwk.algorithm {
+        fill(point);
+    }
     if matches!(jwk.common.public_key_use, Some(PublicKeyUse::Encryption | PublicKeyUse::Other(_))) {
         return None;
     }
@@ -113,8 +117,50 @@ fn of_jwk(value: &Value) -> Option<VerifyingKey> {
     (!algorithms.is_empty()).then(|| VerifyingKey { kid: jwk.common.key_id.map(Into::into), algorithms, key })
 }
 
+/// Writes coordinates in full, as RFC 7518 section 6.2.1.2 asks for. Libraries that take them for numbers leave leading zeros
+/// out, which one key in 128 has.
+fn fill(point: &mut EllipticCurveKeyParameters) {
+    let size = match point.curve {
+        EllipticCurve::P256 => P256_POINT / 2,
+        EllipticCurve::P384 => P384_POINT / 2,
+        _ => return,
+    };
+    for coordinate in [&mut point.x, &mut point.y] {
+        let Ok(short) = URL_SAFE_NO_PAD.decode(&*coordinate) else { continue };
+        let zeros = size.saturating_sub(short.len());
+        *coordinate = URL_SAFE_NO_PAD.encode([&vec![0; zeros][..], &short].concat());
+    }
+}
+
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeySet({} keys)", self.keys.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    use jsonwebtoken::{EncodingKey, Header, Validation, decode, encode};
+
+    use super::*;
+
+    #[test]
+    fn a_coordinate_that_begins_with_zeros_may_be_written_without_them() {
+        let pair = || EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let pair = std::iter::repeat_with(pair).find(|pair| pair.public_key().as_ref()[1] == 0).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let signed = {
+            let key = EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref());
+            let claims = serde_json::json!({ "exp": 4_000_000_000_u64 });
+            encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
+        };
+        for x in [x, &x[1..]] {
+            let set = serde_json::json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": text(x), "y": text(y) }] });
+            let set = KeySet::jwks(set.to_string().as_bytes()).unwrap();
+            let key = set.for_token(None, Algorithm::ES256).next().unwrap();
+            decode::<Value>(&signed, &key.key, &Validation::new(Algorithm::ES256)).unwrap();
+        }
     }
 }
