@@ -7,8 +7,8 @@ use testkit::{Answer, Origin, Proxy, Request};
 
 use crate::setting::{BOTH, route};
 
-/// How far the memory of the last third may be above that of the middle one. What leaks a kilobyte for each request leaks
-/// more than twice as much in 60 rounds.
+/// How far the memory of the last third may be above that of the middle one. Between them lie 20 of 60 rounds, and so 2.6 MiB
+/// for what leaks a kilobyte for each request.
 const ALLOWED: u64 = 2 << 20;
 
 fn rounds() -> usize {
@@ -65,11 +65,13 @@ async fn nothing_grows() {
         seen.push((proxy.rss(), proxy.descriptors()));
     }
     let third = seen.len() / 3;
-    let highest = |part: &[(u64, usize)]| {
-        let memory = part.iter().map(|(rss, _)| *rss).max().unwrap_or(0);
-        (memory, part.iter().map(|(_, descriptors)| *descriptors).max().unwrap_or(0))
+    // The median: what the allocator holds for a moment is no growth.
+    let usual = |part: &[(u64, usize)]| {
+        let mut memory: Vec<u64> = part.iter().map(|(rss, _)| *rss).collect();
+        memory.sort_unstable();
+        (memory[memory.len() / 2], part.iter().map(|(_, descriptors)| *descriptors).max().unwrap_or(0))
     };
-    let (middle, last) = (highest(&seen[third..2 * third]), highest(&seen[2 * third..]));
+    let (middle, last) = (usual(&seen[third..2 * third]), usual(&seen[2 * third..]));
     assert!(last.0 <= middle.0 + ALLOWED, "memory went from {} to {} KiB", middle.0 >> 10, last.0 >> 10);
     assert!(last.1 <= middle.1 + 8, "{} descriptors became {}", middle.1, last.1);
 }
