@@ -11,11 +11,10 @@ use std::{
 use testkit::{Answer, Gate, Origin, Proxy, Request, within};
 use tokio::sync::Semaphore;
 
-use crate::setting::BOTH;
+use crate::setting::{BOTH, upstream};
 
 async fn proxied(origin: &Origin, lines: &str) -> Proxy {
-    let text = format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{lines}\n[routes]\n\"/*\" = \"app\"\n");
-    Proxy::start(text).await
+    Proxy::start(upstream(origin, lines)).await
 }
 
 async fn limit(proxy: &Proxy) -> f64 {
@@ -133,8 +132,7 @@ async fn a_table_that_cannot_be_is_refused_with_every_mistake() {
         ("adaptive_concurrency = { min = 9, max = 8 }", "`min` is more than `max`"),
         ("adaptive_concurrency = { tolerance = \"0%\" }", "`0%` is not how much longer"),
     ] {
-        let text = format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{lines}\n[routes]\n\"/*\" = \"app\"\n");
-        let exit = Proxy::with(text).refused().await;
+        let exit = Proxy::with(upstream(&origin, lines)).refused().await;
         assert!(exit.stderr.contains(told), "{}", exit.stderr);
     }
 }

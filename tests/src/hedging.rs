@@ -3,7 +3,7 @@
 use serde_json::Value;
 use testkit::{Answer, Gate, Origin, Proxy, Request, Response, Seen, within};
 
-use crate::setting::BOTH;
+use crate::setting::{BOTH, upstream};
 
 /// Every request but the first few hundred goes to `first`, and what is asked twice to `second` as well.
 async fn raced(first: &Origin, second: &Origin, lines: &str, route: &str) -> Proxy {
@@ -290,8 +290,7 @@ async fn a_table_that_cannot_be_is_refused_with_every_mistake() {
         ("hedge = { budget = \"x\" }", "`x` is not a share"),
         ("hedge = \"p95\"\nsticky = \"cookie:at\"", "an upstream has either `sticky` or `hedge`"),
     ] {
-        let text = format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{lines}\n[routes]\n\"/*\" = \"app\"\n");
-        let exit = Proxy::with(text).refused().await;
+        let exit = Proxy::with(upstream(&origin, lines)).refused().await;
         assert!(exit.stderr.contains(told), "{}", exit.stderr);
     }
 }

@@ -14,6 +14,11 @@ pub fn route(origin: &Origin, lines: &str) -> String {
     format!("[routes.app]\npath = \"/*\"\nupstream = \"{origin}\"\n{lines}\n")
 }
 
+/// A configuration with `origin` behind an upstream, which has these lines in its table.
+pub fn upstream(origin: &Origin, lines: &str) -> String {
+    format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{lines}\n[routes]\n\"/*\" = \"app\"\n")
+}
+
 /// A proxy for HTTP/1 and h2c before an origin of this script.
 pub async fn before(respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> (Origin, Proxy) {
     let origin = Origin::start(respond).await;

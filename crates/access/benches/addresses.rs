@@ -5,10 +5,9 @@ use std::{fmt::Write as _, hint::black_box};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use document::{At, Followers, OneOrMany, Report, Toggle};
-use filter::{Admit, Captures, Client, View};
+use filter::Admit;
 use maitred_access::{Addresses, Config, Databases, Geo, GeoConfig, Ip, Section};
-use pingora_http::RequestHeader;
-use testkit::Mmdb;
+use testkit::{Caller, Mmdb};
 
 fn networks(count: u32) -> String {
     let mut text = String::new();
@@ -20,19 +19,9 @@ fn networks(count: u32) -> String {
 }
 
 fn measure(criterion: &mut Criterion, name: &str, judge: &impl Admit, address: &str) {
-    let head = RequestHeader::build("GET", b"/", None).unwrap();
-    let client = Client { address: Some(address.parse().unwrap()), ..Client::local("public".into()) };
-    let captures = Captures::new();
-    let view = View {
-        generation: 1,
-        identity: None,
-        head: &head,
-        client: &client,
-        host: "",
-        path: "/",
-        query: None,
-        captures: &captures,
-    };
+    let mut caller = Caller::new();
+    caller.client.address = Some(address.parse().unwrap());
+    let view = caller.view();
     assert!(judge.judge(&view).is_err(), "{name}");
     criterion.bench_function(name, |bencher| bencher.iter(|| black_box(judge.judge(&view).is_err())));
 }

@@ -136,27 +136,16 @@ fn cookie(name: &str, value: &str, seconds: i64) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use filter::{Captures, Client};
-    use pingora_http::RequestHeader;
+    use testkit::Caller;
 
     use super::*;
 
     fn shown<T>(fields: &[&str], use_it: impl FnOnce(&View<'_>) -> T) -> T {
-        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut caller = Caller::new();
         for field in fields {
-            head.append_header("cookie", *field).unwrap();
+            caller.head.append_header("cookie", *field).unwrap();
         }
-        let (client, captures) = (Client::local("a".into()), Captures::new());
-        use_it(&View {
-            generation: 1,
-            head: &head,
-            client: &client,
-            identity: None,
-            host: "",
-            path: "/",
-            query: None,
-            captures: &captures,
-        })
+        use_it(&caller.view())
     }
 
     #[test]

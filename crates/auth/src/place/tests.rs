@@ -1,26 +1,15 @@
 //! Credentials found, and taken out.
 
-use filter::{Captures, Client};
+use testkit::Caller;
 
 use super::*;
 
 fn find(place: &Place, fields: &[(&'static str, &str)], query: Option<&str>) -> Option<Result<String, ()>> {
-    let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+    let mut caller = Caller::new();
     for (name, value) in fields {
-        head.append_header(*name, *value).unwrap();
+        caller.head.append_header(*name, *value).unwrap();
     }
-    let (client, captures) = (Client::local("public".into()), Captures::new());
-    let view = View {
-        generation: 1,
-        identity: None,
-        head: &head,
-        client: &client,
-        host: "",
-        path: "/",
-        query,
-        captures: &captures,
-    };
-    match place.find(&view) {
+    match place.find(&View { query, ..caller.view() }) {
         Found::Nothing => None,
         Found::Unclear => Some(Err(())),
         Found::One(found) => Some(Ok(found.into_owned())),

@@ -1,7 +1,8 @@
 //! What holds, and what is lacking first.
 
-use filter::{Captures, Claim, Client, Credential};
+use filter::{Claim, Credential};
 use pingora_http::RequestHeader;
+use testkit::Caller;
 
 use super::*;
 
@@ -10,19 +11,9 @@ fn strings(list: &[&str]) -> Box<[Box<str>]> {
 }
 
 fn lack<'r>(require: &'r Require, identity: &Identity, method: &str) -> Option<Lack<'r>> {
-    let head = RequestHeader::build(method, b"/", None).unwrap();
-    let (client, captures) = (Client::local("public".into()), Captures::new());
-    let view = View {
-        generation: 1,
-        identity: None,
-        head: &head,
-        client: &client,
-        host: "",
-        path: "/",
-        query: None,
-        captures: &captures,
-    };
-    require.lack(identity, &view)
+    let mut caller = Caller::new();
+    caller.head = RequestHeader::build(method, b"/", None).unwrap();
+    require.lack(identity, &caller.view())
 }
 
 #[test]

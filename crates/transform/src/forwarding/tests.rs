@@ -18,26 +18,29 @@ fn client(peer: &str, trusted: bool) -> Client {
     }
 }
 
+/// Tells the origin of the client, under a generation.
+fn told_to(forwarding: Forwarding, head: &mut RequestHeader, client: &Client, generation: u64) {
+    let (captures, original) = (Captures::new(), head.clone());
+    let view = View {
+        generation,
+        identity: None,
+        head: &original,
+        client,
+        host: "a.test",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
+    told(forwarding, head, &view);
+}
+
 fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) -> RequestHeader {
     let mut head = RequestHeader::build("GET", b"/", None).unwrap();
     for (name, value) in fields {
         head.append_header(*name, *value).unwrap();
     }
     client.trace = Trace::of_request(&head.headers, 0xA, 0xB);
-    let captures = Captures::new();
-    let original = head.clone();
-    let view = View {
-        generation: 1,
-        identity: None,
-        head: &original,
-        client: &client,
-        host: "a.test",
-        path: "/",
-        query: None,
-        captures: &captures,
-    };
-    let forwarding = Forwarding { forwarded, ..Forwarding::default() };
-    told(forwarding, &mut head, &view);
+    told_to(Forwarding { forwarded, ..Forwarding::default() }, &mut head, &client, 1);
     head
 }
 
@@ -186,18 +189,7 @@ fn state(parent: &str, states: &[&str]) -> Vec<String> {
     }
     let mut client = client("203.0.113.7:1", false);
     client.trace = Trace::of_request(&head.headers, 0xA, 0xB);
-    let (captures, original) = (Captures::new(), head.clone());
-    let view = View {
-        generation: 42,
-        identity: None,
-        head: &original,
-        client: &client,
-        host: "a.test",
-        path: "/",
-        query: None,
-        captures: &captures,
-    };
-    told(Forwarding { generation: true, ..Forwarding::default() }, &mut head, &view);
+    told_to(Forwarding { generation: true, ..Forwarding::default() }, &mut head, &client, 42);
     all(&head, "tracestate")
 }
 

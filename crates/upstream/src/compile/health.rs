@@ -173,17 +173,22 @@ fn statuses(text: &str, at: &At, report: &mut Report) -> Option<RangeInclusive<u
     found
 }
 
+/// What is written, or what holds where nothing is; nothing where it is switched off.
+fn unless_off<'a, T>(written: Option<&'a Toggle<T>>, default: &'a T) -> Option<&'a T> {
+    match written {
+        Some(Toggle::Off) => None,
+        Some(Toggle::On(written)) => Some(written),
+        None => Some(default),
+    }
+}
+
 pub(super) fn outlier(
     written: Option<&Toggle<config::Outlier>>,
     at: &At,
     report: &mut Report,
 ) -> Option<outlier::Rules> {
     let empty = config::Outlier::default();
-    let written = match written {
-        Some(Toggle::Off) => return None,
-        Some(Toggle::On(written)) => written,
-        None => &empty,
-    };
+    let written = unless_off(written, &empty)?;
     let max_ejected = written.max_ejected.as_deref();
     Some(outlier::Rules {
         consecutive_errors: at_least_one(written.consecutive_errors, ERRORS, &at.key("consecutive_errors"), report),
@@ -199,11 +204,7 @@ fn success_rate(
     report: &mut Report,
 ) -> Option<outlier::SuccessRate> {
     let empty = config::SuccessRate::default();
-    let written = match written {
-        Some(Toggle::Off) => return None,
-        Some(Toggle::On(written)) => written,
-        None => &empty,
-    };
+    let written = unless_off(written, &empty)?;
     let deviations = written.deviations.unwrap_or(DEVIATIONS);
     if !(deviations > 0.0 && deviations <= MOST_DEVIATIONS) {
         let text = format!("`deviations` is a number above 0, and at most {MOST_DEVIATIONS}");
