@@ -1,19 +1,20 @@
 //! A long run of mixed traffic: what it needs maitred has after a while, and from there on nothing grows.
 //!
-//! `MAITRED_TEST_SOAK_ROUNDS` says how long; 60 rounds of some 130 requests unless told otherwise.
+//! `MAITRED_TEST_SOAK_ROUNDS` says how long; 240 rounds of some 130 requests unless told otherwise.
 
 use futures::future::join_all;
 use testkit::{Answer, Origin, Proxy, Request};
 
 use crate::setting::{BOTH, route};
 
-/// How far the memory of the last third may be above that of the middle one. Between them lie 20 of 60 rounds, and so 2.6 MiB
-/// for what leaks a kilobyte for each request.
-const ALLOWED: u64 = 2 << 20;
+/// How far the memory of the last third may be above that of the middle one. Between them lie 80 of 240 rounds, and so 4 MiB
+/// for what leaks 400 bytes for each request. What the allocator holds goes up and down by some 2 MiB: 600 rounds that were
+/// looked at one by one lay between 73 and 77 MiB from the tenth to the last.
+const ALLOWED: u64 = 4 << 20;
 
 fn rounds() -> usize {
     let told = std::env::var("MAITRED_TEST_SOAK_ROUNDS").ok();
-    told.map_or(60, |told| told.parse().expect("MAITRED_TEST_SOAK_ROUNDS is a number"))
+    told.map_or(240, |told| told.parse().expect("MAITRED_TEST_SOAK_ROUNDS is a number"))
 }
 
 /// Everything that clients do, the rude ones too.

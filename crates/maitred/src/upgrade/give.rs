@@ -46,7 +46,7 @@ pub struct Served {
 pub fn give(channel: &Channel, gift: &Gift, deadline: Instant) -> Result<Served, String> {
     let late = |error: io::Error| match error.kind() {
         io::ErrorKind::TimedOut => "the new process was not ready in time".to_owned(),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the new process ended before it was ready".to_owned()
         }
         _ => format!("the new process cannot be talked to: {error}"),
