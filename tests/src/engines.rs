@@ -275,7 +275,7 @@ async fn idle_connections_to_origins_end_when_the_configuration_says() {
     for engine in ENGINES {
         let origin = Origin::echo().await;
         let text = format!(
-            "[upstreams.app]\nbackends = [\"{origin}\"]\npool = {{ idle = \"300ms\" }}\n[routes]\n\"/*\" = \"app\"\n"
+            "[upstreams.app]\nbackends = [\"{origin}\"]\npool = {{ idle = \"1s\" }}\n[routes]\n\"/*\" = \"app\"\n"
         );
         let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
         proxy.get("/").await.expect(200);

@@ -167,3 +167,73 @@ async fn names_and_order_survive_both_ways() {
     let head = String::from_utf8(origin.request().await.head).unwrap();
     assert!(head.contains("\r\nX-MyHeader: 1\r\n") && head.contains("\r\nx-lower: 2\r\n"), "{head}");
 }
+
+const KEY: &str = "alice-has-a-key-of-32-characters";
+
+/// As `sha256sum` says.
+const KEY_HASH: &str = "f5068f529f14dcc60dcd3f6f506822d6142519adb78a3c971a4eb60fc3481702";
+
+/// What the origin was sent and what the client got, in an order of its own and without what differs each time.
+async fn both_heads(engine: &str, lines: &str) -> [Vec<(String, String)>; 2] {
+    let origin = Origin::start(|_| {
+        Answer::text("x").header("Server", "Old/1.0").header("X-Frame-Options", "SAMEORIGIN").header("RateLimit", "own")
+    })
+    .await;
+    let proxy = Proxy::with(route(&origin, lines))
+        .file(
+            "keys.toml",
+            &format!("[keys.one]\nconsumer = \"alice\"\nsha256 = \"{KEY_HASH}\"\ncreated = \"2026-01-01T00:00:00Z\"\n"),
+        )
+        .variable("MAITRED_ENGINE", engine)
+        .start()
+        .await;
+    let request = Request::get("/").header("X-Api-Key", KEY).header("X-User", "forged");
+    let answer = proxy.fetch(request.header("Cookie", "a=1").header("Origin", "https://a.test")).await.expect(200);
+    let told = origin.request().await.headers;
+    [told, answer.headers].map(|headers| {
+        let differs = ["x-request-id", "traceparent", "date", "connection", "x-forwarded-host", "x-forwarded-port"];
+        let fields = headers.0.into_iter().map(|(name, value)| (name.to_lowercase(), value));
+        let mut fields: Vec<_> =
+            fields.filter(|(name, _)| !differs.contains(&name.as_str()) && name != "host").collect();
+        fields.sort();
+        fields
+    })
+}
+
+#[tokio::test]
+async fn fields_are_the_same_wherever_in_the_head_they_are_put() {
+    let whole = "auth = \"partners\"\nlimit = { rate = \"100/s\", key = \"ip\", x_headers = true }\nsecurity_headers = true\n\
+                 request = { set = { X-Edge = \"{client_ip}\" }, add = { X-Tag = [\"a\", \"b\"] }, remove = [\"Cookie\"] }\n\
+                 response = { set = { X-By = \"{user}\" }, add = { Link = \"</a>\" }, remove = [\"X-Old\"] }\n";
+    let policy = "[auth.partners]\ntype = \"api_key\"\nkeys = \"keys.toml\"\nforward = { user = \"X-User\" }\n";
+    for (what, lines) in [
+        ("concerns that leave each other alone", whole.to_owned()),
+        ("a request edit of who calls", whole.replace("X-Edge", "X-User")),
+        ("a request edit of the client's address", whole.replace("X-Edge", "X-Forwarded-For")),
+        ("an edit of a security field", whole.replace("X-By", "X-Frame-Options")),
+        ("an edit of what is hidden", whole.replace("X-By", "Server")),
+        ("an edit of a limit's field", whole.replace("X-By", "X-RateLimit-Limit")),
+        (
+            "security fields in the place of the origin's",
+            whole.replace("= true\nrequest", "= { override = true }\nrequest"),
+        ),
+        (
+            "cookies and CORS",
+            format!("{}cors = {{ origins = \"https://a.test\" }}\n", whole.replace("Link", "Set-Cookie")),
+        ),
+    ] {
+        let lines = format!("{lines}{policy}");
+        let (own, general) = (both_heads("own", &lines).await, both_heads("general", &lines).await);
+        assert_eq!(own, general, "{what}");
+        let count = |name: &str| own[1].iter().filter(|(field, _)| field == name).count();
+        assert_eq!(
+            (count("x-frame-options"), count("server"), count("ratelimit-policy")),
+            (1, 0, 1),
+            "{what}: {own:?}"
+        );
+        assert!(
+            own[0].contains(&("x-edge".into(), "127.0.0.1".into())) || !lines.contains("X-Edge"),
+            "{what}: {own:?}"
+        );
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use filter::{Amend, Credential, Identity, Mode, Reason, Reply, View};
-use http::HeaderName;
+use bytes::BytesMut;
+use filter::{Amend, Credential, Identity, Mode, Reason, Reply, Trail, View, write_line};
+use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
@@ -111,12 +112,19 @@ impl Auth {
         }
     }
 
-    /// Whether the field `name`, in lower case, is filled with what is known of the caller.
-    pub fn fills(&self, name: &str) -> bool {
-        match self {
-            Self::Anonymous => false,
-            Self::Asked(asked) => asked.fields.iter().any(|field| field == name),
-        }
+    /// The fields that tell the origin who calls.
+    fn told<'v>(&self, request: &View<'v>) -> impl Iterator<Item = &'v (HeaderName, HeaderValue)> + use<'v> {
+        let identity = request.identity.filter(|_| matches!(self, Self::Asked(_)));
+        identity.map(|identity| &*identity.fields).unwrap_or_default().iter()
+    }
+
+    /// The names of the fields that are filled with what is known of the caller, in lower case.
+    pub fn filled(&self) -> impl Iterator<Item = &str> {
+        let fields = match self {
+            Self::Anonymous => &[],
+            Self::Asked(asked) => &*asked.fields,
+        };
+        fields.iter().map(HeaderName::as_str)
     }
 
     /// The query without the credentials in it.
@@ -131,6 +139,16 @@ impl Auth {
 /// Takes out the credentials and whatever the client says of itself, and says who it is.
 impl Amend<RequestHeader> for Auth {
     fn amend(&self, head: &mut RequestHeader, request: &View<'_>) {
+        self.clear(head, request);
+        for (name, value) in self.told(request) {
+            // A name and a value that are valid cannot be refused.
+            let _ = head.append_header(name.clone(), value.clone());
+        }
+    }
+}
+
+impl Trail<RequestHeader> for Auth {
+    fn clear(&self, head: &mut RequestHeader, _: &View<'_>) {
         let Self::Asked(asked) = self else { return };
         asked.hidden.iter().for_each(|place| place.clear(head));
         if !asked.fields.is_empty() {
@@ -138,10 +156,10 @@ impl Amend<RequestHeader> for Auth {
             let forged: SmallVec<[HeaderName; 4]> = head.headers.keys().filter(forged).cloned().collect();
             forged.iter().for_each(|name| drop(head.remove_header(name)));
         }
-        for (name, value) in request.identity.map(|identity| &*identity.fields).unwrap_or_default() {
-            // A name and a value that are valid cannot be refused.
-            let _ = head.append_header(name.clone(), value.clone());
-        }
+    }
+
+    fn write(&self, _: &RequestHeader, request: &View<'_>, out: &mut BytesMut) {
+        self.told(request).for_each(|(name, value)| write_line(out, name.as_str().as_bytes(), value.as_bytes()));
     }
 }
 

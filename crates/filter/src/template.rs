@@ -3,14 +3,12 @@
 mod escape;
 mod parse;
 
-use std::fmt::Write;
-
 use http::{HeaderName, HeaderValue};
 
 pub use escape::Escape;
 pub use parse::{Mistake, Place, Scope};
 
-use crate::{Claim, View};
+use crate::{Claim, Short, View};
 use escape::Source;
 
 /// A text whose placeholders were resolved when the configuration was loaded.
@@ -167,11 +165,11 @@ impl Piece {
     fn render(&self, escape: Escape, view: &View<'_>, out: &mut String) {
         let (source, value) = match self {
             Piece::Text(text) => return out.push_str(text),
-            Piece::Port => return append(out, view.client.port),
-            Piece::Generation => return append(out, view.generation),
+            Piece::Port => return out.push_str(Short::of_number(view.client.port).as_str()),
+            Piece::Generation => return out.push_str(Short::of_number(view.generation).as_str()),
             Piece::ClientIp => {
                 if let Some(address) = view.client.address {
-                    append(out, address);
+                    out.push_str(Short::of_address(address).as_str());
                 }
                 return;
             }
@@ -192,11 +190,6 @@ impl Piece {
         };
         escape.append(source, value, out);
     }
-}
-
-/// Formats `value` onto `out`; writing to a `String` cannot fail.
-fn append(out: &mut String, value: impl std::fmt::Display) {
-    let _ = write!(out, "{value}");
 }
 
 #[cfg(test)]

@@ -225,6 +225,7 @@ impl Limit {
         let patience = if fair.is_some() { Duration::ZERO } else { patience };
         Some(Self {
             name: name.into(),
+            told: crate::fields::told(name),
             key: key?,
             rules: rules?.into_iter().chain(ban).map(salted).collect(),
             cost: cost?,

@@ -31,6 +31,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Limit {
     pub(crate) name: Arc<str>,
+    /// The name as answers tell it.
+    pub(crate) told: Box<str>,
     pub(crate) key: Key,
     pub(crate) rules: SmallVec<[Salted; 1]>,
     pub(crate) cost: u32,

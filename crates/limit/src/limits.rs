@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use filter::View;
 use http::HeaderValue;
 use pingora_http::ResponseHeader;
@@ -54,6 +55,21 @@ impl Limits {
         let Some(nearest) = nearest else { return };
         if let Some(limit) = self.nearest(nearest) {
             fields::passing(limit, self.policies.as_ref(), nearest, head);
+        }
+    }
+
+    /// Writes what [`tell`](Limits::tell) puts, as lines of HTTP/1 behind all other fields.
+    pub fn write(&self, nearest: Option<Nearest>, out: &mut BytesMut) {
+        let Some(nearest) = nearest else { return };
+        if let Some(limit) = self.nearest(nearest) {
+            fields::write(limit, self.policies.as_ref(), nearest, out);
+        }
+    }
+
+    /// Takes out of an answer what [`write`](Limits::write) is going to have in its place.
+    pub fn clear(&self, nearest: Option<Nearest>, head: &mut ResponseHeader) {
+        if let Some(limit) = nearest.and_then(|nearest| self.nearest(nearest)) {
+            fields::clear(limit, head);
         }
     }
 

@@ -52,7 +52,7 @@ impl Gateway {
         let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
         let mut answer = refuse::answer(&reply, form, id, is_head)?;
         relay::encode_whole(ctx, session.req_header(), &mut answer);
-        relay::response(ctx, session.req_header(), &mut answer.head);
+        relay::response(ctx, relay::Told::Among, session.req_header(), &mut answer.head);
         let version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };
         refuse::write(session, answer, version).await
     }
@@ -188,7 +188,7 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
         relay::encode(ctx, session.req_header(), head);
-        relay::response(ctx, session.req_header(), head);
+        relay::response(ctx, relay::Told::Among, session.req_header(), head);
         persist::settle(session, head);
         Ok(())
     }
@@ -321,7 +321,7 @@ pub(crate) fn gone() -> Box<Error> {
 async fn give(session: &mut Session, ctx: &mut Context, answer: consult::Answer) -> Result<()> {
     let consult::Answer { mut head, content, .. } = answer;
     relay::encode(ctx, session.req_header(), &mut head);
-    relay::response(ctx, session.req_header(), &mut head);
+    relay::response(ctx, relay::Told::Among, session.req_header(), &mut head);
     let version = session.req_header().version;
     head.set_version(if version == Version::HTTP_2 { version } else { Version::HTTP_11 });
     persist::settle(session, &mut head);

@@ -108,7 +108,7 @@ pub(crate) async fn carry(
         return Ok(Err(reading.reason));
     }
     relay::encode(ctx, session.req_header(), &mut heard.head);
-    relay::response(ctx, session.req_header(), &mut heard.head);
+    relay::response(ctx, relay::Told::Among, session.req_header(), &mut heard.head);
     if has_content && version != Version::HTTP_2 && !heard.head.headers.contains_key(header::CONTENT_LENGTH) {
         heard.head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
     }

@@ -1,7 +1,7 @@
 //! Step 5: request out, response back, bodies through.
 
 use bytes::{Bytes, BytesMut};
-use filter::{Amend, Inspect, Reply, View};
+use filter::{Amend, Inspect, Reply, Trail, View};
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -18,12 +18,13 @@ use crate::{
     refuse::Answer,
 };
 
-/// Where the fields that tell the origin of the client go.
+/// Where the fields go that the policies of a route add to a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// Among the others.
     Among,
-    /// Behind the others, by [`tell`], where nothing changes them any more: for a head that goes out over HTTP/1 at once.
+    /// Behind the others, by [`tell`] or [`tell_client`], where nothing changes them any more: for a head that goes out
+    /// over HTTP/1 at once.
     Behind,
 }
 
@@ -54,11 +55,28 @@ fn show(ctx: &Context, to: &mut RequestHeader) -> Result<()> {
 }
 
 /// Writes the lines that [`request`] has left out for them to be [behind](Told::Behind) the others.
-pub(crate) fn tell(ctx: &Context, from: &RequestHeader, out: &mut BytesMut) {
+pub(crate) fn tell(ctx: &Context, from: &RequestHeader, to: &RequestHeader, out: &mut BytesMut) {
     if let Some((route, view)) = ctx.route().zip(ctx.view(from))
-        && route.forwarding.goes_last(view.client)
+        && trails(ctx, route, &view)
     {
-        route.forwarding.write(&view, out);
+        route.forwarding.write(to, &view, out);
+        route.auth.write(to, &view, out);
+        route.request.write(to, &view, out);
+    }
+}
+
+/// Whether what the origin is told may be [behind](Told::Behind): nobody changes it after, and no proxy before us has
+/// said what is to be continued.
+fn trails(ctx: &Context, route: &Route, view: &View<'_>) -> bool {
+    let has_credentials = || ctx.upstream().is_some_and(|upstream| upstream.credentials().is_some());
+    route.trails.request && !view.client.trusted && !has_credentials()
+}
+
+/// Does to a head what a policy says, but for the lines behind it where it `trails`.
+fn change<H>(policy: &impl Trail<H>, trails: bool, head: &mut H, view: &View<'_>) {
+    match trails {
+        true => policy.clear(head, view),
+        false => policy.amend(head, view),
     }
 }
 
@@ -91,13 +109,11 @@ fn make(
     }
     set_target(route, &view, from, to)?;
     set_host(backend, route, from, to)?;
-    match told == Told::Behind && route.forwarding.goes_last(view.client) {
-        true => route.forwarding.clear(to, &view),
-        false => route.forwarding.amend(to, &view),
-    }
+    let trails = told == Told::Behind && trails(ctx, route, &view);
+    change(&route.forwarding, trails, to, &view);
     // After what clients claim is gone: a caller's name may be told as `X-Forwarded-User`.
-    route.auth.amend(to, &view);
-    route.request.amend(to, &view);
+    change(&route.auth, trails, to, &view);
+    change(&route.request, trails, to, &view);
     Ok(())
 }
 
@@ -249,7 +265,7 @@ fn keep<'c>(ctx: &'c Context, view: &View<'_>) -> Option<&'c HeaderValue> {
 }
 
 /// What the client is sent: the policies' own fields, on the origin's answers and on ours.
-pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
+pub(crate) fn response(ctx: &Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
     if !head.status.is_informational() {
         consult::conclude(ctx, from, head);
     }
@@ -265,12 +281,27 @@ pub(crate) fn response(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
     if let Some(cookie) = keep(ctx, &view) {
         head.append_header(header::SET_COOKIE, cookie.clone()).ok();
     }
-    route.response.amend(head, &view);
+    let trails = told == Told::Behind && route.trails.response;
+    change(&route.response, trails, head, &view);
     for cookie in view.identity.map(|identity| &*identity.cookies).unwrap_or_default() {
         // After the route's edits, which are meant for what the origin says.
         head.append_header(header::SET_COOKIE, cookie.clone()).ok();
     }
-    route.security.amend(head, &view);
+    change(&route.security, trails, head, &view);
     route.cors.amend(head, &view);
-    route.limits.tell(ctx.nearest(), head);
+    match trails {
+        true => route.limits.clear(ctx.nearest(), head),
+        false => route.limits.tell(ctx.nearest(), head),
+    }
+}
+
+/// Writes the lines that [`response`] has left out for them to be [behind](Told::Behind) the others.
+pub(crate) fn tell_client(ctx: &Context, from: &RequestHeader, head: &ResponseHeader, out: &mut BytesMut) {
+    if let Some((route, view)) = ctx.route().zip(ctx.view(from))
+        && route.trails.response
+    {
+        route.response.write(head, &view, out);
+        route.security.write(head, &view, out);
+        route.limits.write(ctx.nearest(), out);
+    }
 }

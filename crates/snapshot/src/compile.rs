@@ -8,7 +8,7 @@ use filter::template::Scope;
 use listen::Listener;
 use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
-use crate::{Destination, Route, Snapshot, State, fit, pages, unkeyed, warnings};
+use crate::{Destination, Route, Snapshot, State, Trails, fit, pages, unkeyed, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -241,7 +241,8 @@ impl Site<'_> {
         let retries = self.retries(report);
         let hedge = self.hedge(report);
         let (auth, request) = (auth?, request?);
-        let is_edited = transform::TOLD.iter().any(|name| auth.fills(name) || request.touches(name));
+        let (response, security) = (present(response)?, present(security)?);
+        let trails = Trails::of(&auth, &request, response.as_ref(), security.as_ref());
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
@@ -260,11 +261,11 @@ impl Site<'_> {
             forwarding: transform::Forwarding {
                 forwarded: asked.forwarded == Some(true),
                 generation: asked.tracestate == Some(true),
-                is_edited,
             },
             request: Some(request).filter(|edits| !edits.is_empty()),
-            response: present(response)?.filter(|edits| !edits.is_empty()),
-            security: present(security)?,
+            response: response.filter(|edits| !edits.is_empty()),
+            security,
+            trails,
             compress: present(compress)?,
             decompress: present(decompress)?,
             timeout: timeout(policies),

@@ -16,7 +16,7 @@ mod warnings;
 pub use compile::{Compiled, Settings, compile};
 pub use heirloom::{HEIRLOOMS, Heirloom};
 pub use live::Live;
-pub use route::{Destination, Route};
+pub use route::{Destination, Route, Trails};
 pub use state::State;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -43,6 +43,8 @@ pub struct Route {
     pub response: Option<transform::ResponseEdits>,
     /// Security fields of the response.
     pub security: Option<transform::SecurityHeaders>,
+    /// Whether what changes the heads may do it by lines behind all others.
+    pub trails: Trails,
     /// Compression of the response's content.
     pub compress: Option<transform::Compress>,
     /// Unpacking of the request's content.
@@ -58,6 +60,39 @@ pub struct Route {
     /// Meters with their labels resolved.
     pub meters: Arc<RouteMeters>,
 }
+
+/// Whether the concerns that change a head of this route leave each other's fields alone, so that each may write its own
+/// [behind all others](filter::Trail).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trails {
+    /// In requests.
+    pub request: bool,
+    /// In answers.
+    pub response: bool,
+}
+
+impl Trails {
+    /// Looks for fields that two of them change.
+    pub(crate) fn of(
+        auth: &auth::Auth,
+        request: &transform::RequestEdits,
+        response: Option<&transform::ResponseEdits>,
+        security: Option<&transform::SecurityHeaders>,
+    ) -> Self {
+        let edited = |name| transform::TOLD.contains(&name) || request.put().any(|put| put == name);
+        let is_late = |name: &str| {
+            LATE.iter().any(|late| name.starts_with(late))
+                || security.is_some_and(|own| own.touched().any(|own| own == name))
+        };
+        Self {
+            request: !transform::TOLD.iter().any(|name| request.touches(name)) && !auth.filled().any(edited),
+            response: !response.is_some_and(|edits| edits.put().any(is_late)),
+        }
+    }
+}
+
+/// How the fields begin that an answer is given after the route's edits: by `cors`, limits, sessions and sticky cookies.
+const LATE: [&str; 5] = ["access-control-", "ratelimit", "set-cookie", "vary", "x-ratelimit-"];
 
 /// Where a route's requests go.
 pub enum Destination {

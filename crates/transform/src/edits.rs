@@ -3,8 +3,8 @@
 mod compile;
 mod config;
 
-use bytes::Bytes;
-use filter::{Amend, Template, View};
+use bytes::{Bytes, BytesMut};
+use filter::{Amend, Template, Trail, View, write_line};
 use http::HeaderName;
 use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
@@ -52,6 +52,11 @@ impl<H> HeaderEdits<H> {
             || self.remove_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
+    /// The names of the fields that are set or added, in lower case.
+    pub fn put(&self) -> impl Iterator<Item = &str> {
+        self.set.iter().chain(&self.add).map(|edit| edit.name.as_str())
+    }
+
     /// What its values are made of.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         self.set.iter().chain(&self.add).flat_map(|edit| &edit.values)
@@ -68,13 +73,17 @@ impl<H> HeaderEdits<H> {
     }
 }
 
-fn edit<H: Head>(edits: &HeaderEdits<H>, head: &mut H, request: &View<'_>) {
+fn remove<H: Head>(edits: &HeaderEdits<H>, head: &mut H) {
     for name in &edits.remove {
         head.take(name);
     }
     if !edits.remove_prefixes.is_empty() {
         remove_by_prefix(&edits.remove_prefixes, head);
     }
+}
+
+fn edit<H: Head>(edits: &HeaderEdits<H>, head: &mut H, request: &View<'_>) {
+    remove(edits, head);
     for edit in &edits.set {
         let mut values = edit.values.iter().filter_map(|value| value.render_header(request));
         match values.next() {
@@ -99,17 +108,32 @@ fn remove_by_prefix<H: Head>(prefixes: &[Box<str>], head: &mut H) {
     }
 }
 
-impl Amend<RequestHeader> for RequestEdits {
-    fn amend(&self, head: &mut RequestHeader, request: &View<'_>) {
-        edit(self, head, request);
-    }
+macro_rules! edits {
+    ($head:ty) => {
+        impl Amend<$head> for HeaderEdits<$head> {
+            fn amend(&self, head: &mut $head, request: &View<'_>) {
+                edit(self, head, request);
+            }
+        }
+
+        impl Trail<$head> for HeaderEdits<$head> {
+            fn clear(&self, head: &mut $head, _: &View<'_>) {
+                remove(self, head);
+                self.set.iter().for_each(|edit| head.take(&edit.name));
+            }
+
+            fn write(&self, _: &$head, request: &View<'_>, out: &mut BytesMut) {
+                for edit in self.set.iter().chain(&self.add) {
+                    let lines = edit.values.iter().filter_map(|value| value.render_header(request));
+                    lines.for_each(|value| write_line(out, &edit.written, value.as_bytes()));
+                }
+            }
+        }
+    };
 }
 
-impl Amend<ResponseHeader> for ResponseEdits {
-    fn amend(&self, head: &mut ResponseHeader, request: &View<'_>) {
-        edit(self, head, request);
-    }
-}
+edits!(RequestHeader);
+edits!(ResponseHeader);
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ mod claims;
 mod state;
 
 use bytes::BytesMut;
-use filter::{Amend, Client, Scheme, View};
+use filter::{Amend, Client, Scheme, Short, Trail, View, write_line};
 use http::{HeaderValue, header};
 use pingora_http::RequestHeader;
 
@@ -28,8 +28,6 @@ pub struct Forwarding {
     pub forwarded: bool,
     /// Whether the trace is told the configuration, in a member of its `tracestate`.
     pub generation: bool,
-    /// Whether something that comes after may change the fields, which therefore have to be among the others.
-    pub is_edited: bool,
 }
 
 /// The fields that are told.
@@ -70,15 +68,8 @@ impl Amend<RequestHeader> for Forwarding {
     }
 }
 
-impl Forwarding {
-    /// Whether the fields may be [written](Forwarding::write) after all others instead of being put among them, which
-    /// costs ten times as much.
-    pub fn goes_last(&self, client: &Client) -> bool {
-        !self.is_edited && !client.trusted
-    }
-
-    /// Removes what the client claims, and what is going to be [written](Forwarding::write).
-    pub fn clear(&self, head: &mut RequestHeader, request: &View<'_>) {
+impl Trail<RequestHeader> for Forwarding {
+    fn clear(&self, head: &mut RequestHeader, request: &View<'_>) {
         claims::remove(head, false);
         head.take(&claims::TRACEPARENT);
         if self.generation || !request.client.trace.is_continued() {
@@ -86,15 +77,12 @@ impl Forwarding {
         }
     }
 
-    /// Writes the fields as lines of HTTP/1.1, for a head that was [cleared](Forwarding::clear) of them.
-    pub fn write(&self, request: &View<'_>, out: &mut BytesMut) {
-        self.tell(request, |field, value| {
-            for part in [field.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                out.extend_from_slice(part);
-            }
-        });
+    fn write(&self, _: &RequestHeader, request: &View<'_>, out: &mut BytesMut) {
+        self.tell(request, |field, value| write_line(out, field.as_bytes(), value.as_bytes()));
     }
+}
 
+impl Forwarding {
     /// Every field that is told.
     fn tell(&self, request: &View<'_>, mut put: impl FnMut(&'static str, Value<'_>)) {
         let client = request.client;
@@ -114,11 +102,7 @@ impl Forwarding {
         match client.port {
             80 => put("X-Forwarded-Port", Value::Fixed("80")),
             443 => put("X-Forwarded-Port", Value::Fixed("443")),
-            other => {
-                let mut port = Line::default();
-                port.write(other);
-                put("X-Forwarded-Port", Value::Made(port.as_bytes()));
-            }
+            other => put("X-Forwarded-Port", Value::Made(Short::of_number(other).as_bytes())),
         }
         put("X-Request-Id", Value::Made(client.request_id.as_str().as_bytes()));
         put("traceparent", Value::Made(client.trace.to_header().as_str().as_bytes()));
@@ -166,7 +150,7 @@ fn forwarded_for(request: &View<'_>) -> Line {
     }
     if let Some(peer) = request.client.peer {
         line.separate();
-        line.write(peer.ip().to_canonical());
+        line.push(Short::of_address(peer.ip().to_canonical()).as_bytes());
     }
     line
 }

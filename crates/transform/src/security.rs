@@ -3,10 +3,11 @@
 mod compile;
 mod config;
 
-use bytes::Bytes;
-use filter::{Amend, Scheme, View};
+use bytes::{Bytes, BytesMut};
+use filter::{Amend, Scheme, Trail, View, write_line};
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
+use smallvec::SmallVec;
 
 use crate::head::Head;
 
@@ -44,11 +45,8 @@ static TELLTALES: [HeaderName; 6] = [
 
 impl Amend<ResponseHeader> for SecurityHeaders {
     fn amend(&self, head: &mut ResponseHeader, request: &View<'_>) {
-        if self.hide {
-            TELLTALES.iter().for_each(|name| head.take(name));
-        }
-        let hsts = self.hsts.iter().filter(|_| request.client.scheme == Scheme::Https);
-        for field in self.fields.iter().chain(hsts) {
+        self.hide(head);
+        for field in self.sent(request) {
             if self.replace || !head.headers.contains_key(&field.name) {
                 head.put(field.written.clone(), field.value.clone());
             }
@@ -56,7 +54,42 @@ impl Amend<ResponseHeader> for SecurityHeaders {
     }
 }
 
+impl Trail<ResponseHeader> for SecurityHeaders {
+    fn clear(&self, head: &mut ResponseHeader, request: &View<'_>) {
+        self.hide(head);
+        if self.replace {
+            self.sent(request).for_each(|field| head.take(&field.name));
+        }
+    }
+
+    fn write(&self, head: &ResponseHeader, request: &View<'_>, out: &mut BytesMut) {
+        for field in self.sent(request) {
+            if !head.headers.contains_key(&field.name) {
+                write_line(out, &field.written, field.value.as_bytes());
+            }
+        }
+    }
+}
+
 impl SecurityHeaders {
+    fn hide(&self, head: &mut ResponseHeader) {
+        if self.hide {
+            let names = head.headers.keys().filter(|name| TELLTALES.contains(name));
+            let names: SmallVec<[HeaderName; 4]> = names.cloned().collect();
+            names.iter().for_each(|name| head.take(name));
+        }
+    }
+
+    fn sent(&self, request: &View<'_>) -> impl Iterator<Item = &Field> {
+        self.fields.iter().chain(self.hsts.iter().filter(|_| request.client.scheme == Scheme::Https))
+    }
+
+    /// The names of the fields that may be put or removed, in lower case.
+    pub fn touched(&self) -> impl Iterator<Item = &str> {
+        let hidden = TELLTALES.iter().filter(|_| self.hide);
+        self.fields.iter().chain(&self.hsts).map(|field| &field.name).chain(hidden).map(HeaderName::as_str)
+    }
+
     /// The fields that are sent, for `explain`.
     pub fn describe(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields

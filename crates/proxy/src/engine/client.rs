@@ -5,15 +5,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use filter::Reason;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::pipe::Pipe;
+use crate::relay::Told;
 
 /// The client of one request: its content comes from here, and its answer goes there.
 pub(crate) trait Client: Send {
+    /// Where the policies' fields go in its answer's head.
+    const TOLD: Told;
+
     /// Whether all of the request has been read.
     fn is_body_read(&self) -> bool;
 
@@ -40,13 +44,15 @@ pub(crate) trait Client: Send {
     fn put_interim(&mut self, head: &ResponseHeader);
 
     /// Passes the final head on, framed for this client; returns whether its connection `keeps`. Content follows where
-    /// the answer `has_content`, even if it turns out to be empty.
+    /// the answer `has_content`, even if it turns out to be empty. `more` writes the lines that are to be
+    /// [behind](Told::Behind) the others.
     fn put_final(
         &mut self,
         head: ResponseHeader,
         request: &RequestHeader,
         has_content: bool,
         keeps: bool,
+        more: impl FnOnce(&ResponseHeader, &mut BytesMut),
     ) -> Result<bool>;
 
     /// Passes a piece of content on, the `last` or another one. There must be [room](Client::has_room).

@@ -264,7 +264,7 @@ impl<'a, C: Client> Exchange<'a, C> {
     fn answered(&mut self, mut answered: Answered) -> Result<()> {
         if answered.head.status.is_informational() && answered.head.status != http::StatusCode::SWITCHING_PROTOCOLS {
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
-            relay::response(self.ctx, self.head, &mut answered.head);
+            relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
             // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
             if self.head.version != Version::HTTP_10 {
                 self.client.put_interim(&answered.head);
@@ -281,12 +281,14 @@ impl<'a, C: Client> Exchange<'a, C> {
         let ending = self.down.ending(&mut answered, &self.head.method)?;
         relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
         relay::encode(self.ctx, self.head, &mut answered.head);
-        relay::response(self.ctx, self.head, &mut answered.head);
+        relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
         self.upload.forget();
         let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();
         let status = answered.head.status.as_u16();
         let has_content = self.down.begin(ending);
-        self.keeps = self.client.put_final(answered.head, self.head, has_content, keeps)?;
+        let (ctx, asked) = (&*self.ctx, self.head);
+        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
+        self.keeps = self.client.put_final(answered.head, asked, has_content, keeps, more)?;
         self.ctx.record.status = status;
         Ok(())
     }

@@ -18,10 +18,12 @@ impl<C: Client> Passage<'_, C> {
     pub(super) async fn give(&mut self, answer: Answer) {
         let Answer { mut head, content, .. } = answer;
         relay::encode(self.ctx, self.head, &mut head);
-        relay::response(self.ctx, self.head, &mut head);
+        relay::response(self.ctx, C::TOLD, self.head, &mut head);
         self.ctx.record.status = head.status.as_u16();
         let keeps = self.after == After::Goes && !super::is_closing(self.ctx);
-        let given = match self.client.put_final(head, self.head, content.is_some(), keeps) {
+        let (ctx, asked) = (&*self.ctx, self.head);
+        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
+        let given = match self.client.put_final(head, asked, content.is_some(), keeps, more) {
             Ok(keeps) => {
                 self.after = if keeps { After::Goes } else { After::Closes };
                 match content {

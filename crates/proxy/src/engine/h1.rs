@@ -19,7 +19,10 @@ use super::{
     pipe::Pipe,
     upload::poll_read_buf,
 };
-use crate::front::{chunked::Chunks, conn::Boundary, conn::Conn};
+use crate::{
+    front::{chunked::Chunks, conn::Boundary, conn::Conn},
+    relay::Told,
+};
 
 /// How much is read at once at first, and once much has come.
 const READ: (usize, usize) = (16 * 1024, 64 * 1024);
@@ -65,6 +68,8 @@ impl<'a> H1<'a> {
 }
 
 impl Client for H1<'_> {
+    const TOLD: Told = Told::Behind;
+
     fn is_body_read(&self) -> bool {
         self.conn.is_body_read()
     }
@@ -115,6 +120,7 @@ impl Client for H1<'_> {
         request: &RequestHeader,
         has_content: bool,
         keeps: bool,
+        more: impl FnOnce(&ResponseHeader, &mut BytesMut),
     ) -> Result<bool> {
         let is_old = request.version == Version::HTTP_10;
         if head.headers.contains_key(header::TRANSFER_ENCODING) {
@@ -137,7 +143,7 @@ impl Client for H1<'_> {
             head.remove_header(&header::TRANSFER_ENCODING);
         }
         self.out.head().reserve(HEAD);
-        head::write_final(&head, keeps, self.out.head());
+        head::write_final(&head, keeps, self.out.head(), |out| more(&head, out));
         self.answers = true;
         Ok(keeps)
     }

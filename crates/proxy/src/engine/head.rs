@@ -126,11 +126,12 @@ pub(super) fn write_interim(head: &ResponseHeader, out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes the head of a final answer, with what is said of the connection. An answer without a date gets one (RFC 9110
-/// section 6.6.1).
-pub(super) fn write_final(head: &ResponseHeader, keeps: bool, out: &mut BytesMut) {
+/// Writes the head of a final answer, with whatever lines `more` adds and what is said of the connection. An answer without
+/// a date gets one (RFC 9110 section 6.6.1).
+pub(super) fn write_final(head: &ResponseHeader, keeps: bool, out: &mut BytesMut, more: impl FnOnce(&mut BytesMut)) {
     write_status(head, out);
     head.header_to_h1_wire(out);
+    more(out);
     if !head.headers.contains_key(header::DATE) {
         out.put_slice(b"Date: ");
         out.put_slice(get_cached_date().as_bytes());
@@ -213,7 +214,7 @@ mod tests {
         write_interim(&answered("HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n").head, &mut out);
         assert_eq!(out, "HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n");
         let mut out = BytesMut::new();
-        write_final(&answered("HTTP/1.1 200 OK\r\nDate: today\r\n\r\n").head, false, &mut out);
+        write_final(&answered("HTTP/1.1 200 OK\r\nDate: today\r\n\r\n").head, false, &mut out, |_| {});
         assert_eq!(out, "HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\n\r\n");
     }
 }

@@ -361,7 +361,7 @@ impl<C: Client> Passage<'_, C> {
             return;
         };
         relay::encode_whole(self.ctx, self.head, &mut answer);
-        relay::response(self.ctx, self.head, &mut answer.head);
+        relay::response(self.ctx, C::TOLD, self.head, &mut answer.head);
         if is_closing(self.ctx) || (expects(self.head) && !self.client.is_body_read()) {
             self.after = After::Closes;
         }
@@ -369,7 +369,9 @@ impl<C: Client> Passage<'_, C> {
         self.ctx.record.bytes_out = answer.content.len() as u64;
         self.client.forget();
         let has_content = !answer.content.is_empty();
-        let put = self.client.put_final(*answer.head, self.head, has_content, self.after == After::Goes);
+        let (ctx, asked) = (&*self.ctx, self.head);
+        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
+        let put = self.client.put_final(*answer.head, asked, has_content, self.after == After::Goes, more);
         let said = match put {
             Ok(_) if has_content => self.let_pass(answer.content, true).await,
             Ok(_) => self.say().await,
@@ -452,7 +454,7 @@ fn write_head(
     to.set_version(Version::HTTP_11);
     relay::request_by(ctx, pick, relay::Told::Behind, head, &mut to)?;
     out.reserve(HEAD);
-    head::write_request(&to, is_chunked, out, |out| relay::tell(ctx, head, out));
+    head::write_request(&to, is_chunked, out, |out| relay::tell(ctx, head, &to, out));
     Ok(())
 }
 

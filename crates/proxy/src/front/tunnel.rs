@@ -84,7 +84,7 @@ impl Tunnels {
             _ = conn.read(&mut nothing) => return Err(Failed::Gone(Reason::ClientClosed)),
         };
         let content = answer::content(&answer.head, head)?;
-        relay::response(ctx, head, &mut answer.head);
+        relay::response(ctx, relay::Told::Among, head, &mut answer.head);
         let switched = answer.head.status == StatusCode::SWITCHING_PROTOCOLS;
         ctx.record.status = answer.head.status.as_u16();
         let text = answer::wire(&answer.head, !switched);
@@ -321,7 +321,7 @@ pub(super) async fn refuse(conn: &mut Conn, head: &RequestHeader, ctx: &mut Cont
     let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
     let is_head = head.method == http::Method::HEAD;
     let Ok(mut answer) = refuse::answer(reply, refuse::Form::of(head), id, is_head) else { return };
-    relay::response(ctx, head, &mut answer.head);
+    relay::response(ctx, relay::Told::Among, head, &mut answer.head);
     ctx.record.bytes_out = answer.content.len() as u64;
     say(conn, &refuse::raw(&answer)).await;
 }

@@ -2,11 +2,11 @@
 
 use std::{
     cell::RefCell,
-    io::Write as _,
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use filter::Short;
 use jiff::{Timestamp, tz::TimeZone};
 
 /// At most this much of a value that the client chose is written.
@@ -19,8 +19,7 @@ pub(super) fn key(out: &mut Vec<u8>, key: &str) {
 
 /// Appends an address; one of IPv4 written as IPv6 is written as IPv4.
 pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{}", address.to_canonical());
+    out.extend_from_slice(Short::of_address(address.to_canonical()).as_bytes());
 }
 
 /// Appends an address in quotes.
@@ -31,18 +30,8 @@ pub(super) fn quoted_address(out: &mut Vec<u8>, address: IpAddr) {
 }
 
 /// Appends `number` in decimal.
-pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(Short::of_number(number).as_bytes());
 }
 
 /// Appends a duration in milliseconds with up to three decimals: `3.412`, `2.9`, `0`.
@@ -118,7 +107,7 @@ pub(super) fn clip(bytes: &[u8]) -> (&[u8], bool) {
 /// U+FFFD, and everything that any reader could take for the end of a line is escaped.
 pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
     let (bytes, clipped) = clip(bytes);
-    if bytes.iter().all(|byte| matches!(byte, 0x20..0x7F) && !matches!(byte, b'"' | b'\\')) {
+    if is_plain(bytes) {
         out.extend_from_slice(bytes);
     } else {
         for chunk in bytes.utf8_chunks() {
@@ -131,6 +120,25 @@ pub(super) fn json(out: &mut Vec<u8>, bytes: &[u8]) {
     if clipped {
         out.extend_from_slice("…".as_bytes());
     }
+}
+
+/// Whether nothing has to be escaped. Looked at in words of 8 bytes, since the text of strangers is most of a line.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut odd = 0;
+    for word in words {
+        let word = u64::from_ne_bytes(*word);
+        // The high bit of each byte that is equal to `byte`, or before one that is: enough to know that there is one.
+        let has = |byte: u64| (word ^ (ONES * byte)).wrapping_sub(ONES) & !(word ^ (ONES * byte));
+        // Below 0x20; then those that are 0x7F or above, which get their high bit by one more.
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let beyond = word | (word & !HIGH).wrapping_add(ONES);
+        odd |= control | beyond | has(u64::from(b'"')) | has(u64::from(b'\\'));
+    }
+    let is_odd = |byte: &u8| !matches!(byte, 0x20..0x7F) || matches!(byte, b'"' | b'\\');
+    odd & HIGH == 0 && !rest.iter().any(is_odd)
 }
 
 fn json_char(out: &mut Vec<u8>, char: char) {

@@ -84,9 +84,10 @@ pub fn is_claim(name: &str) -> bool {
     if !likely {
         return false;
     }
-    CLAIMS.iter().any(|claim| match claim.strip_suffix('*') {
-        Some(prefix) => name.len() >= prefix.len() && alike(&name.as_bytes()[..prefix.len()], prefix.as_bytes()),
-        None => name.len() == claim.len() && alike(name.as_bytes(), claim.as_bytes()),
+    let name = name.as_bytes();
+    CLAIMS.iter().any(|claim| match claim.as_bytes() {
+        [prefix @ .., b'*'] => name.len() >= prefix.len() && alike(&name[..prefix.len()], prefix),
+        claim => name.len() == claim.len() && alike(name, claim),
     })
 }
 

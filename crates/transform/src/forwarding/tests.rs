@@ -47,7 +47,7 @@ fn sent(forwarded: bool, mut client: Client, fields: &[(&'static str, &str)]) ->
 fn told(forwarding: Forwarding, head: &mut RequestHeader, view: &View<'_>) {
     let mut late = head.clone();
     forwarding.amend(head, view);
-    if forwarding.goes_last(view.client) {
+    if !view.client.trusted {
         says_the_same_at_the_end(&forwarding, &mut late, view, head);
     }
 }
@@ -57,7 +57,7 @@ fn says_the_same_at_the_end(forwarding: &Forwarding, late: &mut RequestHeader, v
     forwarding.clear(late, view);
     let mut wire = BytesMut::new();
     late.header_to_h1_wire(&mut wire);
-    forwarding.write(view, &mut wire);
+    forwarding.write(late, view, &mut wire);
     let mut among = BytesMut::new();
     head.header_to_h1_wire(&mut among);
     let lines = |wire: &BytesMut| {

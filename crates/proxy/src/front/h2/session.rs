@@ -127,7 +127,7 @@ impl Session for Handed {
         }
         // Whoever asks what was written wants to know the status.
         let written = ResponseHeader::build(head.status, Some(0))?;
-        self.stream.put_final(*head, &self.head, !end, true)?;
+        self.stream.put_final(*head, &self.head, !end, true, |_, _| {})?;
         self.written = Some(written);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use filter::Reason;
 use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderName, Response, header};
@@ -13,7 +13,7 @@ use listen::MinRate;
 use pingora_core::{Error, ErrorType, Result, protocols::http::date::get_cached_date};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::{engine::Client, front::pace::Watch};
+use crate::{engine::Client, front::pace::Watch, relay::Told};
 
 /// Both directions of one stream. The codec keeps what the client's windows allow and no more.
 pub(super) struct Stream {
@@ -78,6 +78,8 @@ impl Stream {
 }
 
 impl Client for Stream {
+    const TOLD: Told = Told::Among;
+
     fn is_body_read(&self) -> bool {
         self.read
     }
@@ -138,6 +140,7 @@ impl Client for Stream {
         _request: &RequestHeader,
         has_content: bool,
         keeps: bool,
+        _more: impl FnOnce(&ResponseHeader, &mut BytesMut),
     ) -> Result<bool> {
         let mut answer = Response::from_parts(head.into(), ());
         strip(answer.headers_mut());

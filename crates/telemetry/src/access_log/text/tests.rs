@@ -68,3 +68,17 @@ proptest! {
         prop_assert_eq!(written(|out| number(out, value)), value.to_string());
     }
 }
+
+#[test]
+fn what_has_to_be_escaped_is_found_wherever_it_stands() {
+    for length in 0..20 {
+        let text = vec![b'a'; length];
+        assert!(is_plain(&text));
+        for (at, byte) in (0..length).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+            let mut text = text.clone();
+            text[at] = byte;
+            let plain = matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+            assert_eq!(is_plain(&text), plain, "{text:?}");
+        }
+    }
+}
