@@ -17,8 +17,8 @@ pub(crate) const HELD: u32 = u32::MAX;
 
 impl Cell {
     /// Bytes that it has outside of itself.
-    pub(crate) fn spilled(&self) -> usize {
-        if self.words.spilled() { self.words.capacity() * size_of::<u64>() } else { 0 }
+    pub(crate) fn spilled(&self) -> u32 {
+        if self.words.spilled() { (self.words.capacity() * size_of::<u64>()) as u32 } else { 0 }
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{Hash, Hasher},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -18,7 +18,6 @@ use std::{
     },
 };
 
-use indexmap::IndexMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
@@ -29,11 +28,12 @@ use crate::{
     gate::Gate,
     ledger::Ledger,
     limited::Limited,
+    shard::{Locked, Part, Shard},
     sketch::Sketch,
 };
 
 /// How many parts the table has, each with a lock of its own.
-const SHARDS: usize = 64;
+pub(crate) const SHARDS: usize = 64;
 
 /// How many keys are remembered at most.
 pub const KEYS: usize = 1 << 20;
@@ -41,21 +41,15 @@ pub const KEYS: usize = 1 << 20;
 /// How many bytes the charges of busy keys may take, beside the keys themselves.
 pub const SPILLED: usize = 32 << 20;
 
-/// How many keys are looked at when one has to go.
-const CANDIDATES: usize = 8;
-
 /// Stands in an export where a cell says when it expires, for the estimates of a limit.
 const SKETCH: u32 = 0;
-
-/// The fewest keys for which room is kept.
-const SMALL: usize = 64;
 
 /// What is counted, by key.
 #[derive(Debug)]
 pub struct Counters {
     /// The secret of the hashes: both halves are set before anything is counted.
     secret: [AtomicU64; 2],
-    shards: Box<[Mutex<Shard>]>,
+    shards: Box<[Part]>,
     limited: Limited,
     ledger: Ledger,
     /// The places that requests wait for, by what tells limits apart, for as long as a configuration has the limit.
@@ -73,8 +67,9 @@ pub struct Counters {
 pub(crate) struct Hashed(pub(crate) u128);
 
 impl Hashed {
-    fn shard(self) -> usize {
-        (self.0 >> 64) as usize % SHARDS
+    /// The part of the table that it is in.
+    pub(crate) fn shard(self) -> u8 {
+        ((self.0 >> 64) as usize % SHARDS) as u8
     }
 
     /// The same key under something else.
@@ -83,40 +78,12 @@ impl Hashed {
     }
 }
 
-/// Takes a hash for what it is.
-#[derive(Debug, Default)]
-struct Taken(u64);
-
-impl Hasher for Taken {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, hash: u128) {
-        self.0 = hash as u64;
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Shard {
-    cells: IndexMap<Hashed, Cell, BuildHasherDefault<Taken>>,
-    /// Where the search for expired keys goes on.
-    cursor: usize,
-    spilled: usize,
-}
-
 impl Default for Counters {
     fn default() -> Self {
         let secret = fastrand::u128(..);
         Self {
             secret: [AtomicU64::new(secret as u64), AtomicU64::new((secret >> 64) as u64)],
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shards: (0..SHARDS).map(|_| Part::default()).collect(),
             limited: Limited::default(),
             ledger: Ledger::default(),
             gates: Mutex::default(),
@@ -160,7 +127,7 @@ impl Counters {
 
     /// How many keys are remembered.
     pub fn keys(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).cells.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().cells.len()).sum()
     }
 
     /// A hash of some bytes; `tag` tells kinds of bytes apart.
@@ -172,37 +139,29 @@ impl Counters {
         Hashed(hasher.finish128().as_u128())
     }
 
-    /// Locks the parts that these keys are in, always in the same order.
+    /// Locks the parts that these keys are in.
     pub(crate) fn lock(&self, keys: impl Iterator<Item = Hashed>) -> Locked<'_> {
-        let mut indexes: SmallVec<[usize; 4]> = keys.map(Hashed::shard).collect();
-        indexes.sort_unstable();
-        indexes.dedup();
-        Locked(indexes.into_iter().map(|index| (index, lock(&self.shards[index]))).collect())
+        Locked::of(&self.shards, keys)
     }
 
     /// Changes the cell of one key, where there is one.
     pub(crate) fn change(&self, key: Hashed, change: impl FnOnce(&mut Cell)) -> bool {
-        let mut shard = lock(&self.shards[key.shard()]);
-        let shard = &mut *shard;
-        let Some(cell) = shard.cells.get_mut(&key) else { return false };
-        let before = cell.spilled();
-        change(cell);
-        shard.spilled = shard.spilled + cell.spilled() - before;
-        if cell.expires == 0 {
-            shard.remove(key);
-        }
-        true
+        self.shard(key).change_known(key, change)
+    }
+
+    fn shard(&self, key: Hashed) -> MutexGuard<'_, Shard> {
+        self.shards[usize::from(key.shard())].lock()
     }
 
     /// Changes the cell of one key, which is made where there is none.
     pub(crate) fn make(&self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell)) {
-        lock(&self.shards[key.shard()]).change(key, now, |cell, _| change(cell));
+        self.shard(key).change(key, None, now, |cell, _| change(cell));
     }
 
     /// Every key of which something is held for as long as requests are under way, with how much.
     pub(crate) fn each_slot(&self, mut tell: impl FnMut(Hashed, u32)) {
         for shard in &self.shards {
-            let shard = lock(shard);
+            let shard = shard.lock();
             let held = shard.cells.iter().filter(|(_, cell)| cell.expires == HELD && cell.used > 0);
             held.for_each(|(key, cell)| tell(*key, cell.used));
         }
@@ -219,7 +178,7 @@ impl Counters {
 
     /// Forgets one key, unless somebody will come back for it.
     pub(crate) fn forgive(&self, key: Hashed) -> bool {
-        let mut shard = lock(&self.shards[key.shard()]);
+        let mut shard = self.shard(key);
         let known = shard.cells.get(&key).is_some_and(|cell| cell.expires != HELD);
         if known {
             shard.remove(key);
@@ -229,7 +188,7 @@ impl Counters {
 
     /// What is counted under one key.
     pub(crate) fn look<T>(&self, key: Hashed, look: impl FnOnce(&Cell) -> T) -> Option<T> {
-        lock(&self.shards[key.shard()]).cells.get(&key).map(look)
+        self.shard(key).cells.get(&key).map(look)
     }
 
     /// Writes quotas to this file from now on, and goes on with what is in it. A process that takes over from another one
@@ -247,8 +206,8 @@ impl Counters {
         for (key, (end, used)) in records {
             let left = u32::try_from(end.saturating_sub(unix())).unwrap_or(u32::MAX / 2);
             let expires = now.seconds().saturating_add(left).saturating_add(1);
-            let mut shard = lock(&self.shards[key.shard()]);
-            shard.change(key, now, |cell, _| *cell = Cell { words: SmallVec::from_slice(&[end]), used, expires });
+            self.shard(key)
+                .change(key, None, now, |cell, _| *cell = Cell { words: SmallVec::from_slice(&[end]), used, expires });
         }
     }
 
@@ -278,7 +237,8 @@ impl Counters {
             bytes.extend_from_slice(&half.load(Relaxed).to_le_bytes());
         }
         for shard in &self.shards {
-            for (key, cell) in lock(shard).cells.iter().filter(|(_, cell)| cell.expires > now && cell.expires != HELD) {
+            for (key, cell) in shard.lock().cells.iter().filter(|(_, cell)| cell.expires > now && cell.expires != HELD)
+            {
                 bytes.extend_from_slice(&key.0.to_le_bytes());
                 bytes.extend_from_slice(&cell.used.to_le_bytes());
                 bytes.extend_from_slice(&cell.expires.to_le_bytes());
@@ -339,8 +299,7 @@ impl Counters {
             for _ in 0..count {
                 words.push(u64::from_le_bytes(take(&mut bytes).ok_or(CUT)?));
             }
-            let mut shard = lock(&self.shards[key.shard()]);
-            shard.change(key, Now::read(), |cell, _| *cell = Cell { words, used, expires });
+            self.shard(key).change(key, None, Now::read(), |cell, _| *cell = Cell { words, used, expires });
         }
         Ok(())
     }
@@ -350,86 +309,6 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(*head)
-}
-
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The parts of the table that one request needs, so that it is judged and charged in one step.
-pub(crate) struct Locked<'c>(SmallVec<[(usize, MutexGuard<'c, Shard>); 2]>);
-
-impl Locked<'_> {
-    pub(crate) fn find(&self, key: Hashed) -> Option<&Cell> {
-        let (_, shard) = self.0.iter().find(|(index, _)| *index == key.shard())?;
-        shard.cells.get(&key)
-    }
-
-    /// Changes the cell of `key`, which is made where there is none. The change is told whether memory may grow.
-    pub(crate) fn change<T>(&mut self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell, bool) -> T) -> Option<T> {
-        let (_, shard) = self.0.iter_mut().find(|(index, _)| *index == key.shard())?;
-        Some(shard.change(key, now, change))
-    }
-}
-
-impl Shard {
-    fn change<T>(&mut self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell, bool) -> T) -> T {
-        self.sweep(now);
-        if self.cells.len() >= KEYS / SHARDS && !self.cells.contains_key(&key) {
-            self.make_room(now);
-        }
-        let roomy = self.spilled < SPILLED / SHARDS;
-        let cell = self.cells.entry(key).or_default();
-        let before = cell.spilled();
-        let result = change(cell, roomy);
-        self.spilled = self.spilled + cell.spilled() - before;
-        result
-    }
-
-    fn remove(&mut self, key: Hashed) {
-        if let Some(index) = self.cells.get_index_of(&key) {
-            self.remove_at(index);
-        }
-    }
-
-    fn remove_at(&mut self, index: usize) {
-        if let Some((_, cell)) = self.cells.swap_remove_index(index) {
-            self.spilled -= cell.spilled();
-        }
-    }
-
-    /// Looks at two keys and forgets those that have expired, so that every charge pays for its own.
-    fn sweep(&mut self, now: Now) {
-        for _ in 0..2 {
-            match self.cells.get_index(self.cursor) {
-                None => {
-                    self.cursor = 0;
-                    let (kept, room) = (self.cells.len().max(SMALL), self.cells.capacity());
-                    if room / 4 > kept {
-                        self.cells.shrink_to(kept * 2);
-                    }
-                    return;
-                }
-                Some((_, cell)) if cell.expires <= now.seconds() => self.remove_at(self.cursor),
-                Some(_) => self.cursor += 1,
-            }
-        }
-    }
-
-    /// Of a handful of keys, forgets an expired one or the one that has used up least. What is held stays.
-    fn make_room(&mut self, now: Now) {
-        // Far from each other: those that came together lie together.
-        let (start, all) = (fastrand::usize(..self.cells.len().max(1)), self.cells.len().max(1));
-        let worth = |index: usize| {
-            let (_, cell) = self.cells.get_index(index)?;
-            let worth = if cell.expires <= now.seconds() { 0 } else { cell.used.max(1) };
-            (cell.expires != HELD).then_some((worth, cell.expires, index))
-        };
-        let candidates = (0..CANDIDATES).map(|step| (start + step * (all / CANDIDATES)) % all);
-        if let Some((_, _, index)) = candidates.filter_map(worth).min() {
-            self.remove_at(index);
-        }
-    }
 }
 
 /// The counters that outlive configurations.

@@ -1,9 +1,10 @@
 //! What an operator sees of a key, and can do about it.
 
 use crate::{
+    ask::Source,
     clock::{MILLISECOND, Now},
     counters::{Counters, Hashed},
-    limit::{Limit, Source},
+    limit::Limit,
     rule::{Rule, Said},
 };
 

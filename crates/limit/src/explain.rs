@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use filter::{Mode, View};
 
 use crate::{
+    ask::Source,
     clock::{MILLISECOND, Now},
     key::Value,
-    limit::{Limit, Source, Stage},
+    limit::{Limit, Stage},
     rule::{Rule, Said},
     throughput::Way,
 };

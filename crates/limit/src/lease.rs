@@ -10,11 +10,13 @@
 use smallvec::SmallVec;
 
 use crate::{
+    ask::{Ask, Source},
     cell::Cell,
     clock::{MILLISECOND, Now, SECOND, unix},
-    counters::{Counters, Hashed, Locked},
-    limit::{Ask, Source, Stage},
+    counters::{Counters, Hashed},
+    limit::Stage,
     rule::{Rule, Said, Standing},
+    shard::Locked,
 };
 
 /// What tells the cell of a lease from that of its key: the same part of the table.
@@ -153,11 +155,12 @@ impl Stage {
         for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
             let limit = &self.limits[ask.limit];
             let Some(most) = limit.shared.as_ref().and_then(|shared| shared.lease) else { continue };
-            let rule = ask.salted.rule;
-            let lent = locked.change(ask.key.with(LEASED), now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
+            let rule = *self.asked(ask).1;
+            let lent =
+                locked.change(ask.key.with(LEASED), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
             match lent {
                 Some(Lent::Spent) => {
-                    let standing = match locked.find(ask.key).map(|cell| rule.ask(cell, now, limit.cost)) {
+                    let standing = match locked.find(ask.key).map(|(_, cell)| rule.ask(cell, now, limit.cost)) {
                         Some(Said::Free(standing)) => standing,
                         Some(Said::Full { wait }) => Standing { remaining: 0, reset: wait },
                         None => Standing { remaining: rule.most().saturating_sub(limit.cost), reset: SECOND },
@@ -174,7 +177,7 @@ impl Stage {
     /// Keeps what the store has given for leases, and what it has said where it gave nothing.
     pub(crate) fn deposit(&self, asks: &mut [Ask], locked: &mut Locked<'_>, now: Now) {
         for ask in asks.iter_mut().filter(|ask| ask.fetches && ask.source == Source::Store) {
-            let (limit, rule) = (&self.limits[ask.limit], ask.salted.rule);
+            let (limit, &rule) = self.asked(ask);
             let millis = now.millis();
             let (lease, ends) = match ask.said {
                 Said::Full { wait } => {
@@ -184,7 +187,7 @@ impl Stage {
                 }
                 Said::Free(_) => {
                     let more = ask.charged.saturating_sub(limit.cost);
-                    let before = match locked.find(ask.key.with(LEASED)).map(Lease::of) {
+                    let before = match locked.find(ask.key.with(LEASED)).map(|(_, cell)| Lease::of(cell)) {
                         Some(Lease::Left { left, .. }) => left,
                         _ => 0,
                     };
@@ -192,7 +195,7 @@ impl Stage {
                     (lease, end(&rule, now, millis))
                 }
             };
-            locked.change(ask.key.with(LEASED), now, |cell, _| lease.write_until(cell, ends));
+            locked.change(ask.key.with(LEASED), None, now, |cell, _| lease.write_until(cell, ends));
             if ask.charged >= limit.cost {
                 ask.source = Source::Lease;
             }
@@ -205,7 +208,7 @@ impl Stage {
         let spent = |ask: &&Ask| ask.source == Source::Lease && matches!(ask.said, Said::Free(_));
         for ask in asks.iter().filter(spent) {
             let cost = self.limits[ask.limit].cost;
-            locked.change(ask.key.with(LEASED), now, |cell, _| pay_back(cell, cost));
+            locked.change(ask.key.with(LEASED), None, now, |cell, _| pay_back(cell, cost));
         }
     }
 }

@@ -33,6 +33,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ask;
 mod ban;
 mod bucket;
 mod cell;
@@ -56,6 +57,7 @@ mod permits;
 mod queue;
 mod quota;
 mod rule;
+mod shard;
 mod shared;
 mod sketch;
 mod throughput;

@@ -10,10 +10,11 @@ use http::{HeaderValue, header};
 use smallvec::SmallVec;
 
 use crate::{
+    ask::{Ask, Asks, Begun, Charge, Passed, Source},
     cell::Cell,
     clock::Now,
     config::{Headers, OnMissing},
-    counters::{Counters, Hashed, Locked},
+    counters::{Counters, Hashed},
     fields,
     gate::Fair,
     key::{Key, Place, Value, address},
@@ -21,8 +22,10 @@ use crate::{
     permits::{Flow, Hold, Item, Nearest, Permits},
     quota::Quota,
     rule::{Rule, Said, Standing},
-    shared::{Begun, Shared},
+    shard::Locked,
+    shared::Shared,
     sketch::Sketch,
+    throughput::Throughput,
     verdict::Verdict,
     window::Window,
 };
@@ -87,77 +90,29 @@ pub struct Stage {
     pub(crate) policies: Option<HeaderValue>,
 }
 
-/// What one rule of one limit says to a request.
-pub(crate) struct Ask {
-    pub(crate) limit: usize,
-    pub(crate) salted: Salted,
-    pub(crate) key: Hashed,
-    pub(crate) said: Said,
-    pub(crate) source: Source,
-    /// What the key is called in the store.
-    pub(crate) called: Option<Box<str>>,
-    /// How much the store is asked for, and whether that is for a lease.
-    pub(crate) want: u32,
-    pub(crate) fetches: bool,
-    /// How much the store has charged.
-    pub(crate) charged: u32,
-}
-
-/// What all rules of one step say.
-pub(crate) type Asks = SmallVec<[Ask; 2]>;
-
-/// A request that limits let pass, until it is told.
-pub(crate) struct Passed {
-    pub(crate) permits: Permits,
-    pub(crate) verdict: Verdict,
-    pub(crate) asks: Asks,
-}
-
-/// Who says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The counters of this process.
-    Here,
-    /// The store, once it is asked.
-    Unasked,
-    /// The store.
-    Store,
-    /// What the store has given this process before.
-    Lease,
-    /// A place, which is asked for last and may be waited for.
-    Queue,
-    /// What this process estimates.
-    Sketch,
-    /// Nobody: the store is away, and the limit lets everybody pass then.
-    Nobody,
-}
-
 impl Admit for Stage {
     type Proof = Permits;
 
     /// Where requests wait for places, only those pass that need not.
     fn admit(&self, request: &View<'_>) -> Result<Permits, Reply> {
-        if self.queues {
-            let passed = self.admit_here(request, Now::read())?;
-            return self.place_now(request, passed);
-        }
         self.admit_at(request, Now::read())
     }
 
     fn judge(&self, request: &View<'_>) -> Result<(), Reply> {
-        let mut asks = self.asks(request)?;
+        let mut passed = Passed::default();
+        self.ask(request, &mut passed.asks)?;
         // Of what is counted elsewhere, what this process knows.
-        for ask in &mut asks {
+        for ask in &mut passed.asks {
             match ask.source {
                 Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key),
                 Source::Sketch => {}
                 _ => ask.source = Source::Here,
             }
         }
-        let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
-        let verdict = self.weigh(&mut asks, &locked, Now::read());
+        let locked = self.counters.lock(passed.asks.iter().map(|ask| ask.key));
+        self.weigh(&mut passed, &locked, Now::read());
         drop(locked);
-        if verdict.refused.is_empty() { Ok(()) } else { Err(self.refusal(&verdict, &asks)) }
+        if passed.verdict.refused.is_empty() { Ok(()) } else { Err(self.refusal(&passed.verdict, &passed.asks)) }
     }
 }
 
@@ -168,37 +123,62 @@ impl Stage {
         if self.store.is_none() && !self.queues {
             return self.admit(request);
         }
-        let passed = match &self.store {
-            None => self.admit_here(request, Now::read())?,
-            Some(store) => match self.begin(request)? {
-                Begun::Passed(passed) => passed,
-                // In a box: larger than what every request carries along.
-                Begun::Asks(asks) => Box::pin(self.pass_shared(store, request, asks)).await?,
-            },
-        };
+        match self.begin(request)? {
+            Begun::Passed(permits) => Ok(permits),
+            // In a box: larger than what every request carries along.
+            Begun::Waits(passed) => Box::pin(self.go_on(request, passed)).await,
+        }
+    }
+
+    pub(crate) fn admit_at(&self, request: &View<'_>, now: Now) -> Result<Permits, Reply> {
+        let mut passed = Passed::default();
+        self.admit_here(request, now, &mut passed)?;
         if self.queues {
-            return Box::pin(self.place(request, passed)).await;
+            self.place_now(request, &mut passed)?;
         }
         self.tell_passing(&passed.verdict, &passed.asks);
         Ok(passed.permits)
     }
 
-    pub(crate) fn admit_at(&self, request: &View<'_>, now: Now) -> Result<Permits, Reply> {
-        let Passed { permits, verdict, asks } = self.admit_here(request, now)?;
-        self.tell_passing(&verdict, &asks);
-        Ok(permits)
+    /// How far a request comes that need not wait.
+    fn begin(&self, request: &View<'_>) -> Result<Begun, Reply> {
+        let mut passed = Passed::default();
+        let asks_store = match &self.store {
+            None => self.admit_here(request, Now::read(), &mut passed).map(|()| false)?,
+            Some(_) => self.begin_shared(request, &mut passed)?,
+        };
+        if asks_store || self.queues {
+            return Ok(Begun::Waits(Box::new(passed)));
+        }
+        self.tell_passing(&passed.verdict, &passed.asks);
+        Ok(Begun::Passed(passed.permits))
     }
 
-    fn admit_here(&self, request: &View<'_>, now: Now) -> Result<Passed, Reply> {
-        let mut asks = self.asks(request)?;
-        let locked = self.counters.lock(asks.iter().map(|ask| ask.key));
-        let verdict = self.weigh(&mut asks, &locked, now);
-        if !verdict.refused.is_empty() {
-            drop(locked);
-            return Err(self.refuse(&verdict, &asks, request));
+    /// Asks the store and waits for places, as far as that has to be.
+    async fn go_on(&self, request: &View<'_>, mut passed: Box<Passed>) -> Result<Permits, Reply> {
+        if let Some(store) = self.store.as_ref().filter(|_| passed.asks_store()) {
+            self.pass_shared(store, request, &mut passed).await?;
         }
-        let permits = self.charge(&verdict, &mut asks, locked, now);
-        Ok(Passed { permits, verdict, asks })
+        if self.queues {
+            self.place(request, &mut passed).await?;
+        }
+        self.tell_passing(&passed.verdict, &passed.asks);
+        Ok(passed.permits)
+    }
+
+    fn admit_here(&self, request: &View<'_>, now: Now, passed: &mut Passed) -> Result<(), Reply> {
+        self.ask(request, &mut passed.asks)?;
+        let mut locked = self.counters.lock(passed.asks.iter().map(|ask| ask.key));
+        self.weigh(passed, &locked, now);
+        if !passed.verdict.refused.is_empty() {
+            drop(locked);
+            return Err(self.refuse(&passed.verdict, &passed.asks, request));
+        }
+        self.charge(passed, &mut locked, now);
+        // Others may go on; what follows is this request's alone.
+        drop(locked);
+        self.permit(passed);
+        Ok(())
     }
 
     /// What the request is answered that the limits refuse; counted and remembered.
@@ -209,64 +189,75 @@ impl Stage {
 
     /// Charges for a request that passes. What the store has charged is remembered here as well, so that this process knows
     /// of it when the store is away.
-    pub(crate) fn charge(&self, verdict: &Verdict, asks: &mut [Ask], mut locked: Locked<'_>, now: Now) -> Permits {
-        let mut permits = Permits::default();
-        permits.delay = Duration::from_nanos(verdict.wait);
-        let charged = |ask: &&mut Ask| {
+    pub(crate) fn charge(&self, passed: &mut Passed, locked: &mut Locked<'_>, now: Now) {
+        for ask in &mut passed.asks {
+            let (limit, rule) = self.asked(ask);
             let elsewhere = matches!(ask.source, Source::Nobody | Source::Queue);
-            let counts = !matches!(ask.salted.rule, Rule::Ban(_) | Rule::Bandwidth(_)) && !elsewhere;
-            counts && !verdict.shadowed.contains(&ask.limit)
-        };
-        for ask in asks.iter_mut().filter(charged) {
-            let (limit, rule) = (&self.limits[ask.limit], ask.salted.rule);
-            let charge = |cell: &mut Cell, roomy| {
-                let by = rule.charge(cell, now, limit.cost, roomy);
-                if let Rule::Quota(quota) = rule {
-                    self.counters.book(ask.key, by, cell.used);
-                    if let Some((used, charged)) = ask.used(&quota, cell.used, limit.cost) {
-                        limit.warn(&quota, used, charged);
-                    }
-                }
-                by
+            let counts = !matches!(rule, Rule::Ban(_) | Rule::Bandwidth(_)) && !elsewhere;
+            if !counts || passed.verdict.shadowed.contains(&ask.limit) {
+                continue;
+            }
+            ask.charge = match limit.estimate(rule) {
+                Some((sketch, window)) => Some(Charge { by: sketch.charge(window, ask.key, now, limit.cost), used: 0 }),
+                None => locked.change(ask.key, ask.at, now, |cell, roomy| {
+                    let by = rule.charge(cell, now, limit.cost, roomy);
+                    Charge { by, used: cell.used }
+                }),
             };
-            let estimated =
-                limit.estimate(&rule).map(|(sketch, window)| sketch.charge(window, ask.key, now, limit.cost));
-            let Some(by) = estimated.or_else(|| locked.change(ask.key, now, charge)) else { continue };
-            let hold = match rule {
-                Rule::Concurrent(_) => Hold::Slot,
-                _ if limit.failures => Hold::Failure,
-                _ if self.returns => Hold::Charge,
-                _ => continue,
-            };
-            let elsewhere = match (&self.store, ask.source, ask.called.take()) {
-                (Some(store), Source::Store, Some(called)) => Some((store.clone(), called)),
-                _ => None,
-            };
-            let (leased, sketch) = (ask.source == Source::Lease, limit.sketch.clone());
-            let (key, cost) = (ask.key, limit.cost);
-            permits.keep(&self.counters, Item { key, rule, by, cost, hold, elsewhere, leased, sketch });
         }
-        drop(locked);
-        self.open_flows(&mut permits, asks);
-        permits.nearest = self.nearest(asks);
-        permits.shadowed = !verdict.shadowed.is_empty();
-        permits
     }
 
-    /// The request's content is charged to these as it passes.
-    fn open_flows(&self, permits: &mut Permits, asks: &[Ask]) {
-        for ask in asks {
-            let Rule::Bandwidth(throughput) = ask.salted.rule else { continue };
-            let limit = &self.limits[ask.limit];
-            let flow = Flow {
-                key: ask.key,
-                limit: throughput,
-                shadow: limit.mode == Mode::Shadow,
-                meters: limit.meters.clone(),
-                slowed: AtomicBool::new(false),
-            };
-            permits.keep_flow(&self.counters, flow);
+    /// What a request holds that was charged for.
+    pub(crate) fn permit(&self, passed: &mut Passed) {
+        let Passed { permits, verdict, asks } = passed;
+        permits.delay = Duration::from_nanos(verdict.wait);
+        permits.shadowed = !verdict.shadowed.is_empty();
+        for ask in asks.iter_mut() {
+            let (limit, rule) = self.asked(ask);
+            if let Some(charge) = ask.charge {
+                self.keep(permits, ask, charge);
+            } else if let Rule::Bandwidth(throughput) = *rule {
+                self.open_flow(permits, limit, ask.key, throughput);
+            }
         }
+        permits.nearest = self.nearest(asks);
+    }
+
+    /// Keeps what may have to be given back of a charge.
+    fn keep(&self, permits: &mut Permits, ask: &mut Ask, charge: Charge) {
+        let (limit, &rule) = self.asked(ask);
+        if let Rule::Quota(quota) = rule {
+            self.counters.book(ask.key, charge.by, charge.used);
+            if let Some((used, charged)) = ask.used(&quota, charge.used, limit.cost) {
+                limit.warn(&quota, used, charged);
+            }
+        }
+        let hold = match rule {
+            Rule::Concurrent(_) => Hold::Slot,
+            _ if limit.failures => Hold::Failure,
+            _ if self.returns => Hold::Charge,
+            _ => return,
+        };
+        let elsewhere = match (&self.store, ask.source, ask.called.take()) {
+            (Some(store), Source::Store, Some(called)) => Some(Box::new((store.clone(), called))),
+            _ => None,
+        };
+        let (leased, sketch) = (ask.source == Source::Lease, limit.sketch.clone());
+        let item = Item { key: ask.key, rule, by: charge.by, cost: limit.cost, hold, elsewhere, leased, sketch };
+        permits.keep(&self.counters, item);
+    }
+
+    /// The request's content is charged to this as it passes.
+    fn open_flow(&self, permits: &mut Permits, limit: &Limit, key: Hashed, throughput: Throughput) {
+        let shadow = limit.mode == Mode::Shadow;
+        let (meters, slowed) = (limit.meters.clone(), AtomicBool::new(false));
+        permits.keep_flow(&self.counters, Flow { key, limit: throughput, shadow, meters, slowed });
+    }
+
+    /// Whom a question was put to.
+    pub(crate) fn asked(&self, ask: &Ask) -> (&Limit, &Rule) {
+        let limit = &self.limits[ask.limit];
+        (limit, &limit.rules[usize::from(ask.rule)].rule)
     }
 
     pub(crate) fn place_names(&self) -> Place<'_> {
@@ -284,36 +275,40 @@ impl Stage {
         }
     }
 
-    pub(crate) fn asks(&self, request: &View<'_>) -> Result<Asks, Reply> {
-        let mut asks = SmallVec::new();
+    /// What is to be asked for a request, and under which keys.
+    pub(crate) fn ask(&self, request: &View<'_>, asks: &mut Asks) -> Result<(), Reply> {
         for (index, limit) in self.limits.iter().enumerate() {
             let Some(value) = self.value(limit, request)? else { continue };
             let key = value.hash(&self.counters);
-            asks.extend(limit.rules.iter().map(|&salted| Ask {
-                limit: index,
-                salted,
-                key: key.with(salted.salt),
-                said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
-                source: limit.source(&salted.rule),
-                called: None,
-                want: limit.cost,
-                fetches: false,
-                charged: 0,
-            }));
+            for (number, salted) in (0..).zip(&limit.rules) {
+                asks.push(Ask {
+                    key: key.with(salted.salt),
+                    said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
+                    limit: index,
+                    rule: number,
+                    source: limit.source(&salted.rule),
+                    at: None,
+                    charge: None,
+                    called: None,
+                    want: limit.cost,
+                    fetches: false,
+                    charged: 0,
+                });
+            }
         }
-        Ok(asks)
+        Ok(())
     }
 
     /// Asks the counters of this process, and sums up what all have said.
-    pub(crate) fn weigh(&self, asks: &mut [Ask], locked: &Locked<'_>, now: Now) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub(crate) fn weigh(&self, passed: &mut Passed, locked: &Locked<'_>, now: Now) {
+        let Passed { verdict, asks, .. } = passed;
+        *verdict = Verdict::default();
         for ask in asks {
-            let limit = &self.limits[ask.limit];
-            let rule = &ask.salted.rule;
+            let (limit, rule) = self.asked(ask);
             if ask.source == Source::Here {
-                ask.said = match locked.find(ask.key) {
-                    Some(cell) => rule.ask(cell, now, limit.cost),
-                    None => rule.ask(&Cell::default(), now, limit.cost),
+                (ask.at, ask.said) = match locked.find(ask.key) {
+                    Some((at, cell)) => (Some(at), rule.ask(cell, now, limit.cost)),
+                    None => (None, rule.ask(&Cell::default(), now, limit.cost)),
                 };
             }
             if let Some((sketch, window)) = limit.estimate(rule) {
@@ -328,13 +323,12 @@ impl Stage {
                 verdict.refuse(ask.limit, wait);
             }
         }
-        verdict
     }
 
     /// Of the limits that are announced the one that is nearest to its end.
     fn nearest(&self, asks: &[Ask]) -> Option<Nearest> {
         let standing = |ask: &Ask| match ask.said {
-            Said::Free(standing) if self.limits[ask.limit].is_announced(&ask.salted.rule) => {
+            Said::Free(standing) if self.is_announced(ask) => {
                 let reset = standing.reset.div_ceil(crate::clock::SECOND);
                 Some(Nearest {
                     stage: self.number,
@@ -348,16 +342,22 @@ impl Stage {
         asks.iter().filter_map(standing).min_by_key(|nearest| nearest.remaining)
     }
 
+    fn is_announced(&self, ask: &Ask) -> bool {
+        let (limit, rule) = self.asked(ask);
+        limit.mode == Mode::Enforce && limit.headers == Headers::Always && rule.policy().is_some()
+    }
+
     fn refusal(&self, verdict: &Verdict, asks: &[Ask]) -> Reply {
         let seconds = verdict.wait.div_ceil(crate::clock::SECOND).max(1);
         let names = verdict.refused.iter().map(|index| Arc::clone(&self.limits[*index].name)).collect();
         let mut reply = Reply::refuse(Reason::Limited).with(header::RETRY_AFTER, HeaderValue::from(seconds));
         reply.body = Body::Limits(names);
         let violated = asks.iter().find(|ask| {
+            let (limit, rule) = self.asked(ask);
             matches!(ask.said, Said::Full { .. })
                 && verdict.refused.contains(&ask.limit)
-                && self.limits[ask.limit].headers != Headers::Never
-                && ask.salted.rule.policy().is_some()
+                && limit.headers != Headers::Never
+                && rule.policy().is_some()
         });
         if let Some(ask) = violated {
             fields::refusal(&self.limits[ask.limit], self.policies.as_ref(), seconds, &mut reply);
@@ -381,9 +381,9 @@ impl Stage {
     /// Counts a refusal towards a ban.
     fn strike(&self, limit: usize, asks: &[Ask]) {
         for ask in asks.iter().filter(|ask| ask.limit == limit) {
-            if let Rule::Ban(ban) = ask.salted.rule {
+            if let (_, Rule::Ban(ban)) = self.asked(ask) {
                 let now = Now::read();
-                self.counters.lock([ask.key].into_iter()).change(ask.key, now, |cell, _| ban.strike(cell, now));
+                self.counters.make(ask.key, now, |cell| ban.strike(cell, now));
             }
         }
     }
@@ -403,19 +403,6 @@ impl Stage {
             } else {
                 meters.allowed.inc();
             }
-        }
-    }
-}
-
-impl Ask {
-    /// How much of a quota is used up, and how much of that was charged now: by everybody where the store has said so, else
-    /// by this process, for which `used` and `cost` are what its own counters say. `None` for what was charged before.
-    fn used(&self, quota: &Quota, used: u32, cost: u32) -> Option<(u32, u32)> {
-        match self.said {
-            Said::Free(standing) if self.charged > 0 => {
-                Some((quota.limit().saturating_sub(standing.remaining), self.charged))
-            }
-            _ => (self.source != Source::Lease).then_some((used, cost)),
         }
     }
 }
@@ -455,10 +442,6 @@ impl Limit {
         }
         let said = counters.look(key, |cell| rule.ask(cell, now, self.cost));
         said.unwrap_or_else(|| rule.ask(&Cell::default(), now, self.cost))
-    }
-
-    fn is_announced(&self, rule: &Rule) -> bool {
-        self.mode == Mode::Enforce && self.headers == Headers::Always && rule.policy().is_some()
     }
 
     /// The quota and its seconds, where answers may tell of it.

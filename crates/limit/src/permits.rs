@@ -36,7 +36,7 @@ pub(crate) struct Held {
     counters: Arc<Counters>,
     items: SmallVec<[Item; 2]>,
     /// Given back by being dropped.
-    places: SmallVec<[Place; 1]>,
+    places: Vec<Place>,
     /// What the content of the request and of its answer is charged to.
     flows: Vec<Flow>,
 }
@@ -67,7 +67,7 @@ pub(crate) struct Item {
     pub(crate) cost: u32,
     pub(crate) hold: Hold,
     /// The store that has charged as well, and what it calls the key.
-    pub(crate) elsewhere: Option<(store::Store, Box<str>)>,
+    pub(crate) elsewhere: Option<Box<(store::Store, Box<str>)>>,
     /// Whether it was taken out of a lease.
     pub(crate) leased: bool,
     /// Where it was estimated, not counted.
@@ -185,7 +185,7 @@ impl Permits {
     fn held(&mut self, counters: &Arc<Counters>) -> &mut Held {
         let empty = || {
             let counters = Arc::clone(counters);
-            Box::new(Held { counters, items: SmallVec::new(), places: SmallVec::new(), flows: Vec::new() })
+            Box::new(Held { counters, items: SmallVec::new(), places: Vec::new(), flows: Vec::new() })
         };
         self.held.get_or_insert_with(empty)
     }
@@ -195,7 +195,7 @@ impl Flow {
     /// Charges for so many bytes, and says for how many nanoseconds they have to wait.
     fn draw(&self, counters: &Counters, now: Now, bytes: u64) -> u64 {
         let mut locked = counters.lock([self.key].into_iter());
-        let wait = locked.change(self.key, now, |cell, _| self.limit.draw(cell, now, bytes)).unwrap_or(0);
+        let wait = locked.change(self.key, None, now, |cell, _| self.limit.draw(cell, now, bytes)).unwrap_or(0);
         drop(locked);
         if wait == 0 {
             return 0;
@@ -228,7 +228,7 @@ impl Held {
             if item.leased {
                 lease::give_back(&self.counters, item.key, item.cost);
             }
-            if let Some((store, called)) = &item.elsewhere {
+            if let Some((store, called)) = item.elsewhere.as_deref() {
                 shared::give_back(store, called, &item.rule, item.cost);
             }
         }

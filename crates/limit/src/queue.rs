@@ -6,14 +6,14 @@ use document::{At, Code, Diagnostic, Report};
 use filter::{Mode, Reply, View};
 
 use crate::{
+    ask::{Ask, Passed, Source},
     clock::SECOND,
     compile::excludes,
     config::{Config, Over},
     counters::Hashed,
     gate::{Asked, Full, Terms, Waiting, Wish},
     key::{Key, Step, address},
-    limit::{Ask, Limit, Passed, Source, Stage},
-    permits::Permits,
+    limit::{Limit, Stage},
     rule::{Said, Standing},
 };
 
@@ -87,7 +87,7 @@ impl Limit {
 
 impl Stage {
     /// Gets the request its places, one limit after the other, and waits where it has to.
-    pub(crate) async fn place(&self, request: &View<'_>, mut passed: Passed) -> Result<Permits, Reply> {
+    pub(crate) async fn place(&self, request: &View<'_>, passed: &mut Passed) -> Result<(), Reply> {
         for index in 0..passed.asks.len() {
             let asked = self.ask_for_place(request, &passed.asks[index]);
             let Some(asked) = asked else { continue };
@@ -104,24 +104,22 @@ impl Stage {
             };
             match placed {
                 Ok(place) => passed.permits.keep_place(&self.counters, place),
-                Err(Full) => self.miss(request, &mut passed, index)?,
+                Err(Full) => self.miss(request, passed, index)?,
             }
         }
-        self.tell_passing(&passed.verdict, &passed.asks);
-        Ok(passed.permits)
+        Ok(())
     }
 
     /// The same for who cannot wait.
-    pub(crate) fn place_now(&self, request: &View<'_>, mut passed: Passed) -> Result<Permits, Reply> {
+    pub(crate) fn place_now(&self, request: &View<'_>, passed: &mut Passed) -> Result<(), Reply> {
         for index in 0..passed.asks.len() {
             match self.ask_for_place(request, &passed.asks[index]) {
                 None => {}
                 Some(Ok(Asked::Placed(place))) => passed.permits.keep_place(&self.counters, place),
-                Some(Ok(Asked::Waits(_)) | Err(Full)) => self.miss(request, &mut passed, index)?,
+                Some(Ok(Asked::Waits(_)) | Err(Full)) => self.miss(request, passed, index)?,
             }
         }
-        self.tell_passing(&passed.verdict, &passed.asks);
-        Ok(passed.permits)
+        Ok(())
     }
 
     /// `None` for what is no matter of places.

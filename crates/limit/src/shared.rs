@@ -11,10 +11,11 @@ use smallvec::SmallVec;
 use store::{Down, Script, Store};
 
 use crate::{
+    ask::{Ask, Passed, Source},
     clock::{MILLISECOND, Now},
     config::WhenDown,
     key::Value,
-    limit::{Ask, Asks, Passed, Source, Stage},
+    limit::Stage,
     rule::{Rule, Said, Standing},
 };
 
@@ -57,58 +58,59 @@ impl Shared {
 /// What the store says of one rule: whether it lets pass, how many are left, milliseconds, how much was charged.
 const ANSWER: usize = 4;
 
-/// How far a request comes without a question to the store.
-pub(crate) enum Begun {
-    /// Leases let it pass.
-    Passed(Passed),
-    /// These have to be asked.
-    Asks(Asks),
-}
-
 impl Stage {
-    /// Asks what is known here: the limits of this process, and what it has on lease.
-    pub(crate) fn begin(&self, request: &View<'_>) -> Result<Begun, Reply> {
-        let mut asks = self.asks(request)?;
+    /// Asks what is known here: the limits of this process, and what it has on lease. Says whether the store has to be asked.
+    pub(crate) fn begin_shared(&self, request: &View<'_>, passed: &mut Passed) -> Result<bool, Reply> {
+        self.ask(request, &mut passed.asks)?;
         let now = Now::read();
-        let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
-        let mut verdict = self.weigh(&mut asks, &locked, now);
-        if verdict.refused.is_empty() && self.leases {
-            self.borrow(&mut asks, &mut locked, now);
-            verdict = self.weigh(&mut asks, &locked, now);
+        let mut locked = self.counters.lock(passed.asks.iter().map(|ask| ask.key));
+        self.weigh(passed, &locked, now);
+        if passed.verdict.refused.is_empty() && self.leases {
+            self.borrow(&mut passed.asks, &mut locked, now);
+            self.weigh(passed, &locked, now);
         }
-        if !verdict.refused.is_empty() {
-            self.repay(&asks, &mut locked, now);
+        if !passed.verdict.refused.is_empty() {
+            self.repay(&passed.asks, &mut locked, now);
             drop(locked);
-            return Err(self.refuse(&verdict, &asks, request));
+            return Err(self.refuse(&passed.verdict, &passed.asks, request));
         }
-        if asks.iter().any(|ask| ask.source == Source::Unasked) {
-            return Ok(Begun::Asks(asks));
+        if passed.asks_store() {
+            return Ok(true);
         }
-        let permits = self.charge(&verdict, &mut asks, locked, now);
-        Ok(Begun::Passed(Passed { permits, verdict, asks }))
+        self.charge(passed, &mut locked, now);
+        drop(locked);
+        self.permit(passed);
+        Ok(false)
     }
 
     /// As `admit`, with a question to the store between asking the limits of this process and charging for the request.
-    pub(crate) async fn pass_shared(&self, store: &Store, request: &View<'_>, mut asks: Asks) -> Result<Passed, Reply> {
-        if let Err(Down) = self.ask_store(store, request, &mut asks).await
-            && let Err(reply) = self.do_without(&mut asks)
+    pub(crate) async fn pass_shared(
+        &self,
+        store: &Store,
+        request: &View<'_>,
+        passed: &mut Passed,
+    ) -> Result<(), Reply> {
+        if let Err(Down) = self.ask_store(store, request, &mut passed.asks).await
+            && let Err(reply) = self.do_without(&mut passed.asks)
         {
-            self.undo(store, &asks);
+            self.undo(store, &passed.asks);
             return Err(reply);
         }
         let now = Now::read();
-        let mut locked = self.counters.lock(asks.iter().map(|ask| ask.key));
+        let mut locked = self.counters.lock(passed.asks.iter().map(|ask| ask.key));
         if self.leases {
-            self.deposit(&mut asks, &mut locked, now);
+            self.deposit(&mut passed.asks, &mut locked, now);
         }
-        let verdict = self.weigh(&mut asks, &locked, now);
-        if verdict.refused.is_empty() {
-            let permits = self.charge(&verdict, &mut asks, locked, now);
-            return Ok(Passed { permits, verdict, asks });
+        self.weigh(passed, &locked, now);
+        if passed.verdict.refused.is_empty() {
+            self.charge(passed, &mut locked, now);
+            drop(locked);
+            self.permit(passed);
+            return Ok(());
         }
         drop(locked);
-        self.undo(store, &asks);
-        Err(self.refuse(&verdict, &asks, request))
+        self.undo(store, &passed.asks);
+        Err(self.refuse(&passed.verdict, &passed.asks, request))
     }
 
     /// Asks for all rules in one question; where keys are spread over several nodes, in one for each, and as long as they
@@ -117,7 +119,7 @@ impl Stage {
         for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
             let limit = &self.limits[ask.limit];
             if let (Some(shared), Ok(Some(value))) = (&limit.shared, self.value(limit, request)) {
-                ask.called = Some(shared.called(&limit.name, &ask.salted.rule, value));
+                ask.called = Some(shared.called(&limit.name, self.asked(ask).1, value));
             }
         }
         if !store.is_spread() {
@@ -149,7 +151,7 @@ impl Stage {
             let obeyed = limit.mode == filter::Mode::Enforce;
             let patience = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
             keys.extend(ask.called.as_deref().map(str::to_owned));
-            arguments.extend(ask.salted.rule.script_arguments());
+            arguments.extend(self.asked(ask).1.script_arguments());
             arguments.extend([i64::from(limit.cost), patience, i64::from(ask.want)]);
         }
         if keys.is_empty() {
@@ -190,7 +192,7 @@ impl Stage {
         }
         for ask in asks.iter().filter(|ask| ask.source == Source::Store && ask.charged > 0) {
             if let Some(called) = &ask.called {
-                give_back(store, called, &ask.salted.rule, ask.charged);
+                give_back(store, called, self.asked(ask).1, ask.charged);
             }
         }
     }

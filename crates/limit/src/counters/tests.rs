@@ -12,7 +12,7 @@ fn rule(limit: u32) -> Rule {
 fn charge(counters: &Counters, key: Hashed, now: Now, times: u32) {
     let rule = rule(1_000);
     for _ in 0..times {
-        counters.lock([key].into_iter()).change(key, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+        counters.lock([key].into_iter()).change(key, None, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
     }
 }
 
@@ -74,10 +74,10 @@ fn windows_of_busy_keys_stay_within_their_memory() {
         let now = Now((1_000_000 + step * 7) * crate::clock::MILLISECOND);
         for number in 0..busy / 10 {
             let key = counters.hash(1, &number.to_le_bytes());
-            counters.lock([key].into_iter()).change(key, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+            counters.lock([key].into_iter()).change(key, None, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
         }
     }
-    let spilled: usize = counters.shards.iter().map(|shard| lock(shard).spilled).sum();
+    let spilled: usize = counters.shards.iter().map(|shard| shard.lock().spilled as usize).sum();
     // A cell that grows does so by half again what all may have together, and then no more.
     assert!(spilled <= SPILLED + SHARDS * 8192, "{spilled}");
     let sum = (0..busy / 10).all(|number| used(&counters, counters.hash(1, &number.to_le_bytes())) == 300);

@@ -17,7 +17,9 @@ fn used(counters: &Counters, key: Hashed) -> u32 {
 
 fn charge(counters: &Counters, key: Hashed) {
     let rule = Rule::Concurrent(3);
-    counters.lock([key].into_iter()).change(key, Now::read(), |cell, roomy| rule.charge(cell, Now::read(), 1, roomy));
+    counters
+        .lock([key].into_iter())
+        .change(key, None, Now::read(), |cell, roomy| rule.charge(cell, Now::read(), 1, roomy));
 }
 
 #[test]
