@@ -44,8 +44,9 @@ pub const SPILLED: usize = 32 << 20;
 /// Stands in an export where a cell says when it expires, for the estimates of a limit.
 const SKETCH: u32 = 0;
 
-/// What is counted, by key.
+/// What is counted, by key. Who counts references to it disturbs nobody who reads it.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Counters {
     /// The secret of the hashes: both halves are set before anything is counted.
     secret: [AtomicU64; 2],

@@ -1,13 +1,14 @@
 //! Who was refused lately, for an operator who looks.
 
 use std::{
+    hash::BuildHasherDefault,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use indexmap::IndexMap;
 
-use crate::counters::Hashed;
+use crate::{counters::Hashed, shard::Taken};
 
 /// How many are remembered.
 const CAPACITY: usize = 1024;
@@ -17,7 +18,7 @@ const CANDIDATES: usize = 8;
 
 /// The keys that limits have refused, the last thousand or so.
 #[derive(Debug, Default)]
-pub struct Limited(Mutex<IndexMap<Hashed, Entry>>);
+pub struct Limited(Mutex<IndexMap<Hashed, Entry, BuildHasherDefault<Taken>>>);
 
 /// One key that a limit has refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,8 @@ impl Limited {
         let until = last + wait;
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.get_mut(&key) {
-            *entry = Entry { refused: entry.refused + 1, last, until, ..entry.clone() };
+            entry.refused += 1;
+            (entry.last, entry.until) = (last, until);
             return;
         }
         if entries.len() >= CAPACITY {

@@ -250,3 +250,35 @@ fn who_is_refused_again_and_again_is_banned_even_when_the_limit_has_room() {
     assert!(scene.stage().limits[0].reset(&scene.stage().counters, "127.0.0.1"));
     assert!(scene.admit().is_ok());
 }
+
+/// How many requests pass of those that so many threads send at once.
+fn passing_at_once(scene: &Scene, threads: u32, each: u32, end: impl Fn(Permits) + Sync) -> u32 {
+    let address = scene.caller.client.address;
+    let worker = || {
+        let mut caller = Caller::new();
+        caller.client.address = address;
+        (0..each).filter(|_| scene.stage().admit(&caller.view()).map(&end).is_ok()).count() as u32
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    })
+}
+
+#[test]
+fn the_hundred_and_first_is_refused_however_many_ask_at_once() {
+    for json in [
+        r#""100/h""#,
+        r#"{ "rate": "100/h" }"#,
+        r#"{ "requests": 100, "window": "1d", "align": "calendar" }"#,
+        r#"["100/h", { "rate": "200/h" }, "150/h per route"]"#,
+        r#"["300/h per ip", { "requests": 100, "window": "1h", "key": "route" }]"#,
+    ] {
+        assert_eq!(passing_at_once(&scene(json), 16, 50, drop), 100, "{json}");
+    }
+    // What is given back may be had again, and what is kept may not.
+    assert_eq!(passing_at_once(&scene(r#"{ "concurrent": 100 }"#), 16, 50, std::mem::forget), 100);
+    assert_eq!(passing_at_once(&scene(r#"{ "concurrent": 16 }"#), 16, 500, drop), 16 * 500);
+    let failures = scene(r#"{ "requests": 100, "window": "1h", "count": "failures" }"#);
+    assert_eq!(passing_at_once(&failures, 16, 50, |mut permits| permits.settle(500)), 100);
+}
