@@ -154,21 +154,26 @@ impl RequestId {
             | (random & 0x3FFF_FFFF_FFFF_FFFF);
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut bytes = [0; Self::CAPACITY];
-        let mut at = 0;
-        for digit in 0..32 {
-            if matches!(digit, 8 | 12 | 16 | 20) {
-                bytes[at] = b'-';
-                at += 1;
-            }
-            bytes[at] = HEX[(value >> (124 - 4 * digit)) as usize & 0xF];
-            at += 1;
+        for dash in [8, 13, 18, 23] {
+            bytes[dash] = b'-';
+        }
+        // Where each byte's two digits stand, between the dashes.
+        const AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+        for (byte, at) in value.to_be_bytes().into_iter().zip(AT) {
+            bytes[at] = HEX[usize::from(byte >> 4)];
+            bytes[at + 1] = HEX[usize::from(byte & 0xF)];
         }
         Self { length: 36, bytes }
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or("")
+        std::str::from_utf8(self.as_bytes()).unwrap_or("")
+    }
+
+    /// The text's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 }
 

@@ -142,6 +142,18 @@ impl Template {
         self.render(view, &mut text);
         if text.is_empty() { None } else { header_value(text) }
     }
+
+    /// The same as bytes for a line of HTTP/1, which may be kept in `room` meanwhile.
+    pub fn render_line<'t>(&'t self, view: &View<'_>, room: &'t mut String) -> Option<&'t [u8]> {
+        if let Some(fixed) = &self.fixed {
+            return Some(fixed.as_bytes());
+        }
+        room.clear();
+        self.render(view, room);
+        let is_nothing = room.is_empty();
+        drop_controls(room);
+        (!is_nothing).then_some(room.as_bytes())
+    }
 }
 
 /// The whole as a header value, where there is nothing to fill in.
@@ -155,10 +167,14 @@ fn fixed(pieces: &[Piece]) -> Option<HeaderValue> {
 
 /// Text as a header value, without its control bytes.
 fn header_value(mut text: String) -> Option<HeaderValue> {
+    drop_controls(&mut text);
+    HeaderValue::try_from(text).ok()
+}
+
+fn drop_controls(text: &mut String) {
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         text.retain(|c| !c.is_ascii_control());
     }
-    HeaderValue::try_from(text).ok()
 }
 
 impl Piece {

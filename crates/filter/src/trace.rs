@@ -132,6 +132,11 @@ impl<const LENGTH: usize> Hex<LENGTH> {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("")
     }
+
+    /// The text's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl<const LENGTH: usize> fmt::Display for Hex<LENGTH> {

@@ -123,9 +123,13 @@ macro_rules! edits {
             }
 
             fn write(&self, _: &$head, request: &View<'_>, out: &mut BytesMut) {
+                let mut room = String::new();
                 for edit in self.set.iter().chain(&self.add) {
-                    let lines = edit.values.iter().filter_map(|value| value.render_header(request));
-                    lines.for_each(|value| write_line(out, &edit.written, value.as_bytes()));
+                    for value in &edit.values {
+                        if let Some(value) = value.render_line(request, &mut room) {
+                            write_line(out, &edit.written, value);
+                        }
+                    }
                 }
             }
         }

@@ -104,8 +104,8 @@ impl Forwarding {
             443 => put("X-Forwarded-Port", Value::Fixed("443")),
             other => put("X-Forwarded-Port", Value::Made(Short::of_number(other).as_bytes())),
         }
-        put("X-Request-Id", Value::Made(client.request_id.as_str().as_bytes()));
-        put("traceparent", Value::Made(client.trace.to_header().as_str().as_bytes()));
+        put("X-Request-Id", Value::Made(client.request_id.as_bytes()));
+        put("traceparent", Value::Made(client.trace.to_header().as_bytes()));
         if self.generation {
             put("tracestate", Value::Made(state::with_generation(request).as_bytes()));
         }

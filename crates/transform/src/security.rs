@@ -17,6 +17,8 @@ pub use config::{Embedder, Frame, HstsConfig, HstsTable, Opener, Referrer, Resou
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecurityHeaders {
     fields: Box<[Field]>,
+    /// The same as lines of HTTP/1.
+    lines: Box<[u8]>,
     /// `Strict-Transport-Security`, over HTTPS only (RFC 6797 section 7.2).
     hsts: Option<Field>,
     /// Whether to remove what tells which software the origin runs.
@@ -63,10 +65,20 @@ impl Trail<ResponseHeader> for SecurityHeaders {
     }
 
     fn write(&self, head: &ResponseHeader, request: &View<'_>, out: &mut BytesMut) {
-        for field in self.sent(request) {
-            if !head.headers.contains_key(&field.name) {
-                write_line(out, &field.written, field.value.as_bytes());
-            }
+        let sent = self.sent(request);
+        if !head.headers.keys().any(|name| self.fields.iter().any(|field| field.name == name)) {
+            out.extend_from_slice(&self.lines);
+            return sent.skip(self.fields.len()).for_each(|field| field.write(head, out));
+        }
+        sent.for_each(|field| field.write(head, out));
+    }
+}
+
+impl Field {
+    /// Writes the line, unless the origin says it already.
+    fn write(&self, head: &ResponseHeader, out: &mut BytesMut) {
+        if !head.headers.contains_key(&self.name) {
+            write_line(out, &self.written, self.value.as_bytes());
         }
     }
 }

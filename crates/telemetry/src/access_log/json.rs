@@ -74,62 +74,62 @@ pub(super) fn write(
     out.push(b'"');
     write_request(out, request, hidden);
     write_outcome(out, record, request);
-    string(out, ",\"cache\":", record.cache.map(|cached| cached.word().as_bytes()));
+    word(out, b",\"cache\":", record.cache.map(|cached| cached.word()));
     let by = request.identity;
-    string(out, ",\"auth\":", by.map(|by| by.policy.as_bytes()));
-    string(out, ",\"user\":", by.and_then(|by| by.user.as_deref()).map(str::as_bytes));
-    string(out, ",\"key\":", by.and_then(|by| by.key.as_deref()).map(str::as_bytes));
-    string(out, ",\"limit\":", request.limit.map(str::as_bytes));
-    number(out, ",\"limit_remaining\":", request.limit_remaining);
+    string(out, b",\"auth\":", by.map(|by| by.policy.as_bytes()));
+    string(out, b",\"user\":", by.and_then(|by| by.user.as_deref()).map(str::as_bytes));
+    string(out, b",\"key\":", by.and_then(|by| by.key.as_deref()).map(str::as_bytes));
+    string(out, b",\"limit\":", request.limit.map(str::as_bytes));
+    number(out, b",\"limit_remaining\":", request.limit_remaining);
     // Their issues fill these in; they stand here already so that the order stays as it is.
-    string(out, ",\"variant\":", request.variant.map(str::as_bytes));
+    string(out, b",\"variant\":", request.variant.map(str::as_bytes));
     out.extend_from_slice(b",\"waf_score\":null");
-    string(out, ",\"country\":", request.country.as_ref().map(<[u8; 2]>::as_slice));
+    string(out, b",\"country\":", request.country.as_ref().map(<[u8; 2]>::as_slice));
     let referer = request.referer.map(|url| redact::referer(url, hidden));
-    string(out, ",\"referer\":", referer.as_deref());
+    string(out, b",\"referer\":", referer.as_deref());
     let user_agent = request.user_agent.map(|agent| redact::field("user-agent", agent, hidden));
-    string(out, ",\"user_agent\":", user_agent);
-    string(out, ",\"error\":", Some(record.reason.word().as_bytes()).filter(|word| !word.is_empty()));
-    string(out, ",\"shadow\":", Some(record.shadow.word().as_bytes()).filter(|word| !word.is_empty()));
+    string(out, b",\"user_agent\":", user_agent);
+    word(out, b",\"error\":", Some(record.reason.word()).filter(|word| !word.is_empty()));
+    word(out, b",\"shadow\":", Some(record.shadow.word()).filter(|word| !word.is_empty()));
     tries(out, &record.tries);
-    string(out, ",\"circuit\":", record.circuit.map(Circuit::word).map(str::as_bytes));
-    number(out, ",\"generation\":", Some(request.generation).filter(|generation| *generation != 0));
+    word(out, b",\"circuit\":", record.circuit.map(Circuit::word));
+    number(out, b",\"generation\":", Some(request.generation).filter(|generation| *generation != 0));
     out.extend_from_slice(b"}\n");
 }
 
 fn write_request(out: &mut Vec<u8>, request: &LoggedRequest<'_>, hidden: &[Box<str>]) {
-    string(out, ",\"request_id\":", request.request_id.map(str::as_bytes));
-    string(out, ",\"trace_id\":", request.trace_id.map(str::as_bytes));
-    string(out, ",\"listener\":", Some(request.listener.as_bytes()));
-    text::key(out, ",\"client_ip\":");
+    word(out, b",\"request_id\":", request.request_id);
+    word(out, b",\"trace_id\":", request.trace_id);
+    string(out, b",\"listener\":", Some(request.listener.as_bytes()));
+    text::key(out, b",\"client_ip\":");
     match request.client_ip {
         Some(address) => text::quoted_address(out, address),
         None => out.extend_from_slice(b"null"),
     }
-    string(out, ",\"protocol\":", request.protocol.map(|version| protocol(version).as_bytes()));
-    string(out, ",\"tls\":", request.tls.map(str::as_bytes));
-    string(out, ",\"scheme\":", request.scheme.map(Scheme::as_str).map(str::as_bytes));
-    string(out, ",\"method\":", request.method);
-    string(out, ",\"host\":", request.host);
-    string(out, ",\"path\":", request.path);
+    word(out, b",\"protocol\":", request.protocol.map(protocol));
+    word(out, b",\"tls\":", request.tls);
+    word(out, b",\"scheme\":", request.scheme.map(Scheme::as_str));
+    string(out, b",\"method\":", request.method);
+    string(out, b",\"host\":", request.host);
+    string(out, b",\"path\":", request.path);
     // A request that was read and has no query has an empty one.
     let query = request.query.or(request.path.map(|_| &b""[..])).map(|query| redact::query(query, hidden));
-    string(out, ",\"query\":", query.as_deref());
+    string(out, b",\"query\":", query.as_deref());
 }
 
 fn write_outcome(out: &mut Vec<u8>, record: &Record, request: &LoggedRequest<'_>) {
-    number(out, ",\"status\":", status(record.status));
-    number(out, ",\"bytes_in\":", Some(record.bytes_in));
-    number(out, ",\"bytes_out\":", Some(record.bytes_out));
-    millis(out, ",\"duration_ms\":", Some(record.duration));
-    string(out, ",\"route\":", Some(request.route.as_bytes()));
-    string(out, ",\"upstream\":", request.upstream.map(str::as_bytes));
-    string(out, ",\"backend\":", request.backend.map(str::as_bytes));
-    number(out, ",\"upstream_status\":", status(record.upstream_status));
-    millis(out, ",\"connect_ms\":", record.connect);
-    millis(out, ",\"upstream_ms\":", record.first_byte);
-    number(out, ",\"attempts\":", Some(u64::from(record.attempts)));
-    text::key(out, ",\"reused\":");
+    number(out, b",\"status\":", status(record.status));
+    number(out, b",\"bytes_in\":", Some(record.bytes_in));
+    number(out, b",\"bytes_out\":", Some(record.bytes_out));
+    millis(out, b",\"duration_ms\":", Some(record.duration));
+    string(out, b",\"route\":", Some(request.route.as_bytes()));
+    string(out, b",\"upstream\":", request.upstream.map(str::as_bytes));
+    string(out, b",\"backend\":", request.backend.map(str::as_bytes));
+    number(out, b",\"upstream_status\":", status(record.upstream_status));
+    millis(out, b",\"connect_ms\":", record.connect);
+    millis(out, b",\"upstream_ms\":", record.first_byte);
+    number(out, b",\"attempts\":", Some(u64::from(record.attempts)));
+    text::key(out, b",\"reused\":");
     out.extend_from_slice(match record.reused {
         Some(true) => b"true",
         Some(false) => b"false",
@@ -152,19 +152,19 @@ pub(crate) const TRY_FIELDS: &[(&str, &str, &str)] = &[
 ];
 
 fn tries(out: &mut Vec<u8>, tries: &[Try]) {
-    text::key(out, ",\"tries\":");
+    text::key(out, b",\"tries\":");
     if tries.is_empty() {
         out.extend_from_slice(b"null");
         return;
     }
     for (index, attempt) in tries.iter().enumerate() {
-        let begin = if index == 0 { "[{\"backend\":" } else { ",{\"backend\":" };
-        string(out, begin, Some(attempt.backend.as_bytes()));
-        string(out, ",\"error\":", Some(attempt.reason.word().as_bytes()).filter(|word| !word.is_empty()));
-        number(out, ",\"status\":", status(attempt.status));
-        millis(out, ",\"connect_ms\":", attempt.connect);
-        millis(out, ",\"upstream_ms\":", attempt.first_byte);
-        string(out, ",\"circuit\":", attempt.circuit.map(Circuit::word).map(str::as_bytes));
+        out.push(if index == 0 { b'[' } else { b',' });
+        string(out, b"{\"backend\":", Some(attempt.backend.as_bytes()));
+        word(out, b",\"error\":", Some(attempt.reason.word()).filter(|word| !word.is_empty()));
+        number(out, b",\"status\":", status(attempt.status));
+        millis(out, b",\"connect_ms\":", attempt.connect);
+        millis(out, b",\"upstream_ms\":", attempt.first_byte);
+        word(out, b",\"circuit\":", attempt.circuit.map(Circuit::word));
         out.push(b'}');
     }
     out.push(b']');
@@ -184,7 +184,8 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-fn string(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
+/// What somebody else has chosen, or a name of the configuration.
+fn string<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<&[u8]>) {
     text::key(out, key);
     match value {
         Some(value) => {
@@ -196,7 +197,20 @@ fn string(out: &mut Vec<u8>, key: &str, value: Option<&[u8]>) {
     }
 }
 
-fn number(out: &mut Vec<u8>, key: &str, value: Option<u64>) {
+/// A word of ours, in which nothing has to be escaped.
+fn word<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], word: Option<&str>) {
+    text::key(out, key);
+    match word {
+        Some(word) => {
+            out.push(b'"');
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn number<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<u64>) {
     text::key(out, key);
     match value {
         Some(value) => text::number(out, value),
@@ -204,7 +218,7 @@ fn number(out: &mut Vec<u8>, key: &str, value: Option<u64>) {
     }
 }
 
-fn millis(out: &mut Vec<u8>, key: &str, value: Option<Duration>) {
+fn millis<const N: usize>(out: &mut Vec<u8>, key: &[u8; N], value: Option<Duration>) {
     text::key(out, key);
     match value {
         Some(value) => text::millis(out, value),

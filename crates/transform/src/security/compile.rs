@@ -1,7 +1,8 @@
 //! From security headers as written to security headers as sent.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use document::{At, Code, Diagnostic, Duration, Report, Toggle};
+use filter::write_line;
 use http::{HeaderName, HeaderValue};
 
 use super::{Field, Frame, HstsConfig, Referrer, SecurityConfig, SecurityHeaders};
@@ -35,8 +36,11 @@ impl SecurityHeaders {
             Some(Toggle::On(hsts)) => self::hsts(hsts, &at.key("hsts"), report),
             None => self::hsts(&HstsConfig::default(), at, report),
         };
+        let mut lines = BytesMut::new();
+        fields.iter().for_each(|field: &Field| write_line(&mut lines, &field.written, field.value.as_bytes()));
         (report.errors() == errors).then(|| Self {
             fields: fields.into(),
+            lines: (&*lines).into(),
             hsts,
             hide: table.hide != Some(false),
             replace: table.replace == Some(true),
