@@ -106,6 +106,62 @@ fn a_file_that_is_moved_away_while_two_processes_write_has_one_end() {
 }
 
 #[test]
+fn a_file_is_not_begun_at_the_end_of_one_that_another_process_has_gone_on_from() {
+    let (folder, path) = file();
+    let [told_first, told_later] = [open(&path), open(&path)];
+    let moved = |number: u32| folder.path().join(format!("audit.{number}.jsonl"));
+    let written = |audit: &Audit, number: u32| {
+        audit.act(&json!({ "what": number }));
+        assert!(audit.flush(Duration::from_secs(20)));
+    };
+    written(&told_first, 0);
+    // An empty file may lie between, of which nobody was told.
+    for number in 1..4 {
+        fs::rename(&path, moved(number)).unwrap();
+        if number == 2 {
+            fs::write(&path, "").unwrap();
+            continue;
+        }
+        if number == 1 {
+            told_first.reopen();
+            written(&told_first, 1);
+            fs::copy(&path, folder.path().join("audit.copy")).unwrap();
+            written(&told_first, 2);
+        }
+    }
+    // This one has written nothing so far and is in the first file, while the other one is in the second.
+    told_later.reopen();
+    written(&told_later, 3);
+    written(&told_first, 4);
+    written(&told_later, 5);
+    let files = [moved(1), moved(2), moved(3), path];
+    let texts = files.map(|file| fs::read_to_string(file).unwrap());
+    let (chain, read) = checked(&texts.each_ref().map(String::as_str));
+    assert_eq!((read, chain.whole), (Ok(()), true), "{texts:#?}");
+    assert_eq!(
+        whats(&texts.concat()).into_iter().filter(|what| !what.is_null()).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5]
+    );
+    let copy = fs::read_to_string(folder.path().join("audit.copy")).unwrap();
+    assert!(!copy.contains("closed"), "what somebody copied is left alone: {copy}");
+}
+
+#[test]
+fn nothing_is_written_to_an_empty_file_that_was_moved_away() {
+    let (folder, path) = file();
+    let [idle, told] = [open(&path), open(&path)];
+    let moved = folder.path().join("audit.1");
+    fs::rename(&path, &moved).unwrap();
+    told.reopen();
+    for (audit, number) in [(&told, 1), (&idle, 2)] {
+        audit.act(&json!({ "what": number }));
+        assert!(audit.flush(Duration::from_secs(20)));
+    }
+    assert_eq!(fs::read_to_string(&moved).unwrap(), "");
+    assert_eq!(whats(&fs::read_to_string(&path).unwrap()), [1, 2]);
+}
+
+#[test]
 fn a_file_that_was_not_moved_is_not_closed() {
     let (_folder, path) = file();
     let audit = open(&path);

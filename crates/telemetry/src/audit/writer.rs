@@ -1,11 +1,15 @@
 //! The thread that writes the audit log. Several processes may append to one file: the chain goes through all of them, and
 //! through the files that take its place. Whoever is first to leave a file that was moved away closes it with a line that
-//! says so, and whoever finds that line goes to the new file as well: nothing follows it, so that the chain has one end.
+//! says so, and whoever finds that line goes to the new file as well: nothing follows it, so that the chain has one end. Whoever
+//! begins a file looks first whether the chain has gone on without it, in a file that was moved away in turn.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -112,19 +116,10 @@ impl Writer {
 
     /// Writes the last line of a file that was moved away, unless another process has.
     fn close(&mut self) {
-        let end = self.end.clone();
-        let closed = self.locked(|writer| {
-            let (before, is_closed) = writer.catch_up()?;
-            if is_closed || writer.end.seq == 0 {
-                return Ok(());
-            }
-            let line = writer.end.seal(&format!("{{\"time\":\"{}\",\"kind\":\"closed\"}}", now()), 0);
-            writer.file.write_all(format!("{before}{line}").as_bytes())?;
-            writer.file.sync_data()
-        });
-        if let Err(error) = closed {
-            self.end = end;
-            log::error!("the audit log that was `{}` cannot be closed: {error}", self.path.display());
+        match closed(&mut self.file) {
+            Ok(Some(end)) => self.end = end,
+            Ok(None) => {}
+            Err(error) => log::error!("the audit log that was `{}` cannot be closed: {error}", self.path.display()),
         }
     }
 
@@ -137,6 +132,17 @@ impl Writer {
             let _ = flock(&self.file, FlockOperation::Unlock);
         }
         done
+    }
+
+    /// Follows the chain through files that came and went unseen by this process: another one has begun them and left them,
+    /// or still writes to the last of them. Nothing follows in that one from here on.
+    fn pass_over(&mut self) -> io::Result<()> {
+        for _ in 0..MOVES {
+            let Some(mut next) = next_of(&self.path, &self.end) else { break };
+            let Some(end) = closed(&mut next)? else { break };
+            self.end = end;
+        }
+        Ok(())
     }
 
     fn write(&mut self, batch: &mut Vec<String>) {
@@ -170,8 +176,11 @@ impl Writer {
     /// Says whether the lines could be written: nothing follows the last line of a file that was moved away.
     fn append(&mut self, batch: &[String], mut lost: u64) -> io::Result<bool> {
         let (mut text, is_closed) = self.catch_up()?;
-        if is_closed && self.is_moved() {
+        if (is_closed || self.length == Some(0)) && self.is_moved() {
             return Ok(false);
+        }
+        if self.length == Some(0) && self.end.seq > 0 {
+            self.pass_over()?;
         }
         for line in batch {
             text.push_str(&self.end.seal(line, std::mem::take(&mut lost)));
@@ -211,6 +220,47 @@ impl Writer {
             self.complained = Some(Instant::now());
         }
     }
+}
+
+/// The end of a file that was moved away, which nothing follows from here on; `None` where nothing is in it.
+fn closed(file: &mut File) -> io::Result<Option<Link>> {
+    flock(&*file, FlockOperation::LockExclusive)?;
+    let end = close(file);
+    flock(&*file, FlockOperation::Unlock)?;
+    end
+}
+
+/// Writes the last line of a file, unless it is there.
+fn close(file: &mut File) -> io::Result<Option<Link>> {
+    let length = file.metadata()?.len();
+    let (Some((mut end, is_closed)), whole) = last(file, length)? else { return Ok(None) };
+    if !is_closed {
+        let line = end.seal(&format!("{{\"time\":\"{}\",\"kind\":\"closed\"}}", now()), 0);
+        let before = if whole { "" } else { "\n" };
+        file.write_all(format!("{before}{line}").as_bytes())?;
+        file.sync_data()?;
+    }
+    Ok(Some(end))
+}
+
+/// The file beside `path` that begins where `end` is, should the log have been there and gone on.
+fn next_of(path: &Path, end: &Link) -> Option<File> {
+    let stem = path.file_stem()?.as_bytes();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = fs::read_dir(folder).ok()?.flatten();
+    let named_so = beside.filter(|entry| entry.file_name().as_bytes().starts_with(stem) && entry.path() != path);
+    let files = named_so.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let opened = files.filter_map(|entry| OpenOptions::new().read(true).append(true).open(entry.path()).ok());
+    let next = opened.filter_map(|mut file| begins_at(&mut file, end).then_some(file));
+    // A copy that somebody made is behind what it is a copy of.
+    next.max_by_key(|file| file.metadata().map_or(0, |found| found.len()))
+}
+
+/// Whether the first line of the file follows this one.
+fn begins_at(file: &mut File, end: &Link) -> bool {
+    let mut first = String::new();
+    let read = BufReader::new(Read::take(&mut *file, TAIL)).read_line(&mut first);
+    read.is_ok() && Link::of(first.trim_end_matches('\n')).is_some_and(|(_, before)| before == end.hash)
 }
 
 /// The last link of a file of `length` bytes with whether it closes the file, and whether the file ends with a whole line.
