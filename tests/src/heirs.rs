@@ -101,6 +101,39 @@ async fn health_ejections_and_orders_go_over_an_upgrade() {
     assert_eq!(states(&again, "app").await[label(&drained)], "up");
 }
 
+/// The second of the day until which an order holds.
+fn until(told: &Value) -> u32 {
+    let time = told["until"].as_str().unwrap().split_once('T').unwrap().1;
+    time[..8].split(':').fold(0, |seconds, part| seconds * 60 + part.parse::<u32>().unwrap())
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_goes_over_an_upgrade_with_what_is_left_of_its_time() {
+    let mut proxy = Proxy::start(format!("{BOTH}[routes]\n\"/*\" = {{ respond = {{ status = 204 }} }}\n")).await;
+    let level = async |proxy: &Proxy| proxy.admin("/api/v1/log-level").await.expect(200).json();
+    let configured = level(&proxy).await;
+    proxy.command(["log", "level", "debug", "--for", "1h"]).await.expect(0);
+    let ordered = level(&proxy).await;
+    assert_eq!(ordered["level"], "debug");
+    for _ in 0..2 {
+        proxy.upgrade(&[]).await;
+        let now = level(&proxy).await;
+        assert_eq!(now["level"], "debug", "in process {}", proxy.pid());
+        assert!(until(&now).abs_diff(until(&ordered)) <= 2, "{ordered} {now}");
+    }
+    proxy.command(["log", "level", "--reset"]).await.expect(0);
+    proxy.upgrade(&[]).await;
+    assert_eq!(level(&proxy).await, configured);
+    proxy.command(["log", "level", "trace", "--for", "1s"]).await.expect(0);
+    proxy.upgrade(&[]).await;
+    within("the time of the order to end in the new process", async {
+        while level(&proxy).await != configured {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 fn ask(proxy: &Proxy, path: &str) -> impl Future<Output = Response> + use<> {
     let (address, request) = (proxy.address().clone(), Request::get(path));
     async move { Connection::to(&address).await.fetch(request).await }

@@ -128,3 +128,27 @@ async fn weights_are_given_over_the_admin_api_until_the_next_reload() {
     proxy.command(["reload"]).await.expect(0);
     assert_eq!(proxy.get("/").await.expect(200).text(), "old");
 }
+
+#[tokio::test]
+async fn weights_given_at_run_time_go_over_an_upgrade_unless_the_file_says_others() {
+    let (old, new) = (Origin::text("old").await, Origin::text("new").await);
+    let mut proxy = shared(&old, &new, "split = { old = 1, new = 0 }").await;
+    let order = Request::new("PATCH", "/api/v1/routes/app/split").header("Content-Type", "application/json");
+    let order = order.body("{\"old\":0,\"new\":1}").host("localhost");
+    Connection::to(&proxy.admin_socket()).await.fetch(order).await.expect(200);
+    // The second process tells the third what it was told itself.
+    for _ in 0..2 {
+        proxy.upgrade(&[]).await;
+        assert_eq!(proxy.get("/").await.expect(200).text(), "new", "in process {}", proxy.pid());
+    }
+    proxy.command(["reload"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.expect(200).text(), "old", "a reload goes by the file");
+    proxy.upgrade(&[]).await;
+    assert_eq!(proxy.get("/").await.expect(200).text(), "old");
+    let order = Request::new("PATCH", "/api/v1/routes/app/split").header("Content-Type", "application/json");
+    let order = order.body("{\"old\":0,\"new\":1}").host("localhost");
+    Connection::to(&proxy.admin_socket()).await.fetch(order).await.expect(200);
+    proxy.configure(text(&old, &new, "split = { old = 3, new = 0 }"));
+    proxy.upgrade(&[]).await;
+    assert_eq!(proxy.get("/").await.expect(200).text(), "old", "the file is newer than the order");
+}

@@ -15,7 +15,11 @@ use telemetry::{Build, Metrics};
 use tokio::sync::Semaphore;
 
 use crate::{
-    Act, Control, Events, Levels, Status, Who, answer::Answer, audit::Audit, follow::FOLLOWERS, level::LogLevel,
+    Act, Control, Events, Levels, OrderedLevel, Status, Who,
+    answer::Answer,
+    audit::Audit,
+    follow::FOLLOWERS,
+    level::{self, LogLevel},
     rates::Readings,
 };
 
@@ -78,6 +82,17 @@ impl Admin {
     pub fn with_levels(mut self, levels: impl Levels) -> Self {
         self.level = LogLevel::of(levels);
         self
+    }
+
+    /// The level of the process log that an operator has ordered, for a successor to go on with.
+    pub fn ordered_level(&self) -> Option<OrderedLevel> {
+        self.level.ordered()
+    }
+
+    /// Goes on with the level that the process before was told, for what is left of its time. Whether it is one. To be
+    /// called within the Tokio runtime.
+    pub fn go_on_at(self: &Arc<Self>, ordered: &OrderedLevel) -> bool {
+        level::go_on(self, ordered)
     }
 
     /// Says where the audit log is written besides the process log, from now on.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{self, SystemTime},
 };
 
 use document::Duration;
@@ -18,7 +18,7 @@ pub trait Levels: Send + Sync + 'static {
     /// The level that holds now.
     fn current(&self) -> String;
 
-    /// Changes it until the process ends, or back to the configured one where none is named.
+    /// Changes it until told otherwise, or back to the configured one where none is named.
     ///
     /// # Errors
     /// It is no level.
@@ -32,7 +32,7 @@ pub trait Levels: Send + Sync + 'static {
 pub(crate) struct Order {
     /// The level, as in `logging.level`; null for the configured one.
     pub(crate) level: Option<String>,
-    /// For how long: `5m`. Without it, until the process ends.
+    /// For how long: `5m`. Without it, until told otherwise. Reloads and upgrades leave it, a restart does not.
     #[serde(default, rename = "for")]
     pub(crate) time: Option<Duration>,
 }
@@ -58,7 +58,17 @@ pub(crate) struct LogLevel {
 #[derive(Default)]
 struct Change {
     number: u64,
+    level: Option<String>,
     until: Option<SystemTime>,
+}
+
+/// The level that an operator has ordered, as a successor is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedLevel {
+    level: String,
+    /// For how many milliseconds more; for good where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left_ms: Option<u64>,
 }
 
 impl LogLevel {
@@ -83,8 +93,16 @@ impl LogLevel {
         let wrong = |why: String| Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, &why);
         self.levels()?.set(order.level.as_deref()).map_err(wrong)?;
         last.number += 1;
+        last.level.clone_from(&order.level);
         last.until = order.time.and_then(|time| SystemTime::now().checked_add(time.0));
         Ok(last.number)
+    }
+
+    /// What a successor is to go on with.
+    pub(crate) fn ordered(&self) -> Option<OrderedLevel> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = |until: SystemTime| until.duration_since(SystemTime::now()).unwrap_or_default().as_millis() as u64;
+        Some(OrderedLevel { level: last.level.clone()?, left_ms: last.until.map(left) })
     }
 
     /// Goes back to the configured level, unless there was another change since the one of this `number`.
@@ -93,7 +111,7 @@ impl LogLevel {
         if last.number != number {
             return false;
         }
-        last.until = None;
+        (last.level, last.until) = (None, None);
         self.levels().is_ok_and(|levels| levels.set(None).is_ok())
     }
 }
@@ -113,6 +131,12 @@ pub(crate) fn set(admin: &Arc<Admin>, order: &Order) -> Result<Told, Answer> {
         });
     }
     admin.level.told()
+}
+
+/// Goes on with what the process before was told; whether it is a level to this one.
+pub(crate) fn go_on(admin: &Arc<Admin>, ordered: &OrderedLevel) -> bool {
+    let time = ordered.left_ms.map(|left| Duration(time::Duration::from_millis(left)));
+    set(admin, &Order { level: Some(ordered.level.clone()), time }).is_ok()
 }
 
 #[cfg(test)]
@@ -145,7 +169,10 @@ mod tests {
         assert!(!level.back(first), "its time is over, and another has taken its place");
         assert_eq!(voice.current(), "trace");
         assert!(level.told().unwrap().until.is_some());
+        let ordered = level.ordered().unwrap();
+        assert!(ordered.level == "trace" && ordered.left_ms.unwrap() <= 60_000, "{ordered:?}");
         assert!(level.back(second));
         assert_eq!((voice.current().as_str(), level.told().unwrap().until), ("configured", None));
+        assert_eq!(level.ordered(), None);
     }
 }

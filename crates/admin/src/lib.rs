@@ -41,7 +41,7 @@ pub use control::{
     Warmed, WarmedUrl,
 };
 pub use events::{Event, Events};
-pub use level::Levels;
+pub use level::{Levels, OrderedLevel};
 pub use operations::{
     ApiKey, Bucket, FreshKey, KeyOrder, Latency, Limit, LimitKey, LimitRule, Limited, NoKey, Route,
     Upstream as UpstreamTraffic, UpstreamBackend,

@@ -99,6 +99,8 @@ codes! {
         "The path \"/\" matches only the root. To match everything below it as well write \"/*\".";
     W0302 "route can never match"
         "No request can reach this route, because of its listener, scheme or host, or because a more specific route takes all of its requests.";
+    W0303 "balanced by a user that nobody knows"
+        "The upstream's `balance` is \"hash:user\", and this route to it has no `auth` that would find out who calls. Its requests go to any backend; those of other routes, which ask, go where their user belongs.";
     W0401 "certificate expires soon or does not cover a host"
         "The certificate ends within 14 days, or no certificate of the listener covers the route's host.";
     W0402 "certificate not verified"

@@ -341,11 +341,7 @@ impl Site<'_> {
 
     /// What templates may stand for: nobody is known to call where nobody asks.
     fn scope(&self) -> Scope<'_> {
-        let asks = |written: &auth::Written| !matches!(written, auth::Written::Named(name) if name == auth::ANONYMOUS);
-        match on(&self.written.policies.auth) {
-            Some(policies) if policies.iter().any(asks) => Scope::all(self.captures),
-            _ => Scope::nameless(self.captures),
-        }
+        if asks_who_calls(&self.written.policies) { Scope::all(self.captures) } else { Scope::nameless(self.captures) }
     }
 
     fn auth_meters(&self, auth: &auth::Auth) -> Box<[telemetry::AuthMeters]> {
@@ -399,7 +395,7 @@ impl Site<'_> {
         let find = |name: &str| self.upstreams.get(name).cloned().flatten();
         let (sticky, force) = (policies.sticky.as_deref(), policies.force.as_deref());
         let written = upstream::Written { split: policies.split.as_ref()?, sticky, force };
-        Split::compile(written, self.name, &self.at, find, report)
+        Split::compile(written, self.name, &self.at, &self.state.upstreams, find, report)
     }
 
     /// What belongs to a split does nothing without one.
@@ -467,6 +463,12 @@ impl Site<'_> {
             }
         }
     }
+}
+
+/// Whether the route finds out who calls.
+pub(crate) fn asks_who_calls(policies: &config::Policies) -> bool {
+    let asks = |written: &auth::Written| !matches!(written, auth::Written::Named(name) if name == auth::ANONYMOUS);
+    on(&policies.auth).is_some_and(|policies| policies.iter().any(asks))
 }
 
 /// How long all attempts may take together.

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use config::Config;
+use config::{Config, Route};
 use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
 use listen::{Listener, Mode};
 use upstream::{Protocol, Upstream};
+
+use crate::compile::asks_who_calls;
 
 /// Reports what cannot go together: requests to backends that do not speak HTTP, streams to backends that expect
 /// something else than what comes, and routes for listeners that have no requests.
@@ -34,6 +36,7 @@ pub(crate) fn check(
         }
         listener(name, route.matches.listener.as_ref(), listeners, &at.key("listener"), report);
     }
+    nobody(config, upstreams, report);
     for one in listeners {
         let Mode::Stream(streams) = &one.mode else { continue };
         let at = At::root().key("listeners").key(&*one.name);
@@ -57,6 +60,48 @@ pub(crate) fn check(
             if let Some(upstream) = upstream(name) {
                 fits(upstream, speaks, &told, &place, help, report);
             }
+        }
+    }
+}
+
+/// Nobody's requests can be kept together where nobody asks who calls: an error where no route to the upstream does, a
+/// warning for each that does not where others do.
+fn nobody(config: &Config, upstreams: &BTreeMap<String, Option<Arc<Upstream>>>, report: &mut Report) {
+    let by_user = upstreams.iter().filter(|(_, upstream)| {
+        upstream.as_ref().is_some_and(|upstream| matches!(upstream.key(), Some(upstream::Key::User)))
+    });
+    for (upstream, _) in by_user {
+        let balance = At::root().key("upstreams").key(upstream).key("balance");
+        let leads = |route: &Route| {
+            let policies = &route.policies;
+            policies.upstream.as_ref().is_some_and(|named| named.0 == *upstream)
+                || policies.split.as_ref().is_some_and(|split| split.contains_key(upstream))
+        };
+        let (asking, others): (Vec<_>, Vec<_>) = config
+            .routes
+            .iter()
+            .filter(|(_, route)| leads(route))
+            .partition(|(_, route)| asks_who_calls(&route.policies));
+        if others.is_empty() {
+            continue;
+        }
+        if asking.is_empty() {
+            let mut error = Diagnostic::new(Code::E0107, "`balance = \"hash:user\"` needs `auth`")
+                .label(balance, "nobody is known on any route that leads here");
+            for (name, _) in others {
+                error = error.label(At::root().key("routes").key(name).name(), "has no `auth`");
+            }
+            report.push(error.help("add `auth` to the routes, or write `balance = \"hash:ip\"`"));
+            continue;
+        }
+        for (name, _) in others {
+            let message = format!("route `{name}` leads to an upstream balanced by user, and asks nobody who calls");
+            report.push(
+                Diagnostic::new(Code::W0303, message)
+                    .label(At::root().key("routes").key(name).name(), "its requests go to any backend")
+                    .label(balance.clone(), "as this goes by the user")
+                    .help("add `auth`, or send them to an upstream of their own"),
+            );
         }
     }
 }

@@ -53,6 +53,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// From now on it is the one in force: what is done in the background is done for it, and a successor is told of it.
+    pub fn goes_live(&self, state: &State) {
+        self.upstreams.values().for_each(|upstream| upstream.goes_live());
+        for route in &self.routes {
+            if let Destination::Split(split) = &route.destination {
+                split.goes_live(&state.upstreams);
+            }
+        }
+        self.redis.iter().for_each(store::Store::goes_live);
+    }
+
     /// Gives the kept answers the room that this configuration has for them.
     pub(crate) fn arrange_cache(&self) {
         if let Some(cache) = &self.cache {

@@ -168,6 +168,48 @@ fn a_route_that_no_listener_can_bring_a_request_to_is_a_warning() {
     assert!(report.contains("warning[W0302]") && report.contains("send every request to https"), "{report}");
 }
 
+#[test]
+fn nobody_is_kept_together_where_nobody_asks_who_calls() {
+    let upstream = "listen = \":0\"\n[upstreams.app]\nbackends = \"http://127.0.0.1:1\"\nbalance = \"hash:user\"\n";
+    let route = |name: &str, lines: &str| format!("[routes.{name}]\npath = \"/{name}\"\n{lines}\n");
+    let open = route("login", "upstream = \"app\"");
+    insta::assert_snapshot!(refused(&format!("{upstream}{open}")), @r#"
+error[E0107]: `balance = "hash:user"` needs `auth`
+ --> maitred.toml:4:11
+  |
+4 | balance = "hash:user"
+  |           ^^^^^^^^^^^ nobody is known on any route that leads here
+5 | [routes.login]
+  |         ----- has no `auth`
+  |
+  = help: add `auth` to the routes, or write `balance = "hash:ip"`
+"#);
+    let nobody = route("all", "split = { app = 1 }\nauth = \"anonymous\"");
+    assert!(refused(&format!("{upstream}{nobody}")).contains("error[E0107]"));
+    let policy = "[auth.keys]\ntype = \"forward\"\nurl = \"http://127.0.0.1:1/\"\n";
+    let asks = route("app", "upstream = \"app\"\nauth = \"keys\"");
+    let (compiled, report) = compile(&format!("{upstream}{policy}{open}{asks}"));
+    assert!(compiled.is_some(), "{report}");
+    insta::assert_snapshot!(report, @r#"
+warning[W0303]: route `login` leads to an upstream balanced by user, and asks nobody who calls
+ --> maitred.toml:8:9
+  |
+4 | balance = "hash:user"
+  |           ----------- as this goes by the user
+...
+8 | [routes.login]
+  |         ^^^^^ its requests go to any backend
+  |
+  = help: add `auth`, or send them to an upstream of their own
+"#);
+    assert_eq!(compile(&format!("{upstream}{policy}{asks}")).1, "");
+    assert_eq!(
+        compile(&format!("{upstream}{}", route("other", "respond = { status = 204 }"))).1,
+        "",
+        "nobody goes there"
+    );
+}
+
 /// What is said of a route that keeps answers, with these lines in its table and these listeners.
 fn said_of_cache(listeners: &str, lines: &str) -> String {
     let (compiled, report) =

@@ -84,7 +84,8 @@ pub struct Config {
     ///   client address (of IPv6 the first 64 bits), field, cookie, path or user, as `auth` has found out, go to the same
     ///   backend, and hardly any moves when backends come or go (Maglev). A backend takes up to 1.25 times its share of the
     ///   requests under way; what is beyond goes to the next one. A request without the field, cookie or user goes
-    ///   anywhere.
+    ///   anywhere. `"hash:user"` is refused where no route to the upstream has `auth`, and warned of for each that has
+    ///   none where others do.
     ///
     /// Example: `balance = "least_requests"`
     pub balance: Option<String>,

@@ -9,8 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, clock, endpoint::Endpoint, order, outlier, pool::Pool, probe, probe::Probe, shun, standing::Standing,
-    state::State,
+    breaker, clock, endpoint::Endpoint, order, outlier, pool::Pool, probe, probe::Probe, shun, split,
+    standing::Standing, state::State,
 };
 
 /// How long what was handed over waits for the endpoint that it is about, which DNS may have yet to find.
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 struct Learnt {
     endpoints: Vec<OfEndpoint>,
     orders: Vec<OfBackend>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    splits: Vec<split::Learnt>,
 }
 
 /// What is known of an endpoint.
@@ -73,6 +75,7 @@ pub(crate) struct Inherited {
     until: Instant,
     endpoints: HashMap<Place, Known>,
     orders: HashMap<(Box<str>, Box<str>), order::Learnt>,
+    splits: HashMap<Box<str>, split::Learnt>,
 }
 
 impl State {
@@ -82,6 +85,7 @@ impl State {
         for pool in self.live() {
             learnt.add(&pool, now);
         }
+        learnt.splits = self.live_splits();
         // Maps with keys of text, and nothing that could fail.
         serde_json::to_vec(&learnt).unwrap_or_default()
     }
@@ -94,11 +98,12 @@ impl State {
     pub fn import(&self, bytes: &[u8]) -> Result<(), String> {
         let learnt: Learnt = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let endpoints = learnt.endpoints.into_iter();
-        let orders = learnt.orders.into_iter();
+        let (orders, splits) = (learnt.orders.into_iter(), learnt.splits.into_iter());
         self.keep_inherited(Inherited {
             until: Instant::now() + PATIENCE,
             endpoints: endpoints.map(|it| ((it.upstream, it.backend, it.address), it.known)).collect(),
             orders: orders.map(|it| ((it.upstream, it.backend), it.ordered)).collect(),
+            splits: splits.map(|it| (it.route.clone(), it)).collect(),
         });
         Ok(())
     }
@@ -153,6 +158,11 @@ impl Inherited {
     /// What is ordered of a backend, once.
     pub(crate) fn order(&mut self, upstream: &str, backend: &str) -> Option<order::Learnt> {
         self.orders.remove(&(upstream.into(), backend.into()))
+    }
+
+    /// The weights of a route's split, once.
+    pub(crate) fn weights(&mut self, route: &str) -> Option<split::Learnt> {
+        self.splits.remove(route)
     }
 }
 

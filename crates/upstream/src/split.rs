@@ -12,8 +12,9 @@ use balance::{hash, mix};
 use document::{At, Code, Diagnostic, Report};
 use filter::View;
 use http::HeaderValue;
+use serde::{Deserialize, Serialize};
 
-use crate::{key::Key, upstream::Upstream};
+use crate::{key::Key, state::State, upstream::Upstream};
 
 /// More arms than this are a mistake: each costs every request a little.
 const MOST_ARMS: usize = 16;
@@ -23,7 +24,9 @@ const MAX_AGE: u32 = 31_536_000;
 /// How a route's requests are shared by upstreams.
 #[derive(Debug)]
 pub struct Split {
-    arms: Box<[Arm]>,
+    /// The route that it belongs to.
+    name: Box<str>,
+    arms: Arc<[Arm]>,
     /// What a request is known again by.
     sticky: Option<Key>,
     /// Where a request may name its arm.
@@ -34,12 +37,23 @@ pub struct Split {
     weighing: Mutex<()>,
 }
 
+/// One of the upstreams.
 #[derive(Debug)]
-struct Arm {
+pub(crate) struct Arm {
     upstream: Arc<Upstream>,
+    configured: u32,
     /// As configured, or as an operator has said since.
     weight: AtomicU32,
     seed: u64,
+}
+
+/// What a successor is told of weights that an operator has given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Learnt {
+    pub(crate) route: Box<str>,
+    /// Instead of which weights they were given. Where the successor's file says others, it is newer than the order.
+    configured: BTreeMap<String, u32>,
+    weights: BTreeMap<String, u32>,
 }
 
 /// Which arm takes a request.
@@ -62,11 +76,13 @@ pub struct Written<'w> {
 }
 
 impl Split {
-    /// Compiles the split of the route `name`. `find` gives the upstream of a name, where it is sound.
+    /// Compiles the split of the route `name`. `find` gives the upstream of a name, where it is sound. Weights that the
+    /// process before was given go on, where the ones written here are those that they were given instead of.
     pub fn compile(
         written: Written<'_>,
         name: &str,
         at: &At,
+        state: &State,
         find: impl Fn(&str) -> Option<Arc<Upstream>>,
         report: &mut Report,
     ) -> Option<Self> {
@@ -85,10 +101,22 @@ impl Split {
             return None;
         }
         let arm = |(name, weight): (&String, &u32)| {
-            Some(Arm { upstream: find(name)?, weight: AtomicU32::new(*weight), seed: hash(name.as_bytes()) })
+            let (upstream, configured) = (find(name)?, *weight);
+            Some(Arm { upstream, configured, weight: AtomicU32::new(configured), seed: hash(name.as_bytes()) })
         };
         let arms = written.split.iter().map(arm).collect::<Option<_>>()?;
-        Some(Self { arms, sticky: sticky?, force: force?, seed: hash(name.as_bytes()), weighing: Mutex::default() })
+        let seed = hash(name.as_bytes());
+        let split = Self { name: name.into(), arms, sticky: sticky?, force: force?, seed, weighing: Mutex::default() };
+        if let Some(learnt) = state.weights(name).filter(|learnt| learnt.configured == *written.split) {
+            // They were weights of these very upstreams: nothing about them can be wrong.
+            let _ = split.weigh_anew(&learnt.weights);
+        }
+        Some(split)
+    }
+
+    /// From now on the weights of this one are those in force: a successor is told them, should an operator change any.
+    pub fn goes_live(&self, state: &State) {
+        state.split_goes_live(&self.name, &self.arms);
     }
 
     /// The upstreams with their weights as they are now.
@@ -96,8 +124,8 @@ impl Split {
         self.arms.iter().map(|arm| (&arm.upstream, arm.weight.load(Relaxed)))
     }
 
-    /// Gives the upstreams that are named other weights, for as long as this configuration is in force. Clients move as they
-    /// do when a configuration says so. An error says what cannot be.
+    /// Gives the upstreams that are named other weights, for as long as this configuration is in force, in this process and
+    /// those that take over from it. Clients move as they do when a configuration says so. An error says what cannot be.
     pub fn weigh_anew(&self, weights: &BTreeMap<String, u32>) -> Result<(), String> {
         let named = |name: &str| self.arms.iter().any(|arm| **arm.upstream.name() == *name);
         if let Some(name) = weights.keys().find(|name| !named(name)) {
@@ -117,6 +145,15 @@ impl Split {
             }
         }
         Ok(())
+    }
+
+    /// What there is to tell of the weights of `arms`: nothing where they are as configured.
+    pub(crate) fn learnt(route: &str, arms: &[Arm]) -> Option<Learnt> {
+        let all = |weight: fn(&Arm) -> u32| -> BTreeMap<String, u32> {
+            arms.iter().map(|arm| (arm.upstream.name().to_string(), weight(arm))).collect()
+        };
+        let (configured, weights) = (all(|arm| arm.configured), all(|arm| arm.weight.load(Relaxed)));
+        (configured != weights).then(|| Learnt { route: route.into(), configured, weights })
     }
 
     /// The upstream that was chosen.
@@ -156,7 +193,7 @@ impl Split {
             f64::from(weight) / -chance.ln()
         };
         let mut best = (0, f64::NEG_INFINITY);
-        for (index, arm) in (0_u16..).zip(&self.arms) {
+        for (index, arm) in (0_u16..).zip(&*self.arms) {
             let weight = arm.weight.load(Relaxed);
             let score = score(arm, weight);
             if weight > 0 && score > best.1 {

@@ -31,6 +31,7 @@ use crate::{
     pool::Pool,
     probe::{self, Check, Probe},
     resolve::{Resolve, System},
+    split::{self, Arm, Split},
     standing::Standing,
     sweep,
     tally::Tally,
@@ -63,6 +64,8 @@ pub(crate) struct Kept {
     client: fetch::Client,
     /// The pools of the configuration in force.
     live: Mutex<HashMap<Arc<str>, Weak<Pool>>>,
+    /// The splits of the configuration in force, by route.
+    splits: Mutex<HashMap<Box<str>, Weak<[Arm]>>>,
     next_id: AtomicU32,
     /// What the process before knew.
     inherited: Mutex<Option<Inherited>>,
@@ -110,6 +113,7 @@ impl State {
             sticky_key: OnceLock::new(),
             client: fetch::Client::default(),
             live: Mutex::default(),
+            splits: Mutex::default(),
             next_id: AtomicU32::new(0),
             inherited: Mutex::default(),
             running: OnceLock::new(),
@@ -310,6 +314,24 @@ impl State {
         let mut live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner);
         live.retain(|_, pool| pool.strong_count() > 0);
         live.insert(Arc::clone(&pool.name), Arc::downgrade(pool));
+    }
+
+    /// The weights of a route's split that the process before was given, at the start: a reload goes by the file.
+    pub(crate) fn weights(&self, route: &str) -> Option<split::Learnt> {
+        if self.is_running() { None } else { self.inherited(|inherited| inherited.weights(route)) }
+    }
+
+    /// From now on `arms` are those in force of the route's split.
+    pub(crate) fn split_goes_live(&self, route: &str, arms: &Arc<[Arm]>) {
+        let mut splits = self.0.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        splits.retain(|_, arms| arms.strong_count() > 0);
+        splits.insert(route.into(), Arc::downgrade(arms));
+    }
+
+    /// What operators have said of the splits in force.
+    pub(crate) fn live_splits(&self) -> Vec<split::Learnt> {
+        let splits = self.0.splits.lock().unwrap_or_else(PoisonError::into_inner);
+        splits.iter().filter_map(|(route, arms)| Split::learnt(route, &arms.upgrade()?)).collect()
     }
 
     fn in_use(&self) -> Vec<Arc<Name>> {

@@ -1,4 +1,4 @@
-//! The weights of a route's split, until the next reload.
+//! The weights of a route's split, until the next reload; an upgrade leaves them.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -228,6 +228,7 @@ impl Running {
             ticket_keys: BASE64_STANDARD.encode(self.state.ticket_keys.export()),
             sticky_key: self.state.upstreams.sticky_key().map(|key| BASE64_STANDARD.encode(**key)).unwrap_or_default(),
             concurrency: self.state.upstreams.concurrency(),
+            log_level: self.admin.ordered_level(),
             supervises: supervisor.is_none(),
             hears: true,
         };

@@ -179,8 +179,7 @@ impl Running {
         self.state.metrics.generation(snapshot.generation);
         self.live.publish(snapshot);
         let snapshot = self.live.load();
-        snapshot.upstreams.values().for_each(|upstream| upstream.goes_live());
-        snapshot.redis.iter().for_each(store::Store::goes_live);
+        snapshot.goes_live(&self.state);
         let routes = snapshot.routes.iter().map(|route| &*route.name);
         let listeners = listeners.iter().map(|listener| &*listener.name);
         let upstreams = snapshot.upstreams.keys().map(String::as_str);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use admin::{Admin, Phase};
+use admin::{Admin, OrderedLevel, Phase};
 use listen::Listeners;
 use proxy::{Front, Options};
 use snapshot::{Live, State};
@@ -30,7 +30,7 @@ use crate::{
     exit::Failure,
     files, lifecycle, logging, notify,
     prepare::BUILD,
-    upgrade::{Handed, Sockets, Taken, Waiting},
+    upgrade::{Facts, Handed, Sockets, Taken, Waiting},
 };
 
 /// How long the start waits for the first answers of DNS; what is missing then is looked up further in the background.
@@ -57,7 +57,7 @@ impl Starting {
     /// Begins to serve, in the place of the process that `taken` is from.
     pub async fn start(self, mut taken: Option<Taken>, banner: &banner::Start<'_>) -> Result<Running, Failure> {
         let sockets = taken.as_mut().map(|taken| std::mem::take(&mut taken.sockets)).unwrap_or_default();
-        let before = taken.as_ref().map(|taken| taken.facts.generation);
+        let before = taken.as_ref().map(|taken| taken.facts.clone());
         let (mut running, told, unresolved) = match self.serve(sockets, before).await {
             Ok(serving) => serving,
             Err(failure) => {
@@ -82,15 +82,15 @@ impl Starting {
     async fn serve(
         self,
         mut taken: Sockets,
-        before: Option<u64>,
+        before: Option<Facts>,
     ) -> Result<(Running, banner::Told, Vec<Box<str>>), Failure> {
         let Self { origin, watch, loaded, mut compiled, admin, state, threads } = self;
         // Before the first byte is accepted: a signal must never find the default behaviour.
         let signals = lifecycle::Signals::install()?;
         let logging = compiled.settings.logging;
         let log = open_first_log(&logging, &state, &loaded)?;
-        let by = if before.is_some() { "upgrade" } else { "start" };
-        let generations = Generations::new(loaded, by, before.unwrap_or(0) + 1);
+        let (by, last) = before.as_ref().map_or(("start", 0), |before| ("upgrade", before.generation));
+        let generations = Generations::new(loaded, by, last + 1);
         compiled.snapshot.access_log.clone_from(&log);
         let audit = open_audit(&admin, &state).map_err(Failure::new)?;
         compiled.snapshot.audit.clone_from(&audit);
@@ -110,8 +110,8 @@ impl Starting {
             latest: Arc::new(Mutex::new(latest)),
         };
         let settings = admin;
-        let admin = Arc::new(staff(audit, &told, &state));
-        logging::tell_events(&admin);
+        let admin = staff(audit, &told, &state);
+        before.and_then(|before| before.log_level).inspect(|ordered| go_on_at(&admin, ordered));
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
         let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
@@ -157,8 +157,7 @@ impl Running {
         let ended = self.ended.subscribe();
         tokio::spawn(listen::watch_certificates(move || listeners.all(), self.state.metrics.clone(), ended));
         tokio::spawn(super::follow::follow(self.state.clone(), self.admin.clone(), self.ended.subscribe()));
-        self.live.load().upstreams.values().for_each(|upstream| upstream.goes_live());
-        self.live.load().redis.iter().for_each(store::Store::goes_live);
+        self.live.load().goes_live(&self.state);
         self.state.metrics.config_loaded();
         self.state.metrics.generation(self.generations.current().0.id);
         self.admin.set_phase(Phase::Ready);
@@ -172,10 +171,18 @@ impl Running {
     }
 }
 
+/// Goes on with the level of the log that the process before was told.
+fn go_on_at(admin: &Arc<Admin>, ordered: &OrderedLevel) {
+    if !admin.go_on_at(ordered) {
+        log::warn!("the level of the process log that was ordered is none to this release");
+    }
+}
+
 /// What answers on the admin sockets.
-fn staff(audit: Option<Audit>, told: &banner::Told, state: &State) -> Admin {
-    let admin = Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level);
+fn staff(audit: Option<Audit>, told: &banner::Told, state: &State) -> Arc<Admin> {
+    let admin = Arc::new(Admin::new(state.metrics.clone(), BUILD, told.status()).with_levels(logging::Level));
     admin.write_audit_to(audit);
+    logging::tell_events(&admin);
     admin
 }
 

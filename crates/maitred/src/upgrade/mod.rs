@@ -106,6 +106,9 @@ pub struct Facts {
     /// How many requests upstreams can work on at a time, where that is found out.
     #[serde(default)]
     pub concurrency: std::collections::BTreeMap<String, u32>,
+    /// The level of the process log that an operator has ordered.
+    #[serde(default)]
+    pub log_level: Option<admin::OrderedLevel>,
     /// Whether this very channel leads to the process that watches over those after it.
     pub supervises: bool,
     /// Whether the old process hears that the new one [leaves](Message::Leaves).
