@@ -34,7 +34,7 @@ impl Caller {
     /// The field that a request needs to be let in, or to be given what the policy is about.
     pub(crate) fn field(&self, policy: Policy) -> Option<String> {
         match policy {
-            Policy::Gzip => Some("Accept-Encoding: gzip".to_owned()),
+            Policy::Gzip | Policy::Workers => Some("Accept-Encoding: gzip".to_owned()),
             // `bench:a good password`.
             Policy::Basic => Some("Authorization: Basic YmVuY2g6YSBnb29kIHBhc3N3b3Jk".to_owned()),
             Policy::Token | Policy::Introspection | Policy::Forward => {

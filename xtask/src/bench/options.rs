@@ -55,7 +55,10 @@ impl Measure {
         let stays_open = matches!(scenario.transport, Transport::Plain | Transport::Tls | Transport::H2);
         match self {
             Self::Load => true,
-            Self::Instructions | Self::Syscalls => stays_open && !scenario.uploads && scenario.slow == 0,
+            Self::Instructions | Self::Syscalls => {
+                // What a request costs does not depend on how many workers there are.
+                stays_open && !scenario.uploads && scenario.slow == 0 && scenario.policy.workers() == 1
+            }
             Self::Memory => matches!(scenario.name, "tiny" | "tls"),
         }
     }

@@ -49,7 +49,7 @@ impl Origin {
         let line =
             format!("{} -p {f} -c {} -e {f}/error.log", program.display(), config.display(), f = folder.display());
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let server = Server::start(CORE, words.iter(), &ports, &folder.join("log"))?;
+        let server = Server::start(CORE..CORE + 1, words.iter(), &ports, &folder.join("log"))?;
         Ok(Self { ports, _server: server })
     }
 }

@@ -80,6 +80,8 @@ pub(crate) enum Policy {
     Cache,
     /// The answer is compressed for the client.
     Gzip,
+    /// What `Gzip` does, by two workers on both cores.
+    Workers,
     /// A full-featured route: log, key, limit and header edits.
     Full,
 }
@@ -93,6 +95,16 @@ impl Policy {
     /// Whether the figure to compare with is our own bare route in the same run, rather than a peer.
     pub(crate) fn is_ours(self) -> bool {
         !matches!(self, Policy::Bare | Policy::Cache | Policy::Gzip)
+    }
+
+    /// What our own bare route does, where that is the measure: what two workers do, one of them does.
+    pub(crate) fn bare(self) -> Self {
+        if self == Policy::Workers { Policy::Gzip } else { Policy::Bare }
+    }
+
+    /// How many workers maitred has; each has a core.
+    pub(crate) fn workers(self) -> u8 {
+        if self == Policy::Workers { 2 } else { 1 }
     }
 }
 
@@ -174,6 +186,10 @@ impl Scenario {
         Scenario {
             backends: 16,
             ..policy("resilient", "16 backends with retries, ejection, breaker and pool limits", Policy::Resilient)
+        },
+        Scenario {
+            path: "/json",
+            ..policy("workers", "two workers, one core each, against one: 32 KiB of JSON by gzip", Policy::Workers)
         },
         policy("full", "a full-featured route: log, key, limit, headers", Policy::Full),
     ];

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -23,10 +24,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the program that `words` call on `core`, and waits until something listens on every port. What it prints goes
+    /// Starts the program that `words` call on these cores, and waits until something listens on every port. What it prints goes
     /// into `log`.
     pub(crate) fn start<'w>(
-        core: u8,
+        cores: Range<u8>,
         words: impl Iterator<Item = &'w String>,
         ports: &[u16],
         log: &Path,
@@ -34,7 +35,8 @@ impl Server {
         let output = File::create(log).map_err(because(format!("cannot make {}", log.display())))?;
         let errors = output.try_clone().map_err(because("cannot share the log"))?;
         let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core.to_string()]).args(words);
+        let cores: Vec<String> = cores.map(|core| core.to_string()).collect();
+        pinned.args(["-c", &cores.join(",")]).args(words);
         let line = describe(&pinned);
         let child = pinned.stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let mut server = Self { child: child.map_err(because(format!("cannot start `{line}`")))? };

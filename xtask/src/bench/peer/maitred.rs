@@ -18,10 +18,11 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
     let ground = ground.display();
     let backends = scene.each(|port| format!("\"http://127.0.0.1:{port}\""), ", ");
     format!(
-        "[server]\nthreads = 1\n\n[listeners.plain]\naddress = \"127.0.0.1:{plain}\"\n\n[listeners.tls]\n\
+        "[server]\nthreads = {}\n\n[listeners.plain]\naddress = \"127.0.0.1:{plain}\"\n\n[listeners.tls]\n\
          address = \"127.0.0.1:{tls}\"\nprotocols = [\"h2\", \"h1\"]\n\
          tls = {{ cert = \"{ground}/cert.pem\", key = \"{ground}/key.pem\" }}\n\n[admin]\naddress = []\n\n\
          [logging]\nlevel = \"warn\"\naccess = {}\n\n{}{}[upstreams.origin]\nbackends = [{backends}]\n{}\n{}",
+        scene.policy.workers(),
         access_log(scene),
         if scene.policy == Policy::Cache { "[cache]\nmemory = \"256MiB\"\n\n" } else { "" },
         policies(scene),
@@ -98,7 +99,7 @@ fn routes(policy: Policy) -> String {
         Policy::Headers => HEADERS,
         Policy::Cache => "cache = { max_object = \"2MiB\" }\n",
         // zlib-ng's 5 makes what zlib's 6 makes, which nginx has here: 6,792 bytes against 6,814.
-        Policy::Gzip => "compress = { algorithms = \"gzip\", level = 5 }\n",
+        Policy::Gzip | Policy::Workers => "compress = { algorithms = \"gzip\", level = 5 }\n",
         _ => "",
     });
     if policy == Policy::Full {

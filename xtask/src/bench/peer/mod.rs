@@ -24,7 +24,7 @@ use crate::{
     shell::{self, Failure, because},
 };
 
-/// The core that the proxy has to itself.
+/// The core that the proxy has to itself. A second worker has the other one, which it shares with origin and load.
 pub(crate) const CORE: u8 = 0;
 
 /// Who is measured.
@@ -193,7 +193,7 @@ impl Proxy {
         let folder = ground.folder.join(peer.name());
         fs::create_dir_all(&folder).map_err(because("cannot make the proxy's folder"))?;
         let [plain, tls] = free_ports()?;
-        let policy = if peer == Peer::Bare { Policy::Bare } else { scenario.policy };
+        let policy = if peer == Peer::Bare { scenario.policy.bare() } else { scenario.policy };
         // Whoever is to be the measure has nothing to choose from.
         let backends = if peer == Peer::Bare { &origin.ports[..1] } else { &*origin.ports };
         let scene = Scene { ground: &ground.folder, folder: &folder, origin: backends, plain, tls, policy };
@@ -205,7 +205,8 @@ impl Proxy {
             // Whoever looks on sees one process.
             words.extend(["-g", "master_process off;"].map(str::to_owned));
         }
-        let server = Server::start(CORE, under.iter().chain(&words), &[plain, tls], &folder.join("log"))?;
+        let cores = CORE..CORE + policy.workers();
+        let server = Server::start(cores, under.iter().chain(&words), &[plain, tls], &folder.join("log"))?;
         Ok(Self { peer, plain, tls, server })
     }
 }
