@@ -8,9 +8,17 @@ use http::Version;
 use super::{LoggedRequest, redact, text};
 use crate::{Circuit, Record, Try};
 
-/// The fields in their order: name, type, meaning. The manual's page is made from this, and a test holds
-/// [`write`] to it.
-pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
+/// A field: its name, type and meaning.
+type Field = (&'static str, &'static str, &'static str);
+
+/// What a request has of its last attempt, and each attempt in `tries` of its own.
+const ATTEMPT: [Field; 2] = [
+    ("connect_ms", "number", "milliseconds that the attempt's connection took to make; 0 when it was reused"),
+    ("upstream_ms", "number", "milliseconds from the start of the attempt until the head of its answer was there"),
+];
+
+/// The fields in their order. The manual's page is made from this, and a test holds [`write`] to it.
+pub(crate) const FIELDS: &[Field] = &[
     ("time", "string", "when the request began: RFC 3339 in UTC, with milliseconds"),
     ("request_id", "string", "the id that client and backend were told in `X-Request-Id`"),
     ("trace_id", "string", "the id of the trace (W3C `traceparent`), 32 hexadecimal digits"),
@@ -31,8 +39,8 @@ pub(crate) const FIELDS: &[(&str, &str, &str)] = &[
     ("upstream", "string", "the upstream; null for an answer of maitred's own"),
     ("backend", "string", "the address of the backend tried last"),
     ("upstream_status", "number", "the status that it answered with"),
-    ("connect_ms", "number", "milliseconds that its connection took to make; 0 when it was reused"),
-    ("upstream_ms", "number", "milliseconds from the start of the last attempt until the head of its answer was there"),
+    ATTEMPT[0],
+    ATTEMPT[1],
     ("attempts", "number", "how often a backend was tried"),
     ("reused", "boolean", "whether the last attempt went over a connection from the pool"),
     (
@@ -126,8 +134,7 @@ fn write_outcome(out: &mut Vec<u8>, record: &Record, request: &LoggedRequest<'_>
     string(out, b",\"upstream\":", request.upstream.map(str::as_bytes));
     string(out, b",\"backend\":", request.backend.map(str::as_bytes));
     number(out, b",\"upstream_status\":", status(record.upstream_status));
-    millis(out, b",\"connect_ms\":", record.connect);
-    millis(out, b",\"upstream_ms\":", record.first_byte);
+    times(out, record.connect, record.first_byte);
     number(out, b",\"attempts\":", Some(u64::from(record.attempts)));
     text::key(out, b",\"reused\":");
     out.extend_from_slice(match record.reused {
@@ -137,8 +144,8 @@ fn write_outcome(out: &mut Vec<u8>, record: &Record, request: &LoggedRequest<'_>
     });
 }
 
-/// The fields of an attempt in `tries`: name, type, meaning.
-pub(crate) const TRY_FIELDS: &[(&str, &str, &str)] = &[
+/// The fields of an attempt in `tries`.
+pub(crate) const TRY_FIELDS: &[Field] = &[
     ("backend", "string", "the address of the backend"),
     (
         "error",
@@ -146,8 +153,8 @@ pub(crate) const TRY_FIELDS: &[(&str, &str, &str)] = &[
         "what the attempt died of, a word of the table of reasons; null where the client got its answer",
     ),
     ("status", "number", "the status that the backend answered with"),
-    ("connect_ms", "number", "milliseconds that its connection took to make; 0 when it was reused"),
-    ("upstream_ms", "number", "milliseconds from its start until the head of its answer was there"),
+    ATTEMPT[0],
+    ATTEMPT[1],
     ("circuit", "string", "how the backend's circuit breaker was then"),
 ];
 
@@ -162,12 +169,17 @@ fn tries(out: &mut Vec<u8>, tries: &[Try]) {
         string(out, b"{\"backend\":", Some(attempt.backend.as_bytes()));
         word(out, b",\"error\":", Some(attempt.reason.word()).filter(|word| !word.is_empty()));
         number(out, b",\"status\":", status(attempt.status));
-        millis(out, b",\"connect_ms\":", attempt.connect);
-        millis(out, b",\"upstream_ms\":", attempt.first_byte);
+        times(out, attempt.connect, attempt.first_byte);
         word(out, b",\"circuit\":", attempt.circuit.map(Circuit::word));
         out.push(b'}');
     }
     out.push(b']');
+}
+
+/// What [`ATTEMPT`] describes.
+fn times(out: &mut Vec<u8>, connect: Option<Duration>, first_byte: Option<Duration>) {
+    millis(out, b",\"connect_ms\":", connect);
+    millis(out, b",\"upstream_ms\":", first_byte);
 }
 
 fn status(status: u16) -> Option<u64> {
