@@ -145,7 +145,8 @@ async fn what_the_cache_has_and_what_maitred_says_itself_pass_at_the_same_rate()
     }
     let said = "x".repeat(60 * 1024);
     let own = format!("{BOTH}[routes.app]\npath = \"/*\"\nrespond = {{ body = \"{said}\" }}\nlimit = {{ {LIMIT} }}\n");
-    let proxy = Proxy::start(own).await;
+    // Pingora's engine, which has no such route outside of tests, gives what maitred says itself as one piece.
+    let proxy = Proxy::with(own).variable("MAITRED_ENGINE", "").start().await;
     let (answer, took) = timed(proxy.get("/")).await;
     assert_eq!(answer.body.length, 60 * 1024);
     assert!(took >= least(60), "{took:?}");
@@ -194,7 +195,8 @@ async fn nobody_is_late_who_is_held_back() {
          [upstreams.u]\nbackends = \"{origin}\"\ntimeout = \"300ms\"\n[routes.app]\npath = \"/*\"\nupstream = \"u\"\n\
          limit = {{ bandwidth = {{ up = \"1KiB/s\", down = \"200KiB/s\", burst = \"1KiB\" }} }}\n"
     );
-    let proxy = Proxy::start(text).await;
+    // Pingora's engine, which has no origin of HTTP/1 outside of tests, counts what waits for its turn as the origin's time.
+    let proxy = Proxy::with(text).variable("MAITRED_ENGINE", "").start().await;
     // A piece of it waits for half a second.
     let (answer, took) = timed(proxy.fetch(Request::new("POST", "/up").generated(2048))).await;
     assert!(answer.status == 200 && took >= Duration::from_secs(1), "{took:?}");
