@@ -123,6 +123,11 @@ fn cut(runtime: Runtime, live: &Live) {
     if let Some(log) = &live.load().access_log {
         log.flush(FLUSH);
     }
+    if let Some(audit) = &live.load().audit
+        && !audit.flush(FLUSH)
+    {
+        log::error!("the last lines of the audit log are not written");
+    }
 }
 
 /// Waits, with nothing left of the server, for those who look to the first process of the container. A signal that comes
