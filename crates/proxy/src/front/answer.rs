@@ -1,6 +1,6 @@
 //! Heads and framing of HTTP/1 messages that are carried without the engine.
 
-use std::{io, mem::MaybeUninit};
+use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use filter::Reason;
@@ -82,16 +82,11 @@ pub(crate) fn parse(bytes: &[u8]) -> io::Result<Option<(ResponseHeader, usize)>>
     Ok(Some((head, length)))
 }
 
-/// How many fields a request usually gets on its way; with room for them from the start its tables need not grow.
-const ADDED: usize = 12;
-
-/// The head of a request that has been judged already; `None` where it cannot be held as one. Its fields are parts of
-/// one copy of it.
-pub(super) fn parse_request(bytes: &[u8]) -> Option<RequestHeader> {
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-    let mut request = httparse::Request::new(&mut []);
-    request.parse_with_uninit_headers(bytes, &mut fields).ok()?;
-    let room = Some(request.headers.len() + ADDED);
+/// Holds the head of a request that has been judged; `None` where it cannot be held as one. Its fields are parts of one
+/// copy of `bytes`, which it was parsed from.
+pub(super) fn hold(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Option<RequestHeader> {
+    // With room for what is told of it on arrival: policies add to copies.
+    let room = Some(request.headers.len() + 1);
     let mut head = RequestHeader::build(request.method?, request.path?.as_bytes(), room).ok()?;
     head.set_version(if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 });
     let whole = Whole::new(bytes);
@@ -168,7 +163,10 @@ mod tests {
     }
 
     fn request(text: &str) -> RequestHeader {
-        parse_request(text.as_bytes()).unwrap()
+        let mut fields = [httparse::EMPTY_HEADER; 8];
+        let mut request = httparse::Request::new(&mut fields);
+        assert!(request.parse(text.as_bytes()).unwrap().is_complete());
+        hold(&request, text.as_bytes()).unwrap()
     }
 
     #[test]

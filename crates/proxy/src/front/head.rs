@@ -39,11 +39,11 @@ pub struct Refused {
 
 /// What the bytes read so far are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judged {
+pub enum Judged<H> {
     /// Not a whole head yet.
     Partial,
-    /// A head that may pass.
-    Passed(Passed),
+    /// A head that may pass, as it is held.
+    Passed(Passed, H),
     /// A head that may not.
     Refused(Refused),
 }
@@ -57,8 +57,8 @@ pub struct Limits {
     pub target: usize,
 }
 
-/// Judges the start of `bytes` as a request head.
-pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
+/// Judges the start of `bytes` as a request head, and has it held where it passes: it is parsed once.
+pub fn judge<H>(bytes: &[u8], limits: Limits, hold: impl FnOnce(&httparse::Request<'_, '_>, &[u8]) -> H) -> Judged<H> {
     // RFC 9112 section 2.2: a server should ignore one empty line before the request line.
     let skipped = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &bytes[skipped..];
@@ -80,7 +80,10 @@ pub fn judge(bytes: &[u8], limits: Limits) -> Judged {
                 check_lines(&bytes[..length]).and_then(|()| check(&request, limits))
             };
             match judged {
-                Ok((body, upgrade)) => Judged::Passed(Passed { length: length + skipped, body, upgrade }),
+                Ok((body, upgrade)) => {
+                    let passed = Passed { length: length + skipped, body, upgrade };
+                    Judged::Passed(passed, hold(&request, &bytes[..length]))
+                }
                 Err(reason) => refuse(reason),
             }
         }

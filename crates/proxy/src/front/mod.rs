@@ -99,7 +99,7 @@ pub struct Front {
 
 /// What came next on a connection.
 enum Next {
-    Request(Passed),
+    Request(Passed, Option<Box<RequestHeader>>),
     H2,
     Refused(Refused),
     Closed,
@@ -155,8 +155,8 @@ impl Front {
             if conn.ahead().is_empty() && !begins(&mut conn, &mut alarm, wait, lingered.as_mut()).await {
                 return;
             }
-            let passed = match self.next(&mut conn, connection, h2c).await {
-                Next::Request(passed) => passed,
+            let (passed, head) = match self.next(&mut conn, connection, h2c).await {
+                Next::Request(passed, head) => (passed, head),
                 Next::H2 => {
                     conn.speak_h2();
                     drop(open);
@@ -167,12 +167,12 @@ impl Front {
                 Next::Closed => return,
             };
             if passed.upgrade
-                && let Some((head, ctx)) = self.switch(&conn.ahead()[..passed.length], connection)
+                && let Some((head, ctx)) = self.switch(head.clone(), connection)
             {
                 return Box::pin(self.tunnel(conn, passed.length, head, ctx)).await;
             }
-            if let Some(engine) = &self.engine
-                && let Some(after) = self.carry(engine, &mut conn, &mut alarm, passed, connection).await
+            if let Some((engine, head)) = self.engine.as_ref().zip(head)
+                && let Some(after) = self.carry(engine, &mut conn, &mut alarm, passed, head, connection).await
             {
                 match after {
                     After::Goes => {}
@@ -212,9 +212,9 @@ impl Front {
         conn: &mut Conn,
         alarm: &mut Alarm,
         passed: Passed,
+        mut head: Box<RequestHeader>,
         connection: &Arc<Connection>,
     ) -> Option<After> {
-        let mut head = answer::parse_request(&conn.ahead()[..passed.length])?;
         // Upgrades are carried by the tunnel; what comes by here is served as if it had not asked.
         if passed.upgrade {
             head.remove_header(&header::UPGRADE);
@@ -230,8 +230,12 @@ impl Front {
 
     /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,
     /// as if they had not asked (RFC 9110 section 7.8).
-    fn switch(&self, bytes: &[u8], connection: &Arc<Connection>) -> Option<(RequestHeader, Context)> {
-        let mut head = answer::parse_request(bytes)?;
+    fn switch(
+        &self,
+        head: Option<Box<RequestHeader>>,
+        connection: &Arc<Connection>,
+    ) -> Option<(RequestHeader, Context)> {
+        let mut head = *head?;
         let ctx = switch(self.live.load(), connection.clone(), &mut head)?;
         Some((head, ctx))
     }
@@ -265,8 +269,8 @@ impl Front {
                 if !connection.listener.h1 {
                     return Next::Refused(Refused::new(ahead, Reason::BadVersion));
                 }
-                match head::judge(ahead, LIMITS) {
-                    Judged::Passed(passed) => return Next::Request(passed),
+                match head::judge(ahead, LIMITS, |request, bytes| answer::hold(request, bytes).map(Box::new)) {
+                    Judged::Passed(passed, head) => return Next::Request(passed, head),
                     Judged::Refused(refused) => return Next::Refused(refused),
                     Judged::Partial => judged = ahead.len(),
                 }
@@ -309,8 +313,8 @@ pub(crate) fn switch(
 /// A head as a connection would have brought it: written out, judged, and read again.
 pub(crate) fn read(head: &RequestHeader) -> Result<RequestHeader, Reason> {
     let bytes = answer::request_wire(head);
-    match head::judge(&bytes, LIMITS) {
-        Judged::Passed(_) => answer::parse_request(&bytes).ok_or(Reason::BadRequest),
+    match head::judge(&bytes, LIMITS, answer::hold) {
+        Judged::Passed(_, head) => head.ok_or(Reason::BadRequest),
         Judged::Refused(refused) => Err(refused.reason),
         Judged::Partial => Err(Reason::BadRequest),
     }

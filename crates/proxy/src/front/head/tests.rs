@@ -5,8 +5,8 @@ use super::*;
 const LIMITS: Limits = Limits { head: 4096, target: 256 };
 
 fn verdict(head: &str) -> Result<Boundary, Reason> {
-    match judge(head.as_bytes(), LIMITS) {
-        Judged::Passed(passed) => {
+    match judge(head.as_bytes(), LIMITS, |_, _| ()) {
+        Judged::Passed(passed, ()) => {
             assert_eq!(passed.length, head.len(), "{head:?}");
             Ok(passed.body)
         }
@@ -69,12 +69,12 @@ fn what_is_ambiguous_is_refused() {
 #[test]
 fn limits_hold_before_the_head_is_whole() {
     let target = format!("GET /{}", "x".repeat(400));
-    let Judged::Refused(refused) = judge(target.as_bytes(), LIMITS) else { panic!("refused") };
+    let Judged::Refused(refused) = judge(target.as_bytes(), LIMITS, |_, _| ()) else { panic!("refused") };
     assert_eq!(refused.reason, Reason::UrlTooLong);
     assert_eq!(refused.method.as_deref(), Some("GET"));
 
     let header = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(5000));
-    let Judged::Refused(refused) = judge(header.as_bytes(), LIMITS) else { panic!("refused") };
+    let Judged::Refused(refused) = judge(header.as_bytes(), LIMITS, |_, _| ()) else { panic!("refused") };
     assert_eq!((refused.reason, refused.target.as_deref()), (Reason::HeaderTooLarge, Some("/")));
 
     let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(101));
@@ -86,8 +86,8 @@ fn a_head_in_pieces_is_partial_until_its_end() {
     let head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     let end = head.len() - 3;
     for cut in 0..end {
-        assert_eq!(judge(&head[..cut], LIMITS), Judged::Partial, "{cut}");
+        assert_eq!(judge(&head[..cut], LIMITS, |_, _| ()), Judged::Partial, "{cut}");
     }
     let passed = Passed { length: end, body: Boundary::Left(3), upgrade: false };
-    assert_eq!(judge(head, LIMITS), Judged::Passed(passed));
+    assert_eq!(judge(head, LIMITS, |_, _| ()), Judged::Passed(passed, ()));
 }
