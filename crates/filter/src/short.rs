@@ -11,7 +11,7 @@ use std::{
 /// ```
 /// use maitred_filter::Short;
 ///
-/// assert_eq!(Short::of_number(4711).as_str(), "4711");
+/// assert_eq!(Short::of_number(4711_u32).as_str(), "4711");
 /// assert_eq!(Short::of_address("203.0.113.7".parse()?).as_str(), "203.0.113.7");
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
