@@ -209,6 +209,7 @@ async fn fields_are_the_same_wherever_in_the_head_they_are_put() {
     for (what, lines) in [
         ("concerns that leave each other alone", whole.to_owned()),
         ("a request edit of who calls", whole.replace("X-Edge", "X-User")),
+        ("a request edit that hides who calls", whole.replace("\"Cookie\"", "\"X-U*\"")),
         ("a request edit of the client's address", whole.replace("X-Edge", "X-Forwarded-For")),
         ("an edit of a security field", whole.replace("X-By", "X-Frame-Options")),
         ("an edit of what is hidden", whole.replace("X-By", "Server")),

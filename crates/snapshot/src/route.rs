@@ -79,7 +79,7 @@ impl Trails {
         response: Option<&transform::ResponseEdits>,
         security: Option<&transform::SecurityHeaders>,
     ) -> Self {
-        let edited = |name| transform::TOLD.contains(&name) || request.put().any(|put| put == name);
+        let edited = |name| transform::TOLD.contains(&name) || request.touches(name);
         let is_late = |name: &str| {
             LATE.iter().any(|late| name.starts_with(late))
                 || security.is_some_and(|own| own.touched().any(|own| own == name))
