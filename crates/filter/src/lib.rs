@@ -1,9 +1,9 @@
 //! What a concern says at run time.
 //!
 //! A concern sees a request through a [`View`] and nothing else: the head, the client, the normalised target. It
-//! answers through one of three traits: [`Admit`] (may this request pass?), [`Amend`] (change this head) and
-//! [`Inspect`] (watch this body). A refusal is a [`Reply`], whose [`Reason`] is the one word that the log, the metric
-//! and the problem document share.
+//! answers through one of three traits: [`Admit`] (may this request pass?), [`Amend`] (change this head, or have it
+//! [`Trail`] lines behind it) and [`Inspect`] (watch this body). A refusal is a [`Reply`], whose [`Reason`] is the one
+//! word that the log, the metric and the problem document share.
 //!
 //! This crate is vocabulary: it knows no concern, no configuration and no socket.
 
