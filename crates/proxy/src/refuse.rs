@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
-use filter::{Body, Reason, Reply, RequestId};
+use bytes::{Bytes, BytesMut};
+use filter::{Body, Reason, Reply, RequestId, write_line};
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora_core::{Result, protocols::http::HttpTask};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -196,16 +196,13 @@ fn grpc_code(reason: Reason, status: u16) -> u16 {
 }
 
 /// The answer as HTTP/1.1 bytes that end the connection: for a request that no engine has seen.
-pub fn raw(answer: &Answer) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
+pub fn raw(answer: &Answer) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(512);
     let status = answer.head.status;
     let reason = status.canonical_reason().unwrap_or("");
     bytes.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).as_bytes());
     for (name, value) in &answer.head.headers {
-        bytes.extend_from_slice(name.as_str().as_bytes());
-        bytes.extend_from_slice(b": ");
-        bytes.extend_from_slice(value.as_bytes());
-        bytes.extend_from_slice(b"\r\n");
+        write_line(&mut bytes, name.as_str().as_bytes(), value.as_bytes());
     }
     bytes.extend_from_slice(b"connection: close\r\n\r\n");
     bytes.extend_from_slice(&answer.content);

@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use filter::{Amend, Template, Trail, View, write_line};
 use http::HeaderName;
 use pingora_http::{RequestHeader, ResponseHeader};
-use smallvec::SmallVec;
 
 use crate::head::Head;
 
@@ -101,11 +100,7 @@ fn edit<H: Head>(edits: &HeaderEdits<H>, head: &mut H, request: &View<'_>) {
 /// Removes what begins as told. Fields that frame the message stay: `Content-*` means content, not its end.
 fn remove_by_prefix<H: Head>(prefixes: &[Box<str>], head: &mut H) {
     let begins = |name: &str| prefixes.iter().any(|prefix| name.starts_with(&**prefix));
-    let meant = |name: &&HeaderName| begins(name.as_str()) && !compile::is_framing(name.as_str());
-    let names: SmallVec<[HeaderName; 4]> = head.fields().keys().filter(meant).cloned().collect();
-    for name in &names {
-        head.take(name);
-    }
+    head.take_where(|name| begins(name.as_str()) && !compile::is_framing(name.as_str()));
 }
 
 macro_rules! edits {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
 
 /// A head whose fields can be changed. Names are given as they shall be written, which HTTP/1.1 keeps.
 pub(crate) trait Head {
@@ -17,6 +18,14 @@ pub(crate) trait Head {
 
     /// Removes all fields of that name.
     fn take(&mut self, name: &HeaderName);
+
+    /// Removes all fields whose names are meant.
+    fn take_where(&mut self, is_meant: impl Fn(&HeaderName) -> bool) {
+        let names: SmallVec<[HeaderName; 4]> = self.fields().keys().filter(|name| is_meant(name)).cloned().collect();
+        for name in &names {
+            self.take(name);
+        }
+    }
 }
 
 macro_rules! head {

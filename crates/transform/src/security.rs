@@ -7,7 +7,6 @@ use bytes::{Bytes, BytesMut};
 use filter::{Amend, Scheme, Trail, View, write_line};
 use http::{HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
-use smallvec::SmallVec;
 
 use crate::head::Head;
 
@@ -86,9 +85,7 @@ impl Field {
 impl SecurityHeaders {
     fn hide(&self, head: &mut ResponseHeader) {
         if self.hide {
-            let names = head.headers.keys().filter(|name| TELLTALES.contains(name));
-            let names: SmallVec<[HeaderName; 4]> = names.cloned().collect();
-            names.iter().for_each(|name| head.take(name));
+            head.take_where(|name| TELLTALES.contains(name));
         }
     }
 

@@ -286,9 +286,7 @@ impl<'a, C: Client> Exchange<'a, C> {
         let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();
         let status = answered.head.status.as_u16();
         let has_content = self.down.begin(ending);
-        let (ctx, asked) = (&*self.ctx, self.head);
-        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
-        self.keeps = self.client.put_final(answered.head, asked, has_content, keeps, more)?;
+        self.keeps = super::put_final(self.client, self.ctx, self.head, answered.head, has_content, keeps)?;
         self.ctx.record.status = status;
         Ok(())
     }

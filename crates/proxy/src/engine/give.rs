@@ -21,9 +21,8 @@ impl<C: Client> Passage<'_, C> {
         relay::response(self.ctx, C::TOLD, self.head, &mut head);
         self.ctx.record.status = head.status.as_u16();
         let keeps = self.after == After::Goes && !super::is_closing(self.ctx);
-        let (ctx, asked) = (&*self.ctx, self.head);
-        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
-        let given = match self.client.put_final(head, asked, content.is_some(), keeps, more) {
+        let put = super::put_final(self.client, self.ctx, self.head, head, content.is_some(), keeps);
+        let given = match put {
             Ok(keeps) => {
                 self.after = if keeps { After::Goes } else { After::Closes };
                 match content {

@@ -28,7 +28,7 @@ use pingora_core::{
     connectors::TransportConnector,
     upstreams::peer::{HttpPeer, Peer},
 };
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Route;
 use tokio::time::Instant;
 use upstream::{Pick, Reading};
@@ -369,9 +369,8 @@ impl<C: Client> Passage<'_, C> {
         self.ctx.record.bytes_out = answer.content.len() as u64;
         self.client.forget();
         let has_content = !answer.content.is_empty();
-        let (ctx, asked) = (&*self.ctx, self.head);
-        let more = |head: &_, out: &mut _| relay::tell_client(ctx, asked, head, out);
-        let put = self.client.put_final(*answer.head, asked, has_content, self.after == After::Goes, more);
+        let keeps = self.after == After::Goes;
+        let put = put_final(self.client, self.ctx, self.head, *answer.head, has_content, keeps);
         let said = match put {
             Ok(_) if has_content => self.let_pass(answer.content, true).await,
             Ok(_) => self.say().await,
@@ -440,6 +439,18 @@ impl<C> Drop for Passage<'_, C> {
             self.tell();
         }
     }
+}
+
+/// Passes a final head on that [`relay::response`] has made ready, with the lines behind it.
+fn put_final<C: Client>(
+    client: &mut C,
+    ctx: &Context,
+    request: &RequestHeader,
+    head: ResponseHeader,
+    has_content: bool,
+    keeps: bool,
+) -> pingora_core::Result<bool> {
+    client.put_final(head, request, has_content, keeps, |head, out| relay::tell_client(ctx, request, head, out))
 }
 
 /// Writes the head that the origin `pick` is sent.

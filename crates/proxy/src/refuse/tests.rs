@@ -53,7 +53,7 @@ fn a_redirect_keeps_its_own_fields() {
     let location = HeaderValue::from_static("https://a/");
     let reply = Reply::answer(http::StatusCode::PERMANENT_REDIRECT, Body::Empty).with(header::LOCATION, location);
     let bytes = raw(&answer(&reply, Form::Problem, None, false).unwrap());
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
     assert!(text.starts_with("HTTP/1.1 308 Permanent Redirect\r\n"), "{text}");
     assert!(text.contains("location: https://a/\r\n") && text.ends_with("connection: close\r\n\r\n"), "{text}");
 }

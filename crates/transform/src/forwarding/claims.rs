@@ -2,7 +2,8 @@
 
 use http::HeaderName;
 use pingora_http::RequestHeader;
-use smallvec::SmallVec;
+
+use crate::head::Head;
 
 pub(super) static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -101,9 +102,5 @@ fn alike(name: &[u8], claim: &[u8]) -> bool {
 pub(super) fn remove(head: &mut RequestHeader, trusted: bool) {
     let disguised = |name: &str| name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
     let never = |name: &str| disguised(name) || matches!(name, "client-cert" | "client-cert-chain");
-    let claim = |name: &&HeaderName| is_claim(name.as_str()) && (!trusted || never(name.as_str()));
-    let names: SmallVec<[HeaderName; 4]> = head.headers.keys().filter(claim).cloned().collect();
-    for name in &names {
-        head.remove_header(name);
-    }
+    head.take_where(|name| is_claim(name.as_str()) && (!trusted || never(name.as_str())));
 }
