@@ -138,6 +138,8 @@ impl Running {
         match served {
             Ok(served) => {
                 notify::main_pid(served.pid);
+                // Not by the new one, which might say it after this one has ended, as if nobody served any more.
+                self.supervisor.as_ref().inspect(|supervisor| report_to(supervisor, served.pid));
                 let told = Told { version: served.version.clone(), pid: served.pid, taken: served.taken.clone() };
                 Ok((told, Heir::new(served, channel, gift, successor)))
             }
@@ -256,12 +258,12 @@ impl Running {
     }
 }
 
-/// Says to the process that watches over those after it who serves now. It may have drained and ended meanwhile.
-pub fn report_to(supervisor: &Channel) {
-    if let Err(error) = supervisor.send(&Message::Main { pid: std::process::id() }, &[], Pace::Now)
+/// Says to the process that watches over those after it who serves now. That one may have drained and ended meanwhile.
+fn report_to(supervisor: &Channel, pid: u32) {
+    if let Err(error) = supervisor.send(&Message::Main { pid }, &[], Pace::Now)
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
-        log::error!("the process of before does not hear that this one serves: {error}");
+        log::error!("the first process does not hear that {pid} serves: {error}");
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     Origin,
     desk::{Desk, Told},
     generation::Generations,
-    hand_over::{program, report_to},
+    hand_over::program,
     open_first_log,
     plane::Plane,
     refused,
@@ -68,7 +68,6 @@ impl Starting {
         if let Some(taken) = taken {
             taken.ready(running.handed()?)?;
             running.before = taken.stay(running.state.clone())?;
-            running.supervisor.as_ref().inspect(|supervisor| report_to(supervisor));
         }
         running.waiting = Waiting::open();
         running.generations.keep_first();

@@ -1,13 +1,12 @@
 //! The first process of a container stays when it has handed over: the container ends with it.
 
-use std::{io, time::Duration};
-
-use rustix::process::{Pid, Signal as Send, WaitOptions, kill_process, wait};
-use tokio::{
-    signal::unix::{Signal as Ended, SignalKind, signal},
-    sync::mpsc,
-    task::spawn_blocking,
+use std::{
+    io,
+    time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal as Send, WaitOptions, kill_process, test_kill_process, wait};
+use tokio::signal::unix::{Signal as Ended, SignalKind, signal};
 
 use super::{Channel, Message};
 use crate::{
@@ -24,29 +23,38 @@ const BY_SIGNAL: i32 = 128;
 /// Hands signals on to whoever serves, takes in the ends of processes whose parents are gone, and ends as the process
 /// that serves does. `main` is the one that serves now, and `channel` tells of those after it.
 pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -> Outcome {
-    let mut ended = signal(SignalKind::child())?;
-    let (tell, mut told) = mpsc::channel(1);
-    spawn_blocking(move || {
-        while let Ok((message, _)) = channel.receive(None) {
-            if let Message::Main { pid } = message
-                && tell.blocking_send(pid).is_err()
-            {
-                return;
-            }
-        }
-    });
+    let mut child = signal(SignalKind::child())?;
     loop {
-        if let Some(code) = reap(main)? {
+        // In this order: whoever hands over says so before it ends.
+        let ended = reap()?;
+        main = latest(&channel, main);
+        if let Some(code) = ended.iter().find(|(pid, _)| *pid == main).map(|(_, code)| *code) {
             let outcome = u8::try_from(code).unwrap_or(u8::MAX);
             return if code == 0 { Ok(()) } else { Err(Failure { code: outcome, message: String::new() }) };
         }
+        // One that nobody here has started ends without a word.
+        if !lives(main) {
+            return Ok(());
+        }
         tokio::select! {
-            Some(pid) = told.recv() => main = pid,
-            signal = signals.next() => hand_on(signal, main),
-            _ = ended.recv() => {}
+            signal = signals.next() => hand_on(signal, latest(&channel, main)),
+            _ = child.recv() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
+}
+
+/// Who serves now, where it was `main` that did.
+fn latest(channel: &Channel, mut main: u32) -> u32 {
+    while channel.has_news() {
+        match channel.receive(Some(Instant::now())) {
+            Ok((Message::Main { pid }, _)) => main = pid,
+            Ok(_) => {}
+            // Nobody is left who could tell.
+            Err(_) => break,
+        }
+    }
+    main
 }
 
 /// Processes that the first process of a container has to take in when they end, for as long as it serves and has not
@@ -64,7 +72,7 @@ impl Orphans {
         let Self(Some(ended)) = self else { return std::future::pending().await };
         loop {
             // There is nobody whose end would mean anything.
-            if let Err(error) = reap(std::process::id()) {
+            if let Err(error) = reap() {
                 log::debug!("processes that have ended are not taken in: {error}");
             }
             tokio::select! {
@@ -75,21 +83,28 @@ impl Orphans {
     }
 }
 
-/// Takes in whoever has ended; the exit code of the one that served, if it is among them.
-fn reap(main: u32) -> io::Result<Option<i32>> {
+/// Takes in whoever has ended: their ids, and their exit codes.
+fn reap() -> io::Result<Vec<(u32, i32)>> {
+    let mut ended = Vec::new();
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) if pid.as_raw_pid().unsigned_abs() == main => {
+            Ok(Some((pid, status))) => {
                 let by_signal = status.terminating_signal().map(|signal| BY_SIGNAL + signal);
-                return Ok(status.exit_status().or(by_signal).or(Some(1)));
+                ended.push((pid.as_raw_pid().unsigned_abs(), status.exit_status().or(by_signal).unwrap_or(1)));
             }
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
-            Ok(None) => return Ok(None),
-            // No child is left: the one that served was not ours, and is gone.
-            Err(rustix::io::Errno::CHILD) => return Ok(Some(0)),
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(ended),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn lives(process: u32) -> bool {
+    process_of(process).is_some_and(|pid| test_kill_process(pid).is_ok())
+}
+
+fn process_of(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
 /// Sends a signal that came here to the process that serves.
@@ -101,8 +116,7 @@ pub fn hand_on(signal: Signal, main: u32) {
         Signal::Reopen => Send::USR1,
         Signal::Upgrade => Send::USR2,
     };
-    let pid = i32::try_from(main).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid
+    if let Some(pid) = process_of(main)
         && let Err(error) = kill_process(pid, signal)
     {
         log::warn!("{signal:?} cannot be handed on to {main}: {error}");
