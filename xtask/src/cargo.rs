@@ -37,6 +37,28 @@ pub(crate) fn build_release() -> Result<PathBuf, Failure> {
     Ok(target().join("release/maitred"))
 }
 
+/// Builds the release of the proxy for `host` with one more flag of the compiler's, and says where it is. With the target
+/// named, the flag is not for build scripts and macros, which run during the build.
+pub(crate) fn build_release_for(host: &str, flag: &str) -> Result<PathBuf, Failure> {
+    let words = ["build", "--release", "--locked", "--package", "maitred", "--target", host];
+    shell::run(command().args(words).env("CARGO_ENCODED_RUSTFLAGS", flags_with(flag)))?;
+    Ok(target().join(host).join("release/maitred"))
+}
+
+/// The flags that whoever calls us wants, and `flag`.
+fn flags_with(flag: &str) -> String {
+    let encoded = std::env::var("CARGO_ENCODED_RUSTFLAGS").ok();
+    let plain =
+        || std::env::var("RUSTFLAGS").ok().map(|flags| flags.split_whitespace().collect::<Vec<_>>().join(SEPARATOR));
+    encoded
+        .or_else(plain)
+        .filter(|flags| !flags.is_empty())
+        .map_or_else(|| flag.to_owned(), |flags| [&flags, flag].join(SEPARATOR))
+}
+
+/// What stands between the flags in `CARGO_ENCODED_RUSTFLAGS`, so that they may have spaces.
+const SEPARATOR: &str = "\u{1f}";
+
 /// The binary that [`build_everything`] makes.
 pub(crate) fn debug_binary() -> PathBuf {
     target().join("debug/maitred")

@@ -21,7 +21,9 @@ Usage: cargo xtask <COMMAND>
                        --save                 write bench/results.md, or bench/instructions.txt where those are counted
                        --binary FILE          measure this release instead of building one
                        --list                 name the scenarios
-  package            Make the Debian package of the release
+  pgo                Build the release twice, the second time with a profile of what the first one does under load
+  package            Make the Debian package of the release with a profile
+                       --no-pgo               of the release as `cargo build --release` makes it, in half of the time
   deploy [PART…]     Check deploy/: metrics, image, chart, package, unit, container, boot
   generate           Write what is derived from the code: reference, schema, sample file
                        --check                write nothing; fail where a file is stale

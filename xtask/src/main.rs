@@ -1,4 +1,4 @@
-//! What a maintainer runs: test, demo, bench, package, deploy, generate, tidy.
+//! What a maintainer runs: test, demo, bench, pgo, package, deploy, generate, tidy.
 
 mod bench;
 mod cargo;
@@ -7,6 +7,7 @@ mod deploy;
 mod generate;
 mod help;
 mod packages;
+mod pgo;
 mod shell;
 mod source;
 mod test;
@@ -34,6 +35,7 @@ fn dispatch(words: &[String]) -> Result<(), Failure> {
         "test" => test::run(rest),
         "demo" => demo::run(rest),
         "bench" => bench::run(rest),
+        "pgo" => pgo::run(rest),
         "package" => deploy::package(rest),
         "deploy" => deploy::run(rest),
         "generate" => generate::run(rest),

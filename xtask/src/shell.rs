@@ -1,7 +1,7 @@
 //! Running other programs, and saying how long they took.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -105,6 +105,14 @@ pub(crate) fn captured(command: &mut Command) -> Result<Said, Failure> {
 /// Whether we run as root.
 pub(crate) fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim_ascii() == b"0")
+}
+
+/// Makes `folder` and leaves nothing in it.
+pub(crate) fn empty(folder: &Path) -> Result<(), Failure> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(because(format!("cannot empty {}", folder.display())))?;
+    }
+    fs::create_dir_all(folder).map_err(because(format!("cannot make {}", folder.display())))
 }
 
 /// The command as a person would type it.

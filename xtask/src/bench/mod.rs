@@ -42,14 +42,18 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     packages::ensure(&[packages::BUILD, packages::BENCH, &options.tools()])?;
-    if shell::output(&mut Command::new("nproc"))?.trim_ascii() == b"1" {
-        return Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load"));
-    }
     let ground = Ground::prepare(&options)?;
     match options.measure {
         Measure::Load => time(&options, &ground),
         Measure::Instructions | Measure::Syscalls | Measure::Memory => tally(&options, &ground),
     }
+}
+
+/// Loads `binary` for what it learns from that, and measures nothing.
+pub(crate) fn exercise(binary: &Path) -> Result<(), Failure> {
+    let options = Options::exercise(binary)?;
+    let ground = Ground::prepare(&options)?;
+    options.scenarios.iter().try_for_each(|scenario| measure(scenario, &options, &ground).map(drop))
 }
 
 /// Times every scenario, and prints the table.
@@ -108,6 +112,9 @@ pub(crate) struct Ground {
 
 impl Ground {
     fn prepare(options: &Options) -> Result<Self, Failure> {
+        if shell::output(&mut Command::new("nproc"))?.trim_ascii() == b"1" {
+            return Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load"));
+        }
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
             None => cargo::build_release()?,
@@ -154,7 +161,10 @@ fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Ve
     Ok(Row::all(scenario, &results))
 }
 
-/// What each proxy says of itself.
+/// What each proxy says of itself, and which build of ours it was, where it is not the one that cargo makes.
 fn versions(options: &Options, ground: &Ground) -> Result<Vec<String>, Failure> {
-    [&[Peer::Maitred], &*options.peers].concat().iter().map(|peer| peer.version(ground)).collect()
+    let own = Peer::Maitred.version(ground)?;
+    let own = options.binary.as_ref().map_or_else(|| own.clone(), |binary| format!("{own}, {}", binary.display()));
+    let others = options.peers.iter().map(|peer| peer.version(ground));
+    std::iter::once(Ok(own)).chain(others).collect()
 }

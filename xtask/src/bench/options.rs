@@ -1,6 +1,6 @@
 //! The bench's command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     bench::{
@@ -23,6 +23,10 @@ pub(crate) enum Measure {
     /// Memory of connections that are open and idle.
     Memory,
 }
+
+/// Every protocol, small and large bodies, the cache, and policies of each kind.
+const EXERCISE: [&str; 12] =
+    ["tiny", "10k", "1m", "upload", "close", "tls", "handshake", "h2", "balanced", "cache-10k", "token", "full"];
 
 /// What to measure, against whom, how long.
 #[derive(Debug)]
@@ -106,6 +110,13 @@ impl Options {
         Ok(options)
     }
 
+    /// One round of [`EXERCISE`] by `binary` alone.
+    pub(crate) fn exercise(binary: &Path) -> Result<Self, Failure> {
+        let mut options = Self::parse(&EXERCISE.map(str::to_owned))?;
+        (options.peers, options.rounds, options.binary) = (Vec::new(), 1, Some(binary.to_owned()));
+        Ok(options)
+    }
+
     /// maitred and whom it is compared with in `scenario`, in the order of their turns.
     pub(crate) fn everyone(&self, scenario: &Scenario) -> Vec<Peer> {
         let others = if scenario.policy.is_ours() { &[Peer::Bare] } else { &*self.peers };
@@ -154,6 +165,13 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.scenarios.len(), Scenario::ALL.len());
         assert_eq!(options.peers, [Peer::Nginx, Peer::Haproxy, Peer::Varnish]);
+    }
+
+    #[test]
+    fn what_is_done_for_a_profile_is_known_and_compares_with_nobody() {
+        let options = Options::exercise("maitred".as_ref()).unwrap();
+        assert_eq!((options.scenarios.len(), options.rounds), (EXERCISE.len(), 1));
+        assert!(options.peers.is_empty());
     }
 
     #[test]

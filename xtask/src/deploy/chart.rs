@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{check_configuration, empty, scratch, tools};
+use super::{check_configuration, scratch, tools};
 use crate::{
     shell::{self, Failure, because},
     source,
@@ -74,7 +74,7 @@ fn refuse(value: &str, word: &str) -> Result<(), Failure> {
 
 /// The objects in `file`, and the configurations in them, which are written to `folder`.
 fn validate(file: &Path, folder: &Path) -> Result<(), Failure> {
-    empty(folder)?;
+    shell::empty(folder)?;
     let elsewhere = ["front", "front-admin", "front-tls"];
     shell::output(tools::look("manifests").arg(file).arg(folder).args(elsewhere))?;
     for configuration in source::files_below(folder)? {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use crate::{
-    cargo, packages,
+    cargo, packages, pgo,
     shell::{self, Failure, Times, because},
 };
 
@@ -59,14 +59,16 @@ fn steps(parts: &[&Part], times: &mut Times) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `cargo xtask package`: the Debian package of the release.
+/// `cargo xtask package`: the Debian package of the release, with a profile where nothing else is said.
 pub(crate) fn package(words: &[String]) -> Result<(), Failure> {
-    if !words.is_empty() {
-        return Err(Failure::usage("`package` takes nothing"));
-    }
+    let build = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => pgo::build,
+        ["--no-pgo"] => cargo::build_release,
+        _ => return Err(Failure::usage("`package` takes `--no-pgo` or nothing")),
+    };
     packages::ensure(&[packages::BUILD, packages::DEPLOY])?;
     tools::ensure_cargo_deb()?;
-    let binary = cargo::build_release()?;
+    let binary = build()?;
     let made = package::assemble(&binary, package::Kind::Release)?;
     println!("{}", made.display());
     Ok(())
@@ -75,16 +77,8 @@ pub(crate) fn package(words: &[String]) -> Result<(), Failure> {
 /// An empty folder of this name below `target/deploy`.
 fn scratch(name: &str) -> Result<PathBuf, Failure> {
     let folder = cargo::target().join("deploy").join(name);
-    empty(&folder)?;
+    shell::empty(&folder)?;
     Ok(folder)
-}
-
-/// Makes `folder` and leaves nothing in it.
-fn empty(folder: &Path) -> Result<(), Failure> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(because(format!("cannot empty {}", folder.display())))?;
-    }
-    fs::create_dir_all(folder).map_err(because(format!("cannot make {}", folder.display())))
 }
 
 /// `maitred check` takes the configuration `text`. What it reads from the file system of a container or of a server is

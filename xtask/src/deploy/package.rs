@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{check_configuration, empty, scratch, tools};
+use super::{check_configuration, scratch, tools};
 use crate::{
     cargo,
     shell::{self, Failure, because},
@@ -96,7 +96,7 @@ pub(super) fn revise(made: &Path, revision: u32, folder: &Path) -> Result<(), Fa
 pub(super) fn assemble(binary: &Path, kind: Kind) -> Result<PathBuf, Failure> {
     let target = cargo::target().join("package");
     let stage = target.join("release");
-    empty(&stage)?;
+    shell::empty(&stage)?;
     shell::output(Command::new("strip").arg("-o").arg(stage.join("maitred")).arg(binary))?;
     pages(binary, &stage.join("man"))?;
     completions(binary, &stage.join("completions"))?;
@@ -116,14 +116,14 @@ pub(super) fn assemble(binary: &Path, kind: Kind) -> Result<PathBuf, Failure> {
 }
 
 fn pages(binary: &Path, folder: &Path) -> Result<(), Failure> {
-    empty(folder)?;
+    shell::empty(folder)?;
     shell::output(Command::new(binary).arg("man").arg(folder))?;
     let pages = source::files_below(folder)?;
     pages.iter().try_for_each(|page| compress(&folder.join(page)))
 }
 
 fn completions(binary: &Path, folder: &Path) -> Result<(), Failure> {
-    empty(folder)?;
+    shell::empty(folder)?;
     for (shell, file) in [("bash", "maitred.bash"), ("zsh", "_maitred"), ("fish", "maitred.fish")] {
         let script = shell::output(Command::new(binary).args(["completions", shell]))?;
         fs::write(folder.join(file), script).map_err(because(format!("cannot write {file}")))?;

@@ -62,7 +62,7 @@ fn once(folder: &Path, wanted: &str, fill: impl FnOnce(&Path) -> Result<(), Fail
     if fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
         return Ok(());
     }
-    super::empty(folder)?;
+    shell::empty(folder)?;
     fill(folder)?;
     fs::write(&mark, wanted).map_err(because(format!("cannot write {}", mark.display())))
 }
