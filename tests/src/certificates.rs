@@ -143,6 +143,7 @@ async fn certificates_change_under_load_without_a_failed_handshake() {
     // A connection from before, which no change touches.
     let stream = site.authority.client().connect(site.proxy.address()).await;
     let mut early = Connection::over(stream, "localhost");
+    early.fetch(Request::get("/")).await.expect(200);
     let load = Load::on(&site);
     let (mut current, mut delays) = (first, Vec::new());
     for round in 0..20 {

@@ -225,7 +225,7 @@ fn recognisable(length: u64) -> Vec<u8> {
 
 #[tokio::test]
 async fn what_memory_is_not_to_hold_goes_to_disk_as_it_comes() {
-    const LARGE: u64 = 48 << 20;
+    const LARGE: u64 = 24 << 20;
     let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::new());
     let origin = {
         let (gate, bytes) = (gate.clone(), Bytes::from(recognisable(LARGE)));
@@ -243,9 +243,9 @@ async fn what_memory_is_not_to_hold_goes_to_disk_as_it_comes() {
     };
     let path = folder.path().join("cache");
     let configuration = format!(
-        "{BOTH}[cache]\nmemory = \"4MiB\"\ndisk = {{ path = \"{}\", size = \"256MiB\" }}\n{}",
+        "{BOTH}[cache]\nmemory = \"4MiB\"\ndisk = {{ path = \"{}\", size = \"128MiB\" }}\n{}",
         path.display(),
-        route(&origin, "cache = { key = [\"path\", \"query\"], max_object = \"64MiB\" }")
+        route(&origin, "cache = { key = [\"path\", \"query\"], max_object = \"32MiB\" }")
     );
     let proxy = Proxy::start(&configuration).await;
     // The first takes nothing but the head, and leaves; the second follows over HTTP/1, the third over HTTP/2.
@@ -269,8 +269,8 @@ async fn what_memory_is_not_to_hold_goes_to_disk_as_it_comes() {
         let again = proxy.get("/large").await.expect(200);
         assert!(again.body.is_pattern && again.body.length == LARGE && status(&again).ends_with("; detail=disk"));
     }
-    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=20000000-20000099")).await.expect(206);
-    assert_eq!(part.body.start, recognisable(LARGE)[20_000_000..20_000_100]);
+    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=10000000-10000099")).await.expect(206);
+    assert_eq!(part.body.start, recognisable(LARGE)[10_000_000..10_000_100]);
     assert_eq!(origin.requests().iter().filter(|seen| seen.target == "/large").count(), 1);
     assert_eq!(proxy.metric("cache_bytes", &[("tier", "memory")]).await, 0.0);
     // It outlives the process, and what has no length is not kept.
@@ -279,8 +279,8 @@ async fn what_memory_is_not_to_hold_goes_to_disk_as_it_comes() {
     // A part is read where it stands.
     proxy.get("/small").await.expect(200);
     let before = proxy.rss();
-    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=40000000-40000099")).await.expect(206);
-    assert_eq!(part.body.start, recognisable(LARGE)[40_000_000..40_000_100]);
+    let part = proxy.fetch(Request::get("/large").header("Range", "bytes=20000000-20000099")).await.expect(206);
+    assert_eq!(part.body.start, recognisable(LARGE)[20_000_000..20_000_100]);
     let grown = proxy.rss().saturating_sub(before) >> 20;
     assert!(grown < 12, "it was not read as a whole: {grown} MiB");
     let again = proxy.get("/large").await.expect(200);

@@ -38,12 +38,7 @@ const OFTEN: &str = "health_check = { path = \"/health\", interval = \"50ms\", t
 /// Waits until the metric says so.
 async fn until_up(proxy: &Proxy, origin: &dyn std::fmt::Display, up: bool) {
     let label = origin.to_string().replace("http://", "").replace("h2c://", "");
-    within(format!("{label} to be up: {up}"), async {
-        while proxy.metric("backend_up", &[("backend", &label)]).await != f64::from(u8::from(up)) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    proxy.until_metric_is("backend_up", &[("backend", &label)], f64::from(u8::from(up))).await;
 }
 
 async fn answers(proxy: &Proxy, count: usize) -> Vec<String> {
@@ -223,12 +218,7 @@ async fn a_circuit_breaker_opens_fails_fast_and_closes() {
     for _ in 0..5 {
         proxy.get("/").await.expect(200);
     }
-    within("the metric to say so", async {
-        while proxy.metric("circuit_breaker_state", &[]).await != 0.0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    proxy.until_metric_is("circuit_breaker_state", &[], 0.0).await;
 }
 
 #[tokio::test]

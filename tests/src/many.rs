@@ -1,12 +1,15 @@
 //! Many clients that do nothing, or next to nothing: what they cost, and what those pay who want something.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt, stream};
 use testkit::{Connection, Proxy, Request, within, within_limit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 
 use crate::setting::BOTH;
@@ -19,6 +22,9 @@ const SLOW: usize = 2_000;
 
 /// What an idle connection may take, in bytes; a release build takes less than half of it (bench/results.md).
 const BOUND: u64 = 32 << 10;
+
+/// What slow clients have sent of their heads.
+const HALF: &str = "GET / HTTP/1.1\r\nHost: a.t";
 
 /// For how long the good clients are counted at a time.
 const TURN: Duration = Duration::from_secs(1);
@@ -33,8 +39,7 @@ async fn patient() -> Proxy {
 }
 
 /// So many connections on which these bytes were sent, and something has come back where `answered`.
-async fn open(proxy: &Proxy, count: usize, bytes: &'static str, answered: bool) -> Vec<TcpStream> {
-    let address = proxy.address().socket();
+async fn open(address: SocketAddr, count: usize, bytes: &'static str, answered: bool) -> Vec<TcpStream> {
     let one = |_| async move {
         let mut socket = TcpStream::connect(address).await.unwrap();
         socket.write_all(bytes.as_bytes()).await.unwrap();
@@ -50,12 +55,7 @@ async fn open(proxy: &Proxy, count: usize, bytes: &'static str, answered: bool) 
 }
 
 async fn until_open(proxy: &Proxy, count: usize) {
-    within("the connections to be counted", async {
-        while proxy.metric("connections", &[("listener", "http")]).await < count as f64 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    proxy.until_metric("connections", &[("listener", "http")], count as f64).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,9 +63,10 @@ async fn ten_thousand_idle_connections_stay_within_their_memory() {
     let proxy = patient().await;
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
     // What is made once, and kept.
-    drop(open(&proxy, 200, request, true).await);
+    let address = proxy.address().socket();
+    drop(open(address, 200, request, true).await);
     let (memory, descriptors) = (proxy.rss(), proxy.descriptors());
-    let mut idle = open(&proxy, IDLE, request, true).await;
+    let mut idle = open(address, IDLE, request, true).await;
     until_open(&proxy, IDLE).await;
     let each = proxy.rss().saturating_sub(memory) / IDLE as u64;
     assert!(each < BOUND, "an idle connection takes {each} bytes");
@@ -100,27 +101,39 @@ async fn answers(proxy: &Proxy) -> usize {
     one + two + three + four
 }
 
+/// A byte each now and then for a turn, from clients that have sent half of a head.
+async fn drip(slow: &mut [TcpStream]) {
+    let (end, mut beat) = (Instant::now() + TURN, tokio::time::interval(TURN / SLOW as u32));
+    for index in (0..SLOW).cycle() {
+        if Instant::now() >= end {
+            break;
+        }
+        slow[index].write_all(b"e").await.unwrap();
+        beat.tick().await;
+    }
+}
+
+/// As many slow clients of somebody who never looks at them. To be slow takes work as well, which the proxy has no part in.
+async fn unheard() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let deaf = socket.listen(SLOW as u32).unwrap();
+    let slow = open(deaf.local_addr().unwrap(), SLOW, HALF, false).await;
+    (deaf, slow)
+}
+
 /// Machines that run tests are busy with other things as well: what slow clients take away they take away each time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_clients_with_slow_headers_leave_the_others_their_throughput() {
     let proxy = patient().await;
     answers(&proxy).await;
+    let (_deaf, mut unheard) = unheard().await;
     let mut shares = Vec::new();
     for _ in 0..5 {
-        let alone = answers(&proxy).await;
-        let mut slow = open(&proxy, SLOW, "GET / HTTP/1.1\r\nHost: a.t", false).await;
+        let (alone, ()) = tokio::join!(answers(&proxy), drip(&mut unheard));
+        let mut slow = open(proxy.address().socket(), SLOW, HALF, false).await;
         until_open(&proxy, SLOW).await;
-        // A byte each now and then, for as long as the others are served.
-        let (beside, ()) = tokio::join!(answers(&proxy), async {
-            let (end, mut beat) = (Instant::now() + TURN, tokio::time::interval(TURN / SLOW as u32));
-            for index in (0..SLOW).cycle() {
-                if Instant::now() >= end {
-                    break;
-                }
-                slow[index].write_all(b"e").await.unwrap();
-                beat.tick().await;
-            }
-        });
+        let (beside, ()) = tokio::join!(answers(&proxy), drip(&mut slow));
         shares.push(beside as f64 / alone as f64);
         if shares.last().is_some_and(|share| *share >= 0.9) {
             return;

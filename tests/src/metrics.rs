@@ -47,12 +47,7 @@ async fn what_is_under_way_is_a_gauge() {
     proxy.access_log(1).await;
     assert_eq!(proxy.metric("http_requests_in_flight", &[("route", "app")]).await, 0.0);
     drop(connection);
-    let gone = async {
-        while proxy.metric("connections", &[("listener", "http")]).await > 0.0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    testkit::within("the connection to be counted as closed", gone).await;
+    proxy.until_metric_is("connections", &[("listener", "http")], 0.0).await;
 }
 
 #[tokio::test]
@@ -75,6 +70,7 @@ async fn clients_cannot_multiply_series() {
 async fn the_page_is_what_prometheus_reads() {
     let (_origin, proxy) = echoing("").await;
     proxy.get("/").await.expect(200);
+    proxy.access_log(1).await;
     let answer = proxy.admin("/metrics").await.expect(200);
     assert!(answer.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let page = answer.text();

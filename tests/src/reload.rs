@@ -129,10 +129,13 @@ async fn what_is_gone_is_not_counted_any_more_and_what_stays_counts_on() {
     for path in ["/a", "/a", "/b"] {
         proxy.get(path).await.expect(200);
     }
+    // Counted first, then logged.
+    proxy.access_log(3).await;
     proxy.hang_up(two("c")).await;
     for path in ["/a", "/c"] {
         proxy.get(path).await.expect(200);
     }
+    proxy.access_log(5).await;
     for (route, count) in [("/a", 3.0), ("/b", 0.0), ("/c", 1.0)] {
         assert_eq!(proxy.metric("http_requests_total", &[("route", route)]).await, count, "{route}");
     }

@@ -103,7 +103,7 @@ async fn bytes_pass_both_ways_and_each_half_ends_by_itself() {
     assert_eq!((&line["client_ip"], &line["status"], &line["error"]), (&"127.0.0.1".into(), &().into(), &().into()));
     assert_eq!(proxy.metric("stream_bytes_total", &[("listener", "stream"), ("direction", "out")]).await, 9.0);
     assert_eq!(proxy.metric("upstream_requests_total", &[("upstream", "peers"), ("code", "tcp")]).await, 1.0);
-    assert_eq!(proxy.metric("connections", &[("listener", "stream")]).await, 0.0);
+    proxy.until_metric_is("connections", &[("listener", "stream")], 0.0).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{Answer, Framing, Gate, Origin, Proxy, Request, Seen};
+use testkit::{Answer, Framing, Gate, Origin, Proxy, Request, Seen, within};
 
 use crate::setting::BOTH;
 
@@ -98,12 +98,19 @@ async fn a_backend_that_fails_is_left_alone_and_no_answer_is_cut_short_in_silenc
         });
         let end = async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
+            // A machine that does something else as well takes longer over as many.
+            within("others to be answered", async {
+                while tally.whole.load(Relaxed) <= 50 {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
             stop.store(true, Relaxed);
         };
         tokio::join!(futures::future::join_all(clients), end);
         let (whole, failed) = (tally.whole.load(Relaxed), tally.failed.load(Relaxed));
         // Three errors in a row, and what was under way meanwhile, each time that it is tried again.
-        assert!(whole > 50 && failed <= 30, "a backend that {name}: {failed} failed and {whole} did not");
+        assert!(failed <= 30, "a backend that {name}: {failed} failed and {whole} did not");
     }
     let mut orders: HashMap<String, usize> = HashMap::new();
     for seen in [&failing, &one, &two].into_iter().flat_map(Origin::requests).filter(|seen| seen.method == "POST") {

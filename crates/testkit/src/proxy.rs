@@ -230,6 +230,16 @@ impl Proxy {
         within(format!("{name} {labels:?} to reach {value}"), reached).await;
     }
 
+    /// Waits until [`metric`](Proxy::metric) is `value`.
+    pub async fn until_metric_is(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let reached = async {
+            while self.metric(name, labels).await != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(format!("{name} {labels:?} to be {value}"), reached).await;
+    }
+
     /// Waits for `count` lines of the access log and gives them all.
     pub async fn access_log(&self, count: usize) -> Vec<Value> {
         self.output.until_log(count).await
