@@ -8,7 +8,7 @@ use crate::setting::{BOTH, upstream};
 /// Every request but the first few hundred goes to `first`, and what is asked twice to `second` as well.
 async fn raced(first: &Origin, second: &Origin, lines: &str, route: &str) -> Proxy {
     Proxy::start(format!(
-        "{BOTH}[upstreams.app]\nbackends = [{{ url = \"{first}\", weight = 1000 }}, \"{second}\"]\n{lines}\n\
+        "{BOTH}[server]\nthreads = 1\n[upstreams.app]\nbackends = [{{ url = \"{first}\", weight = 1000 }}, \"{second}\"]\n{lines}\n\
          [routes.app]\npath = \"/*\"\nupstream = \"app\"\n{route}\n"
     ))
     .await
@@ -30,6 +30,12 @@ async fn fetch(proxy: &Proxy, request: Request, h2: bool) -> Response {
 
 async fn hedged(proxy: &Proxy, result: &str, count: f64) {
     proxy.until_metric("upstream_hedges_total", &[("upstream", "app"), ("result", result)], count).await;
+}
+
+/// Waits until `dying` has closed all its connections, and the proxy's one worker has come by since.
+async fn until_seen(dying: &Origin, proxy: &Proxy) {
+    dying.until_open(0).await;
+    proxy.admin("/ready").await.expect(200);
 }
 
 fn errors(line: &Value) -> Vec<&Value> {
@@ -147,7 +153,7 @@ async fn a_second_that_fails_leaves_the_first_and_the_other_way_round() {
         let opens = async {
             answers.reached().await;
             dies.open();
-            first.until_open(0).await;
+            until_seen(&first, &proxy).await;
             answers.open();
         };
         let (answer, ()) = tokio::join!(fetch(&proxy, Request::get("/x"), h2), opens);
@@ -169,7 +175,7 @@ async fn where_all_fail_the_client_hears_it_and_a_retry_goes_on() {
     let opens = async {
         two.reached().await;
         one.open();
-        first.until_open(0).await;
+        until_seen(&first, &proxy).await;
         two.open();
     };
     let (answer, ()) = tokio::join!(proxy.get("/x"), opens);
