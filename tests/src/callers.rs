@@ -1,9 +1,6 @@
 //! Passwords, certificates and addresses: who is let in by what they know, what they show, and where they come from.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, time::Instant};
 
 use testkit::{Authority, Certificate, Connection, Origin, Proxy, Request, binary, curl, maitred, within};
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -172,20 +169,23 @@ async fn how_long_a_refusal_takes_tells_nobody_which_users_exist() {
     );
     let file = user("ada", &hashed("good").await);
     let proxy = Proxy::with(text).file("users.toml", &file).start().await;
-    // Of several times the shortest: other tests only add to it.
-    let shortest = async |credentials: &str| {
-        let mut shortest = Duration::MAX;
-        for _ in 0..9 {
-            let began = Instant::now();
-            let guess = Request::get("/").header("Authorization", &format!("Basic {credentials}"));
-            proxy.fetch(guess).await.expect_problem(401, "auth_invalid");
-            shortest = shortest.min(began.elapsed());
-        }
-        shortest.as_secs_f64()
+    let time = async |credentials: &str| {
+        let began = Instant::now();
+        let guess = Request::get("/").header("Authorization", &format!("Basic {credentials}"));
+        proxy.fetch(guess).await.expect_problem(401, "auth_invalid");
+        began.elapsed().as_secs_f64()
     };
-    shortest("eWV0OmI=").await; // the hash that nobody has is made once
-    let (known, unknown) = (shortest("YWRhOmI=").await, shortest("bm9ib2R5OmI=").await);
-    assert!((0.5..2.0).contains(&(unknown / known)), "{known} s for ada, {unknown} s for nobody");
+    time("eWV0OmI=").await; // the hash that nobody has is made once
+    // Of several times the shortest, in turn: what else the machine does only adds to them, and now to one, now to the other.
+    let (mut known, mut unknown) = (f64::MAX, f64::MAX);
+    for round in 1..=40 {
+        known = known.min(time("YWRhOmI=").await);
+        unknown = unknown.min(time("bm9ib2R5OmI=").await);
+        if round >= 9 && (0.5..2.0).contains(&(unknown / known)) {
+            return;
+        }
+    }
+    panic!("{known} s for ada, {unknown} s for nobody");
 }
 
 #[tokio::test]
