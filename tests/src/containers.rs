@@ -134,16 +134,60 @@ async fn the_first_process_stays_for_those_after_it() {
     kill("USR2", first);
     let third = serving(&proxy, second).await;
     assert_ne!(third, 1);
-    within("the one in between to end", async {
-        while processes(first).iter().filter(|(command, _)| command.starts_with("maitred")).count() > 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until_maitreds(first, 2).await;
     until_taken_in(first, 2).await;
     assert_eq!(proxy.get("/").await.expect(200).text(), "x");
     // The container ends when its server does, and as that one does.
     kill("TERM", first);
+    proxy.wait().await.expect(0);
+}
+
+/// Waits until the namespace has so many maitreds.
+async fn until_maitreds(first: u32, count: usize) {
+    within(format!("{count} processes to be left"), async {
+        while processes(first).iter().filter(|(command, _)| command.starts_with("maitred")).count() > count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_is_for_whoever_serves_while_others_drain() {
+    if !may_unshare() {
+        return;
+    }
+    let (of_second, of_third) = (Gate::new(), Gate::new());
+    let (one, other) = (of_second.clone(), of_third.clone());
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/second" => Answer::text("second").after(&one),
+        "/third" => Answer::text("third").after(&other),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let proxy = Proxy::with(route(&origin, "")).first_process().start().await;
+    let first = first(&proxy);
+    kill("USR2", first);
+    let second = serving(&proxy, 1).await;
+    // While an upgrade is under way no other one begins, and whoever asks for the end means both.
+    proxy.printed(&format!("(pid {second}) serves")).await;
+    let mut with_second = proxy.connect().await;
+    with_second.start(&Request::get("/second")).await;
+    of_second.reached().await;
+    kill("USR2", first);
+    let third = serving(&proxy, second).await;
+    proxy.printed(&format!("(pid {third}) serves")).await;
+    let mut with_third = proxy.connect().await;
+    with_third.start(&Request::get("/third")).await;
+    of_third.reached().await;
+    kill("TERM", first);
+    proxy.until_refusing().await;
+    // That the one in between ends is not the end.
+    of_second.open();
+    assert_eq!(with_second.answer("GET").await.expect(200).text(), "second");
+    until_maitreds(first, 2).await;
+    of_third.open();
+    assert_eq!(with_third.answer("GET").await.expect(200).text(), "third");
     proxy.wait().await.expect(0);
 }
 

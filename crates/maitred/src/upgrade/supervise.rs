@@ -27,7 +27,7 @@ pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -
     loop {
         // In this order: whoever hands over says so before it ends.
         let ended = reap()?;
-        main = latest(&channel, main);
+        hear(&channel, &mut main);
         if let Some(code) = ended.iter().find(|(pid, _)| *pid == main).map(|(_, code)| *code) {
             let outcome = u8::try_from(code).unwrap_or(u8::MAX);
             return if code == 0 { Ok(()) } else { Err(Failure { code: outcome, message: String::new() }) };
@@ -37,24 +37,26 @@ pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -
             return Ok(());
         }
         tokio::select! {
-            signal = signals.next() => hand_on(signal, latest(&channel, main)),
+            signal = signals.next() => {
+                hear(&channel, &mut main);
+                hand_on(signal, main);
+            }
             _ = child.recv() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
 }
 
-/// Who serves now, where it was `main` that did.
-fn latest(channel: &Channel, mut main: u32) -> u32 {
+/// Hears who serves by now, where it was `main` that did.
+fn hear(channel: &Channel, main: &mut u32) {
     while channel.has_news() {
         match channel.receive(Some(Instant::now())) {
-            Ok((Message::Main { pid }, _)) => main = pid,
+            Ok((Message::Main { pid }, _)) => *main = pid,
             Ok(_) => {}
             // Nobody is left who could tell.
-            Err(_) => break,
+            Err(_) => return,
         }
     }
-    main
 }
 
 /// Processes that the first process of a container has to take in when they end, for as long as it serves and has not
@@ -100,7 +102,7 @@ fn reap() -> io::Result<Vec<(u32, i32)>> {
 }
 
 fn lives(process: u32) -> bool {
-    process_of(process).is_some_and(|pid| test_kill_process(pid).is_ok())
+    process_of(process).is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 fn process_of(id: u32) -> Option<Pid> {
