@@ -50,14 +50,19 @@ impl Heir {
         Self { pid, channel, gift, child, stays, telling, may_go: false }
     }
 
-    /// The process that serves.
+    /// The process that was the last to say that it serves.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The way to those that will serve after it.
-    pub fn into_channel(mut self) -> Channel {
+    /// The process that serves now.
+    pub fn latest(&mut self) -> u32 {
         self.hear();
+        self.pid
+    }
+
+    /// The way to those that will serve after it.
+    pub fn into_channel(self) -> Channel {
         self.channel
     }
 

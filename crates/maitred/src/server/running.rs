@@ -240,8 +240,8 @@ impl Running {
         // The successor answers to operators from here on; whoever waits for an answer still gets it.
         self.plane.leave();
         match self.drain(Some(heir)).await? {
-            (Some(heir), signals) if is_first() => {
-                let main = heir.pid();
+            (Some(mut heir), signals) if is_first() => {
+                let main = heir.latest();
                 Ok(Ended::Supervises { main, channel: heir.into_channel(), signals })
             }
             _ => Ok(Ended::Whole),
@@ -263,8 +263,6 @@ impl Running {
         // The one that serves hears by this process of what lives on in the one before it.
         let relays = heir.is_some().then(|| self.state.clone());
         let outcome = loop {
-            // The first process of a container is the one that signals are sent to, whoever they are meant for.
-            let main = heir.as_ref().filter(|_| is_first()).map(Heir::pid);
             let change = tokio::select! {
                 drained = timeout_at(until, drained(&listeners, relays.as_ref())) => {
                     if drained.is_err() && listeners.live() > 0 {
@@ -272,8 +270,11 @@ impl Running {
                     }
                     break Ok(());
                 }
-                () = interrupted(&mut self.signals, main) => {
-                    break Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() });
+                signal = self.signals.next() => {
+                    if interrupts(signal, heir.as_mut().filter(|_| is_first())) {
+                        break Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() });
+                    }
+                    continue;
                 }
                 () = stopped_now(&mut self.orders) => break Ok(()),
                 change = changed(&mut heir) => change,
@@ -311,15 +312,15 @@ async fn changed(heir: &mut Option<Heir>) -> Change {
     }
 }
 
-/// Waits for INT, or hands whatever comes on to `successor`, where there is one, for ever.
-async fn interrupted(signals: &mut Signals, successor: Option<u32>) {
-    loop {
-        match (signals.next().await, successor) {
-            (signal, Some(pid)) => hand_on(signal, pid),
-            (Signal::Terminate("INT"), None) => return,
-            (other, None) => log::warn!("{other:?} comes too late: the process drains"),
-        }
+/// Whether a signal ends the drain, which INT does. `of_first` is who took over from the first process of a container: that
+/// one is sent all signals, whoever they are meant for, and hands them on.
+fn interrupts(signal: Signal, of_first: Option<&mut Heir>) -> bool {
+    match (signal, of_first) {
+        (signal, Some(heir)) => hand_on(signal, heir.latest()),
+        (Signal::Terminate("INT"), None) => return true,
+        (other, None) => log::warn!("{other:?} comes too late: the process drains"),
     }
+    false
 }
 
 /// Waits for the order to end at once. All others come too late; who gave them is told so.
