@@ -8,7 +8,7 @@ use crate::setting::{BOTH, upstream};
 /// Every request but the first few hundred goes to `first`, and what is asked twice to `second` as well.
 async fn raced(first: &Origin, second: &Origin, lines: &str, route: &str) -> Proxy {
     Proxy::start(format!(
-        "{BOTH}[server]\nthreads = 1\n[upstreams.app]\nbackends = [{{ url = \"{first}\", weight = 1000 }}, \"{second}\"]\n{lines}\n\
+        "{BOTH}[upstreams.app]\nbackends = [{{ url = \"{first}\", weight = 1000 }}, \"{second}\"]\n{lines}\n\
          [routes.app]\npath = \"/*\"\nupstream = \"app\"\n{route}\n"
     ))
     .await
@@ -31,6 +31,9 @@ async fn fetch(proxy: &Proxy, request: Request, h2: bool) -> Response {
 async fn hedged(proxy: &Proxy, result: &str, count: f64) {
     proxy.until_metric("upstream_hedges_total", &[("upstream", "app"), ("result", result)], count).await;
 }
+
+/// After the lines of a route.
+const ONE_WORKER: &str = "[server]\nthreads = 1";
 
 /// Waits until `dying` has closed all its connections, and the proxy's one worker has come by since.
 async fn until_seen(dying: &Origin, proxy: &Proxy) {
@@ -149,7 +152,7 @@ async fn a_second_that_fails_leaves_the_first_and_the_other_way_round() {
         let of_first = dies.clone();
         let first = Origin::start(move |_| Answer::raw("").after(&of_first).resetting()).await;
         let second = stands("second", &answers).await;
-        let proxy = raced(&first, &second, "hedge = \"30ms\"\nretries = 0", "").await;
+        let proxy = raced(&first, &second, "hedge = \"30ms\"\nretries = 0", ONE_WORKER).await;
         let opens = async {
             answers.reached().await;
             dies.open();
@@ -171,7 +174,7 @@ async fn where_all_fail_the_client_hears_it_and_a_retry_goes_on() {
         Origin::start(move |_| Answer::raw("").after(&gate).resetting()).await
     };
     let (first, second) = (dying(&one).await, dying(&two).await);
-    let proxy = raced(&first, &second, "hedge = \"30ms\"\nretries = 0", "").await;
+    let proxy = raced(&first, &second, "hedge = \"30ms\"\nretries = 0", ONE_WORKER).await;
     let opens = async {
         two.reached().await;
         one.open();

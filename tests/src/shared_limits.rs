@@ -363,6 +363,7 @@ async fn redis_is_reached_with_a_password_over_tls() {
     };
     let proxy = Proxy::start(text("hush")).await;
     proxy.printed("redis: connected to").await;
+    proxy.get("/").await.expect(200);
     // On a busy machine Redis may take longer than a request waits for it.
     within("a request to be counted there", async {
         while !redis.cli(&["-a", "hush", "keys", "*"]).contains("maitred:limit:app") {

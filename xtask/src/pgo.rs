@@ -22,6 +22,8 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
 
 /// Builds the release with a profile, and says where it is.
 pub(crate) fn build() -> Result<PathBuf, Failure> {
+    // Not after a build of minutes.
+    bench::ensure_cores()?;
     packages::ensure(&[packages::BUILD, packages::BENCH])?;
     let mut times = Times::default();
     let result = steps(&mut times);

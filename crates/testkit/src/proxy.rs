@@ -222,22 +222,20 @@ impl Proxy {
 
     /// Waits until [`metric`](Proxy::metric) is at least `value`.
     pub async fn until_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let reached = async {
-            while self.metric(name, labels).await < value {
-                tokio::task::yield_now().await;
-            }
-        };
+        let reached = self.until_sum(name, labels, |sum| sum >= value);
         within(format!("{name} {labels:?} to reach {value}"), reached).await;
     }
 
     /// Waits until [`metric`](Proxy::metric) is `value`.
     pub async fn until_metric_is(&self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let reached = async {
-            while self.metric(name, labels).await != value {
-                tokio::task::yield_now().await;
-            }
-        };
+        let reached = self.until_sum(name, labels, |sum| sum == value);
         within(format!("{name} {labels:?} to be {value}"), reached).await;
+    }
+
+    async fn until_sum(&self, name: &str, labels: &[(&str, &str)], is_meant: impl Fn(f64) -> bool) {
+        while !is_meant(self.metric(name, labels).await) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits for `count` lines of the access log and gives them all.

@@ -112,9 +112,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     fn prepare(options: &Options) -> Result<Self, Failure> {
-        if shell::output(&mut Command::new("nproc"))?.trim_ascii() == b"1" {
-            return Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load"));
-        }
+        ensure_cores()?;
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
             None => cargo::build_release()?,
@@ -124,6 +122,14 @@ impl Ground {
         make_certificate(&folder)?;
         let caller = Caller::prepare(&binary, &folder)?;
         Ok(Self { binary, folder, caller })
+    }
+}
+
+/// Refuses a machine that has one core only.
+pub(crate) fn ensure_cores() -> Result<(), Failure> {
+    match shell::output(&mut Command::new("nproc"))?.trim_ascii() {
+        b"1" => Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load")),
+        _ => Ok(()),
     }
 }
 
@@ -163,8 +169,10 @@ fn measure(scenario: &Scenario, options: &Options, ground: &Ground) -> Result<Ve
 
 /// What each proxy says of itself, and which build of ours it was, where it is not the one that cargo makes.
 fn versions(options: &Options, ground: &Ground) -> Result<Vec<String>, Failure> {
-    let own = Peer::Maitred.version(ground)?;
-    let own = options.binary.as_ref().map_or_else(|| own.clone(), |binary| format!("{own}, {}", binary.display()));
+    let mut own = Peer::Maitred.version(ground)?;
+    if let Some(binary) = &options.binary {
+        own = format!("{own}, {}", binary.display());
+    }
     let others = options.peers.iter().map(|peer| peer.version(ground));
     std::iter::once(Ok(own)).chain(others).collect()
 }

@@ -104,12 +104,11 @@ impl Heir {
     /// Hears what it has to say; whether another one serves.
     fn hear(&mut self) -> bool {
         let before = self.pid;
-        while self.channel.has_news() {
-            match self.channel.receive(Some(Instant::now())) {
-                Ok((Message::Main { pid }, _)) => self.pid = pid,
-                Ok((Message::Leaves, _)) => self.may_go = true,
-                Ok(_) => {}
-                Err(_) => break,
+        for message in self.channel.news() {
+            match message {
+                Message::Main { pid } => self.pid = pid,
+                Message::Leaves => self.may_go = true,
+                _ => {}
             }
         }
         self.may_go |= self.pid != before;

@@ -90,6 +90,12 @@ impl Channel {
         self.looks(PollFlags::IN).contains(PollFlags::IN)
     }
 
+    /// The messages that wait to be received, up to the end of them.
+    pub fn news(&self) -> impl Iterator<Item = Message> {
+        let next = || self.has_news().then(|| self.receive(Some(Instant::now())).ok())?;
+        std::iter::from_fn(move || next().map(|(message, _)| message))
+    }
+
     /// Whether anybody has the other end.
     pub fn is_heard(&self) -> bool {
         !self.looks(PollFlags::empty()).contains(PollFlags::HUP)

@@ -1,9 +1,6 @@
 //! The first process of a container stays when it has handed over: the container ends with it.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::{io, time::Duration};
 
 use rustix::process::{Pid, Signal as Send, WaitOptions, kill_process, test_kill_process, wait};
 use tokio::signal::unix::{Signal as Ended, SignalKind, signal};
@@ -49,12 +46,9 @@ pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -
 
 /// Hears who serves by now, where it was `main` that did.
 fn hear(channel: &Channel, main: &mut u32) {
-    while channel.has_news() {
-        match channel.receive(Some(Instant::now())) {
-            Ok((Message::Main { pid }, _)) => *main = pid,
-            Ok(_) => {}
-            // Nobody is left who could tell.
-            Err(_) => return,
+    for message in channel.news() {
+        if let Message::Main { pid } = message {
+            *main = pid;
         }
     }
 }
