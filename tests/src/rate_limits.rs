@@ -265,6 +265,17 @@ async fn only_failures_count_against_who_guesses() {
 }
 
 #[tokio::test]
+async fn who_has_a_good_answer_is_forgiven_before_it_can_ask_again() {
+    let origin = Origin::text("x").await;
+    let lines = "limit = { requests = 1, window = \"1h\", count = \"failures\" }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, lines))).await;
+    for _ in 0..300 {
+        // On a new connection, which another worker may serve.
+        proxy.get("/").await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn so_many_at_once_and_a_place_is_free_again_however_its_request_ended() {
     let gate = Gate::new();
     let script = gate.clone();

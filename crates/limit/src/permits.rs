@@ -144,11 +144,22 @@ impl Permits {
         }
     }
 
+    /// The client is about to be answered with `status`. What counts failures alone forgets a request with a good answer
+    /// now, and not at its end, since a client that has its answer may come again before that.
+    pub fn forgive(&mut self, status: u16) {
+        if let Some(held) = &mut self.held
+            && is_good(status)
+        {
+            held.give_back(|hold| hold == Hold::Failure);
+            held.items.retain(|item| item.hold != Hold::Failure);
+        }
+    }
+
     /// The request is over and was answered with `status`, or 0 where it got no answer.
     pub fn settle(&mut self, status: u16) {
+        self.forgive(status);
         if let Some(held) = self.held.take() {
-            let good = (100..400).contains(&status);
-            held.give_back(|hold| hold == Hold::Slot || (good && hold == Hold::Failure));
+            held.give_back(|hold| hold == Hold::Slot);
         }
     }
 
@@ -189,6 +200,10 @@ impl Permits {
         };
         self.held.get_or_insert_with(empty)
     }
+}
+
+fn is_good(status: u16) -> bool {
+    (100..400).contains(&status)
 }
 
 impl Flow {

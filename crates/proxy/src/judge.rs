@@ -206,7 +206,7 @@ impl Answered {
         let reason = reply.reason;
         match refuse::answer(reply, refuse::Form::of(head), id, is_head) {
             Ok(mut answer) => {
-                relay::response(ctx, relay::Told::Among, head, &mut answer.head);
+                relay::decorate(ctx, relay::Told::Among, head, &mut answer.head);
                 Self { by, status: answer.head.status, reason, fields: answer.head.headers.clone() }
             }
             Err(_) => Self { by, status: StatusCode::INTERNAL_SERVER_ERROR, reason, fields: HeaderMap::new() },
@@ -228,7 +228,7 @@ fn forwarded(ctx: &Context, route: &Route, head: &RequestHeader) -> Option<Forwa
     };
     hosts.dedup();
     let mut answer = ResponseHeader::build(StatusCode::OK, None).ok()?;
-    relay::response(ctx, relay::Told::Among, head, &mut answer);
+    relay::decorate(ctx, relay::Told::Among, head, &mut answer);
     Some(Forwarded {
         upstream,
         target: String::from_utf8_lossy(to.raw_path()).into_owned(),

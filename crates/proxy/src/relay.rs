@@ -264,8 +264,22 @@ fn keep<'c>(ctx: &'c Context, view: &View<'_>) -> Option<&'c HeaderValue> {
     pick.cookie(view.client.scheme == filter::Scheme::Https)
 }
 
-/// What the client is sent: the policies' own fields, on the origin's answers and on ours.
-pub(crate) fn response(ctx: &Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
+/// Makes a head what the client is sent, which is about to be: the origin's answers and ours.
+pub(crate) fn response(ctx: &mut Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
+    if !is_interim(head) {
+        // Who has read the answer may ask again at once, on another connection.
+        ctx.proofs.permits.forgive(head.status.as_u16());
+        ctx.attempt.permits.forgive(head.status.as_u16());
+    }
+    decorate(ctx, told, from, head);
+}
+
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Adds the policies' own fields.
+pub(crate) fn decorate(ctx: &Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
     if !head.status.is_informational() {
         consult::conclude(ctx, from, head);
     }

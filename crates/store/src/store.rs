@@ -1,11 +1,13 @@
 //! A Redis that may be away.
 
 use std::{
+    future::Future as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::SystemTime,
+    task::{Context, Waker},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -16,6 +18,9 @@ use crate::{Settings, compile::Reach, connect::Link, keep::keep};
 
 /// After how many calls in a row that were not answered in time Redis counts as away.
 pub(crate) const PATIENCE: u32 = 3;
+
+/// How long a call may take that nobody waits for.
+const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// Redis, shared by everybody who calls it.
 #[derive(Clone)]
@@ -95,7 +100,7 @@ impl Store {
     }
 
     /// How long a call takes at most.
-    pub fn timeout(&self) -> std::time::Duration {
+    pub fn timeout(&self) -> Duration {
         self.0.settings.timeout
     }
 
@@ -120,6 +125,16 @@ impl Store {
     ///
     /// At once when Redis is away; and when it has not answered in time. It may then have run the script all the same.
     pub async fn run(&self, script: &Script, keys: &[String], arguments: &[i64]) -> Result<Vec<i64>, Down> {
+        self.call(script, keys, arguments, self.timeout()).await
+    }
+
+    async fn call(
+        &self,
+        script: &Script,
+        keys: &[String],
+        arguments: &[i64],
+        patience: Duration,
+    ) -> Result<Vec<i64>, Down> {
         let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
         let mut call = script.0.prepare_invoke();
         for key in keys {
@@ -128,7 +143,7 @@ impl Store {
         for argument in arguments {
             call.arg(argument);
         }
-        match timeout(self.0.settings.timeout, link.invoke(&call)).await {
+        match timeout(patience, link.invoke(&call)).await {
             Ok(Ok(numbers)) => {
                 self.0.late.store(0, Relaxed);
                 Ok(numbers)
@@ -146,14 +161,18 @@ impl Store {
         }
     }
 
-    /// Runs a script some time soon. Whether it comes to anything is not told.
+    /// Runs a script that nobody waits for, ahead of whatever this process asks from now on. Whether it comes to anything is
+    /// not told.
     pub fn run_later(&self, script: &'static Script, key: String, arguments: Vec<i64>) {
         if self.0.link.load().is_none() {
             return;
         }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let store = self.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { store.run(script, &[key], &arguments).await });
+        let mut call = Box::pin(async move { store.call(script, &[key], &arguments, UNHURRIED).await });
+        // It takes its place in the connection's queue as it is first polled, which must not wait for a task's turn.
+        if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            runtime.spawn(call);
         }
     }
 }
@@ -184,7 +203,7 @@ impl Inner {
         }
     }
 
-    pub(crate) fn found(&self, link: Link, took: std::time::Duration) {
+    pub(crate) fn found(&self, link: Link, took: Duration) {
         self.late.store(0, Relaxed);
         self.link.store(Some(Arc::new(link)));
         self.say(true, "");
