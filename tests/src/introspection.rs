@@ -85,7 +85,7 @@ async fn the_issuer_is_asked_once_as_whom_it_knows() {
     assert_eq!(upgrade.answer_head().await.0, 101);
     assert_eq!(issuer.asked(), 1);
     assert_eq!(origin.requests().last().unwrap().header("x-user"), Some("u-19"));
-    proxy.get("/a").await.expect_problem(401, "auth_missing");
+    proxy.get("/nobody").await.expect_problem(401, "auth_missing");
     assert_eq!(issuer.asked(), 1, "whoever shows nothing is not asked about");
     assert_eq!(proxy.logged("/a").await["user"], "u-19");
     let shown = proxy.command(["show", "auth"]).await;

@@ -173,6 +173,7 @@ async fn only_a_page_that_a_person_asks_for_leads_to_the_login() {
     assert!(login.ends_with("; Path=/; Max-Age=600; Secure; HttpOnly; SameSite=Lax"), "{login}");
     let h2 = site.proxy.h2c().await;
     h2.fetch(page("/app/a")).await.expect(302);
+    assert_eq!(site.proxy.logged_error("auth_missing").await["status"], 302);
     for asked in [
         Request::get("/app/a"),
         Request::get("/app/a").header("Accept", "application/json"),
@@ -191,7 +192,6 @@ async fn only_a_page_that_a_person_asks_for_leads_to_the_login() {
     site.proxy.get("/other").await.expect(200);
     assert_eq!(site.origin.requests().len(), 1);
     assert_eq!(site.provider.seen().await["authorize"], json!([]));
-    assert_eq!(site.proxy.logged_error("auth_missing").await["status"], 302);
 }
 
 #[tokio::test]

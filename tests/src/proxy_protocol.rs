@@ -256,7 +256,8 @@ async fn the_client_that_the_header_names_is_the_client() {
     say(&proxy, format!("PROXY TCP6 2001:db8::7 2001:db8::1 1 2\r\n{ASK}").as_bytes()).await;
     assert_eq!(origin.nth(2).await.headers.all("x-forwarded-for"), ["2001:db8::7"]);
     let log = proxy.access_log(3).await;
-    let clients: Vec<_> = log.iter().map(|line| line["client_ip"].as_str().unwrap()).collect();
+    let mut clients: Vec<_> = log.iter().map(|line| line["client_ip"].as_str().unwrap()).collect();
+    clients.sort_unstable();
     assert_eq!(clients, ["192.0.2.7", "192.0.2.7", "2001:db8::7"]);
 }
 

@@ -93,7 +93,7 @@ async fn an_estimate_goes_on_over_a_reload_and_over_an_upgrade_and_can_be_forgiv
 #[tokio::test]
 async fn answers_tell_where_the_client_stands() {
     let proxy = limited("limit = { requests = 2, window = \"1h\", x_headers = true }").await;
-    let first = proxy.get("/").await.expect(200);
+    let first = proxy.get("/first").await.expect(200);
     assert_eq!(first.header("ratelimit-policy"), Some("\"app\";q=2;w=3600"));
     assert_eq!(first.header("ratelimit"), Some("\"app\";r=1;t=3600"));
     assert_eq!(first.header("x-ratelimit-limit"), Some("2"));
@@ -110,7 +110,7 @@ async fn answers_tell_where_the_client_stands() {
     let line = proxy.logged("/refused").await;
     assert_eq!((&line["error"], &line["limit"]), (&"limited".into(), &"app".into()));
     assert_eq!(line["limit_remaining"], 0);
-    let passed = proxy.logged("/").await;
+    let passed = proxy.logged("/first").await;
     assert_eq!((&passed["limit"], &passed["limit_remaining"]), (&"app".into(), &1.into()));
 }
 
