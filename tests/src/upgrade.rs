@@ -35,6 +35,23 @@ async fn succeed(proxy: &mut Proxy) {
 }
 
 #[tokio::test]
+async fn who_has_just_connected_to_the_admin_plane_is_answered_by_the_old_process() {
+    let (_origin, mut proxy) = before(|_| Answer::text("x")).await;
+    let mut early = Connection::to(proxy.listener("admin")).await;
+    early.send("GET /health HTTP/1.1\r\n").await;
+    // Connections are accepted in turn: with an answer on the next one, this one is the old process's.
+    proxy.admin("/health").await.expect(200);
+    let asks = async {
+        proxy.printed(" serves; draining ").await;
+        early.send("Host: localhost\r\n\r\n").await;
+        early.answer("GET").await.expect(200);
+    };
+    let (told, ()) = tokio::join!(proxy.command(["--json", "upgrade"]), asks);
+    let told: serde_json::Value = serde_json::from_str(&told.expect(0).stdout).unwrap();
+    proxy.succeeded_by(told["pid"].as_u64().unwrap() as u32);
+}
+
+#[tokio::test]
 async fn connections_go_on_and_new_ones_reach_the_new_process() {
     let gate = Gate::new();
     let script = gate.clone();

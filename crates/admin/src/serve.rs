@@ -41,6 +41,9 @@ const BREATHE: Duration = Duration::from_millis(100);
 /// How long the audit log may take to be written to its end.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// How long a connection without any request so far is kept when all is over: its first may be on its way.
+const FIRST: Duration = Duration::from_millis(500);
+
 /// How long answers under way may take when all is over.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -140,14 +143,16 @@ async fn accept(listener: Accept, admin: Arc<Admin>, reach: Reach, mut stop: Shu
 
 /// Serves one connection, request after request.
 async fn connection(mut stream: Stream, admin: &Arc<Admin>, origin: &Origin, mut stop: ShutdownWatch) {
+    let mut patience = FIRST;
     loop {
         let mut session = ServerSession::new_http1(stream);
         let read = tokio::select! {
             // Whatever has come already is answered.
             biased;
             read = timeout(HEAD, session.read_request()) => read,
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop, patience) => return,
         };
+        patience = Duration::ZERO;
         match read {
             Ok(Ok(true)) => {}
             Ok(Err(error)) => {
@@ -167,6 +172,13 @@ async fn connection(mut stream: Stream, admin: &Arc<Admin>, origin: &Origin, mut
             }
         }
     }
+}
+
+/// All is over, and has been for as long as `patience`.
+async fn stopped(stop: &mut ShutdownWatch, patience: Duration) {
+    // An error means that whoever could say stop is gone.
+    let _ = stop.wait_for(|stop| *stop).await;
+    sleep(patience).await;
 }
 
 async fn refuse(mut session: ServerSession) -> pingora_core::Result<()> {

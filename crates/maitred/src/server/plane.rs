@@ -7,7 +7,7 @@ use telemetry::audit::Attempts;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 /// How long answers may take to be written when the sockets are closed.
-const FAREWELL: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The sockets that the admin plane answers on.
 pub struct Plane {
