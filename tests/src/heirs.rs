@@ -209,3 +209,59 @@ async fn places_of_an_old_process_that_is_killed_are_free() {
     within("its place to be free", async { while proxy.get("/").await.status != 200 {} }).await;
     held.abort();
 }
+
+/// What is left of a limit by the route, in the process that serves.
+async fn left(proxy: &Proxy) -> Value {
+    proxy.admin("/api/v1/limits/app/keys/app").await.expect(200).json()["rules"][0]["remaining"].clone()
+}
+
+#[tokio::test]
+async fn every_charge_of_the_old_process_is_known_to_the_new_one() {
+    for limit in ["requests = 1000000, window = \"1h\"", "requests = 1000000, window = \"7d\", align = \"calendar\""] {
+        let (_origin, mut proxy, _gate) = limited(&format!("limit = {{ {limit}, key = \"route\" }}")).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |_| {
+            let (address, stop) = (proxy.address().clone(), stop.clone());
+            tokio::spawn(async move {
+                let (mut passed, mut kept) = (0, None);
+                while !stop.load(Relaxed) {
+                    let mut connection = match kept.take() {
+                        Some(connection) => connection,
+                        None => Connection::to(&address).await,
+                    };
+                    let answer = connection.fetch(Request::get("/")).await.expect(200);
+                    passed += 1;
+                    kept = (!answer.headers.has_token("connection", "close")).then_some(connection);
+                }
+                passed
+            })
+        };
+        let clients: Vec<_> = (0..8).map(client).collect();
+        for _ in 0..2 {
+            let before = left(&proxy).await.as_u64().unwrap();
+            within("some requests", async { while left(&proxy).await.as_u64().unwrap() + 100 > before {} }).await;
+            succeed(&mut proxy).await;
+        }
+        stop.store(true, Relaxed);
+        let mut passed = 0;
+        for client in clients {
+            passed += client.await.unwrap();
+        }
+        within("the new process to know of all", async { while left(&proxy).await != 1_000_000 - passed {} }).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_old_process_forgives_is_known_to_the_new_one() {
+    let limit = "limit = { requests = 5, window = \"1h\", count = \"failures\", key = \"route\" }";
+    let (_origin, mut proxy, gate) = limited(limit).await;
+    let held = [tokio::spawn(ask(&proxy, "/held/1")), tokio::spawn(ask(&proxy, "/held/2"))];
+    gate.reached_by(2).await;
+    succeed(&mut proxy).await;
+    assert_eq!(left(&proxy).await, 3);
+    gate.open();
+    for answer in held {
+        answer.await.unwrap().expect(200);
+    }
+    within("good answers to be forgiven", async { while left(&proxy).await != 5 {} }).await;
+}

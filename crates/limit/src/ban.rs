@@ -26,6 +26,16 @@ impl Ban {
         Self { after, within: millis(within), lasts: millis(lasts) }
     }
 
+    /// Its numbers, for a successor.
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.after.into(), self.within, self.lasts]
+    }
+
+    pub(crate) fn of_words([after, within, lasts]: [u64; 3]) -> Self {
+        let millis = |time: u64| time.min(u64::MAX / 4);
+        Self { after: u32::try_from(after).unwrap_or(u32::MAX), within: millis(within), lasts: millis(lasts) }
+    }
+
     pub(crate) fn ask(&self, cell: &Cell, now: Now) -> Said {
         match cell.words.first().and_then(|until| until.checked_sub(now.millis())) {
             Some(left @ 1..) => Said::Full { wait: left * MILLISECOND },
@@ -40,7 +50,7 @@ impl Ban {
         if until > now {
             return;
         }
-        let anew = until != 0 || now - first > self.within;
+        let anew = until != 0 || now.saturating_sub(first) > self.within;
         let first = if anew { now } else { first };
         cell.used = if anew { 1 } else { cell.used.saturating_add(1) };
         let until = if cell.used >= self.after { now + self.lasts } else { 0 };

@@ -23,6 +23,15 @@ impl Bucket {
         Self { interval: per.div_ceil(count.max(1)).max(1), burst: burst.max(1) }
     }
 
+    /// Its numbers, for a successor.
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.interval, self.burst.into(), 0]
+    }
+
+    pub(crate) fn of_words([interval, burst, _]: [u64; 3]) -> Self {
+        Self { interval: interval.max(1), burst: u32::try_from(burst).unwrap_or(u32::MAX).max(1) }
+    }
+
     pub(crate) fn burst(&self) -> u32 {
         self.burst
     }

@@ -22,12 +22,15 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::SmallVec;
 
 use crate::{
+    ban::Ban,
     cell::{Cell, HELD},
     clock::{Now, unix},
     elsewhere::Elsewhere,
     gate::Gate,
+    journal::{Act, Journal},
     ledger::Ledger,
     limited::Limited,
+    rule::Rule,
     shard::{Locked, Part, Shard},
     sketch::Sketch,
 };
@@ -50,7 +53,7 @@ const SKETCH: u32 = 0;
 pub struct Counters {
     /// The secret of the hashes: both halves are set before anything is counted.
     secret: [AtomicU64; 2],
-    shards: Box<[Part]>,
+    pub(crate) shards: Box<[Part]>,
     limited: Limited,
     ledger: Ledger,
     /// The places that requests wait for, by what tells limits apart, for as long as a configuration has the limit.
@@ -150,13 +153,32 @@ impl Counters {
         self.shard(key).change_known(key, change)
     }
 
-    fn shard(&self, key: Hashed) -> MutexGuard<'_, Shard> {
+    pub(crate) fn shard(&self, key: Hashed) -> MutexGuard<'_, Shard> {
         self.shards[usize::from(key.shard())].lock()
     }
 
     /// Changes the cell of one key, which is made where there is none.
     pub(crate) fn make(&self, key: Hashed, now: Now, change: impl FnOnce(&mut Cell)) {
         self.shard(key).change(key, None, now, |cell, _| change(cell));
+    }
+
+    /// Takes a charge back.
+    pub(crate) fn give_back(&self, key: Hashed, rule: &Rule, now: Now, by: u64, cost: u32) {
+        let mut shard = self.shard(key);
+        shard.change_known(key, |cell| {
+            rule.give_back(cell, now, by, cost);
+            if let Rule::Quota(_) = rule {
+                self.book(key, by, cell.used);
+            }
+        });
+        shard.write_down(key, rule, now, Act::GiveBack { by, cost });
+    }
+
+    /// Counts a refusal towards a ban.
+    pub(crate) fn strike(&self, key: Hashed, ban: &Ban, now: Now) {
+        let mut shard = self.shard(key);
+        shard.change(key, None, now, |cell, _| ban.strike(cell, now));
+        shard.write_down(key, &Rule::Ban(*ban), now, Act::Strike);
     }
 
     /// Every key of which something is held for as long as requests are under way, with how much.
@@ -229,7 +251,8 @@ impl Counters {
         self.ledger.book(secret, key, end, used);
     }
 
-    /// Everything that has not expired, for a successor: the secret, then the cells.
+    /// Everything that has not expired, for a successor: the secret, then the cells. What is charged from then on is
+    /// written down for it: see [`charges`](Counters::charges).
     pub fn export(&self) -> Vec<u8> {
         self.ledger.share();
         let now = Now::read().seconds();
@@ -237,9 +260,10 @@ impl Counters {
         for half in &self.secret {
             bytes.extend_from_slice(&half.load(Relaxed).to_le_bytes());
         }
-        for shard in &self.shards {
-            for (key, cell) in shard.lock().cells.iter().filter(|(_, cell)| cell.expires > now && cell.expires != HELD)
-            {
+        for part in &self.shards {
+            let mut shard = part.lock();
+            shard.journal = Some(Journal::default());
+            for (key, cell) in shard.cells.iter().filter(|(_, cell)| cell.expires > now && cell.expires != HELD) {
                 bytes.extend_from_slice(&key.0.to_le_bytes());
                 bytes.extend_from_slice(&cell.used.to_le_bytes());
                 bytes.extend_from_slice(&cell.expires.to_le_bytes());

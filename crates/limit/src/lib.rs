@@ -46,6 +46,7 @@ mod elsewhere;
 mod explain;
 mod fields;
 mod gate;
+mod journal;
 mod key;
 mod lease;
 mod ledger;

@@ -199,10 +199,7 @@ impl Stage {
             }
             ask.charge = match limit.estimate(rule) {
                 Some((sketch, window)) => Some(Charge { by: sketch.charge(window, ask.key, now, limit.cost), used: 0 }),
-                None => locked.change(ask.key, ask.at, now, |cell, roomy| {
-                    let by = rule.charge(cell, now, limit.cost, roomy);
-                    Charge { by, used: cell.used }
-                }),
+                None => locked.charge(ask.key, ask.at, now, rule, limit.cost),
             };
         }
     }
@@ -382,8 +379,7 @@ impl Stage {
     fn strike(&self, limit: usize, asks: &[Ask]) {
         for ask in asks.iter().filter(|ask| ask.limit == limit) {
             if let (_, Rule::Ban(ban)) = self.asked(ask) {
-                let now = Now::read();
-                self.counters.make(ask.key, now, |cell| ban.strike(cell, now));
+                self.counters.strike(ask.key, ban, Now::read());
             }
         }
     }

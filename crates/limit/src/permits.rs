@@ -234,12 +234,7 @@ impl Held {
                 sketch.give_back(&window, item.key, now, item.by, item.cost);
                 continue;
             }
-            self.counters.change(item.key, |cell| {
-                item.rule.give_back(cell, now, item.by, item.cost);
-                if let Rule::Quota(_) = item.rule {
-                    self.counters.book(item.key, item.by, cell.used);
-                }
-            });
+            self.counters.give_back(item.key, &item.rule, now, item.by, item.cost);
             if item.leased {
                 lease::give_back(&self.counters, item.key, item.cost);
             }

@@ -27,6 +27,15 @@ impl Quota {
         Self { limit, period: period.max(1) }
     }
 
+    /// Its numbers, for a successor.
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.limit.into(), self.period, 0]
+    }
+
+    pub(crate) fn of_words([limit, period, _]: [u64; 3]) -> Self {
+        Self::new(u32::try_from(limit).unwrap_or(u32::MAX), period)
+    }
+
     pub(crate) fn limit(&self) -> u32 {
         self.limit
     }
@@ -73,7 +82,7 @@ impl Quota {
         cell.words.clear();
         cell.words.push(end);
         let left = u32::try_from(end - wall).unwrap_or(u32::MAX / 2);
-        cell.expires = now.seconds().saturating_add(left).saturating_add(1);
+        cell.expires = cell.expires.max(now.seconds().saturating_add(left).saturating_add(1));
         end
     }
 

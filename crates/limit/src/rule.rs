@@ -81,6 +81,29 @@ impl Rule {
         }
     }
 
+    /// Its kind and its numbers, for a successor.
+    pub(crate) fn words(&self) -> (u8, [u64; 3]) {
+        match self {
+            Self::Window(window) => (1, window.words()),
+            Self::Bucket(bucket) => (2, bucket.words()),
+            Self::Quota(quota) => (3, quota.words()),
+            Self::Ban(ban) => (4, ban.words()),
+            // Not told by what was charged: see `journal`.
+            Self::Concurrent(_) | Self::Bandwidth(_) => (0, [0; 3]),
+        }
+    }
+
+    /// The rule of that kind with these numbers.
+    pub(crate) fn of_words(kind: u8, words: [u64; 3]) -> Option<Self> {
+        match kind {
+            1 => Some(Self::Window(Window::of_words(words))),
+            2 => Some(Self::Bucket(Bucket::of_words(words))),
+            3 => Some(Self::Quota(Quota::of_words(words))),
+            4 => Some(Self::Ban(Ban::of_words(words))),
+            _ => None,
+        }
+    }
+
     /// The most that one request can cost; of bandwidth, bytes a second.
     pub(crate) fn most(&self) -> u32 {
         match self {

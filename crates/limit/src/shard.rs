@@ -9,9 +9,12 @@ use indexmap::IndexMap;
 use smallvec::SmallVec;
 
 use crate::{
+    ask::Charge,
     cell::{Cell, HELD},
     clock::Now,
     counters::{Hashed, KEYS, SHARDS, SPILLED},
+    journal::{Act, Journal},
+    rule::Rule,
 };
 
 /// How many keys are looked at when one has to go.
@@ -34,6 +37,8 @@ pub(crate) struct Shard {
     /// How many bytes its cells have outside of themselves.
     pub(crate) spilled: u32,
     pub(crate) cells: IndexMap<Hashed, Cell, BuildHasherDefault<Taken>>,
+    /// What a successor has to be told of, once it was told how things stand.
+    pub(crate) journal: Option<Journal>,
 }
 
 /// Takes a hash for what it is.
@@ -97,6 +102,23 @@ impl Shard {
             self.spilled = self.spilled + after - before;
         }
         result
+    }
+
+    /// Charges for a request; `at` as in [`change`](Shard::change).
+    pub(crate) fn charge(&mut self, key: Hashed, at: Option<u32>, now: Now, rule: &Rule, cost: u32) -> Charge {
+        let charge = self.change(key, at, now, |cell, roomy| {
+            let by = rule.charge(cell, now, cost, roomy);
+            Charge { by, used: cell.used }
+        });
+        self.write_down(key, rule, now, Act::Charge { cost });
+        charge
+    }
+
+    /// For a successor, where there is one.
+    pub(crate) fn write_down(&mut self, key: Hashed, rule: &Rule, now: Now, act: Act) {
+        if let Some(journal) = &mut self.journal {
+            journal.add(key, rule, now, act);
+        }
     }
 
     /// Changes the cell of a key, where there is one.
@@ -190,5 +212,11 @@ impl<'c> Locked<'c> {
     ) -> Option<T> {
         let (_, shard) = self.0.iter_mut().find(|(index, _)| *index == key.shard())?;
         Some(shard.change(key, at, now, change))
+    }
+
+    /// Charges for a request; `at` as in [`change`](Locked::change).
+    pub(crate) fn charge(&mut self, key: Hashed, at: Option<u32>, now: Now, rule: &Rule, cost: u32) -> Option<Charge> {
+        let (_, shard) = self.0.iter_mut().find(|(index, _)| *index == key.shard())?;
+        Some(shard.charge(key, at, now, rule, cost))
     }
 }

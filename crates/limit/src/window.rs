@@ -46,6 +46,16 @@ impl Window {
         Self { limit: limit.min(MOST), length, quantum }
     }
 
+    /// Its numbers, for a successor.
+    pub(crate) fn words(&self) -> [u64; 3] {
+        [self.limit.into(), self.length, self.quantum]
+    }
+
+    pub(crate) fn of_words([limit, length, quantum]: [u64; 3]) -> Self {
+        let limit = u32::try_from(limit).unwrap_or(MOST).min(MOST);
+        Self { limit, length: length.clamp(1, u64::MAX >> COUNT_BITS), quantum: quantum.clamp(1, length.max(1)) }
+    }
+
     pub(crate) fn limit(&self) -> u32 {
         self.limit
     }
@@ -115,7 +125,8 @@ impl Window {
         cell.words.drain(..past);
         let label = self.label(now);
         cell.used = used.saturating_add(cost);
-        cell.expires = u32::try_from(self.end(label) / 1000 + 1).unwrap_or(u32::MAX - 1);
+        // Of two workers the one that read the clock first may come last.
+        cell.expires = cell.expires.max(u32::try_from(self.end(label) / 1000 + 1).unwrap_or(u32::MAX - 1));
         if let Some(last) = cell.words.last_mut() {
             let (newest, count) = run(*last);
             // A limit is at most MOST, so that what passes fits.

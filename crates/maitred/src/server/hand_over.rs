@@ -97,6 +97,7 @@ impl Running {
             Ok(given) => given,
             Err(why) => {
                 self.waiting = Waiting::open();
+                self.state.limits.tell_no_charges();
                 // What nobody else was told to do.
                 if std::mem::take(&mut self.late).contains(&Signal::Reload) {
                     self.reload_by("HUP", Who::Signal("HUP".into())).await;

@@ -117,7 +117,7 @@ impl Heir {
 
     /// Says that no request is under way here any more.
     pub fn say_nothing_is_left(&mut self) {
-        self.telling.nothing(&self.channel);
+        self.telling.nothing(&self.channel, &self.gift.state);
     }
 
     /// What it was given, for another one, without the sockets that it has closed; and what is left of itself.

@@ -14,6 +14,9 @@ use super::{Channel, Message, channel::Pace};
 /// How many bytes go with one packet; base64 makes four out of three.
 const PART: usize = 60 * 1024;
 
+/// How many pieces of what only adds are told at a time; the next ones are told the next time.
+const PIECES: usize = 64;
+
 /// How often it is looked whether anything lives on.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -24,6 +27,8 @@ pub struct Telling {
     known: Vec<String>,
     /// What lives on, as it was told last.
     told: HashMap<&'static str, Vec<u8>>,
+    /// What has to be told yet of what only adds.
+    untold: HashMap<&'static str, Vec<u8>>,
 }
 
 /// A part of what a concern hands over.
@@ -48,13 +53,13 @@ pub struct Hearing {
 impl Telling {
     /// To a successor that knows these.
     pub fn to(known: Vec<String>) -> Self {
-        Self { known, told: HashMap::new() }
+        Self { known, ..Self::default() }
     }
 
     /// Tells everything that the successor knows what to do with.
     pub fn all(&mut self, channel: &Channel, state: &State, deadline: Instant) -> io::Result<()> {
         for heirloom in &HEIRLOOMS {
-            self.tell(channel, heirloom, (heirloom.export)(state), Pace::Until(deadline))?;
+            self.tell_of(channel, heirloom, state, Pace::Until(deadline))?;
         }
         Ok(())
     }
@@ -63,37 +68,70 @@ impl Telling {
     pub fn again(&mut self, channel: &Channel, state: &State) {
         for heirloom in HEIRLOOMS.iter().filter(|heirloom| heirloom.lives_on.is_some()) {
             // Whoever cannot be told is gone, or has not read what was told before.
-            let _ = self.tell(channel, heirloom, (heirloom.export)(state), Pace::Now);
+            let _ = self.tell_of(channel, heirloom, state, Pace::Now);
         }
     }
 
-    /// Tells that nothing lives on.
-    pub fn nothing(&mut self, channel: &Channel) {
+    /// Tells that nothing lives on, after the last of what is added.
+    pub fn nothing(&mut self, channel: &Channel, state: &State) {
         for heirloom in HEIRLOOMS.iter().filter(|heirloom| heirloom.lives_on.is_some()) {
             // Whoever is gone need not know.
-            let _ = self.tell(channel, heirloom, Vec::new(), Pace::Now);
+            let _ = match heirloom.adds {
+                true => self.tell_of(channel, heirloom, state, Pace::Now),
+                false => self.tell(channel, heirloom, Vec::new(), Pace::Now),
+            };
         }
+    }
+
+    fn tell_of(&mut self, channel: &Channel, heirloom: &'static Heirloom, state: &State, pace: Pace) -> io::Result<()> {
+        if !heirloom.adds {
+            return self.tell(channel, heirloom, (heirloom.export)(state), pace);
+        }
+        if !self.knows(heirloom) {
+            return Ok(());
+        }
+        for _ in 0..PIECES {
+            let bytes = self.untold.remove(heirloom.name).unwrap_or_else(|| (heirloom.export)(state));
+            if bytes.is_empty() {
+                break;
+            }
+            if let Err(error) = send(channel, heirloom, &bytes, pace) {
+                self.untold.insert(heirloom.name, bytes);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn knows(&self, heirloom: &Heirloom) -> bool {
+        self.known.iter().any(|name| name == heirloom.name)
     }
 
     fn tell(&mut self, channel: &Channel, heirloom: &'static Heirloom, bytes: Vec<u8>, pace: Pace) -> io::Result<()> {
-        if !self.known.iter().any(|name| name == heirloom.name) || self.told.get(heirloom.name) == Some(&bytes) {
+        if !self.knows(heirloom) || self.told.get(heirloom.name) == Some(&bytes) {
             return Ok(());
         }
-        let count = bytes.len().div_ceil(PART).max(1);
-        for index in 0..count {
-            let part = Part {
-                of: heirloom.name.to_owned(),
-                bytes: BASE64_STANDARD.encode(bytes.chunks(PART).nth(index).unwrap_or_default()),
-                first: index == 0,
-                last: index + 1 == count,
-            };
-            channel.send(&Message::Kept(part), &[], pace)?;
-        }
+        send(channel, heirloom, &bytes, pace)?;
         if heirloom.lives_on.is_some() {
             self.told.insert(heirloom.name, bytes);
         }
         Ok(())
     }
+}
+
+/// Sends something in parts. Whoever does not get all of them has got nothing.
+fn send(channel: &Channel, heirloom: &Heirloom, bytes: &[u8], pace: Pace) -> io::Result<()> {
+    let count = bytes.len().div_ceil(PART).max(1);
+    for index in 0..count {
+        let part = Part {
+            of: heirloom.name.to_owned(),
+            bytes: BASE64_STANDARD.encode(bytes.chunks(PART).nth(index).unwrap_or_default()),
+            first: index == 0,
+            last: index + 1 == count,
+        };
+        channel.send(&Message::Kept(part), &[], pace)?;
+    }
+    Ok(())
 }
 
 impl Hearing {
@@ -168,7 +206,7 @@ mod tests {
         telling.all(&one, &state(), deadline).unwrap();
         assert_eq!(heard(&two), [("places".to_owned(), Vec::new())]);
         telling.again(&one, &state());
-        telling.nothing(&one);
+        telling.nothing(&one, &state());
         assert_eq!(heard(&two), []);
     }
 
