@@ -14,7 +14,7 @@ use testkit::{Address, Answer, Connection, Framing, Gate, Origin, Proxy, Request
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::setting::{before, route};
+use crate::setting::{BOTH, before, route};
 
 const PAGE: &str = "[routes.\"/*\"]\nrespond = { body = \"x\" }\n";
 
@@ -172,6 +172,33 @@ async fn a_successor_that_fails_changes_nothing() {
     proxy.configure(PAGE);
     proxy.upgrade(&[]).await;
     proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_a_new_process_would_not_hear_of_is_refused_while_it_starts() {
+    let origin = Origin::text("x").await;
+    let text = format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n[routes]\n\"/*\" = \"app\"\n");
+    let proxy = Proxy::start(text).await;
+    let go = proxy.folder().join("go");
+    let binary = program(&proxy, &format!("until [ -e {} ]; do sleep 0.05; done; exit 7", go.display()));
+    let backend = format!("app/{}", origin.socket());
+    let orders = async |code: i32, told: &str| {
+        for order in [&["backend", "drain", &backend][..], &["log", "level", "info"]] {
+            let exit = proxy.command(order.iter().copied()).await.expect(code);
+            assert!(exit.stderr.contains(told), "{}", exit.stderr);
+        }
+    };
+    let upgrading = proxy.command(["upgrade", "--binary", binary.to_str().unwrap()]);
+    let ordering = async {
+        proxy.printed("upgrade: started ").await;
+        orders(1, "an upgrade is under way").await;
+        // What only looks, and what lies in files, is for whoever asks.
+        proxy.command(["status"]).await.expect(0);
+        std::fs::write(&go, "").unwrap();
+    };
+    let (failed, ()) = tokio::join!(upgrading, ordering);
+    failed.expect(1);
+    orders(0, "").await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 use http::StatusCode;
 use serde_json::Value;
 use telemetry::{Build, Metrics};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock, Semaphore};
 
 use crate::{
     Act, Control, Events, Levels, OrderedLevel, Status, Who,
@@ -37,6 +37,8 @@ pub struct Admin {
     pub(crate) events: Events,
     audit: Audit,
     pub(crate) readings: Readings,
+    /// Read while an operator's order is carried out that a successor has to be told of, written while one is told.
+    ordering: Arc<RwLock<()>>,
     /// Room for those who are told of things as they happen.
     pub(crate) followers: Arc<Semaphore>,
 }
@@ -51,6 +53,13 @@ pub enum Phase {
     /// It accepts no more and finishes what it has.
     Draining,
 }
+
+/// Operators' orders are refused for as long as this lives.
+#[must_use = "orders are carried out again once this is gone"]
+pub struct OrdersHeld(#[expect(dead_code, reason = "it is held")] OwnedRwLockWriteGuard<()>);
+
+const HELD: &str =
+    "an upgrade is under way, and the new process would not hear of it: order it again when that one serves";
 
 impl Admin {
     /// An admin listener of a server that is starting; `status` is asked for whatever it says of the server.
@@ -67,6 +76,7 @@ impl Admin {
             events: Events::new(),
             audit: Audit::default(),
             readings: Readings::default(),
+            ordering: Arc::default(),
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
         }
     }
@@ -118,6 +128,20 @@ impl Admin {
     pub(crate) fn control(&self) -> Result<&Arc<dyn Control>, Answer> {
         let starting = || Answer::problem(StatusCode::SERVICE_UNAVAILABLE, "the server is still starting");
         self.control.get().ok_or_else(starting)
+    }
+
+    /// Returns when what operators are ordering is done. What they order from then on is refused, since a successor may have
+    /// been told already how things stand.
+    pub async fn hold_orders(&self) -> OrdersHeld {
+        OrdersHeld(Arc::clone(&self.ordering).write_owned().await)
+    }
+
+    /// Carries out an order that a successor has to be told of.
+    pub(crate) async fn order(&self, order: impl Future<Output = Answer>) -> Answer {
+        match self.ordering.try_read() {
+            Ok(_ordering) => order.await,
+            Err(_) => Answer::problem(StatusCode::CONFLICT, HELD),
+        }
     }
 
     /// Says where in its life the server is now.

@@ -184,11 +184,14 @@ async fn read(session: &mut ServerSession, body: &Body) -> Result<Bytes, Answer>
 async fn carry_out(admin: &Arc<Admin>, operation: &'static Operation, call: Call) -> Outcome {
     let admin = Arc::clone(admin);
     let done = match operation.run {
-        Run::Change(change) => {
+        Run::Change(change) | Run::Order(change) => {
             let order = serde_json::from_slice(&call.body).unwrap_or_default();
             tokio::spawn(async move {
                 let (who, before) = (call.who.clone(), admin.generation());
-                let answer = change(Arc::clone(&admin), call).await;
+                let answer = match operation.run {
+                    Run::Order(_) => admin.order(change(Arc::clone(&admin), call)).await,
+                    _ => change(Arc::clone(&admin), call).await,
+                };
                 admin.record(who, operation.name, order, answer.outcome, before);
                 answer
             })

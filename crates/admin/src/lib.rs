@@ -32,7 +32,7 @@ mod serve;
 mod status;
 mod who;
 
-pub use admin::{Admin, Phase};
+pub use admin::{Admin, OrdersHeld, Phase};
 pub use bind::{BindError, Shared, Socket, bind, run_folder, run_folders};
 pub use compile::{Address, Settings, compile};
 pub use control::{

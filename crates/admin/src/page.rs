@@ -91,7 +91,7 @@ fn describe(page: &mut String, operation: &Operation, document: &Value) {
     let shape = if answer.media == "application/json" { kind(schema) } else { format!("`{}`", answer.media) };
     line(page, &format!("- Answer {}: {shape}. {}", status.map_or("200", String::as_str), answer.about));
     match operation.run {
-        Run::Change(_) => line(page, "- Changes something."),
+        Run::Change(_) | Run::Order(_) => line(page, "- Changes something."),
         Run::LookInside(_) => {
             line(page, "- Changes nothing, but reads what the client names, and needs what a change needs.")
         }

@@ -95,6 +95,8 @@ pub(crate) enum Run {
     Follow(fn(&Admin, &Call) -> Result<Source, Answer>),
     /// Changes something: needs more than looking does, and is audited.
     Change(fn(Arc<Admin>, Call) -> Changed),
+    /// As `Change`, of what only this process knows and a successor is told: refused while it may have been told already.
+    Order(fn(Arc<Admin>, Call) -> Changed),
 }
 
 /// How much a JSON order may be.
@@ -290,7 +292,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         query: &[],
         body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<BackendOrder> }),
         answer: reply::<UpstreamBackend>("How the backend is now."),
-        run: Run::Change(change::order_backend),
+        run: Run::Order(change::order_backend),
     },
     split::WEIGH,
     cache::READING,
@@ -324,7 +326,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         query: &[],
         body: None,
         answer: reply::<LimitKey>("Where it stands now."),
-        run: Run::Change(limits::reset),
+        run: Run::Order(limits::reset),
     },
     keys::LIST,
     keys::ADD,
@@ -390,7 +392,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         query: &[],
         body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<level::Order> }),
         answer: reply::<level::Told>("The level."),
-        run: Run::Change(log::set_level),
+        run: Run::Order(log::set_level),
     },
     Operation {
         verb: Verb::Post,

@@ -18,7 +18,7 @@ pub(super) const WEIGH: Operation = Operation {
     query: &[],
     body: Some(Body { media: JSON, required: true, limit: ORDER, schema: of::<Weights> }),
     answer: reply::<Weights>("The weights of all upstreams as they are now."),
-    run: Run::Change(weigh),
+    run: Run::Order(weigh),
 };
 
 fn weigh(admin: Arc<Admin>, call: Call) -> Changed {

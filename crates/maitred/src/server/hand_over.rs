@@ -44,6 +44,7 @@ impl Running {
         if matches!(self.origin, Origin::Text { .. }) {
             return Err("only `maitred run` with a configuration file can be upgraded".into());
         }
+        let held = self.admin.hold_orders().await;
         // Before anything is started: a successor that can get nothing would only have to be ended again.
         let gift = self.offer()?;
         let binary = order.binary.clone().unwrap_or_else(|| self.program.clone());
@@ -51,11 +52,13 @@ impl Running {
         log::info!("upgrade: started {} (pid {})", binary.display(), successor.pid());
         let limit = order.timeout.map_or(PATIENCE, Duration::from);
         let result = self.hand_over(channel, gift, limit, Some(successor)).await;
+        self.orders_held = result.is_ok().then_some(held);
         result.inspect_err(|why| log::error!("upgrade: {why}; still serving"))
     }
 
     /// Hands over to the process that waits.
     pub(super) async fn hand_over_to_waiting(&mut self) -> Option<Heir> {
+        let held = self.admin.hold_orders().await;
         let gift = match self.offer() {
             Ok(gift) => gift,
             Err(why) => {
@@ -68,7 +71,10 @@ impl Running {
             return None;
         };
         match self.hand_over(channel, gift, PATIENCE, None).await {
-            Ok((_, heir)) => Some(heir),
+            Ok((_, heir)) => {
+                self.orders_held = Some(held);
+                Some(heir)
+            }
             Err(why) => {
                 log::error!("QUIT: {why}; still serving");
                 None

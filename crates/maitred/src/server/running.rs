@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use admin::{Admin, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder, Who};
+use admin::{Admin, OrdersHeld, Outcome as Came, Phase, ReloadOrder, Reloaded, UpgradeOrder, Who};
 use listen::{Listener, Listeners, Mode, Staff};
 use proxy::Front;
 use snapshot::{Live, State};
@@ -45,6 +45,8 @@ pub struct Running {
     pub latest: Arc<Mutex<Latest>>,
     pub admin: Arc<Admin>,
     pub plane: Plane,
+    /// Since a successor was told how things stand, which serves by now.
+    pub orders_held: Option<OrdersHeld>,
     /// Becomes true when the process ends.
     pub ended: watch::Sender<bool>,
     pub desk: Arc<Desk>,

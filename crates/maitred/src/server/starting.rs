@@ -83,7 +83,7 @@ impl Starting {
         mut taken: Sockets,
         before: Option<Facts>,
     ) -> Result<(Running, banner::Told, Vec<Box<str>>), Failure> {
-        let Self { origin, watch, loaded, mut compiled, admin, state, threads } = self;
+        let Self { origin, watch, loaded, mut compiled, admin: settings, state, threads } = self;
         // Before the first byte is accepted: a signal must never find the default behaviour.
         let signals = lifecycle::Signals::install()?;
         let logging = compiled.settings.logging;
@@ -91,14 +91,14 @@ impl Starting {
         let (by, last) = before.as_ref().map_or(("start", 0), |before| ("upgrade", before.generation));
         let generations = Generations::new(loaded, by, last + 1);
         compiled.snapshot.access_log.clone_from(&log);
-        let audit = open_audit(&admin, &state).map_err(Failure::new)?;
+        let audit = open_audit(&settings, &state).map_err(Failure::new)?;
         compiled.snapshot.audit.clone_from(&audit);
         compiled.snapshot.generation = generations.current().0.id;
         let live = Arc::new(Live::new(compiled.snapshot));
         let listeners = Arc::new(Listeners::new());
         let change = listeners.prepare(compiled.listeners, &mut taken.listeners).map_err(refused)?;
         let inherited = |address: &admin::Address| -> Option<OwnedFd> { taken.admin.remove(&address.to_string()) };
-        let sockets = admin::bind(&admin, inherited).map_err(|error| Failure::new(error.to_string()))?;
+        let sockets = admin::bind(&settings, inherited).map_err(|error| Failure::new(error.to_string()))?;
         let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
         let told = banner::Told {
             admin: banner::admin(&sockets),
@@ -108,7 +108,6 @@ impl Starting {
             threads,
             latest: Arc::new(Mutex::new(latest)),
         };
-        let settings = admin;
         let admin = staff(audit, &told, &state);
         before.and_then(|before| before.log_level).inspect(|ordered| go_on_at(&admin, ordered));
         let plane = Plane::open(settings, sockets, admin.clone())?;
@@ -137,6 +136,7 @@ impl Starting {
             logging,
             admin,
             plane,
+            orders_held: None,
             ended: watch::channel(false).0,
             desk,
             orders,
