@@ -455,7 +455,11 @@ impl Verb {
 impl Operation {
     /// Whether it takes more than to look, as a change does.
     pub(crate) fn is_guarded(&self) -> bool {
-        matches!(self.run, Run::Change(_) | Run::LookInside(_))
+        // Written out, so that no other kind is let in without a word.
+        match self.run {
+            Run::Change(_) | Run::Order(_) | Run::LookInside(_) => true,
+            Run::Look(_) | Run::LookOrFollow(..) | Run::Follow(_) => false,
+        }
     }
 
     /// Whether it is a probe, which is answered to everybody who reaches the address.
