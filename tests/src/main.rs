@@ -20,6 +20,7 @@ mod authentication;
 mod balancing;
 mod bandwidth;
 mod broken;
+mod cache_apart;
 mod cache_memory;
 mod cache_orders;
 mod cache_rules;

@@ -1,6 +1,9 @@
 //! What `Cache-Control` says, on either side (RFC 9111 section 5.2).
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sfv::{BareItem, Item, ListEntry, Parser};
+
+use crate::structured;
 
 /// The directives of an answer (RFC 9111 section 5.2.2, RFC 5861, RFC 8246).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +79,7 @@ const FOREVER: u64 = 1 << 31;
 static CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 impl Delta {
-    fn read(value: Option<&[u8]>) -> Self {
+    pub(crate) fn read(value: Option<&[u8]>) -> Self {
         let Some(digits) = value.filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit)) else {
             return Self::Unreadable;
         };
@@ -132,35 +135,57 @@ impl Said {
     /// What an answer says to a shared cache, and whether it says it to such ones in particular: where
     /// `CDN-Cache-Control` is there, it counts instead of `Cache-Control` and `Expires` (RFC 9213 section 2.2).
     pub fn of(fields: &HeaderMap) -> (Self, bool) {
-        if let Some(targeted) = Self::read(fields, &CDN_CACHE_CONTROL) {
+        if let Some(targeted) = Self::targeted(fields) {
             return (targeted, true);
         }
-        (Self::read(fields, &header::CACHE_CONTROL).unwrap_or_default(), false)
+        (Self::read(fields), false)
     }
 
-    /// `None` where there is no directive at all.
-    fn read(fields: &HeaderMap, name: &HeaderName) -> Option<Self> {
+    fn read(fields: &HeaderMap) -> Self {
         let mut said = Self::default();
-        let mut any = false;
-        for (directive, value) in directives(fields, name) {
-            any = true;
-            match &*directive.to_ascii_lowercase() {
-                b"no-store" => said.no_store = true,
-                b"public" => said.public = true,
-                b"must-revalidate" => said.must_revalidate = true,
-                b"proxy-revalidate" => said.proxy_revalidate = true,
-                b"must-understand" => said.must_understand = true,
-                b"no-cache" => said.no_cache.widen(value),
-                b"private" => said.private.widen(value),
-                b"max-age" => said.max_age.first(value),
-                b"s-maxage" => said.s_maxage.first(value),
-                b"stale-while-revalidate" => said.stale_while_revalidate.first(value),
-                b"stale-if-error" => said.stale_if_error.first(value),
-                // RFC 9111 section 5.2.3: what is not known is passed over.
+        for (directive, value) in directives(fields, &header::CACHE_CONTROL) {
+            said.note(&directive.to_ascii_lowercase(), value);
+        }
+        said
+    }
+
+    /// What `CDN-Cache-Control` says, which is a dictionary. `None` where it is empty or is none: it does not count then (RFC
+    /// 9213 section 2.1).
+    fn targeted(fields: &HeaderMap) -> Option<Self> {
+        let said = Parser::parse_dictionary(&structured::text(fields, &CDN_CACHE_CONTROL)?).ok()?;
+        let mut this = Self::default();
+        for (directive, member) in &said {
+            // Parameters are passed over.
+            let ListEntry::Item(Item { bare_item, .. }) = member else { continue };
+            match bare_item {
+                BareItem::Boolean(true) => this.note(directive.as_bytes(), None),
+                BareItem::Integer(number) => this.note(directive.as_bytes(), Some(number.to_string().as_bytes())),
+                BareItem::String(text) | BareItem::Token(text) => {
+                    this.note(directive.as_bytes(), Some(text.as_bytes()))
+                }
                 _ => {}
             }
         }
-        any.then_some(said)
+        (!said.is_empty()).then_some(this)
+    }
+
+    /// Takes a directive in, whose name is in lower case.
+    fn note(&mut self, directive: &[u8], value: Option<&[u8]>) {
+        match directive {
+            b"no-store" => self.no_store = true,
+            b"public" => self.public = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"no-cache" => self.no_cache.widen(value),
+            b"private" => self.private.widen(value),
+            b"max-age" => self.max_age.first(value),
+            b"s-maxage" => self.s_maxage.first(value),
+            b"stale-while-revalidate" => self.stale_while_revalidate.first(value),
+            b"stale-if-error" => self.stale_if_error.first(value),
+            // RFC 9111 section 5.2.3: what is not known is passed over.
+            _ => {}
+        }
     }
 
     /// Whether a stale answer must not be used (RFC 9111 section 4.2.4).
@@ -175,6 +200,13 @@ impl Said {
             _ => &[],
         })
     }
+}
+
+/// The fields of an answer that are for one client, where it may be kept without them.
+pub fn withheld(fields: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let (said, _) = Said::of(fields);
+    let lines = said.withheld().flat_map(|name| fields.get_all(name).into_iter().map(move |value| (name, value)));
+    lines.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl Asked {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use crate::{
-    directives::{Reach, Said},
+    directives::{Delta, Reach, Said},
     policy::Policy,
     wire::{In, Out},
 };
@@ -172,8 +172,8 @@ pub(crate) fn is_heuristically_cacheable(status: StatusCode) -> bool {
 fn initial_age(fields: &HeaderMap, times: Times) -> Millis {
     let apparent = date(fields, &header::DATE).map_or(0, |date| times.answered.saturating_sub(date));
     let delay = times.answered.saturating_sub(times.asked);
-    let told = fields.get(header::AGE).and_then(|age| age.to_str().ok()?.split(',').next()?.trim().parse::<u64>().ok());
-    let told = told.map_or(0, |seconds| seconds.min(1 << 31) * SECOND);
+    let told = fields.get(header::AGE).and_then(|age| age.as_bytes().split(|byte| *byte == b',').next());
+    let told = told.and_then(|age| Delta::read(Some(age.trim_ascii())).seconds()).unwrap_or(0) * SECOND;
     // `Date` counts whole seconds, so that an answer of this very moment may seem almost a second old.
     let apparent = if apparent < SECOND { 0 } else { apparent };
     apparent.max(told + delay)

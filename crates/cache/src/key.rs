@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use filter::{Identity, View};
+use filter::{Identity, Scheme, View};
 use http::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -76,6 +76,8 @@ impl Part {
             Self::Host => {
                 put(out, Some(request.host.as_bytes()));
                 put(out, Some(&request.client.port.to_be_bytes()));
+                // The origin is told it as the client wrote it, and may write it into its links.
+                put(out, written_port(request).map(str::as_bytes));
             }
             Self::Path => put(out, Some(request.path.as_bytes())),
             Self::Query => put(out, request.query.map(str::as_bytes)),
@@ -90,6 +92,16 @@ impl Key {
     /// A number for it, the same in every process.
     pub(crate) fn hash(&self) -> u128 {
         xxh3_128(&self.0)
+    }
+
+    /// The same among the answers to requests for what a trusted proxy has told to be the host.
+    #[must_use]
+    pub fn of_host(self, told: &str) -> Self {
+        let mut out = self.0.into_vec();
+        // No name of an upstream is absent.
+        put(&mut out, None);
+        put(&mut out, Some(told.as_bytes()));
+        Self(out.into())
     }
 
     /// The same among the answers of one upstream, where a route has several.
@@ -127,7 +139,19 @@ fn caller(identity: &Identity, out: &mut Vec<u8>) -> Option<()> {
     put(out, Some(identity.policy.as_bytes()));
     put(out, identity.user.as_deref().map(str::as_bytes));
     put(out, identity.key.as_deref().map(str::as_bytes));
+    // What the origin is told of it, which may change with the roles of one and the same user.
+    for (name, value) in &identity.fields {
+        put(out, Some(name.as_str().as_bytes()));
+        put(out, Some(value.as_bytes()));
+    }
     Some(())
+}
+
+/// The port that the client wrote behind the host, where it is not the one that goes without saying.
+fn written_port<'r>(request: &View<'r>) -> Option<&'r str> {
+    let usual = if request.client.scheme == Scheme::Https { "443" } else { "80" };
+    let (_, port) = filter::authority_of(request.head).rsplit_once(':')?;
+    (!port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port != usual).then_some(port)
 }
 
 /// A part with its length before it; what is absent differs from what is empty.

@@ -37,6 +37,7 @@ mod shared;
 mod status;
 mod stored;
 mod storing;
+mod structured;
 #[cfg(test)]
 mod testing;
 mod wire;
@@ -47,7 +48,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use compile::{DiskSettings, Settings};
 pub use config::{CacheConfig, CacheTable, DiskConfig, ZoneConfig};
 pub use content::{Coding, Content, Reader};
-pub use directives::{Asked, Delta, Reach, Said};
+pub use directives::{Asked, Delta, Reach, Said, withheld};
 pub use flight::{Boarded, Flight, Landed, Ticket};
 pub use freshness::{Freshness, Millis, Times, now};
 pub use key::Key;

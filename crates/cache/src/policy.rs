@@ -3,8 +3,12 @@
 use document::{Duration, Size};
 use filter::{View, networks::Networks, template::Input};
 use http::{HeaderMap, HeaderName, StatusCode};
+use sfv::{BareItem, Item, ListEntry, Parser};
 
-use crate::key::{Key, Part};
+use crate::{
+    key::{Key, Part},
+    structured,
+};
 
 /// What a route keeps, and how it tells answers apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +133,11 @@ impl Policy {
         Some(query)
     }
 
+    /// Whether hosts have answers of their own.
+    pub fn tells_hosts(&self) -> bool {
+        self.key.contains(&Part::Host)
+    }
+
     /// The request headers that answers depend on whatever the origin says.
     pub fn vary(&self) -> &[HeaderName] {
         &self.vary
@@ -147,8 +156,8 @@ impl Policy {
     /// The tags of an answer.
     pub(crate) fn tags_of(&self, fields: &HeaderMap) -> Box<[Box<str>]> {
         static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
-        let names = self.tags.iter().chain([&CACHE_GROUPS]);
-        names.flat_map(|name| groups(fields, name)).take(MOST_TAGS).map(Into::into).collect()
+        let tags = self.tags.iter().flat_map(|name| tags(fields, name)).take(MOST_TAGS).map(Into::into);
+        groups(fields, &CACHE_GROUPS).into_iter().map(Into::into).chain(tags).collect()
     }
 
     /// In a few words for who asks what a route does.
@@ -177,11 +186,22 @@ impl Policy {
     }
 }
 
-/// The members of a list of tags or groups, of which no more than 64 count.
-pub fn groups<'a>(fields: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+/// The groups that a field names, of which no more than 64 count: a list of strings (RFC 9875 section 2). Nothing where it
+/// is none, whatever part of it could be read.
+pub fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let Some(text) = structured::text(fields, name) else { return Vec::new() };
+    let strings = Parser::parse_list(&text).unwrap_or_default().into_iter().filter_map(|member| match member {
+        ListEntry::Item(Item { bare_item: BareItem::String(group), .. }) => Some(group),
+        _ => None,
+    });
+    strings.take(MOST_TAGS).collect()
+}
+
+/// The members of a list of tags, as CDNs write them.
+fn tags<'a>(fields: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = fields.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
     let members = lines.flat_map(|line| line.split([',', ' '])).map(|tag| tag.trim().trim_matches('"'));
-    members.filter(|tag| !tag.is_empty()).take(MOST_TAGS)
+    members.filter(|tag| !tag.is_empty())
 }
 
 /// Headers by which frameworks take a request for one of another method, in lower case. Those that claim another host or

@@ -1,8 +1,11 @@
 //! An answer that is kept: its head, its content, and what has to be known to use it again.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
 };
 
 pub(crate) mod compact;
@@ -16,7 +19,7 @@ use smallvec::SmallVec;
 use crate::{
     content::Content,
     directives::Said,
-    freshness::{Freshness, Millis, Times},
+    freshness::{self, Freshness, Millis, Times},
     key::{self, selecting},
     ledger,
     policy::Policy,
@@ -104,6 +107,11 @@ impl Stored {
     /// Takes an answer in, and says whether it may be kept.
     pub fn new(fetched: Fetched<'_>, content: Arc<Content>, policy: &Policy) -> (Self, Result<(), Unkept>) {
         let Fetched { mut head, request, times } = fetched;
+        if freshness::date(&head.headers, &header::DATE).is_none() {
+            // RFC 9110 section 6.6.1: it is of the moment when it came.
+            let came = UNIX_EPOCH + Duration::from_millis(times.answered);
+            let _ = head.insert_header(header::DATE, httpdate::fmt_http_date(came));
+        }
         let (said, targeted) = Said::of(&head.headers);
         let fields = &request.head.headers;
         let asking = Asking {
@@ -149,6 +157,7 @@ impl Stored {
         let mut head = self.head.clone();
         // What says how old the answer is, is said anew or not at all.
         head.remove_header(&header::AGE);
+        head.remove_header(&header::DATE);
         for name in update.headers.keys().filter(|name| !is_about_content(name)) {
             head.remove_header(name);
             for value in update.headers.get_all(name) {

@@ -252,12 +252,16 @@ impl Zone {
         self.shared.load().is_some()
     }
 
+    /// Whether nothing was changed or purged since it was asked for that it is about.
+    pub fn counts(&self, stored: &Stored) -> bool {
+        let (label, asked) = (stored.label(), stored.freshness().asked());
+        self.is_valid(stored) && !self.ledger.was_purged(label, asked, asked)
+    }
+
     /// Keeps an answer whose content is whole.
     pub fn keep(&self, key: &Key, stored: Arc<Stored>) {
-        let label = stored.label();
         let asked = stored.freshness().asked();
-        let purged = || self.ledger.was_purged(label, asked, asked);
-        if !stored.content().is_whole() || !self.is_valid(&stored) || purged() {
+        if !stored.content().is_whole() || !self.counts(&stored) {
             return;
         }
         if stored.content().grows_in().is_none()
@@ -336,8 +340,9 @@ impl Zone {
         }
     }
 
-    /// Lets go of what is kept under a key.
+    /// Lets go of what is kept under a key, here and on disk.
     pub fn forget(&self, key: &Key) {
+        self.disk.load().iter().for_each(|disk| disk.forget(key));
         let _changing = lock(&self.changing);
         self.kept.remove(key);
     }
@@ -411,7 +416,7 @@ impl Zone {
         }
         let mut flights = lock(&self.flights);
         let joinable = |flight: &&Arc<Flight>| match flight.landed() {
-            Some(Landed::Shared(stored)) => does(&stored),
+            Some(Landed::Shared(stored)) => does(&stored) && self.counts(&stored),
             Some(_) => false,
             None => true,
         };

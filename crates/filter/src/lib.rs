@@ -31,4 +31,4 @@ pub use reply::{Body, Reply};
 pub use short::Short;
 pub use template::Template;
 pub use trace::{Hex, Trace};
-pub use view::View;
+pub use view::{View, authority_of};

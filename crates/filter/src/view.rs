@@ -54,3 +54,17 @@ impl<'a> View<'a> {
         })
     }
 }
+
+/// The authority that the head names: the target's own (HTTP/2, absolute form), else the Host field's.
+pub fn authority_of(head: &RequestHeader) -> &str {
+    if let Some(authority) = head.uri.authority() {
+        return authority.as_str();
+    }
+    let target = head.raw_path();
+    if !target.starts_with(b"/")
+        && let Some((_, after)) = std::str::from_utf8(target).ok().and_then(|target| target.split_once("://"))
+    {
+        return after.split(['/', '?']).next().unwrap_or("");
+    }
+    head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").trim()
+}

@@ -10,11 +10,12 @@ use cache::{
     Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
 };
 use filter::{Body, Reason, Reply};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Destination;
 use telemetry::Cached;
 use tokio::time::timeout;
+use transform::told;
 
 use crate::{
     context::Context,
@@ -42,7 +43,7 @@ pub(crate) struct Answer {
     pub(crate) head: ResponseHeader,
     /// Its content; `None` where there is none to send.
     pub(crate) content: Option<Reader>,
-    /// What it is the whole of, where it is.
+    /// What it is the whole of, or says to be unchanged, where it is.
     whole: Option<Arc<Stored>>,
 }
 
@@ -95,7 +96,7 @@ pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHe
     if passes(policy, &view, &asked, false).is_some() {
         return None;
     }
-    let key = policy.key(&view)?;
+    let key = key_of(policy, &view)?;
     let stored = zone.find(&key, &head.headers)?;
     if cache::reuse::judge(&stored, &asked, cache::now()) != Reuse::Fresh {
         return None;
@@ -127,7 +128,7 @@ pub(crate) async fn consult(
         return Err(if may { purge(zone, cache::Selector::of(&view)).await } else { Reason::AddressDenied.into() });
     }
     let passes = passes(policy, &view, &asked, uploads);
-    let key = if passes.is_none() { policy.key(&view) } else { None };
+    let key = if passes.is_none() { key_of(policy, &view) } else { None };
     // Which upstream is asked decides what is answered.
     dispatch::choose_arm(ctx, head);
     let key = key.map(|key| match ctx.variant() {
@@ -145,6 +146,17 @@ pub(crate) async fn consult(
         visit.encode(ctx, answer);
     }
     Ok(consulted)
+}
+
+/// What the request's answer is kept under; `None` where it is kept for nobody.
+pub(crate) fn key_of(policy: &Policy, request: &filter::View<'_>) -> Option<Key> {
+    let key = policy.key(request)?;
+    // The origin is told it, and may answer by it.
+    let told = if request.client.trusted { told::host(&request.head.headers) } else { None };
+    Some(match told.filter(|_| policy.tells_hosts()) {
+        Some(host) => key.of_host(host),
+        None => key,
+    })
 }
 
 /// Lets go of answers for who may order that.
@@ -205,7 +217,8 @@ impl Visit<'_> {
             match timeout(wait(ctx), ticket.landed()).await {
                 Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
-                Ok(Landed::Shared(stored)) if stored.is_for(&self.head.headers) => {
+                // What was asked for before a change or a purge does not answer who comes after it.
+                Ok(Landed::Shared(stored)) if stored.is_for(&self.head.headers) && self.zone.counts(&stored) => {
                     let Some(reader) = stored.content().reader() else { continue };
                     ctx.record.cache = Some(Cached::Hit);
                     let status = Status { collapsed: true, ..Status::forwarded(why) };
@@ -270,7 +283,13 @@ impl Visit<'_> {
             unkept: arrived.kept.err(),
             ..Status::forwarded(why)
         };
-        Ok(self.answer(&arrived.stored, arrived.reader, status, arrived.revalidated))
+        let mut consulted = self.answer(&arrived.stored, arrived.reader, status, arrived.revalidated);
+        if let Consulted::Answer(answer) = &mut consulted {
+            for (name, value) in arrived.withheld {
+                let _ = answer.head.append_header(name, value);
+            }
+        }
+        Ok(consulted)
     }
 
     fn board(&self, now: Millis) -> Boarded {
@@ -350,7 +369,8 @@ impl Visit<'_> {
         if length.is_none() && selected != Selected::NotModified && self.head.version == Version::HTTP_11 {
             put(&mut head, "Transfer-Encoding", HeaderValue::from_static("chunked"));
         }
-        let whole = (selected == Selected::Whole && !is_empty).then(|| stored.clone());
+        let told = selected == Selected::NotModified || (selected == Selected::Whole && !is_empty);
+        let whole = told.then(|| stored.clone());
         Consulted::Answer(Box::new(Answer { head, content: reader.filter(|_| !is_empty), whole }))
     }
 
@@ -358,6 +378,13 @@ impl Visit<'_> {
     fn encode(&self, ctx: &mut Context, answer: &mut Answer) {
         let Some(stored) = answer.whole.take() else { return };
         let Some(compress) = ctx.route().and_then(|route| route.compress.as_ref()) else { return };
+        if answer.head.status == StatusCode::NOT_MODIFIED {
+            let mut head = stored.head().clone();
+            if let Some(length) = stored.content().length() {
+                put(&mut head, "Content-Length", HeaderValue::from(length));
+            }
+            return compress.unmodified(self.head, &head, &mut answer.head);
+        }
         let Some(coding) = compress.coding(self.head, &answer.head) else { return };
         if let Some(encoded) = stored.content().encoded(coding) {
             compress.relabel(self.head, &mut answer.head, encoded.length().unwrap_or(0));
@@ -391,7 +418,7 @@ impl Visit<'_> {
 }
 
 /// As it is written over HTTP/1.
-const CACHE_STATUS: &str = "Cache-Status";
+pub(crate) const CACHE_STATUS: &str = "Cache-Status";
 
 fn put(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
     // A constant name is a valid one.
@@ -443,39 +470,6 @@ fn wait(ctx: &Context) -> Duration {
 }
 
 /// RFC 5861 section 4: what counts as an error.
-fn is_failure(status: StatusCode) -> bool {
+pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
-
-/// What an answer of the origin, or of ours, does to what is kept, and what is said of how it came about. For every answer
-/// but those of [`consult`].
-pub(crate) fn conclude(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
-    if let Some(value) = ctx.cached.as_ref().and_then(Status::value) {
-        let _ = head.append_header(CACHE_STATUS, value);
-    }
-    if ctx.attempt.answered && !from.method.is_safe() && (head.status.is_success() || head.status.is_redirection()) {
-        invalidate(ctx, from, head);
-    }
-}
-
-/// RFC 9875 section 3: what the answer to an unsafe method says is changed with it.
-const GROUPS: HeaderName = HeaderName::from_static("cache-group-invalidation");
-
-/// RFC 9111 section 4.4: what was changed, and what the answer names on the same host, is not what is kept of it.
-fn invalidate(ctx: &Context, from: &RequestHeader, head: &ResponseHeader) {
-    let Some(arrival) = &ctx.arrival else { return };
-    let Some(zone) = &arrival.snapshot.cache else { return };
-    let (view, now) = (arrival.view(from), cache::now());
-    zone.change(view.host, view.path, now);
-    for group in cache::groups(&head.headers, &GROUPS) {
-        zone.change_group(view.host, group, now);
-    }
-    for name in [header::LOCATION, header::CONTENT_LOCATION] {
-        let Some(place) = head.headers.get(&name).and_then(|place| place.to_str().ok()) else { continue };
-        let Ok(place) = place.parse::<http::Uri>() else { continue };
-        let same = place.host().is_none_or(|host| host.eq_ignore_ascii_case(view.host));
-        if same && let Ok(path) = route::normalise(place.path()) {
-            zone.change(view.host, &path, now);
-        }
-    }
 }

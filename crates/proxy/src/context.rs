@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+pub use filter::authority_of;
 use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View};
 use limit::{Nearest, Permits};
 use listen::{Connection, MinRate};
@@ -266,20 +267,6 @@ impl Arrival {
 /// The host that the head names, without its port, as written.
 pub fn host_of(head: &RequestHeader) -> &str {
     strip_port(authority_of(head))
-}
-
-/// The authority that the head names: the target's own (HTTP/2, absolute form), else the Host field's.
-pub fn authority_of(head: &RequestHeader) -> &str {
-    if let Some(authority) = head.uri.authority() {
-        return authority.as_str();
-    }
-    let target = head.raw_path();
-    if !target.starts_with(b"/")
-        && let Some((_, after)) = std::str::from_utf8(target).ok().and_then(|target| target.split_once("://"))
-    {
-        return after.split(['/', '?']).next().unwrap_or("");
-    }
-    head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").trim()
 }
 
 /// `host:80` → `host`, `[::1]:80` → `[::1]`.

@@ -8,7 +8,7 @@ use std::{
 
 use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Zone};
 use filter::{Reason, Reply};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use limit::Way;
 use pingora_core::{
     connectors::{TransportConnector, http::Connector},
@@ -22,6 +22,7 @@ use upstream::{Pick, Reading};
 
 use crate::{
     ask::{self, Ask, Heard, name_authority},
+    consult,
     context::Context,
     dispatch,
     engine::{Origin, Pool},
@@ -71,6 +72,8 @@ pub(crate) struct Arrived {
     pub(crate) kept: Result<(), Unkept>,
     /// Whether the origin said that what was kept is still good.
     pub(crate) revalidated: bool,
+    /// Fields that are for who has caused the fetch, and are not kept.
+    pub(crate) withheld: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An attempt that came to nothing.
@@ -254,7 +257,7 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         }
         let reader = stored.content().reader();
         land(order, &stored, kept);
-        return Ok(Arrived { stored, reader, kept, revalidated: true });
+        return Ok(Arrived { stored, reader, kept, revalidated: true, withheld: withheld(heard, kept) });
     }
     let length = length(&heard.head);
     // What nobody says the length of is kept in memory, or not.
@@ -269,7 +272,12 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         content.pass();
     }
     land(order, &stored, kept);
-    Ok(Arrived { stored, reader, kept, revalidated: false })
+    Ok(Arrived { stored, reader, kept, revalidated: false, withheld: withheld(heard, kept) })
+}
+
+/// RFC 9111 sections 5.2.2.4 and 5.2.2.7: the fields that are not kept although the answer is.
+fn withheld(heard: &Heard, kept: Result<(), Unkept>) -> Vec<(HeaderName, HeaderValue)> {
+    if kept.is_ok() { cache::withheld(&heard.head.headers) } else { Vec::new() }
 }
 
 /// Tells who waits.
@@ -277,7 +285,14 @@ fn land(order: &Order, stored: &Arc<Stored>, kept: Result<(), Unkept>) {
     match kept {
         Ok(()) => order.flight.land(Landed::Shared(stored.clone())),
         Err(_) => {
-            order.zone.leave_alone(&order.key, cache::now());
+            // An origin that fails for a while is still asked once for all whom a stale answer does.
+            let fails = consult::is_failure(stored.status());
+            if order.stale.is_some() && !fails {
+                order.zone.forget(&order.key);
+            }
+            if order.stale.is_none() || !fails {
+                order.zone.leave_alone(&order.key, cache::now());
+            }
             order.flight.land(Landed::Alone);
         }
     }

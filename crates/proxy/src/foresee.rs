@@ -29,7 +29,7 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
         };
         return Some(Foreseen { key: None, what: Some(what.to_owned()) });
     }
-    let Some(key) = policy.key(&view) else {
+    let Some(key) = consult::key_of(policy, &view) else {
         let what =
             "the origin is asked, and its answer not kept: the caller has no name that answers could be kept under";
         return Some(Foreseen { key: None, what: Some(what.to_owned()) });

@@ -16,6 +16,7 @@ mod foresee;
 mod front;
 mod gateway;
 mod hedge;
+mod invalidate;
 mod judge;
 mod local;
 mod mirror;

@@ -12,9 +12,8 @@ use transform::hop;
 use upstream::Pick;
 
 use crate::{
-    consult,
     context::{Context, authority_of},
-    mirror,
+    invalidate, mirror,
     refuse::Answer,
 };
 
@@ -281,7 +280,7 @@ fn is_interim(head: &ResponseHeader) -> bool {
 /// Adds the policies' own fields.
 pub(crate) fn decorate(ctx: &Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
     if !head.status.is_informational() {
-        consult::conclude(ctx, from, head);
+        invalidate::conclude(ctx, from, head);
     }
     let Some((route, view)) = ctx.route().zip(ctx.view(from)) else { return };
     if head.status.is_informational() {

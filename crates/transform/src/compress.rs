@@ -39,6 +39,11 @@ impl Compress {
     /// Says whether the answer with this head is sent compressed to who sent `request`, and changes the head so that it
     /// tells the truth: coding, length, framing and validator. The content then goes through the encoder.
     pub fn begin(&self, request: &RequestHeader, head: &mut ResponseHeader) -> Option<Encoder> {
+        if head.status == StatusCode::NOT_MODIFIED && is_known_weakly(request, head) {
+            vary(head);
+            weaken(head);
+            return None;
+        }
         let length = length(&head.headers);
         let Some(algorithm) = self.choice(request, head) else {
             if self.concerns(request, head) {
@@ -52,6 +57,16 @@ impl Compress {
             head.put(name("Transfer-Encoding"), HeaderValue::from_static("chunked"));
         }
         (request.method != Method::HEAD).then_some(encoder)
+    }
+
+    /// Has a 304 say of an answer whose head is `whole` what that one would say (RFC 9110 section 15.4.5).
+    pub fn unmodified(&self, request: &RequestHeader, whole: &ResponseHeader, head: &mut ResponseHeader) {
+        if self.concerns(request, whole) {
+            vary(head);
+        }
+        if self.choice(request, whole).is_some() {
+            weaken(head);
+        }
     }
 
     /// How the answer with this head is compressed for who sent `request`: the algorithm and its level. `None` where it is
@@ -162,6 +177,12 @@ fn weaken(head: &mut ResponseHeader) {
     if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()) {
         head.put(name("ETag"), weak);
     }
+}
+
+/// Whether the client has what this 304 is about by the weak form of its tag, as it has what was compressed here.
+fn is_known_weakly(request: &RequestHeader, head: &ResponseHeader) -> bool {
+    let Some(tag) = head.headers.get(header::ETAG).map(HeaderValue::as_bytes) else { return false };
+    members(&request.headers, &header::IF_NONE_MATCH).any(|known| known.strip_prefix(b"W/") == Some(tag))
 }
 
 #[cfg(test)]

@@ -103,3 +103,19 @@ fn pragma_counts_where_there_is_no_cache_control_rfc_9111_5_4() {
     fields.insert(header::CACHE_CONTROL, "max-age=5".parse().unwrap());
     assert!(!Asked::of(&fields).no_cache);
 }
+
+#[test]
+fn what_is_said_to_cdns_is_a_dictionary_rfc_9213_2_1() {
+    let cdn = |lines: &[&str]| {
+        let mut fields = fields(CDN_CACHE_CONTROL.clone(), lines);
+        fields.insert(header::CACHE_CONTROL, "private".parse().unwrap());
+        Said::of(&fields)
+    };
+    let (said, targeted) = cdn(&["no-store;x=1", "max-age=60;y"]);
+    assert!((said.no_store, said.max_age, targeted) == (true, Delta::Seconds(60), true), "parameters are passed over");
+    assert_eq!(cdn(&["max-age=1, max-age=9"]).0.max_age, Delta::Seconds(9), "the last one counts");
+    assert!(!cdn(&["no-store=?0, max-age=60"]).0.no_store);
+    for none in ["", "max-age=", "max-age=60,,", "Max-Age=60", "max-age=60, \"x"] {
+        assert_eq!(cdn(&[none]), (Said { private: Reach::Whole, ..Said::default() }, false), "{none:?} does not count");
+    }
+}

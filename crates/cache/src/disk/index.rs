@@ -136,6 +136,11 @@ impl Entry {
         })
     }
 
+    /// Whether the answer is a later one for the same requests.
+    pub(super) fn is_replaced_by(&self, stored: &Stored) -> bool {
+        self.asked < stored.freshness().asked() && *self.selecting == *stored.selecting()
+    }
+
     /// Files count for what they take of the disk, and for what is known of them.
     fn weight(&self) -> u64 {
         let values = self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, Vec::len) as u64);
@@ -206,11 +211,12 @@ impl Index {
     /// Lets go of the files that are meant, of all keys or of one.
     pub(super) fn remove(&self, hash: Option<u128>, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
         let _changing = lock(&self.changing);
+        let any_is_meant = |shelf: &Arc<Shelf>| shelf.entries.iter().any(|entry| is_meant(entry));
         let shelves: Vec<_> = match hash {
-            Some(hash) => self.shelves.peek(&hash).map(|shelf| (hash, shelf)).into_iter().collect(),
-            None => {
-                self.shelves.iter().filter(|(_, shelf)| shelf.entries.iter().any(|entry| is_meant(entry))).collect()
+            Some(hash) => {
+                self.shelves.peek(&hash).filter(any_is_meant).map(|shelf| (hash, shelf)).into_iter().collect()
             }
+            None => self.shelves.iter().filter(|(_, shelf)| any_is_meant(shelf)).collect(),
         };
         let mut removed = Vec::new();
         for (hash, shelf) in shelves {

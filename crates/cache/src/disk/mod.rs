@@ -282,7 +282,7 @@ impl Disk {
     /// Writes an answer some time soon, if it is worth it and there is room for it to wait.
     pub(crate) fn keep(&self, key: &Key, stored: &Arc<Stored>) {
         if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
-            return;
+            return self.let_go_of_older(key, stored);
         }
         let body = match (stored.content().file(), stored.content().bytes()) {
             (Some(file), _) => Body::File(file.clone()),
@@ -300,6 +300,24 @@ impl Disk {
         if !taken {
             self.waiting.fetch_sub(size, Ordering::AcqRel);
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.let_go_of_older(key, stored);
+        }
+    }
+
+    /// An answer is not written: what was written before for the same requests is not to come back in its place, once that
+    /// one is gone from memory.
+    fn let_go_of_older(&self, key: &Key, stored: &Stored) {
+        // A file that was found good again is its own older one.
+        let is_file = stored.content().file().is_some();
+        if !is_file && !self.index.remove(Some(key.hash()), |entry| entry.is_replaced_by(stored)).is_empty() {
+            self.wake();
+        }
+    }
+
+    /// Lets go of everything under a key.
+    pub(crate) fn forget(&self, key: &Key) {
+        if !self.index.remove(Some(key.hash()), |_| true).is_empty() {
+            self.wake();
         }
     }
 

@@ -104,3 +104,15 @@ fn what_is_larger_than_may_be_is_not_kept() {
         assert_eq!((kept(10), kept(11)), (Ok(()), Err(Unkept::TooLarge)));
     });
 }
+
+#[test]
+fn an_answer_without_a_date_is_of_when_it_came_rfc_9110_6_6_1() {
+    let old = testing::stored(&[
+        ("etag", "\"v\""),
+        ("cache-control", "max-age=60"),
+        ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+    ]);
+    let new = fresh(&old, &[("etag", "\"v\"")]).unwrap();
+    assert_eq!(new.left(testing::NOW), 60_000);
+    assert!(freshness::date(&new.head().headers, &header::DATE).is_some_and(|date| testing::NOW - date < 1000));
+}
