@@ -123,6 +123,15 @@ async fn retry_after_is_waited_for_where_there_is_time() {
 }
 
 #[tokio::test]
+async fn retry_after_is_not_waited_for_without_end_where_a_route_has_no_time() {
+    let origin = at_first(1, || Answer::status(503).header("Retry-After", "86400")).await;
+    let proxy = balanced(&[&origin], "retries = { on = [\"503\"] }", "timeout = false").await;
+    let answer = within("the answer", proxy.get("/")).await.expect(503);
+    assert_eq!(answer.header("retry-after"), Some("86400"));
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn all_tries_together_stay_within_the_routes_time() {
     let origin = Origin::start(|_| Answer::status(503)).await;
     let retries = "retries = { attempts = 10, on = [\"503\"], backoff = \"2s\", budget = \"100%\" }";

@@ -226,10 +226,8 @@ pub(crate) fn after_answer(
         return false;
     }
     let told = retry_after(&answer.headers);
-    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
     // Who asks for more time than there is had better tell the client himself.
-    let in_time = left.is_none_or(|left| left > told.unwrap_or(Duration::ZERO));
-    let retry = in_time && take_resend(ctx);
+    let retry = leaves_time(ctx, told.unwrap_or(Duration::ZERO)) && take_resend(ctx);
     if retry {
         ctx.attempt.tried.extend(ctx.attempt.pick.as_ref().map(upstream::Pick::endpoint));
         back_off(ctx, told);
@@ -282,6 +280,17 @@ fn is_repeatable(ctx: &Context, method: &Method, replayable: bool) -> bool {
 fn in_time(ctx: &Context) -> bool {
     time_left(&ctx.attempt, Instant::now()).is_ok()
 }
+
+/// Whether another attempt may begin after a `pause` that the backend asks for.
+fn leaves_time(ctx: &Context, pause: Duration) -> bool {
+    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
+    pause <= LONGEST_PAUSE && left.is_none_or(|left| left > pause)
+}
+
+/// The longest `Retry-After` that is waited for, whatever time the route leaves: one without a `timeout` leaves any, and a
+/// backend could hold its clients' connections, and memory for each, for days. Envoy draws this line at 300 s; here it is
+/// the `timeout` that a route has where it says nothing, so that `timeout = false` waits no longer for a retry than others.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 fn has_another_address(ctx: &Context) -> bool {
     ctx.upstream().is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
