@@ -183,7 +183,7 @@ async fn a_client_alone_does_not_get_backends_ejected() {
     let proxy = balanced(&[&origins[0], &origins[1]], "outlier = { consecutive_errors = 1 }").await;
     for n in 1..=6 {
         // A deadline that the client chose.
-        let call = Request::get("/").header("Content-Type", "application/grpc").header("grpc-timeout", "1m");
+        let call = Request::get("/").header("Content-Type", "application/grpc").header("grpc-timeout", "100m");
         proxy.h2c().await.fetch(call).await;
         // A client that leaves.
         let mut connection = proxy.connect().await;

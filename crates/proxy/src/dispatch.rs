@@ -87,7 +87,9 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
     let now = Instant::now();
     let left = time_left(&ctx.attempt, now)?;
-    let mut peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
+    let timeouts = timeouts(route, upstream, head, uploads, left);
+    let call = ctx.attempt.call_ends.map(|end| end.saturating_duration_since(now));
+    let mut peer = pick.peer(&call.map_or(timeouts, |call| in_call(timeouts, call)));
     upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
     ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
@@ -130,13 +132,14 @@ pub(crate) fn timeouts(
     uploads: bool,
     left: Option<Duration>,
 ) -> Timeouts {
-    // A deadline that the client set counts from its head on, upload or not.
-    if let Some(told) = grpc_timeout(head) {
-        return Timeouts { connect: left, read: told.min(route.stream_idle), upload: None };
-    }
     let stream = is_stream(head).then_some(route.stream_idle);
     let read = stream.unwrap_or_else(|| left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())));
     Timeouts { connect: left, read, upload: uploads.then_some(route.stream_idle) }
+}
+
+/// The same for a call of gRPC whose client gives up after `left`. Its deadline counts from its head on, upload or not.
+fn in_call(timeouts: Timeouts, left: Duration) -> Timeouts {
+    Timeouts { read: timeouts.read.min(left), upload: None, ..timeouts }
 }
 
 /// How long the attempt under way may take to the head of its answer.
@@ -161,8 +164,12 @@ fn starts(head: &RequestHeader, name: header::HeaderName, with: &str) -> bool {
     value.is_some_and(|value| value.starts_with(with))
 }
 
-/// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.
-fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+/// The time that a gRPC client gives a call, with a little grace so that its own expiry is what it sees. In any other
+/// request the field means nothing: who asks for a page does not say how long an origin may keep us.
+pub(crate) fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+    if !is_grpc(head) {
+        return None;
+    }
     let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // The gRPC specification allows at most eight digits.
@@ -370,12 +377,17 @@ mod tests {
 
     #[test]
     fn a_grpc_deadline_is_read_with_its_unit() {
-        let read = |text| grpc_timeout(&head("grpc-timeout", text));
+        let read = |text| {
+            let mut head = head("content-type", "application/grpc");
+            head.insert_header("grpc-timeout", text).unwrap();
+            grpc_timeout(&head)
+        };
         assert_eq!(read("2S"), Some(Duration::from_millis(2100)));
         assert_eq!(read("150m"), Some(Duration::from_millis(250)));
         for wrong in ["", "S", "2", "2X", "123456789S", "-1S"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+        assert_eq!(grpc_timeout(&head("grpc-timeout", "2S")), None, "not gRPC");
     }
 
     #[test]
