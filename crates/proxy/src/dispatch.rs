@@ -190,20 +190,23 @@ pub(crate) fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
 /// attempt.
 pub(crate) fn after_connect_failure(ctx: &mut Context, reading: Reading) -> bool {
     count_failure(ctx, reading);
-    let elsewhere = reading.fault == Fault::Backend && in_time(ctx);
+    let elsewhere = reading.may_go_elsewhere() && in_time(ctx);
     let retry = elsewhere && (has_another_address(ctx) || covers(ctx, reading) && take_retry(ctx));
     conclude(ctx, reading.reason, retry)
 }
 
 /// After a failure on a connection that was made: only an idempotent request whose body can be sent again, and only
-/// where the origin has answered nothing (RFC 9110 section 9.2.2). Whether there is to be another attempt.
+/// where the origin has answered nothing (RFC 9110 section 9.2.2); of what a backend has refused unprocessed the method
+/// does not matter, and like a connection that was not made it adds to no load. Whether there is to be another attempt.
 pub(crate) fn after_failure(ctx: &mut Context, reading: Reading, method: &Method, replayable: bool) -> bool {
-    if reading.fault == Fault::Backend {
+    let elsewhere = reading.may_go_elsewhere();
+    if elsewhere {
         count_failure(ctx, reading);
     }
-    let repeatable = is_repeatable(ctx, method, replayable);
-    let worth_it = reading.fault == Fault::Backend && covers(ctx, reading) && in_time(ctx);
-    let retry = repeatable && worth_it && take_resend(ctx);
+    let refused = reading.fault == Fault::Nobody;
+    let repeatable = can_be_sent_again(ctx, replayable) && (refused || method.is_idempotent());
+    let worth_it = elsewhere && covers(ctx, reading) && in_time(ctx);
+    let retry = repeatable && worth_it && if refused { take_retry(ctx) } else { take_resend(ctx) };
     if retry {
         back_off(ctx, None);
     }
@@ -227,8 +230,7 @@ pub(crate) fn after_answer(
     let Some(on) = retries(ctx).map(|retries| &retries.on) else { return false };
     // A call of gRPC that may be repeated is known by nothing but that the configuration says so.
     let call = is_grpc(asked) && answer.headers.get("grpc-status").is_some_and(|code| on.cover_grpc(code.as_bytes()));
-    let repeatable =
-        if call { replayable && !ctx.attempt.answered } else { is_repeatable(ctx, &asked.method, replayable) };
+    let repeatable = can_be_sent_again(ctx, replayable) && (call || asked.method.is_idempotent());
     if !repeatable || !call && !on.cover_status(status) {
         return false;
     }
@@ -280,8 +282,8 @@ fn given(ctx: &Context) -> Option<Duration> {
 /// Clocks and timers do not agree to the last millisecond.
 const TICK: Duration = Duration::from_millis(50);
 
-fn is_repeatable(ctx: &Context, method: &Method, replayable: bool) -> bool {
-    method.is_idempotent() && replayable && !ctx.attempt.answered
+fn can_be_sent_again(ctx: &Context, replayable: bool) -> bool {
+    replayable && !ctx.attempt.answered
 }
 
 fn in_time(ctx: &Context) -> bool {
@@ -294,9 +296,9 @@ fn leaves_time(ctx: &Context, pause: Duration) -> bool {
     pause <= LONGEST_PAUSE && left.is_none_or(|left| left > pause)
 }
 
-/// The longest `Retry-After` that is waited for, whatever time the route leaves: one without a `timeout` leaves any, and a
-/// backend could hold its clients' connections, and memory for each, for days. Envoy draws this line at 300 s; here it is
-/// the `timeout` that a route has where it says nothing, so that `timeout = false` waits no longer for a retry than others.
+/// The longest `Retry-After` that is waited for, whatever time the route leaves: one without a `timeout` leaves any,
+/// and a backend could hold its clients' connections, and memory for each, for days. Envoy draws this line at 300 s;
+/// here it is the `timeout` that a route has where it says nothing, so that one without waits no longer than others.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 fn has_another_address(ctx: &Context) -> bool {

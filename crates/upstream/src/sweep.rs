@@ -82,8 +82,8 @@ pub(crate) fn is_up(endpoint: &Endpoint, now: u64) -> bool {
     endpoint.is_healthy(now) && !standing.shun.is_shunned(now) && standing.breaker.circuit(now) != Circuit::Open
 }
 
-/// Ends what is over, and what only a configuration before this one has asked for: what is known of an endpoint outlives
-/// a reload and an upgrade, and nobody else would take it back.
+/// Ends what is over, and what only a configuration before this one has asked for: what is known of an endpoint
+/// outlives a reload and an upgrade, and nobody else would take it back.
 fn settle(endpoint: &Arc<Endpoint>, marks: u8, now: u64) {
     let standing = &endpoint.standing;
     if marks & EJECTED != 0 {
