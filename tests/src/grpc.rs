@@ -122,6 +122,31 @@ async fn a_deadline_is_kept() {
 }
 
 #[tokio::test]
+async fn a_deadline_is_for_all_attempts_together() {
+    let origin = Origin::builder().h2c().start(|_| Answer::hang()).await;
+    let retries = "timeout = \"20s\"\nretries = { attempts = 5, on = [\"timeout\"] }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, retries))).await;
+    let call = Request::get("/").header("content-type", "application/grpc").header("grpc-timeout", "300m");
+    let answer = proxy.h2c().await.fetch(call).await.expect(200);
+    assert_eq!(answer.header("grpc-status"), Some("4"));
+    assert_eq!(origin.requests().len(), 1, "there was no time left for another");
+}
+
+#[tokio::test]
+async fn what_is_not_grpc_sets_no_deadline() {
+    for origin in [Origin::start(|_| Answer::hang()).await, Origin::builder().h2c().start(|_| Answer::hang()).await] {
+        let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "timeout = \"300ms\""))).await;
+        let began = Instant::now();
+        let asked = proxy.fetch(Request::get("/").header("grpc-timeout", "10M"));
+        within("the route's own timeout", asked).await.expect_problem(504, "upstream_timeout");
+        assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+        let asked = proxy.fetch(Request::get("/").header("grpc-timeout", "1n"));
+        within("it is not shortened either", asked).await.expect_problem(504, "upstream_timeout");
+        assert_eq!(origin.request().await.header("grpc-timeout"), Some("10M"));
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_cancelled_is_cancelled_at_the_origin() {
     let (origin, _proxy, client) = service().await;
     let (mut out, mut incoming) = client.stream(call("Chat")).await;

@@ -183,7 +183,7 @@ async fn a_client_alone_does_not_get_backends_ejected() {
     let proxy = balanced(&[&origins[0], &origins[1]], "outlier = { consecutive_errors = 1 }").await;
     for n in 1..=6 {
         // A deadline that the client chose.
-        let call = Request::get("/").header("Content-Type", "application/grpc").header("grpc-timeout", "1m");
+        let call = Request::get("/").header("Content-Type", "application/grpc").header("grpc-timeout", "100m");
         proxy.h2c().await.fetch(call).await;
         // A client that leaves.
         let mut connection = proxy.connect().await;
@@ -219,6 +219,24 @@ async fn a_circuit_breaker_opens_fails_fast_and_closes() {
         proxy.get("/").await.expect(200);
     }
     proxy.until_metric_is("circuit_breaker_state", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_breaker_that_a_reload_takes_away_holds_nothing_back() {
+    let origin = Origin::start(|seen| Answer::status(if seen.target == "/bad" { 500 } else { 200 })).await;
+    let text =
+        |lines: &str| format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{lines}\n[routes]\n\"/*\" = \"app\"\n");
+    let breaker = "circuit_breaker = { failures = 2, within = \"1m\", open_for = \"1h\" }";
+    let proxy = Proxy::start(text(breaker)).await;
+    for _ in 0..2 {
+        proxy.get("/bad").await.expect(500);
+    }
+    proxy.get("/").await.expect_problem(503, "circuit_open");
+    proxy.until_metric("circuit_breaker_state", &[], 2.0).await;
+    proxy.hang_up(text("")).await;
+    within("requests to be answered", async { while proxy.get("/").await.status != 200 {} }).await;
+    proxy.until_metric_is("circuit_breaker_state", &[], 0.0).await;
+    proxy.get("/").await.expect(200);
 }
 
 #[tokio::test]

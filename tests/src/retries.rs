@@ -80,6 +80,29 @@ async fn a_post_is_never_sent_twice() {
 }
 
 #[tokio::test]
+async fn what_a_backend_refuses_unprocessed_goes_elsewhere_whatever_its_method() {
+    let full = Origin::builder().h2c().start(|_| Answer::refuse()).await;
+    let well = Origin::builder().h2c().start(|_| Answer::text("well")).await;
+    let proxy = balanced(&[&full, &well], "outlier = { consecutive_errors = 1 }", "").await;
+    for h2 in [false, true, false, true] {
+        let request = Request::post("/", "order");
+        let answer = if h2 { proxy.h2c().await.fetch(request).await } else { proxy.fetch(request).await };
+        assert_eq!(answer.expect(200).text(), "well");
+    }
+    assert!(full.requests().len() >= 2);
+    assert!(well.requests().iter().all(|seen| seen.body.start == b"order"), "the body is sent again");
+    assert_eq!(proxy.metric("backend_ejections_total", &[]).await, 0.0, "to be full is no fault");
+}
+
+#[tokio::test]
+async fn what_a_backend_resets_without_a_word_is_not_sent_again() {
+    let broken = Origin::builder().h2c().start(|_| Answer::hang().resetting()).await;
+    let proxy = balanced(&[&broken], "retries = 3", "").await;
+    proxy.fetch(Request::post("/", "order")).await.expect_problem(502, "upstream_reset");
+    assert_eq!(broken.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn a_body_that_was_not_kept_is_not_sent_again() {
     let origin = at_first(9, || Answer::status(503)).await;
     let proxy = balanced(&[&origin], "retries = { attempts = 5, on = [\"503\"] }", "").await;
@@ -119,6 +142,15 @@ async fn retry_after_is_waited_for_where_there_is_time() {
     let proxy = balanced(&[&origin], "retries = { on = [\"503\"] }", "").await;
     let answer = proxy.get("/").await.expect(503);
     assert_eq!(answer.header("retry-after"), Some("100"));
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn retry_after_is_not_waited_for_without_end_where_a_route_has_no_time() {
+    let origin = at_first(1, || Answer::status(503).header("Retry-After", "86400")).await;
+    let proxy = balanced(&[&origin], "retries = { on = [\"503\"] }", "timeout = false").await;
+    let answer = within("the answer", proxy.get("/")).await.expect(503);
+    assert_eq!(answer.header("retry-after"), Some("86400"));
     assert_eq!(origin.requests().len(), 1);
 }
 

@@ -15,6 +15,7 @@ use transform::told;
 
 use crate::{
     context::{Arrival, Attempt, Context, authority_of, host_of},
+    dispatch,
     front::is_host,
     local,
 };
@@ -50,7 +51,9 @@ pub(crate) fn arrive(
     if !choose(arrival, head) {
         return Err(local::unclaimed(head));
     }
-    ctx.attempt = Attempt { deadline: deadline(arrival, ctx.record.start), ..Attempt::default() };
+    let call_ends = dispatch::grpc_timeout(head).and_then(|told| ctx.record.start.checked_add(told));
+    let deadline = deadline(arrival, ctx.record.start).into_iter().chain(call_ends).min();
+    ctx.attempt = Attempt { deadline, call_ends, ..Attempt::default() };
     Ok(())
 }
 

@@ -87,7 +87,9 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
     let now = Instant::now();
     let left = time_left(&ctx.attempt, now)?;
-    let mut peer = pick.peer(&timeouts(route, upstream, head, uploads, left));
+    let timeouts = timeouts(route, upstream, head, uploads, left);
+    let call = ctx.attempt.call_ends.map(|end| end.saturating_duration_since(now));
+    let mut peer = pick.peer(&call.map_or(timeouts, |call| in_call(timeouts, call)));
     upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
     ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
@@ -130,13 +132,14 @@ pub(crate) fn timeouts(
     uploads: bool,
     left: Option<Duration>,
 ) -> Timeouts {
-    // A deadline that the client set counts from its head on, upload or not.
-    if let Some(told) = grpc_timeout(head) {
-        return Timeouts { connect: left, read: told.min(route.stream_idle), upload: None };
-    }
     let stream = is_stream(head).then_some(route.stream_idle);
     let read = stream.unwrap_or_else(|| left.map_or(upstream.timeout(), |left| left.min(upstream.timeout())));
     Timeouts { connect: left, read, upload: uploads.then_some(route.stream_idle) }
+}
+
+/// The same for a call of gRPC whose client gives up after `left`. Its deadline counts from its head on, upload or not.
+fn in_call(timeouts: Timeouts, left: Duration) -> Timeouts {
+    Timeouts { read: timeouts.read.min(left), upload: None, ..timeouts }
 }
 
 /// How long the attempt under way may take to the head of its answer.
@@ -161,8 +164,12 @@ fn starts(head: &RequestHeader, name: header::HeaderName, with: &str) -> bool {
     value.is_some_and(|value| value.starts_with(with))
 }
 
-/// The deadline that a gRPC client sets for itself, with a little grace so that its own expiry is what it sees.
-fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+/// The time that a gRPC client gives a call, with a little grace so that its own expiry is what it sees. In any other
+/// request the field means nothing: who asks for a page does not say how long an origin may keep us.
+pub(crate) fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+    if !is_grpc(head) {
+        return None;
+    }
     let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // The gRPC specification allows at most eight digits.
@@ -183,20 +190,23 @@ fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
 /// attempt.
 pub(crate) fn after_connect_failure(ctx: &mut Context, reading: Reading) -> bool {
     count_failure(ctx, reading);
-    let elsewhere = reading.fault == Fault::Backend && in_time(ctx);
+    let elsewhere = reading.may_go_elsewhere() && in_time(ctx);
     let retry = elsewhere && (has_another_address(ctx) || covers(ctx, reading) && take_retry(ctx));
     conclude(ctx, reading.reason, retry)
 }
 
 /// After a failure on a connection that was made: only an idempotent request whose body can be sent again, and only
-/// where the origin has answered nothing (RFC 9110 section 9.2.2). Whether there is to be another attempt.
+/// where the origin has answered nothing (RFC 9110 section 9.2.2); of what a backend has refused unprocessed the method
+/// does not matter, and like a connection that was not made it adds to no load. Whether there is to be another attempt.
 pub(crate) fn after_failure(ctx: &mut Context, reading: Reading, method: &Method, replayable: bool) -> bool {
-    if reading.fault == Fault::Backend {
+    let elsewhere = reading.may_go_elsewhere();
+    if elsewhere {
         count_failure(ctx, reading);
     }
-    let repeatable = is_repeatable(ctx, method, replayable);
-    let worth_it = reading.fault == Fault::Backend && covers(ctx, reading) && in_time(ctx);
-    let retry = repeatable && worth_it && take_resend(ctx);
+    let refused = reading.fault == Fault::Nobody;
+    let repeatable = can_be_sent_again(ctx, replayable) && (refused || method.is_idempotent());
+    let worth_it = elsewhere && covers(ctx, reading) && in_time(ctx);
+    let retry = repeatable && worth_it && if refused { take_retry(ctx) } else { take_resend(ctx) };
     if retry {
         back_off(ctx, None);
     }
@@ -220,16 +230,13 @@ pub(crate) fn after_answer(
     let Some(on) = retries(ctx).map(|retries| &retries.on) else { return false };
     // A call of gRPC that may be repeated is known by nothing but that the configuration says so.
     let call = is_grpc(asked) && answer.headers.get("grpc-status").is_some_and(|code| on.cover_grpc(code.as_bytes()));
-    let repeatable =
-        if call { replayable && !ctx.attempt.answered } else { is_repeatable(ctx, &asked.method, replayable) };
+    let repeatable = can_be_sent_again(ctx, replayable) && (call || asked.method.is_idempotent());
     if !repeatable || !call && !on.cover_status(status) {
         return false;
     }
     let told = retry_after(&answer.headers);
-    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
     // Who asks for more time than there is had better tell the client himself.
-    let in_time = left.is_none_or(|left| left > told.unwrap_or(Duration::ZERO));
-    let retry = in_time && take_resend(ctx);
+    let retry = leaves_time(ctx, told.unwrap_or(Duration::ZERO)) && take_resend(ctx);
     if retry {
         ctx.attempt.tried.extend(ctx.attempt.pick.as_ref().map(upstream::Pick::endpoint));
         back_off(ctx, told);
@@ -275,13 +282,24 @@ fn given(ctx: &Context) -> Option<Duration> {
 /// Clocks and timers do not agree to the last millisecond.
 const TICK: Duration = Duration::from_millis(50);
 
-fn is_repeatable(ctx: &Context, method: &Method, replayable: bool) -> bool {
-    method.is_idempotent() && replayable && !ctx.attempt.answered
+fn can_be_sent_again(ctx: &Context, replayable: bool) -> bool {
+    replayable && !ctx.attempt.answered
 }
 
 fn in_time(ctx: &Context) -> bool {
     time_left(&ctx.attempt, Instant::now()).is_ok()
 }
+
+/// Whether another attempt may begin after a `pause` that the backend asks for.
+fn leaves_time(ctx: &Context, pause: Duration) -> bool {
+    let left = time_left(&ctx.attempt, Instant::now()).unwrap_or(Some(Duration::ZERO));
+    pause <= LONGEST_PAUSE && left.is_none_or(|left| left > pause)
+}
+
+/// The longest `Retry-After` that is waited for, whatever time the route leaves: one without a `timeout` leaves any,
+/// and a backend could hold its clients' connections, and memory for each, for days. Envoy draws this line at 300 s;
+/// here it is the `timeout` that a route has where it says nothing, so that one without waits no longer than others.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 fn has_another_address(ctx: &Context) -> bool {
     ctx.upstream().is_some_and(|upstream| upstream.has_another_address(&ctx.attempt.tried))
@@ -361,12 +379,17 @@ mod tests {
 
     #[test]
     fn a_grpc_deadline_is_read_with_its_unit() {
-        let read = |text| grpc_timeout(&head("grpc-timeout", text));
+        let read = |text| {
+            let mut head = head("content-type", "application/grpc");
+            head.insert_header("grpc-timeout", text).unwrap();
+            grpc_timeout(&head)
+        };
         assert_eq!(read("2S"), Some(Duration::from_millis(2100)));
         assert_eq!(read("150m"), Some(Duration::from_millis(250)));
         for wrong in ["", "S", "2", "2X", "123456789S", "-1S"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
+        assert_eq!(grpc_timeout(&head("grpc-timeout", "2S")), None, "not gRPC");
     }
 
     #[test]

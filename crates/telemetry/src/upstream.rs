@@ -203,6 +203,13 @@ impl BackendMeters {
         self.circuit.get_or_init(|| self.families.circuit_breaker_state.with_label_values(&labels)).set(state);
     }
 
+    /// Says that it has no circuit breaker. One that it had stands as closed.
+    pub fn has_no_circuit(&self) {
+        if let Some(circuit) = self.circuit.get() {
+            circuit.set(0);
+        }
+    }
+
     /// Counts that it was taken out of use.
     pub fn ejected(&self) {
         self.ejections.inc();

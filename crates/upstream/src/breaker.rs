@@ -124,6 +124,13 @@ impl Breaker {
         self.since.store(clock::at(learnt.since, now), Relaxed);
     }
 
+    /// Nobody asks for it any more: it is as if it had never been.
+    pub(crate) fn reset(&self) {
+        self.failures.store(0, Relaxed);
+        self.open_until.store(0, Relaxed);
+        self.trial.store(false, Relaxed);
+    }
+
     /// A trial ended without telling anything, such as when its client left.
     pub(crate) fn give_back(&self) {
         self.trial.store(false, Relaxed);

@@ -12,8 +12,8 @@ pub struct Reading {
     pub reason: Reason,
     /// Whose fault it is. Only a backend's own may count against it.
     pub fault: Fault,
-    /// Whether any of the request can have reached a backend: not while connecting. What never left may be sent
-    /// elsewhere whatever its method.
+    /// Whether any of the request can have reached a backend that may have done something with it: not while
+    /// connecting, nor where the backend says so itself. What never left may be sent elsewhere whatever its method.
     pub sent: bool,
 }
 
@@ -22,6 +22,8 @@ pub struct Reading {
 pub enum Fault {
     /// The backend's, or the network's on the way to it.
     Backend,
+    /// Nobody's: a backend of HTTP/2 has refused the request unprocessed, as one does that is full or about to end.
+    Nobody,
     /// The client's: it left, stalled or sent nonsense.
     Client,
     /// Ours: descriptors, ports or memory have run out, or there is a mistake in maitred.
@@ -39,12 +41,20 @@ impl Reading {
         if *error.esource() == ErrorSource::Downstream {
             return Self { reason: client_reason(error), fault: Fault::Client, sent: true };
         }
+        if is_refusal(error) {
+            return Self { reason: Reason::UpstreamReset, fault: Fault::Nobody, sent: false };
+        }
         let reason = if is_local(error) { Reason::LocalResource } else { backend_reason(error) };
         let fault = match reason {
             Reason::LocalResource | Reason::Internal => Fault::Ours,
             _ => Fault::Backend,
         };
         Self { reason, fault, sent: !is_connecting(error) }
+    }
+
+    /// Whether another backend may do better: not where the client or this machine is to blame.
+    pub fn may_go_elsewhere(&self) -> bool {
+        matches!(self.fault, Fault::Backend | Fault::Nobody)
     }
 }
 
@@ -148,6 +158,20 @@ const ENOBUFS: i32 = 105;
 /// Whether the backend ended an HTTP/2 stream or connection on purpose, which is a reset and not a protocol error.
 fn ends_stream(error: &Error) -> bool {
     find(error, |cause| cause.downcast_ref::<h2::Error>()).is_some_and(h2::Error::is_remote)
+}
+
+/// Whether a backend of HTTP/2 says that it has done nothing with the request (RFC 9113 section 8.7): it refuses the
+/// stream, or ends its connection in peace and the stream is none of those that it still serves, since the codec gives
+/// the error of a GOAWAY to no other ones. Only where no answer has begun: an error within it is of another kind.
+fn is_refusal(error: &Error) -> bool {
+    if *error.etype() != ErrorType::H2Error {
+        return false;
+    }
+    find(error, |cause| cause.downcast_ref::<h2::Error>()).is_some_and(|error| {
+        let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let left_out = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (refused || left_out)
+    })
 }
 
 fn io_error(error: &Error) -> Option<&io::Error> {

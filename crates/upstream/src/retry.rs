@@ -52,6 +52,8 @@ impl Conditions {
     /// Whether an attempt that failed like this is worth another.
     pub fn cover(&self, reading: Reading) -> bool {
         match reading.reason {
+            // The backend was there, and has refused what it was sent: either word says it.
+            Reason::UpstreamReset if !reading.sent => self.connect || self.reset,
             _ if !reading.sent => self.connect,
             Reason::UpstreamTimeout => self.timeout,
             _ => self.reset,
@@ -159,6 +161,10 @@ mod tests {
         let on = Conditions::default();
         assert!(on.cover(sent(Reason::UpstreamReset)) && !on.cover(sent(Reason::UpstreamTimeout)));
         assert!(on.cover(Reading { sent: false, ..sent(Reason::UpstreamRefused) }));
+        let refused = Reading { fault: Fault::Nobody, sent: false, ..sent(Reason::UpstreamReset) };
+        for (connect, reset) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(Conditions { connect, reset, ..on.clone() }.cover(refused), connect || reset);
+        }
         assert!(!on.cover_status(503) && !on.cover_grpc(b"14"));
         let on = Conditions { statuses: [502, 503].into(), grpc: 1 << 14, ..on };
         assert!(on.cover_status(503) && !on.cover_status(200) && !on.cover_grpc(b""));

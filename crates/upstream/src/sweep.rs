@@ -70,6 +70,8 @@ pub(crate) fn sweep(pool: &Pool) {
         if pool.rules.breaker.is_some() {
             let none = set.endpoints().filter(of).count() == 0;
             backend.meters.circuit(if none { Circuit::Closed } else { circuit } as i64);
+        } else {
+            backend.meters.has_no_circuit();
         }
     }
 }
@@ -80,13 +82,14 @@ pub(crate) fn is_up(endpoint: &Endpoint, now: u64) -> bool {
     endpoint.is_healthy(now) && !standing.shun.is_shunned(now) && standing.breaker.circuit(now) != Circuit::Open
 }
 
-/// Ends what is over.
+/// Ends what is over, and what only a configuration before this one has asked for: what is known of an endpoint
+/// outlives a reload and an upgrade, and nobody else would take it back.
 fn settle(endpoint: &Arc<Endpoint>, marks: u8, now: u64) {
     let standing = &endpoint.standing;
     if marks & EJECTED != 0 {
         let since = standing.outlier.since();
         let well = endpoint.probe.as_ref().is_some_and(|probe| probe.is_up() && probe.last_well() > since + SHORTEST);
-        if well {
+        if well || endpoint.rules.outlier.is_none() {
             standing.outlier.readmit();
         }
         if !standing.outlier.is_ejected(now) {
@@ -101,6 +104,11 @@ fn settle(endpoint: &Arc<Endpoint>, marks: u8, now: u64) {
         }
     }
     if marks & BROKEN != 0 {
+        if endpoint.rules.breaker.is_none() {
+            standing.breaker.reset();
+            let (upstream, name) = (endpoint.backend.meters.upstream(), endpoint.name());
+            log::info!("the circuit breaker of `{name}` of upstream `{upstream}` is not configured any more");
+        }
         standing.unmark(BROKEN, || !standing.breaker.is_closed());
     }
     if marks & STARTING != 0 && endpoint.rules.slow_start.is_none_or(|window| standing.share(window, now) >= 1.0) {

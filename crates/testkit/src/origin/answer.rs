@@ -39,6 +39,7 @@ pub(crate) enum Ending {
     Keep,
     Close,
     Reset,
+    Refuse,
     Hang,
 }
 
@@ -86,6 +87,11 @@ impl Answer {
     /// Nothing: waits for the other side to go away.
     pub fn hang() -> Self {
         Self::new(Vec::new()).hanging()
+    }
+
+    /// Nothing: says that nothing was done with the request, as HTTP/2 can (`REFUSED_STREAM`); resets over HTTP/1.
+    pub fn refuse() -> Self {
+        Self { ending: Ending::Refuse, ..Self::new(Vec::new()) }
     }
 
     /// A server-sent event stream without events; add them with [`chunk`](Answer::chunk).

@@ -32,7 +32,7 @@ pub(super) async fn serve(mut wire: Wire, connection: usize, protocol: Protocol)
                 wire = turn.wire;
             }
             (Ok(()), Ending::Keep | Ending::Close) => return turn.end(Outcome::Answered),
-            (Ok(()), Ending::Reset) => {
+            (Ok(()), Ending::Reset | Ending::Refuse) => {
                 turn.end(Outcome::Answered);
                 return turn.wire.reset();
             }

@@ -93,6 +93,7 @@ impl Turn {
             Ending::Hang => {}
             Ending::Keep => self.finish().await?,
             Ending::Close | Ending::Reset => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Ending::Refuse => self.respond.send_reset(Reason::REFUSED_STREAM),
         }
         Ok(())
     }

@@ -31,11 +31,13 @@ pub struct RetriesTable {
 
     /// What is worth another try. Default `["connect", "reset"]`.
     ///
-    /// - `"connect"`: no connection could be made. Nothing was sent, so requests of any method are tried again.
+    /// - `"connect"`: no connection could be made. Nothing was sent, so requests of any method are tried again. So is
+    ///   what a backend of HTTP/2 refuses unprocessed (`REFUSED_STREAM`, or a GOAWAY without an error).
     /// - `"reset"`: the backend closed or reset the connection, or answered nonsense, before an answer had begun.
     /// - `"timeout"`: it did not begin to answer within `timeout`.
-    /// - a status such as `"503"`: it answered so. `Retry-After` is waited for where the route's `timeout` leaves the
-    ///   time; otherwise the client gets that answer. The last answer is the client's, whatever its status.
+    /// - a status such as `"503"`: it answered so. `Retry-After` is waited for up to 30 seconds, where the route's
+    ///   `timeout` leaves the time; otherwise the client gets that answer. The last answer is the client's, whatever
+    ///   its status.
     /// - `"unavailable"`, `"cancelled"`, `"deadline-exceeded"`, `"resource-exhausted"`, `"internal"`: a gRPC service
     ///   answered so without sending a message. gRPC has one method, POST, for whatever it calls: saying this says that
     ///   its calls may be repeated.

@@ -246,6 +246,22 @@ fn orders_and_what_is_known_outlive_a_reload() {
 }
 
 #[test]
+fn what_a_reload_takes_away_holds_nothing_back_any_more() {
+    let state = State::default();
+    let rules = json!({ "consecutive_errors": 1, "eject_for": "1h" });
+    let breaker = json!({ "failures": 1, "within": "10s", "open_for": "1h" });
+    let old = on(&state, json!({ "backends": urls(2), "outlier": rules, "circuit_breaker": breaker }));
+    fail(&old, "10.0.0.1:80", 1);
+    sweep::sweep(&old.pool);
+    assert_eq!(used(&old), ["10.0.0.2:80"]);
+    let new = on(&state, json!({ "backends": urls(2), "outlier": false }));
+    drop(old);
+    sweep::sweep(&new.pool);
+    assert_eq!(used(&new), ["10.0.0.1:80", "10.0.0.2:80"]);
+    assert!(new.pool.set().endpoints().all(|endpoint| endpoint.standing.marks() == 0));
+}
+
+#[test]
 fn too_few_healthy_ones_are_not_left_alone() {
     let rules = json!({ "consecutive_errors": 1, "max_ejected": "100%" });
     let upstream = upstream(json!({ "backends": urls(4), "outlier": rules, "panic_threshold": "50%" }));
