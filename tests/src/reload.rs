@@ -236,6 +236,85 @@ async fn what_nobody_confirms_goes_by_itself() {
 }
 
 #[tokio::test]
+async fn a_trial_that_is_ordered_again_goes_back_to_what_was_before_all_of_it() {
+    let proxy = Proxy::start(answers("old")).await;
+    for body in ["tried", "mended"] {
+        proxy.configure(answers(body));
+        let exit = proxy.command(["reload", "--confirm", "60s"]).await.expect(0);
+        assert!(exit.stderr.contains("on trial: goes back by itself in 1m"), "{}", exit.stderr);
+        assert_eq!(proxy.get("/").await.text(), body);
+    }
+    // Nothing has changed, and the time begins anew.
+    let exit = proxy.command(["reload", "--confirm", "1s"]).await.expect(0);
+    assert!(exit.stdout.contains("unchanged"), "{}", exit.stdout);
+    assert!(exit.stderr.contains("on trial: goes back by itself in 1s"), "{}", exit.stderr);
+    proxy.printed("generation 3 is given up: nobody confirmed it within 1s").await;
+    proxy.printed("abort: generation 4 applied").await;
+    assert_eq!(proxy.get("/").await.text(), "old");
+}
+
+#[tokio::test]
+async fn what_nobody_has_decided_leaves_a_trial_as_it_is() {
+    let proxy = Proxy::start(answers("old")).await;
+    proxy.configure(answers("tried"));
+    proxy.command(["reload", "--confirm", "5s"]).await.expect(0);
+    let exit = proxy.command(["reload"]).await.expect(0);
+    assert!(exit.stdout.contains("unchanged"), "{}", exit.stdout);
+    assert!(exit.stderr.contains("on trial: goes back by itself in "), "{}", exit.stderr);
+    let line = proxy.hang_up(answers("mended")).await;
+    assert!(line.contains("generation 3 applied"), "{line}");
+    assert_eq!(proxy.get("/").await.text(), "mended");
+    proxy.printed("generation 3 is given up: nobody confirmed it within 5s").await;
+    proxy.printed("abort: generation 4 applied").await;
+    assert_eq!(proxy.get("/").await.text(), "old");
+}
+
+#[tokio::test]
+async fn watched_files_are_on_trial_with_what_they_change() {
+    let proxy = Proxy::with(answers("old")).argument("--watch").start().await;
+    proxy.configure(answers("tried"));
+    // Whichever of the two is first: nothing is on trial where the files were applied already.
+    within("a trial", async {
+        while !proxy.command(["reload", "--confirm", "5s"]).await.expect(0).stderr.contains("on trial") {
+            proxy.command(["rollback", "1"]).await.expect(0);
+        }
+    })
+    .await;
+    proxy.configure(answers("mended"));
+    within("the change to be seen", async { while proxy.get("/").await.text() != "mended" {} }).await;
+    proxy.printed("is given up: nobody confirmed it within 5s").await;
+    proxy.printed("abort: generation ").await;
+    assert_eq!(proxy.get("/").await.text(), "old");
+}
+
+#[tokio::test]
+async fn an_operator_ends_a_trial_and_nothing_new_begins_none() {
+    let proxy = Proxy::start(answers("old")).await;
+    let exit = proxy.command(["reload", "--confirm", "60s"]).await.expect(0);
+    assert!(exit.stdout.contains("unchanged") && !exit.stderr.contains("on trial"), "{exit:?}");
+    proxy.command(["confirm"]).await.expect(1);
+
+    proxy.configure(answers("tried"));
+    proxy.command(["reload", "--confirm", "60s"]).await.expect(0);
+    proxy.hang_up(answers("mended")).await;
+    let exit = proxy.command(["upgrade"]).await.expect(1);
+    assert!(exit.stderr.contains("on trial"), "{}", exit.stderr);
+    // The generation before was on trial as well.
+    proxy.command(["rollback"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "old");
+    proxy.command(["confirm"]).await.expect(1);
+
+    proxy.command(["reload", "--confirm", "60s"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "mended");
+    proxy.configure(answers("kept"));
+    let exit = proxy.command(["reload"]).await.expect(0);
+    assert!(!exit.stderr.contains("on trial"), "{}", exit.stderr);
+    let exit = proxy.command(["confirm"]).await.expect(1);
+    assert!(exit.stderr.contains("is not on probation"), "{}", exit.stderr);
+    assert_eq!(proxy.get("/").await.text(), "kept");
+}
+
+#[tokio::test]
 async fn a_guard_gives_up_what_answers_with_errors() {
     let (_origin, proxy) = before(|_| Answer::text("x")).await;
     let nobody = Address::refusing();

@@ -272,6 +272,8 @@ pub struct Reloaded {
     pub changes: Vec<String>,
     /// Settings that only an upgrade can change: `server.threads`.
     pub waiting: Vec<String>,
+    /// How long what is in force is still on trial; null where it is not.
+    pub on_trial: Option<Seconds>,
     /// Everything that is to be said of the configuration, as people read it, without colour.
     pub report: String,
     /// The same, a JSON document for each diagnostic.

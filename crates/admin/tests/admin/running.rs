@@ -68,6 +68,7 @@ impl Server {
             took_ms: 4,
             changes: vec!["+1 route (invoices)".into()],
             waiting: Vec::new(),
+            on_trial: None,
             report: "error[E0201]: no".into(),
             diagnostics: vec![json!({ "code": "E0201" })],
         }

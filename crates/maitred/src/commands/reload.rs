@@ -33,8 +33,9 @@ pub fn reload(global: &Global, reload: &cli::Reload) -> Outcome {
     if reload.upgrade_if_needed && reloaded.outcome == Came::NeedsUpgrade {
         return upgrade::run(global, &cli::Upgrade { binary: None, timeout: upgrade::TIMEOUT });
     }
-    if let (Some(time), Came::Applied | Came::NeedsUpgrade) = (reload.confirm, reloaded.outcome) {
-        note(global, &format!("on trial: goes back by itself in {time}\nhint: `maitred confirm` keeps it"));
+    if let (Some(left), false) = (reloaded.on_trial, reload.dry_run) {
+        let left = document::Duration(left.into());
+        note(global, &format!("on trial: goes back by itself in {left}\nhint: `maitred confirm` keeps it"));
     }
     Ok(())
 }
@@ -146,6 +147,7 @@ mod tests {
             took_ms: 4,
             changes: vec!["+1 route (invoices)".into(), "0 connections closed".into()],
             waiting: Vec::new(),
+            on_trial: None,
             report: String::new(),
             diagnostics: Vec::new(),
         }

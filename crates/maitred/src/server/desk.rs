@@ -112,6 +112,7 @@ impl Desk {
             took_ms: 0,
             changes: Vec::new(),
             waiting: Vec::new(),
+            on_trial: None,
             report: format!("error: {ENDING}\n"),
             diagnostics: Vec::new(),
         }

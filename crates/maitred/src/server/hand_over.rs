@@ -10,7 +10,7 @@ use admin::{UpgradeOrder, Upgraded, Who};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{Origin, heir::Heir, running::Running};
+use super::{Origin, heir::Heir, reload::By, running::Running};
 use crate::{
     lifecycle::Signal,
     notify,
@@ -106,7 +106,7 @@ impl Running {
                 self.state.limits.tell_no_charges();
                 // What nobody else was told to do.
                 if std::mem::take(&mut self.late).contains(&Signal::Reload) {
-                    self.reload_by("HUP", Who::Signal("HUP".into())).await;
+                    self.reload_by(By::Hangup, Who::Signal("HUP".into())).await;
                 }
                 return Err(why);
             }

@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use admin::{Generation, Outcome, ReloadOrder, Reloaded};
+use admin::{Generation, Outcome, ReloadOrder, Reloaded, Seconds};
 use config::Loaded;
 use telemetry::Metrics;
 use tokio::time::{Instant, sleep_until};
 
-use super::{reload::Refusal, running::Running};
+use super::{
+    reload::{By, Refusal},
+    running::Running,
+};
 
 /// How often the guard looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -23,7 +26,7 @@ pub(super) struct Ordered {
 
 /// A configuration in force that is not kept yet.
 pub struct Probation {
-    /// What to go back to.
+    /// What to go back to: what was in force before anything was on trial.
     previous: Arc<Loaded>,
     ends: Instant,
     time: Duration,
@@ -56,6 +59,29 @@ impl Probation {
             None if guard.is_some() => Err("a condition to abort on needs a time to confirm in".into()),
             None => Ok(None),
         }
+    }
+
+    /// What is on trial once a configuration is in force: `before` was in force until then, and `under_way` on trial.
+    fn after(
+        under_way: Option<Self>,
+        ordered: Option<Ordered>,
+        before: Arc<Loaded>,
+        decides: bool,
+        is_another: bool,
+        metrics: &Metrics,
+    ) -> Option<Self> {
+        match (ordered, under_way) {
+            // However often it changes meanwhile, what it goes back to is what somebody has kept.
+            (Some(ordered), Some(under_way)) => Some(ordered.begin(under_way.previous, metrics)),
+            (Some(ordered), None) => is_another.then(|| ordered.begin(before, metrics)),
+            (None, under_way) => under_way.filter(|_| !decides),
+        }
+    }
+
+    /// How long it goes on. The last second counts as a whole one.
+    fn left(&self) -> Seconds {
+        let left = self.ends.saturating_duration_since(Instant::now());
+        Seconds(left.as_secs() + u64::from(left.subsec_nanos() > 0))
     }
 
     /// Waits until it has failed, and says why: nobody kept it in time, or its guard trips.
@@ -122,7 +148,38 @@ impl Guard {
     }
 }
 
+impl By {
+    /// Whether somebody has decided with it about what is on trial. HUP and changed files come from hooks and
+    /// deployments as well, and a reload that finds nothing new decides nothing.
+    const fn decides(self, is_another: bool) -> bool {
+        match self {
+            By::Reload => is_another,
+            By::Rollback | By::Abort => true,
+            By::Hangup | By::Watch => false,
+        }
+    }
+}
+
 impl Running {
+    /// How long what is in force is still on trial.
+    pub(super) fn on_trial(&self) -> Option<Seconds> {
+        self.probation.as_ref().map(Probation::left)
+    }
+
+    /// Says what is on trial now that a configuration is in force; `before` was until then.
+    pub(super) fn go_on_trial(&mut self, ordered: Option<Ordered>, before: Arc<Loaded>, by: By, is_another: bool) {
+        let under_way = self.probation.take();
+        let was_on_trial = under_way.is_some();
+        let (decides, metrics) = (by.decides(is_another), &self.state.metrics);
+        self.probation = Probation::after(under_way, ordered, before, decides, is_another, metrics);
+        let current = self.generations.current().0.id;
+        match self.on_trial() {
+            Some(left) => log::info!("generation {current} is on trial for {:?}", Duration::from(left)),
+            None if was_on_trial => log::info!("generation {current}: nothing is on trial any more"),
+            None => {}
+        }
+    }
+
     /// Keeps what is on probation.
     pub(super) fn confirm(&mut self) -> Result<Generation, String> {
         let (current, _) = self.generations.current();
@@ -135,23 +192,28 @@ impl Running {
         }
     }
 
-    /// Goes back from what was on probation to what was in force before.
+    /// Goes back from what was on probation to what was in force before the trial began.
     pub(super) async fn abort(&mut self, why: &str) {
         let Some(probation) = self.probation.take() else { return };
         let failed = self.generations.current().0.id;
         log::error!("generation {failed} is given up: {why}");
         self.admin.events().tell("config", format!("generation {failed} is given up: {why}"));
-        let reloaded = self.go_back(&probation.previous, "abort").await;
+        let reloaded = self.go_back(&probation.previous, By::Abort).await;
         if reloaded.outcome == Outcome::Refused {
             log::error!("the configuration of before cannot be had back, {failed} stays\n{}", reloaded.report);
         }
     }
 
-    /// Goes back to a generation that is kept; the one before where none is named.
+    /// Goes back to a generation that is kept; where none is named, to the one before the current or before the trial.
     pub(super) async fn rollback(&mut self, to: Option<u64>) -> Reloaded {
-        match self.generations.find(to) {
+        let found = match (&self.probation, to) {
+            // The one before the current may be one that nobody has kept either.
+            (Some(probation), None) => Some(Arc::clone(&probation.previous)),
+            _ => self.generations.find(to),
+        };
+        match found {
             // What is on probation is forgotten once something else is in force, and not where that fails.
-            Some(loaded) => self.go_back(&loaded, "rollback").await,
+            Some(loaded) => self.go_back(&loaded, By::Rollback).await,
             None => {
                 let message = match to {
                     Some(id) => format!("generation {id} is not kept"),
@@ -162,7 +224,7 @@ impl Running {
         }
     }
 
-    async fn go_back(&mut self, loaded: &Loaded, by: &str) -> Reloaded {
+    async fn go_back(&mut self, loaded: &Loaded, by: By) -> Reloaded {
         self.apply(Loaded::clone(loaded), &ReloadOrder::default(), by, std::time::Instant::now()).await
     }
 }
@@ -203,5 +265,44 @@ mod tests {
         assert!(Probation::ordered(&order(None, Some("5xx>1%"))).is_err());
         assert!(Probation::ordered(&order(Some(admin::Seconds(0)), None)).is_err());
         assert!(Probation::ordered(&order(Some(admin::Seconds(5)), Some("5xx>1%"))).unwrap().is_some());
+    }
+
+    fn loaded() -> Arc<Loaded> {
+        Arc::new(config::load_text("maitred.toml", "", std::path::Path::new(".")))
+    }
+
+    fn ordered(seconds: u64) -> Option<Ordered> {
+        Some(Ordered { time: Duration::from_secs(seconds), guard: None })
+    }
+
+    #[test]
+    fn a_trial_goes_back_to_what_was_kept_last() {
+        let metrics = Metrics::new(&telemetry::Build { version: "", revision: "", rustc: "", tls: "" });
+        let (kept, tried) = (loaded(), loaded());
+        let begun = || Probation::after(None, ordered(60), kept.clone(), true, true, &metrics);
+        let after = |ordered: Option<Ordered>, by: By, is_another: bool| {
+            let decides = by.decides(is_another);
+            Probation::after(begun(), ordered, tried.clone(), decides, is_another, &metrics)
+        };
+        for is_another in [true, false] {
+            let anew = after(ordered(300), By::Reload, is_another).unwrap();
+            assert!(Arc::ptr_eq(&anew.previous, &kept));
+            assert_eq!(anew.left(), Seconds(300));
+            for by in [By::Hangup, By::Watch] {
+                let goes_on = after(None, by, is_another).unwrap();
+                assert!(Arc::ptr_eq(&goes_on.previous, &kept));
+                assert_eq!(goes_on.left(), Seconds(60));
+            }
+            assert!(after(None, By::Rollback, is_another).is_none());
+        }
+        assert!(after(None, By::Reload, true).is_none());
+        assert_eq!(after(None, By::Reload, false).unwrap().left(), Seconds(60));
+    }
+
+    #[test]
+    fn nothing_is_tried_where_nothing_changes() {
+        let metrics = Metrics::new(&telemetry::Build { version: "", revision: "", rustc: "", tls: "" });
+        assert!(Probation::after(None, ordered(60), loaded(), false, false, &metrics).is_none());
+        assert!(Probation::after(None, None, loaded(), true, true, &metrics).is_none());
     }
 }

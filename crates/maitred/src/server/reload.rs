@@ -1,6 +1,7 @@
 //! A reload is a transaction: everything is looked at and taken before anything changes, and then it all changes.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -26,6 +27,20 @@ use crate::{
 /// How long a reload waits for the addresses of hosts that are new.
 const WARM: Duration = Duration::from_secs(2);
 
+/// What has a configuration put in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// `maitred reload`, or the admin API.
+    Reload,
+    Rollback,
+    /// The end of a trial that nobody has confirmed.
+    Abort,
+    /// The signal HUP.
+    Hangup,
+    /// Files that have changed.
+    Watch,
+}
+
 /// Why nothing was changed.
 pub(super) struct Refusal {
     report: String,
@@ -43,7 +58,7 @@ struct Taken {
 
 impl Running {
     /// Applies the configuration file as it is now.
-    pub(super) async fn reload(&mut self, order: &ReloadOrder, by: &str) -> Reloaded {
+    pub(super) async fn reload(&mut self, order: &ReloadOrder, by: By) -> Reloaded {
         notify::reloading();
         let began = Instant::now();
         // Before the files are read: what changes from here on is seen as a change.
@@ -58,7 +73,7 @@ impl Running {
     }
 
     /// Puts a configuration in force, or says why not.
-    pub(super) async fn apply(&mut self, loaded: Loaded, order: &ReloadOrder, by: &str, began: Instant) -> Reloaded {
+    pub(super) async fn apply(&mut self, loaded: Loaded, order: &ReloadOrder, by: By, began: Instant) -> Reloaded {
         match self.transact(loaded, order, by, began).await {
             Ok(reloaded) => reloaded,
             Err(refusal) => self.refuse(refusal, began),
@@ -69,10 +84,10 @@ impl Running {
         &mut self,
         loaded: Loaded,
         order: &ReloadOrder,
-        by: &str,
+        by: By,
         began: Instant,
     ) -> Result<Reloaded, Refusal> {
-        let probation = Probation::ordered(order).map_err(Refusal::new)?;
+        let ordered = Probation::ordered(order).map_err(Refusal::new)?;
         let scratch = self.state.scratch();
         let judged = spawn_blocking(move || prepare_on(loaded, scratch)).await;
         let Prepared { loaded, report, ready, .. } = judged.map_err(|error| Refusal::new(error.to_string()))?;
@@ -86,12 +101,15 @@ impl Running {
             took_ms: 0,
             changes: differs.summary(),
             waiting: Difference::between(self.generations.started(), &loaded).waiting(),
+            on_trial: self.on_trial(),
             report: loaded.document.render(&report, false),
             diagnostics: json_of(&loaded.document, &report),
         };
         if !order.dry_run {
-            self.put_in_force(loaded, ready, taken, by, !differs.is_none()).await?;
-            self.probation = probation.map(|ordered| ordered.begin(in_force, &self.state.metrics));
+            let is_another = !differs.is_none();
+            self.put_in_force(loaded, ready, taken, by, is_another).await?;
+            self.go_on_trial(ordered, in_force, by, is_another);
+            reloaded.on_trial = self.on_trial();
             reloaded.generation = self.generations.current().0;
             reloaded.outcome = match (reloaded.waiting.is_empty(), reloaded.changes.is_empty()) {
                 (false, _) => Outcome::NeedsUpgrade,
@@ -138,7 +156,7 @@ impl Running {
         loaded: Loaded,
         ready: Ready,
         taken: Taken,
-        by: &str,
+        by: By,
         is_another: bool,
     ) -> Result<(), Refusal> {
         // The judge's copy counted on meters of its own, so that a configuration that is refused leaves no trace.
@@ -155,7 +173,7 @@ impl Running {
         let Some(compiled) = compiled else { return Err(Refusal::of(&loaded, &report)) };
         tokio::join!(self.state.upstreams.first_resolution(WARM), self.state.auth.prefetch(WARM));
         if is_another {
-            self.generations.push(Arc::new(loaded), by);
+            self.generations.push(Arc::new(loaded), by.as_str());
         }
         if let Some(audit) = taken.audit {
             self.admin.write_audit_to(audit);
@@ -192,7 +210,7 @@ impl Running {
         lock(&self.latest).grace_period = settings.grace_period;
     }
 
-    fn say(&self, reloaded: &Reloaded, by: &str) {
+    fn say(&self, reloaded: &Reloaded, by: By) {
         if reloaded.outcome == Outcome::DryRun {
             return;
         }
@@ -220,9 +238,29 @@ impl Running {
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             changes: Vec::new(),
             waiting: Vec::new(),
+            on_trial: self.on_trial(),
             report: refusal.report,
             diagnostics: refusal.diagnostics,
         }
+    }
+}
+
+impl By {
+    /// Its name, in the log and in the history.
+    const fn as_str(self) -> &'static str {
+        match self {
+            By::Reload => "reload",
+            By::Rollback => "rollback",
+            By::Abort => "abort",
+            By::Hangup => "HUP",
+            By::Watch => "watch",
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

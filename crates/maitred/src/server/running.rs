@@ -23,6 +23,7 @@ use super::{
     heir::{Change, Heir},
     plane::Plane,
     probation::Probation,
+    reload::By,
     watch::Watch,
 };
 use crate::{
@@ -136,7 +137,7 @@ impl Running {
             Turn::Signal(Signal::Reopen) => {
                 self.reopen();
             }
-            Turn::Signal(Signal::Reload) => self.reload_by("HUP", Who::Signal("HUP".into())).await,
+            Turn::Signal(Signal::Reload) => self.reload_by(By::Hangup, Who::Signal("HUP".into())).await,
             Turn::Signal(Signal::HandOver) => {
                 let after = self.hand_over_to_waiting().await;
                 return self.upgraded_by("QUIT", after);
@@ -145,7 +146,7 @@ impl Running {
                 let upgraded = self.upgrade(&UpgradeOrder::default()).await;
                 return self.upgraded_by("USR2", upgraded.ok().map(|(_, after)| after));
             }
-            Turn::FilesChanged => self.reload_by("watch", Who::Itself).await,
+            Turn::FilesChanged => self.reload_by(By::Watch, Who::Itself).await,
             Turn::ProbationFailed(why) => {
                 let before = self.generations.current().0.id;
                 self.abort(&why).await;
@@ -158,7 +159,7 @@ impl Running {
     async fn obey(&mut self, order: Order) -> Option<End> {
         // Whoever asked may have gone meanwhile; what was asked for is done all the same.
         match order {
-            Order::Reload(order, reply) => drop(reply.send(self.reload(&order, "reload").await)),
+            Order::Reload(order, reply) => drop(reply.send(self.reload(&order, By::Reload).await)),
             Order::Confirm(reply) => drop(reply.send(self.confirm())),
             Order::Rollback(to, reply) => drop(reply.send(self.rollback(to).await)),
             Order::Upgrade(order, reply) => match self.upgrade(&order).await {
@@ -175,7 +176,7 @@ impl Running {
     }
 
     /// A reload that nobody waits for: its outcome goes to the log.
-    pub(super) async fn reload_by(&mut self, by: &str, who: Who) {
+    pub(super) async fn reload_by(&mut self, by: By, who: Who) {
         let before = self.generations.current().0.id;
         let Reloaded { outcome, report, generation, .. } = self.reload(&ReloadOrder::default(), by).await;
         if outcome == Came::Refused {

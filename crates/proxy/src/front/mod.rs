@@ -66,7 +66,8 @@ const LIMITS: Limits = Limits { head: listen::MAX_HEADER, target: listen::MAX_UR
 const REREAD: usize = 1024;
 
 /// How long a connection that is to end waits for a request that may be on its way already. A client that is busy sends one
-/// within this time and is told with the answer that its connection ends; closing under it would lose the request.
+/// within this time and is told with the answer that its connection ends; closing under it would lose the request. See
+/// [`linger`] for how much longer it may be.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a refused client may take to read its answer.
@@ -406,11 +407,17 @@ async fn begins(
     .await
 }
 
-/// Ready [`LINGER`] after the connection was told to end.
+/// How long a connection that is told to end lingers: up to twice as long as it has to. Thousands are told at once, and
+/// their clients should not all come back, each with a handshake, at the same moment.
+fn linger() -> Duration {
+    LINGER + LINGER.mul_f64(fastrand::f64())
+}
+
+/// Ready when the connection has lingered, from when it was told to end.
 async fn lingered(shutdown: &mut ShutdownWatch) {
     // Whoever could tell is gone, which tells as much.
     let _ = shutdown.wait_for(|shutdown| *shutdown).await;
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(linger()).await;
 }
 
 /// The connection that a request came by; put into the digest by [`Conn`].

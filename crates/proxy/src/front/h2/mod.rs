@@ -36,7 +36,7 @@ use pingora_http::RequestHeader;
 use tokio::time::{Instant, timeout};
 
 use self::{session::Handed, stream::Stream, streams::Streams};
-use super::{FAREWELL, Front, LINGER, Refused, conn::Conn, frames::Refusal, lingered};
+use super::{FAREWELL, Front, Refused, conn::Conn, frames::Refusal, linger, lingered};
 use crate::{
     arrive,
     context::Context,
@@ -119,6 +119,8 @@ struct Multiplexed {
     idle: Option<Instant>,
     /// Whether its client was told to go away.
     told: bool,
+    /// How long it stays then without a request.
+    linger: Duration,
     /// Whether those that were to run before it have had their turn.
     yielded: bool,
 }
@@ -160,6 +162,7 @@ pub(super) async fn serve(
         accepted: VecDeque::new(),
         idle: None,
         told: false,
+        linger: linger(),
         yielded: false,
     };
     let mut ends = pin!(async move { drop(told.wait_for(|told| *told).await) });
@@ -232,7 +235,7 @@ impl Multiplexed {
             return Poll::Pending;
         }
         // One that was told to go is given a little for a request on its way, and what it needs to take its answers.
-        let limit = if self.told && !self.frames.has_streams() { idle.min(LINGER) } else { idle };
+        let limit = if self.told && !self.frames.has_streams() { idle.min(self.linger) } else { idle };
         let until = *self.idle.get_or_insert_with(Instant::now) + limit;
         self.alarm.poll(cx, until).map(|()| Err(Ended::Idle))
     }
