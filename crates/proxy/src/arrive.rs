@@ -51,9 +51,9 @@ pub(crate) fn arrive(
     if !choose(arrival, head) {
         return Err(local::unclaimed(head));
     }
-    let call_ends = dispatch::grpc_timeout(head).and_then(|told| ctx.record.start.checked_add(told));
+    let call_ends = dispatch::call_ends(head, ctx.record.start);
     let deadline = deadline(arrival, ctx.record.start).into_iter().chain(call_ends).min();
-    ctx.attempt = Attempt { deadline, call_ends, ..Attempt::default() };
+    ctx.attempt = Attempt { deadline, ..Attempt::default() };
     Ok(())
 }
 

@@ -131,8 +131,6 @@ pub struct Attempt {
     pub retries: u32,
     /// When the whole request must have its answer's head.
     pub deadline: Option<Instant>,
-    /// When a client of gRPC gives up, by its own word. Unlike a route's `timeout` it holds for a stream as well.
-    pub call_ends: Option<Instant>,
     /// The endpoint that this attempt goes to, which counts it as under way for as long as it stands here.
     pub pick: Option<upstream::Pick>,
     /// The backend of the attempt before.
@@ -175,12 +173,11 @@ impl Context {
     pub(crate) fn detached(&self, background: bool) -> Self {
         let now = Instant::now();
         let fresh = || self.route().and_then(|route| route.timeout).map(|timeout| now + timeout);
-        let Attempt { deadline, call_ends, .. } = self.attempt;
-        let (deadline, call_ends) = if background { (fresh(), None) } else { (deadline, call_ends) };
+        let deadline = if background { fresh() } else { self.attempt.deadline };
         Self {
             arrival: self.arrival.clone(),
             proofs: Proofs { identity: self.proofs.identity.clone(), ..Proofs::default() },
-            attempt: Attempt { deadline, call_ends, ..Attempt::default() },
+            attempt: Attempt { deadline, ..Attempt::default() },
             arm: self.arm,
             ..Self::new()
         }

@@ -88,7 +88,8 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let now = Instant::now();
     let left = time_left(&ctx.attempt, now)?;
     let timeouts = timeouts(route, upstream, head, uploads, left);
-    let call = ctx.attempt.call_ends.map(|end| end.saturating_duration_since(now));
+    // Unlike the route's time it holds for a stream as well.
+    let call = call_ends(head, ctx.record.start).map(|end| end.saturating_duration_since(now));
     let mut peer = pick.peer(&call.map_or(timeouts, |call| in_call(timeouts, call)));
     upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
@@ -164,9 +165,14 @@ fn starts(head: &RequestHeader, name: header::HeaderName, with: &str) -> bool {
     value.is_some_and(|value| value.starts_with(with))
 }
 
+/// When a client of gRPC gives up that began at `start`, by its own word.
+pub(crate) fn call_ends(head: &RequestHeader, start: Instant) -> Option<Instant> {
+    start.checked_add(grpc_timeout(head)?)
+}
+
 /// The time that a gRPC client gives a call, with a little grace so that its own expiry is what it sees. In any other
 /// request the field means nothing: who asks for a page does not say how long an origin may keep us.
-pub(crate) fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
+fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
     if !is_grpc(head) {
         return None;
     }
