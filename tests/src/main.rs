@@ -54,6 +54,7 @@ mod hop_by_hop;
 mod introspection;
 mod large;
 mod lifecycle;
+mod limit_places;
 mod limits;
 mod login;
 mod many;

@@ -23,7 +23,7 @@ fn limits(written: &str, redis: limit::Redis<'_>) -> limit::Limits {
     let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap(), held());
     let ground = limit::Ground { state: &state, redis, meters: &meters };
     let written: document::OneOrMany<limit::Written> = serde_json::from_str(written).unwrap();
-    let site = limit::Site { route: "r", upstream: None };
+    let site = limit::Site { route: "r", upstreams: &[] };
     limit::Limits::compile(&written, site, &limit::Named::new(), &At::root(), ground, &mut Report::new()).unwrap()
 }
 

@@ -74,8 +74,8 @@ impl<'g> Redis<'g> {
 pub struct Site<'s> {
     /// Its name.
     pub route: &'s str,
-    /// The upstream that it sends requests to, where it does.
-    pub upstream: Option<&'s str>,
+    /// The upstreams that it sends requests to: one, several where it splits, none where it answers by itself.
+    pub upstreams: &'s [&'s str],
 }
 
 /// Compiles `[limits]`, whose entries are at `at`.
@@ -121,6 +121,7 @@ impl Limits {
                 Written::Named(name) => find(name, named, &at, report),
                 Written::Own(config) => {
                     let name = own_name(site.route, written, index);
+                    distinct(&name, named, &at, report);
                     Limit::compile(config, &name, &at, ground, report).map(Arc::new)
                 }
             };
@@ -139,7 +140,7 @@ impl Limits {
 
     fn of(limits: &[Arc<Limit>], site: Site<'_>, ground: Ground<'_>) -> Self {
         let policies = fields::policies(limits.iter().map(|limit| &**limit));
-        let stage = |step: Step, number: u8, later: &[Step]| {
+        let stage = |step: Step, number: u8, later: &[Step], upstream: &str| {
             let own: Vec<_> = limits.iter().filter(|limit| limit.step() == step).cloned().collect();
             (!own.is_empty()).then(|| Stage {
                 store: ground.redis.store().filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
@@ -148,7 +149,7 @@ impl Limits {
                 limits: own.into(),
                 counters: Arc::clone(ground.state),
                 route: site.route.into(),
-                upstream: site.upstream.unwrap_or("").into(),
+                upstream: upstream.into(),
                 number,
                 // A place is asked for last, and may not be there.
                 returns: limits
@@ -157,11 +158,14 @@ impl Limits {
                 policies: policies.clone(),
             })
         };
+        let first = site.upstreams.first().copied().unwrap_or("");
+        // What a route answers by itself asks nobody.
+        let mut upstreams = site.upstreams.iter().map(|upstream| stage(Step::Upstream, 2, &[], upstream));
         Self {
-            by_client: stage(Step::Client, 0, &[Step::Identity, Step::Upstream]),
-            by_identity: stage(Step::Identity, 1, &[Step::Upstream]),
-            // What a route answers by itself asks nobody.
-            by_upstream: site.upstream.and_then(|_| stage(Step::Upstream, 2, &[])),
+            by_client: stage(Step::Client, 0, &[Step::Identity, Step::Upstream], first),
+            by_identity: stage(Step::Identity, 1, &[Step::Upstream], first),
+            by_upstream: upstreams.next().flatten(),
+            by_others: upstreams.flatten().collect(),
             policies,
         }
     }
@@ -170,6 +174,19 @@ impl Limits {
 /// The limit has the route's name; with others beside it also its number, so that each is told apart.
 fn own_name(route: &str, written: &[Written], index: usize) -> String {
     if written.len() == 1 { route.to_owned() } else { format!("{route}-{}", index + 1) }
+}
+
+/// Two limits of one name would be told as one, and count as one where they count by the same.
+fn distinct(name: &str, named: &Named, at: &At, report: &mut Report) {
+    if named.contains_key(name) {
+        let message = format!("this limit has the name of the route, and `[limits.{name}]` has it already");
+        report.push(
+            Diagnostic::new(Code::E0107, message)
+                .label(at, "a limit of the route's own")
+                .label(At::root().key("limits").key(name).name(), "another one of that name")
+                .help(format!("give `[limits.{name}]` another name, or name it here: `limit = \"{name}\"`")),
+        );
+    }
 }
 
 fn find(name: &str, named: &Named, at: &At, report: &mut Report) -> Option<Arc<Limit>> {

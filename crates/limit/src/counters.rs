@@ -30,7 +30,7 @@ use crate::{
     journal::{Act, Journal},
     ledger::Ledger,
     limited::Limited,
-    rule::Rule,
+    rule::{Rule, Said},
     shard::{Locked, Part, Shard},
     sketch::Sketch,
 };
@@ -174,11 +174,18 @@ impl Counters {
         shard.write_down(key, rule, now, Act::GiveBack { by, cost });
     }
 
-    /// Counts a refusal towards a ban.
-    pub(crate) fn strike(&self, key: Hashed, ban: &Ban, now: Now) {
+    /// Counts a refusal towards a ban. Says for how many nanoseconds the key is banned now.
+    pub(crate) fn strike(&self, key: Hashed, ban: &Ban, now: Now) -> u64 {
         let mut shard = self.shard(key);
-        shard.change(key, None, now, |cell, _| ban.strike(cell, now));
+        let said = shard.change(key, None, now, |cell, _| {
+            ban.strike(cell, now);
+            ban.ask(cell, now)
+        });
         shard.write_down(key, &Rule::Ban(*ban), now, Act::Strike);
+        match said {
+            Said::Full { wait } => wait,
+            Said::Free(_) => 0,
+        }
     }
 
     /// Every key of which something is held for as long as requests are under way, with how much.

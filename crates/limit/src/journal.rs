@@ -131,7 +131,9 @@ impl Counters {
                     }
                 }
                 (Act::GiveBack { by, cost }, rule) => self.give_back(key, &rule, at, by, cost),
-                (Act::Strike, Rule::Ban(ban)) => self.strike(key, &ban, at),
+                (Act::Strike, Rule::Ban(ban)) => {
+                    self.strike(key, &ban, at);
+                }
                 (Act::Strike, _) => {}
             }
         }

@@ -19,7 +19,7 @@
 //! };
 //! let ground = limit::Ground { state: &state, redis: limit::Redis::Absent, meters: &meters };
 //! let written: limit::Written = serde_json::from_str(r#""2/m per ip""#)?;
-//! let site = limit::Site { route: "users", upstream: None };
+//! let site = limit::Site { route: "users", upstreams: &[] };
 //! let limits =
 //!     limit::Limits::compile(&[written], site, &limit::Named::new(), &At::root(), ground, &mut Report::new()).unwrap();
 //!

@@ -112,7 +112,11 @@ impl Admit for Stage {
         let locked = self.counters.lock(passed.asks.iter().map(|ask| ask.key));
         self.weigh(&mut passed, &locked, Now::read());
         drop(locked);
-        if passed.verdict.refused.is_empty() { Ok(()) } else { Err(self.refusal(&passed.verdict, &passed.asks)) }
+        if passed.verdict.refused.is_empty() {
+            Ok(())
+        } else {
+            Err(self.refusal(&passed.verdict, passed.verdict.wait, &passed.asks))
+        }
     }
 }
 
@@ -183,8 +187,8 @@ impl Stage {
 
     /// What the request is answered that the limits refuse; counted and remembered.
     pub(crate) fn refuse(&self, verdict: &Verdict, asks: &[Ask], request: &View<'_>) -> Reply {
-        self.tell_refusal(verdict, asks, request);
-        self.refusal(verdict, asks)
+        let wait = self.tell_refusal(verdict, asks, request);
+        self.refusal(verdict, wait, asks)
     }
 
     /// Charges for a request that passes. What the store has charged is remembered here as well, so that this process knows
@@ -344,8 +348,8 @@ impl Stage {
         limit.mode == Mode::Enforce && limit.headers == Headers::Always && rule.policy().is_some()
     }
 
-    fn refusal(&self, verdict: &Verdict, asks: &[Ask]) -> Reply {
-        let seconds = verdict.wait.div_ceil(crate::clock::SECOND).max(1);
+    fn refusal(&self, verdict: &Verdict, wait: u64, asks: &[Ask]) -> Reply {
+        let seconds = wait.div_ceil(crate::clock::SECOND).max(1);
         let names = verdict.refused.iter().map(|index| Arc::clone(&self.limits[*index].name)).collect();
         let mut reply = Reply::refuse(Reason::Limited).with(header::RETRY_AFTER, HeaderValue::from(seconds));
         reply.body = Body::Limits(names);
@@ -362,26 +366,29 @@ impl Stage {
         reply
     }
 
-    fn tell_refusal(&self, verdict: &Verdict, asks: &[Ask], request: &View<'_>) {
+    /// Counts and remembers a refusal. Says for how long it holds, which is longer where it has led to a ban.
+    fn tell_refusal(&self, verdict: &Verdict, asks: &[Ask], request: &View<'_>) -> u64 {
+        let bans = verdict.refused.iter().map(|&index| self.strike(index, asks));
+        let wait = bans.fold(verdict.wait, u64::max);
         for &index in &verdict.refused {
             let limit = &self.limits[index];
             limit.meters.limited.inc();
-            self.strike(index, asks);
             let Some(ask) = asks.iter().find(|ask| ask.limit == index) else { continue };
-            self.counters.limited().note(ask.key, Duration::from_nanos(verdict.wait), || {
+            self.counters.limited().note(ask.key, Duration::from_nanos(wait), || {
                 let value = self.value(limit, request).ok().flatten().unwrap_or(Value::Nobody);
                 (Arc::clone(&limit.name), value.text(&self.counters))
             });
         }
+        wait
     }
 
-    /// Counts a refusal towards a ban.
-    fn strike(&self, limit: usize, asks: &[Ask]) {
-        for ask in asks.iter().filter(|ask| ask.limit == limit) {
-            if let (_, Rule::Ban(ban)) = self.asked(ask) {
-                self.counters.strike(ask.key, ban, Now::read());
-            }
-        }
+    /// Counts a refusal towards a ban. Says how long the client is banned now.
+    fn strike(&self, limit: usize, asks: &[Ask]) -> u64 {
+        let strikes = asks.iter().filter(|ask| ask.limit == limit).map(|ask| match self.asked(ask) {
+            (_, Rule::Ban(ban)) => self.counters.strike(ask.key, ban, Now::read()),
+            _ => 0,
+        });
+        strikes.fold(0, u64::max)
     }
 
     pub(crate) fn tell_passing(&self, verdict: &Verdict, asks: &[Ask]) {

@@ -23,6 +23,8 @@ pub struct Limits {
     pub by_identity: Option<Stage>,
     /// Those that count what an upstream is sent.
     pub by_upstream: Option<Stage>,
+    /// The same for the other upstreams of a split.
+    pub(crate) by_others: Box<[Stage]>,
     pub(crate) policies: Option<HeaderValue>,
 }
 
@@ -30,6 +32,15 @@ impl Limits {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_client.is_none() && self.by_identity.is_none() && self.by_upstream.is_none()
+    }
+
+    /// What is asked before this upstream is sent anything.
+    pub fn of_upstream(&self, name: &str) -> Option<&Stage> {
+        let first = self.by_upstream.as_ref()?;
+        if self.by_others.is_empty() {
+            return Some(first);
+        }
+        std::iter::once(first).chain(&self.by_others).find(|stage| *stage.upstream == *name)
     }
 
     /// All of them, in the order in which they are asked.

@@ -27,7 +27,7 @@ fn complaint(text: &str) -> String {
     let named = limit::named(&named, &named_at, ground, &mut report);
     let written: Option<OneOrMany<limit::Written>> = document.decode(&at, &Vocabulary::default(), &mut report);
     if let Some(written) = written {
-        let site = limit::Site { route: "users", upstream: None };
+        let site = limit::Site { route: "users", upstreams: &[] };
         assert!(limit::Limits::compile(&written, site, &named, &at, ground, &mut report).is_none());
     }
     document.render(&report, false)

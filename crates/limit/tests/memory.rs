@@ -20,7 +20,7 @@ fn limits(state: &limit::State, written: &str) -> limit::Limits {
     let meters = |_: &str| limit::Meters::of(|result| IntCounter::new(result, result).unwrap(), held());
     let ground = limit::Ground { state, redis: limit::Redis::Absent, meters: &meters };
     let written: limit::Written = serde_json::from_str(written).unwrap();
-    let site = limit::Site { route: "r", upstream: None };
+    let site = limit::Site { route: "r", upstreams: &[] };
     let (named, mut report) = (limit::Named::new(), Report::new());
     limit::Limits::compile(&[written], site, &named, &At::root(), ground, &mut report).unwrap()
 }

@@ -33,7 +33,14 @@ pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: b
 async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
     // The attempt before is over: it does not stand in the way of this one.
     drop(std::mem::take(&mut ctx.attempt.permits));
-    let Some(stage) = ctx.route().and_then(|route| route.limits.by_upstream.as_ref()) else { return Ok(()) };
+    if ctx.route().is_none_or(|route| route.limits.by_upstream.is_none()) {
+        return Ok(());
+    }
+    choose_arm(ctx, head);
+    let sent = ctx.route().zip(ctx.upstream());
+    let Some(stage) = sent.and_then(|(route, upstream)| route.limits.of_upstream(upstream.name())) else {
+        return Err(Reason::Internal);
+    };
     let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
     match stage.pass(&view).await {
         Ok(permits) => {

@@ -354,8 +354,10 @@ impl Site<'_> {
 
     fn limits(&self, report: &mut Report) -> Option<limit::Limits> {
         let Some(written) = on(&self.written.policies.limit) else { return Some(limit::Limits::default()) };
-        let upstream = self.written.policies.upstream.as_ref().map(|name| name.0.as_str());
-        let site = limit::Site { route: self.name, upstream };
+        let policies = &self.written.policies;
+        let split = policies.split.iter().flat_map(|split| split.keys().map(String::as_str));
+        let upstreams: Vec<&str> = policies.upstream.iter().map(|name| name.0.as_str()).chain(split).collect();
+        let site = limit::Site { route: self.name, upstreams: &upstreams };
         limit::Limits::compile(written, site, self.limits, &self.at.key("limit"), self.ground, report)
     }
 

@@ -21,7 +21,7 @@ fn scene_on(state: &State, json: &str) -> Scene {
     let held = || prometheus::Counter::new("held", "held").unwrap();
     let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap(), held());
     let (ground, mut report) = (Ground { state, redis: Redis::Absent, meters: &meters }, Report::new());
-    let site = Site { route: "r", upstream: Some("u") };
+    let site = Site { route: "r", upstreams: &["u"] };
     let limits = Limits::compile(&written, site, &Named::new(), &At::root(), ground, &mut report);
     Scene { limits: limits.unwrap_or_else(|| panic!("{report:?}")), caller: Caller::new(), identity: None }
 }
