@@ -123,6 +123,31 @@ async fn nobody_waits_longer_than_told_and_who_leaves_makes_room() {
 }
 
 #[tokio::test]
+async fn who_leaves_while_it_waits_takes_no_place() {
+    let slow = Slow::start().await;
+    let limits = "limit = { concurrent = 1, key = \"route\", over = \"delay\", max_delay = \"25s\", max_waiting = 2 }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&slow.origin, limits))).await;
+    let first = tokio::spawn(ask(&proxy, "a", "/first"));
+    slow.origin.nth(0).await;
+    let waiting = async |count: u64| {
+        let reading =
+            async || proxy.admin("/api/v1/limits/app/keys/app").await.expect(200).json()["rules"][0]["waiting"].clone();
+        within(format!("{count} to wait"), async { while reading().await != count {} }).await;
+    };
+    let mut h1 = proxy.connect().await;
+    h1.start(&Request::get("/ghost")).await;
+    let h2 = proxy.h2c().await;
+    let ghost = h2.stream(Request::get("/ghost")).await;
+    waiting(2).await;
+    drop((h1, ghost, h2));
+    waiting(0).await;
+    assert_eq!(proxy.logged("/ghost").await["status"], 499);
+    slow.let_go(0);
+    first.await.unwrap().expect(200);
+    assert_eq!(slow.origin.requests().len(), 1, "nobody is asked for who has left");
+}
+
+#[tokio::test]
 async fn places_are_those_of_the_configuration_in_force() {
     let slow = Slow::start().await;
     let lines = |places: u32| route(&slow.origin, &PLACES.replace("concurrent = 2", &format!("concurrent = {places}")));

@@ -51,6 +51,11 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
     }
 }
 
+/// Whether a policy of the route may hold the request back: for a place, or until somebody else has said who calls.
+pub(crate) fn may_wait(ctx: &Context) -> bool {
+    ctx.route().is_some_and(|route| !route.limits.is_empty() || !route.auth.policies().is_empty())
+}
+
 /// What is written down of somebody who tried to get in.
 fn attempt(route: &Route, request: &View<'_>, verdict: &Verdict) -> Attempt {
     let identity = verdict.identity.as_deref();

@@ -95,6 +95,14 @@ impl ProxyHttp for Gateway {
         set_client_timeouts(session, ctx);
         finish::begin(ctx);
         let passed = match arrived {
+            Ok(()) if admit::may_wait(ctx) => {
+                let head = session.req_header().clone();
+                tokio::select! {
+                    biased;
+                    passed = admit::admit(ctx, &head) => passed,
+                    () = left(session) => return Err(gone()),
+                }
+            }
             Ok(()) => admit::admit(ctx, session.req_header()).await,
             refused => refused,
         };

@@ -182,7 +182,10 @@ impl<C: Client> Passage<'_, C> {
         self.ctx.min_rate = rate.filter(|_| !self.streams);
         finish::begin(self.ctx);
         let passed = match arrived {
-            Ok(()) => admit::admit(self.ctx, self.head).await,
+            Ok(()) => match self.admit().await {
+                Some(passed) => passed,
+                None => return self.fail(Reason::ClientClosed).await,
+            },
             refused => refused,
         };
         let consulted = match passed {
@@ -210,6 +213,15 @@ impl<C: Client> Passage<'_, C> {
             Ok(Consulted::Pass) => self.proxy().await,
             Ok(Consulted::Answer(answer)) => self.give(*answer).await,
             Err(reply) => self.refuse(reply).await,
+        }
+    }
+
+    /// Whether the request may pass. A policy may hold it back; `None` where the client has left meanwhile.
+    async fn admit(&mut self) -> Option<Result<(), Reply>> {
+        tokio::select! {
+            biased;
+            passed = admit::admit(self.ctx, self.head) => Some(passed),
+            () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => None,
         }
     }
 
