@@ -120,3 +120,24 @@ async fn a_field_that_is_for_one_client_reaches_that_one_rfc_9111_5_2_2_7() {
     assert_eq!(second.header("x-own"), None);
     assert_eq!(origin.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn parameters_in_another_order_are_the_same_and_some_tell_nothing_apart() {
+    let echo = |seen: &Seen| keeps(Answer::text(seen.target.clone()));
+    let key = "cache = { key = [\"path\", \"query:!utm_*\", \"query:!gclid\"] }";
+    let (origin, proxy) = caching(key, echo).await;
+    for (asked, sent) in [
+        ("/a?b=2&a=1", "/a?a=1&b=2"),
+        ("/a?utm_source=x&a=1&gclid=7&b=2", "/a?a=1&b=2"),
+        ("/a?a=1&&b=2&utm_medium", "/a?a=1&b=2"),
+        ("/a?a=2&b=2&a=1", "/a?a=2&a=1&b=2"),
+        ("/a?utm_source=x", "/a"),
+        ("/a", "/a"),
+    ] {
+        assert_eq!(proxy.get(asked).await.expect(200).text(), sent, "{asked}");
+    }
+    assert_eq!(origin.requests().len(), 3);
+    let both = "[routes.app]\npath = \"/*\"\nupstream = \"http://a\"\ncache = { key = [\"path\", \"query:*\", \"query:a\"] }\n";
+    let refused = Proxy::with(both).refused().await.expect(3);
+    assert!(refused.stderr.contains("cannot both tell answers apart"), "{}", refused.stderr);
+}

@@ -3,10 +3,11 @@
 use std::{
     process::Stdio,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
-use testkit::{Answer, Origin, Proxy, Request, maitred, tool, within};
+use testkit::{Answer, Origin, Proxy, Request, maitred, tool, within, within_limit};
 use tokio::io::AsyncWriteExt;
 
 use crate::setting::BOTH;
@@ -71,6 +72,7 @@ impl Issuer {
             let issuer = format!("{}/", host.lock().unwrap());
             let document = match seen.target.as_str() {
                 "/.well-known/openid-configuration" => json!({ "issuer": issuer, "jwks_uri": format!("{issuer}keys") }),
+                "/keys" if keys.lock().unwrap().is_null() => return Answer::hang(),
                 "/keys" => json!({ "keys": *keys.lock().unwrap() }),
                 _ => return Answer::status(404),
             };
@@ -195,6 +197,19 @@ async fn an_issuer_that_is_away_or_lies_lets_nobody_in_and_its_keys_outlive_its_
     drop(origin);
     proxy.fetch(bearer(&old["tokens"]["ES256"])).await.expect(200);
     assert!(proxy.metric("auth_total", &[("auth", "customers"), ("result", "error")]).await >= 1.0);
+}
+
+#[tokio::test]
+async fn an_issuer_that_says_nothing_is_not_waited_for_as_long_as_it_likes() {
+    let issuer = Issuer::start().await;
+    let made = made(json!({ "issuer": issuer.url(), "algorithms": ["ES256"], "prefix": "" })).await;
+    *issuer.keys.lock().unwrap() = Value::Null;
+    let (_origin, proxy) = guarded(&format!("issuer = \"{}\"", issuer.url())).await;
+    // The client has its answer within the time that a test waits for one, and it is not the client's fault.
+    proxy.fetch(bearer(&made["tokens"]["ES256"])).await.expect_problem(503, "auth_unavailable");
+    issuer.publish(&made);
+    let served = async { while proxy.fetch(bearer(&made["tokens"]["ES256"])).await.status != 200 {} };
+    within_limit(Duration::from_secs(30), "keys to be fetched", served).await;
 }
 
 #[tokio::test]

@@ -186,3 +186,63 @@ async fn a_backend_that_stalls_in_the_middle_holds_up_only_who_is_there() {
     }
     assert!(whole >= 50 && (1..=10).contains(&cut), "{cut} were cut, {whole} were not");
 }
+
+#[tokio::test]
+async fn processes_that_are_killed_or_stopped_cost_what_they_held() {
+    const CLIENTS: usize = 6;
+    let text = "[listeners.http]\naddress = \"127.0.0.1:0\"\n[routes.all]\npath = \"/*\"\nrespond = { body = \"x\" }\n";
+    let backends = futures::future::join_all((0..4).map(|_| Proxy::start(text))).await;
+    let urls: Vec<String> = backends.iter().map(|backend| format!("\"http://{}\"", backend.address())).collect();
+    let proxy = Proxy::start(format!(
+        "{BOTH}[upstreams.app]\nbackends = [{}]\ntimeout = \"1s\"\n\
+         health_check = {{ path = \"/\", interval = \"200ms\", timeout = \"200ms\", unhealthy = 2 }}\n\
+         [routes]\n\"/*\" = \"app\"\n",
+        urls.join(", ")
+    ))
+    .await;
+    let (stop, tally) = (AtomicBool::new(false), Tally::default());
+    let clients = (0..CLIENTS).map(|_| async {
+        while !stop.load(Relaxed) {
+            let answer = proxy.get("/").await;
+            let whole = answer.status == 200 && answer.body.complete;
+            if whole { &tally.whole } else { &tally.failed }.fetch_add(1, Relaxed);
+        }
+    });
+    let lost = || tally.failed.load(Relaxed);
+    let up = async |count: f64| proxy.until_metric_is("backend_up", &[], count).await;
+    let more = async |count: usize| {
+        let goal = tally.whole.load(Relaxed) + count;
+        within("more answers", async {
+            while tally.whole.load(Relaxed) < goal {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+    };
+    let faults = async {
+        more(50).await;
+        backends[0].signal("KILL").await;
+        up(3.0).await;
+        assert!(lost() <= CLIENTS, "{} were lost with a process that was killed", lost());
+        let before = lost();
+        backends[1].signal("STOP").await;
+        up(2.0).await;
+        // Each client waits for it once at most, since it is found out before that is over.
+        within("the last of them to be answered", async { more(200).await }).await;
+        assert!(lost() - before <= CLIENTS, "{} were lost with a process that was stopped", lost() - before);
+        backends[2].signal("STOP").await;
+        backends[3].signal("STOP").await;
+        up(0.0).await;
+        proxy.until_metric_is("upstream_panic", &[("upstream", "app")], 1.0).await;
+        for backend in &backends[1..] {
+            backend.signal("CONT").await;
+        }
+        up(3.0).await;
+        proxy.until_metric_is("upstream_panic", &[("upstream", "app")], 0.0).await;
+        let before = lost();
+        more(200).await;
+        assert!(lost() - before <= CLIENTS, "{} were lost when all were well again", lost() - before);
+        stop.store(true, Relaxed);
+    };
+    tokio::join!(futures::future::join_all(clients), faults);
+}

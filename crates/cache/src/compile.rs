@@ -216,7 +216,8 @@ fn key(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Vec<Part> {
             None => report.push(unknown_part(
                 text,
                 &place,
-                "\"scheme\", \"host\", \"path\", \"query\", \"query:NAME\", \"header:NAME\" or \"cookie:NAME\"",
+                "\"scheme\", \"host\", \"path\", \"query\", \"query:*\", \"query:!NAME\", \"query:NAME\", \"header:NAME\" or \
+                 \"cookie:NAME\"",
             )),
         }
     }
@@ -227,7 +228,28 @@ fn key(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Vec<Part> {
                 .help("add \"path\""),
         );
     }
+    one_query(&mut parts, at, report);
     parts
+}
+
+/// All that is said of the whole query is one part.
+fn one_query(parts: &mut Vec<Part>, at: &At, report: &mut Report) {
+    let Some(first) = parts.iter().position(|part| matches!(part, Part::Sorted(_))) else { return };
+    if parts.iter().any(|part| matches!(part, Part::Query | Part::Parameter(_))) {
+        report.push(
+            Diagnostic::new(Code::E0107, "all parameters of the query and some of them cannot both tell answers apart")
+                .label(at, "`query:*` or `query:!NAME` stands beside `query` or `query:NAME`")
+                .help("delete one or the other"),
+        );
+    }
+    let mut without = Vec::new();
+    parts.iter().for_each(|part| {
+        if let Part::Sorted(names) = part {
+            without.extend(names.iter().cloned())
+        }
+    });
+    parts.retain(|part| !matches!(part, Part::Sorted(_)));
+    parts.insert(first.min(parts.len()), Part::Sorted(without.into()));
 }
 
 fn bypass(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Vec<Part> {
@@ -254,6 +276,8 @@ fn part(text: &str) -> Option<Part> {
         "path" => Part::Path,
         "query" => Part::Query,
         _ => match text.split_once(':')? {
+            ("query", "*") => Part::Sorted(Box::default()),
+            ("query", name) if name.starts_with('!') => Part::Sorted([named(&name[1..])?.into()].into()),
             ("query", name) => Part::Parameter(named(name)?.into()),
             ("cookie", name) => Part::Cookie(named(name)?.into()),
             ("header", name) => Part::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),

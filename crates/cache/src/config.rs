@@ -130,9 +130,11 @@ pub struct CacheTable {
     /// Default: none. Example: `status = { 404 = "10s", 301 = "1h" }`.
     pub status: Option<BTreeMap<String, Duration>>,
 
-    /// What tells answers apart: `"scheme"`, `"host"`, `"path"`, `"query"` (all of it, as it stands), `"query:NAME"`,
-    /// `"header:NAME"` and `"cookie:NAME"`. `"path"` must be among them. Where single parameters of the query are named,
-    /// the origin is asked with these alone, in this order: what tells nothing apart must not change the answer.
+    /// What tells answers apart: `"scheme"`, `"host"`, `"path"`, `"query"` (all of it, as it stands), `"query:*"` (all of
+    /// it, its parameters in the order of their names), `"query:!NAME"` (the same without these, such as
+    /// `"query:!utm_*"`), `"query:NAME"` (these alone), `"header:NAME"` and `"cookie:NAME"`. `"path"` must be among them. But
+    /// for `"query"`, the origin is asked with what tells answers apart, and nothing else of the query: what tells nothing
+    /// apart must not change the answer.
     ///
     /// Default: `["scheme", "host", "path", "query"]`. Example: `key = ["host", "path", "query:page"]`.
     pub key: Option<OneOrMany<String>>,

@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Host,
     Path,
     Query,
+    /// All parameters but these, in the order of their names. A `*` at the end stands for any rest.
+    Sorted(Box<[Box<str>]>),
     Parameter(Box<str>),
     Header(HeaderName),
     Cookie(Box<str>),
@@ -32,6 +34,11 @@ impl fmt::Display for Part {
             Self::Host => f.write_str("host"),
             Self::Path => f.write_str("path"),
             Self::Query => f.write_str("query"),
+            Self::Sorted(without) if without.is_empty() => f.write_str("query:*"),
+            Self::Sorted(without) => {
+                let names: Vec<String> = without.iter().map(|name| format!("query:!{name}")).collect();
+                f.write_str(&names.join(" + "))
+            }
             Self::Parameter(name) => write!(f, "query:{name}"),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Cookie(name) => write!(f, "cookie:{name}"),
@@ -44,7 +51,7 @@ impl Part {
     pub(crate) fn is_in(&self, request: &View<'_>) -> bool {
         match self {
             Self::Scheme | Self::Host | Self::Path => true,
-            Self::Query => request.query.is_some(),
+            Self::Query | Self::Sorted(_) => request.query.is_some(),
             Self::Parameter(name) => request.query_parameter(name).is_some(),
             Self::Header(name) => request.head.headers.contains_key(name),
             Self::Cookie(name) => request.cookie(name).is_some(),
@@ -58,6 +65,7 @@ impl Part {
             Self::Host => Some(format!("{}:{}", request.host, request.client.port)),
             Self::Path => Some(request.path.to_owned()),
             Self::Query => request.query.map(str::to_owned),
+            Self::Sorted(without) => sorted(request, without),
             Self::Parameter(name) => request.query_parameter(name).map(str::to_owned),
             Self::Header(name) => {
                 selecting(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
@@ -81,6 +89,7 @@ impl Part {
             }
             Self::Path => put(out, Some(request.path.as_bytes())),
             Self::Query => put(out, request.query.map(str::as_bytes)),
+            Self::Sorted(without) => put(out, sorted(request, without).as_deref().map(str::as_bytes)),
             Self::Parameter(name) => put(out, request.query_parameter(name).map(str::as_bytes)),
             Self::Header(name) => put(out, selecting(&request.head.headers, name).as_deref()),
             Self::Cookie(name) => put(out, request.cookie(name).map(str::as_bytes)),
@@ -129,6 +138,22 @@ impl Key {
         }
         Some(Self(out.into()))
     }
+}
+
+/// The query without these parameters, the others in the order of their names; those of one name stay in theirs. `None`
+/// where none is left.
+pub(crate) fn sorted(request: &View<'_>, without: &[Box<str>]) -> Option<String> {
+    let name = |pair: &'_ str| pair.find('=').unwrap_or(pair.len());
+    let is_meant = |name: &str| {
+        without.iter().any(|one| match one.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => **one == *name,
+        })
+    };
+    let mut pairs: Vec<&str> = request.query?.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.retain(|pair| !is_meant(&pair[..name(pair)]));
+    pairs.sort_by(|one, other| one[..name(one)].cmp(&other[..name(other)]));
+    (!pairs.is_empty()).then(|| pairs.join("&"))
 }
 
 /// What tells a caller from all others.

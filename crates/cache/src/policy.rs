@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use sfv::{BareItem, Item, ListEntry, Parser};
 
 use crate::{
-    key::{Key, Part},
+    key::{Key, Part, sorted},
     structured,
 };
 
@@ -115,10 +115,18 @@ impl Policy {
         told.join(" + ")
     }
 
-    /// The query that the origin is asked with, where single parameters tell answers apart: no others may change them.
+    /// The query that the origin is asked with, where not all of it as it stands tells answers apart: nothing else may change
+    /// them.
     pub fn query(&self, request: &View<'_>) -> Option<String> {
         if self.key.iter().any(|part| matches!(part, Part::Query)) {
             return None;
+        }
+        let all = self.key.iter().find_map(|part| match part {
+            Part::Sorted(without) => Some(without),
+            _ => None,
+        });
+        if let Some(without) = all {
+            return Some(sorted(request, without).unwrap_or_default());
         }
         let mut query = String::new();
         for part in &self.key {

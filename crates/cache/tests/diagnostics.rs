@@ -45,7 +45,7 @@ error[E0108]: `cookies` is not a part of a request
 2 | key = ["path", "cookies", "header:a b", "path"]
   |                ^^^^^^^^^ not known here
   |
-  = help: write "scheme", "host", "path", "query", "query:NAME", "header:NAME" or "cookie:NAME"
+  = help: write "scheme", "host", "path", "query", "query:*", "query:!NAME", "query:NAME", "header:NAME" or "cookie:NAME"
 
 error[E0108]: `header:a b` is not a part of a request
  --> maitred.toml:2:27
@@ -53,7 +53,7 @@ error[E0108]: `header:a b` is not a part of a request
 2 | key = ["path", "cookies", "header:a b", "path"]
   |                           ^^^^^^^^^^^^ not known here
   |
-  = help: write "scheme", "host", "path", "query", "query:NAME", "header:NAME" or "cookie:NAME"
+  = help: write "scheme", "host", "path", "query", "query:*", "query:!NAME", "query:NAME", "header:NAME" or "cookie:NAME"
 
 error[E0108]: `path` stands in the key twice
  --> maitred.toml:2:41

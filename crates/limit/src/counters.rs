@@ -28,7 +28,7 @@ use crate::{
     elsewhere::Elsewhere,
     gate::Gate,
     journal::{Act, Journal},
-    ledger::Ledger,
+    ledger::{self, Ledger},
     limited::Limited,
     rule::{Rule, Said},
     shard::{Locked, Part, Shard},
@@ -214,6 +214,14 @@ impl Counters {
             shard.remove(key);
         }
         known
+    }
+
+    /// The same for a quota, also in what outlives the process.
+    pub(crate) fn forgive_quota(&self, key: Hashed) -> bool {
+        if let Some(end) = self.look(key, |cell| cell.words.first().copied()).flatten() {
+            self.book(key, end, ledger::FORGIVEN);
+        }
+        self.forgive(key)
     }
 
     /// What is counted under one key.

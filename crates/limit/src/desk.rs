@@ -49,6 +49,7 @@ impl Limit {
         for (hashed, salted) in self.cells(counters, key).into_iter().zip(&self.rules) {
             known |= match self.estimate(&salted.rule) {
                 Some((sketch, window)) => sketch.forgive(window, hashed, Now::read()),
+                None if matches!(salted.rule, Rule::Quota(_)) => counters.forgive_quota(hashed),
                 None => counters.forgive(hashed),
             };
             counters.limited().forget(hashed);

@@ -22,6 +22,9 @@ const MAGIC: &[u8; 8] = b"maitredq";
 const HEAD: usize = 24;
 const RECORD: usize = 28;
 
+/// What is said to be used of a key that was forgiven: what was written before it does not count.
+pub(crate) const FORGIVEN: u32 = u32::MAX;
+
 /// The file is written anew when it has grown by so much.
 const GROWTH: usize = 4 << 20;
 
@@ -154,7 +157,9 @@ fn read(path: &Path) -> io::Result<Option<Said>> {
         let (Some((key, rest)), Some(used)) = (bytes.split_first_chunk::<16>(), bytes.last_chunk::<4>()) else { break };
         let Some((end, _)) = rest.split_first_chunk::<8>() else { break };
         let (key, end, used) = (Hashed(u128::from_le_bytes(*key)), u64::from_le_bytes(*end), u32::from_le_bytes(*used));
-        if end > now {
+        if end > now && used == FORGIVEN {
+            records.insert(key, (end, 0));
+        } else if end > now {
             // Of two processes that write, the one that has seen more is right.
             let kept = records.entry(key).or_insert((end, used));
             *kept = (*kept).max((end, used));
@@ -182,6 +187,20 @@ fn write(path: &Path, secret: &[u8; 16], records: &HashMap<Hashed, (u64, u32)>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_forgiven_stays_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quotas");
+        let (ledger, end) = (Ledger::default(), unix() + 1_000);
+        ledger.open(&path, false).unwrap();
+        for used in [7, 1_000, FORGIVEN, 1] {
+            ledger.book(|| [7; 16], Hashed(1), end, used);
+        }
+        ledger.book(|| [7; 16], Hashed(2), end, FORGIVEN);
+        let (_, records) = Ledger::default().open(&path, false).unwrap().unwrap();
+        assert_eq!((records[&Hashed(1)], records[&Hashed(2)]), ((end, 1), (end, 0)));
+    }
 
     #[test]
     fn what_was_written_is_read_and_the_file_stays_small() {

@@ -188,6 +188,8 @@ families! {
         "Requests that another backend was asked as well: won where its answer was the first, lost where it was not, failed.";
     upstream_concurrency_limit: IntGaugeVec [upstream]
         "How many requests an upstream may have at a time, where adaptive_concurrency finds that out.";
+    upstream_panic: IntGaugeVec [upstream]
+        "Whether so few backends of an upstream are healthy that all of them are used: by default where none is.";
     backend_up: IntGaugeVec [upstream, backend]
         "Whether a backend gets requests: not failing its health check, not ejected, not refusing connections, no circuit breaker open.";
     backend_weight: IntGaugeVec [upstream, backend]

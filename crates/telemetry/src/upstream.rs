@@ -24,6 +24,7 @@ pub struct UpstreamMeters {
     retries: [OnceLock<IntCounter>; Reason::ALL.len()],
     hedges: OnceLock<[IntCounter; 3]>,
     concurrency_limit: OnceLock<IntGauge>,
+    panic: OnceLock<IntGauge>,
     backends: Mutex<BTreeMap<Box<str>, Arc<BackendMeters>>>,
 }
 
@@ -69,6 +70,7 @@ impl UpstreamMeters {
             retries: [const { OnceLock::new() }; Reason::ALL.len()],
             hedges: OnceLock::new(),
             concurrency_limit: OnceLock::new(),
+            panic: OnceLock::new(),
             backends: Mutex::default(),
         }
     }
@@ -141,6 +143,12 @@ impl UpstreamMeters {
     pub fn concurrency_limit(&self, limit: u32) {
         let resolve = || self.families.upstream_concurrency_limit.with_label_values(&[self.name()]);
         self.concurrency_limit.get_or_init(resolve).set(i64::from(limit));
+    }
+
+    /// Says whether backends are used although they are not healthy, because too few are.
+    pub fn panics(&self, panics: bool) {
+        let resolve = || self.families.upstream_panic.with_label_values(&[self.name()]);
+        self.panic.get_or_init(resolve).set(i64::from(panics));
     }
 
     /// Counts another attempt after one that failed for `reason`.

@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, clock, endpoint::Endpoint, order, outlier, pool::Pool, probe, probe::Probe, shun, split,
+    breaker, clock, endpoint::Endpoint, name::Name, order, outlier, pool::Pool, probe, probe::Probe, shun, split,
     standing::Standing, state::State,
 };
 
@@ -24,6 +25,16 @@ struct Learnt {
     orders: Vec<OfBackend>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     splits: Vec<split::Learnt>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    names: Vec<OfName>,
+}
+
+/// The addresses of a host.
+#[derive(Debug, Serialize, Deserialize)]
+struct OfName {
+    host: Box<str>,
+    port: u16,
+    addresses: Vec<SocketAddr>,
 }
 
 /// What is known of an endpoint.
@@ -76,6 +87,7 @@ pub(crate) struct Inherited {
     endpoints: HashMap<Place, Known>,
     orders: HashMap<(Box<str>, Box<str>), order::Learnt>,
     splits: HashMap<Box<str>, split::Learnt>,
+    names: HashMap<(Box<str>, u16), Vec<SocketAddr>>,
 }
 
 impl State {
@@ -86,6 +98,8 @@ impl State {
             learnt.add(&pool, now);
         }
         learnt.splits = self.live_splits();
+        let of_name = |name: &Arc<Name>| OfName { host: name.host.clone(), port: name.port, addresses: name.sockets() };
+        learnt.names = self.resolved().iter().map(of_name).collect();
         // Maps with keys of text, and nothing that could fail.
         serde_json::to_vec(&learnt).unwrap_or_default()
     }
@@ -104,6 +118,7 @@ impl State {
             endpoints: endpoints.map(|it| ((it.upstream, it.backend, it.address), it.known)).collect(),
             orders: orders.map(|it| ((it.upstream, it.backend), it.ordered)).collect(),
             splits: splits.map(|it| (it.route.clone(), it)).collect(),
+            names: learnt.names.into_iter().map(|it| ((it.host, it.port), it.addresses)).collect(),
         });
         Ok(())
     }
@@ -158,6 +173,12 @@ impl Inherited {
     /// What is ordered of a backend, once.
     pub(crate) fn order(&mut self, upstream: &str, backend: &str) -> Option<order::Learnt> {
         self.orders.remove(&(upstream.into(), backend.into()))
+    }
+
+    /// The addresses of a host, for whoever asks while they may still be good.
+    pub(crate) fn addresses(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let known = self.names.get(&(host.into(), port)).filter(|known| !known.is_empty());
+        known.filter(|_| Instant::now() < self.until).cloned()
     }
 
     /// The weights of a route's split, once.

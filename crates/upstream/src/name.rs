@@ -67,6 +67,14 @@ impl Name {
         !self.addresses.load().is_empty()
     }
 
+    /// Takes addresses that were found before it was made, until its own first lookup: where none of that succeeds, as while
+    /// no name server answers, it goes on with them.
+    pub(crate) fn begin_with(&self, known: Vec<SocketAddr>) {
+        if !self.is_resolved() {
+            self.addresses.store(Arc::new(known));
+        }
+    }
+
     /// From now on `pool` is told when the addresses change.
     pub(crate) fn tell(&self, pool: &Weak<Pool>) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);

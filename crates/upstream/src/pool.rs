@@ -62,6 +62,8 @@ pub(crate) struct Pool {
     pub(crate) meters: Arc<UpstreamMeters>,
     /// Whether too few endpoints are healthy to go by their health.
     pub(crate) panicking: AtomicBool,
+    /// Whether it was said that too few are healthy.
+    told_panic: AtomicBool,
     /// When the shares of good answers were last compared, in milliseconds.
     compared: AtomicU64,
     /// When what was counted of backends that are gone was last forgotten, in milliseconds.
@@ -129,6 +131,7 @@ impl Pool {
             meters: Arc::clone(&maker.meters),
             maker,
             panicking: AtomicBool::new(false),
+            told_panic: AtomicBool::new(false),
             compared: AtomicU64::new(clock::now()),
             forgot: AtomicU64::new(clock::now()),
             myself: myself.clone(),
@@ -393,25 +396,31 @@ impl Pool {
         }
     }
 
-    /// Decides anew whether too few endpoints are healthy to go by it.
+    /// Decides anew whether too few endpoints are healthy to go by it, and tells.
     pub(crate) fn review(&self, set: &Set, now: u64) {
-        let Panic::Below(share) = self.rules.panic else { return };
         let (mut all, mut healthy) = (0_u32, 0_u32);
         for endpoint in set.endpoints().filter(|endpoint| endpoint.backend.duty() != Duty::Drain) {
             all += 1;
             healthy += u32::from(endpoint.is_healthy(now));
         }
-        let panics = (healthy as f32) < share * all as f32;
-        if self.panicking.swap(panics, Relaxed) != panics {
-            let upstream = &self.name;
-            match panics {
-                true => {
-                    log::warn!("only {healthy} of {all} backends of upstream `{upstream}` are healthy: all are used")
-                }
-                false => {
-                    log::info!("{healthy} of {all} backends of upstream `{upstream}` are healthy: the others rest")
-                }
+        let panics = match self.rules.panic {
+            Panic::Never => false,
+            // Each request sees that for itself.
+            Panic::NoneHealthy => healthy == 0 && all > 0,
+            Panic::Below(share) => {
+                let panics = (healthy as f32) < share * all as f32;
+                self.panicking.store(panics, Relaxed);
+                panics
             }
+        };
+        self.meters.panics(panics);
+        if self.told_panic.swap(panics, Relaxed) == panics || all < 2 {
+            return;
+        }
+        let upstream = &self.name;
+        match panics {
+            true => log::warn!("only {healthy} of {all} backends of upstream `{upstream}` are healthy: all are used"),
+            false => log::info!("{healthy} of {all} backends of upstream `{upstream}` are healthy: the others rest"),
         }
     }
 }

@@ -201,7 +201,23 @@ impl State {
 
     /// The name `host` with `port`, made where nobody uses it yet.
     pub(crate) fn name(&self, host: &str, port: u16, refresh: Option<Duration>) -> Arc<Name> {
-        find(&self.0.names, (host.into(), port, refresh), || Name::new(host, port, refresh)).0
+        let (name, is_new) = find(&self.0.names, (host.into(), port, refresh), || Name::new(host, port, refresh));
+        if is_new && let Some(known) = self.addresses(host, port) {
+            name.begin_with(known);
+        }
+        name
+    }
+
+    /// The addresses that a host is known to have: looked up at other times here, or by the process before.
+    fn addresses(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let same = |name: &Arc<Name>| *name.host == *host && name.port == port && name.is_resolved();
+        let here = self.in_use().into_iter().find(same).map(|name| name.sockets());
+        here.or_else(|| self.inherited(|inherited| inherited.addresses(host, port)))
+    }
+
+    /// The names in use that have addresses.
+    pub(crate) fn resolved(&self) -> Vec<Arc<Name>> {
+        self.in_use().into_iter().filter(|name| name.is_resolved()).collect()
     }
 
     /// The place that `text` names and `source` looks at, which nobody looks at yet where it is made.

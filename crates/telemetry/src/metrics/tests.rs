@@ -49,6 +49,7 @@ fn busy() -> Metrics {
     upstream.retry(Reason::UpstreamRefused);
     upstream.hedged(Hedged::Won);
     upstream.concurrency_limit(20);
+    upstream.panics(true);
     metrics.auth("customers", "jwt", &["ok", "missing"]).count(1);
     metrics.limit("partners", "limited").inc();
     metrics.limit_short("partners").inc();

@@ -106,6 +106,25 @@ async fn the_first_resolution_is_waited_for_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_successor_begins_with_the_addresses_that_are_known() {
+    let (table, old) = state();
+    table.set("users", Ok(&["10.0.0.1", "10.0.0.2"]));
+    let before = upstream(&old, "http://users:8080");
+    assert_eq!(old.first_resolution(SOON).await, []);
+    let (dead, new) = state();
+    dead.set("users", Err("the name servers are down"));
+    new.import(&old.export()).unwrap();
+    let after = upstream(&new, "http://users:8080");
+    assert_eq!(new.first_resolution(SOON).await, []);
+    assert_eq!(addresses(&after), addresses(&before));
+    dead.set("users", Ok(&["10.0.0.3"]));
+    dead.asked_again(3).await;
+    assert_eq!(addresses(&after), ["10.0.0.3:8080"]);
+    let other = new.name("users", 8080, Some(Duration::from_secs(5)));
+    assert_eq!(other.sockets(), ["10.0.0.3:8080".parse().unwrap()], "how often it is looked up is another matter");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_good_addresses_stay_when_lookups_fail() {
     let (table, state) = state();
     table.set("users", Ok(&["10.0.0.1"]));
