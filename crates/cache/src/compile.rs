@@ -242,14 +242,13 @@ fn one_query(parts: &mut Vec<Part>, at: &At, report: &mut Report) {
                 .help("delete one or the other"),
         );
     }
-    let mut without = Vec::new();
-    parts.iter().for_each(|part| {
-        if let Part::Sorted(names) = part {
-            without.extend(names.iter().cloned())
-        }
+    let names = parts.iter().filter_map(|part| match part {
+        Part::Sorted(names) => Some(names),
+        _ => None,
     });
+    let without = names.flatten().cloned().collect();
     parts.retain(|part| !matches!(part, Part::Sorted(_)));
-    parts.insert(first.min(parts.len()), Part::Sorted(without.into()));
+    parts.insert(first, Part::Sorted(without));
 }
 
 fn bypass(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Vec<Part> {

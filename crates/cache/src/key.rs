@@ -143,7 +143,6 @@ impl Key {
 /// The query without these parameters, the others in the order of their names; those of one name stay in theirs. `None`
 /// where none is left.
 pub(crate) fn sorted(request: &View<'_>, without: &[Box<str>]) -> Option<String> {
-    let name = |pair: &'_ str| pair.find('=').unwrap_or(pair.len());
     let is_meant = |name: &str| {
         without.iter().any(|one| match one.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
@@ -151,9 +150,14 @@ pub(crate) fn sorted(request: &View<'_>, without: &[Box<str>]) -> Option<String>
         })
     };
     let mut pairs: Vec<&str> = request.query?.split('&').filter(|pair| !pair.is_empty()).collect();
-    pairs.retain(|pair| !is_meant(&pair[..name(pair)]));
-    pairs.sort_by(|one, other| one[..name(one)].cmp(&other[..name(other)]));
+    pairs.retain(|pair| !is_meant(name_of(pair)));
+    pairs.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     (!pairs.is_empty()).then(|| pairs.join("&"))
+}
+
+/// The name of a parameter with or without a value.
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
 /// What tells a caller from all others.

@@ -74,6 +74,11 @@ impl Ledger {
         self.changed.get().is_none() || (is_older(label.place()) && label.group_places().all(is_older))
     }
 
+    /// Whether an answer that was asked for then is still what it was kept as: nothing was changed or purged since.
+    pub(crate) fn counts(&self, label: &Label, asked: Millis) -> bool {
+        self.is_valid(label, asked) && !self.was_purged(label, asked, asked)
+    }
+
     pub(crate) fn note(&self, purge: Purge) {
         let mut purges = lock(&self.purges);
         if purges.latest.len() == PURGES

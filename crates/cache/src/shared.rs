@@ -120,8 +120,7 @@ impl Shared {
         self.learn(stored.label()).await.ok()?;
         let (label, asked) = (stored.label(), stored.freshness().asked());
         stored.outdate(self.ledger.outdated(label, asked));
-        let counts = self.ledger.is_valid(label, asked) && !self.ledger.was_purged(label, asked, asked);
-        (counts && stored.is_for(fields)).then_some(stored)
+        (self.ledger.counts(label, asked) && stored.is_for(fields)).then_some(stored)
     }
 
     /// Asks when the groups of an answer were changed.

@@ -254,8 +254,7 @@ impl Zone {
 
     /// Whether nothing was changed or purged since it was asked for that it is about.
     pub fn counts(&self, stored: &Stored) -> bool {
-        let (label, asked) = (stored.label(), stored.freshness().asked());
-        self.is_valid(stored) && !self.ledger.was_purged(label, asked, asked)
+        self.ledger.counts(stored.label(), stored.freshness().asked())
     }
 
     /// Keeps an answer whose content is whole.

@@ -147,8 +147,8 @@ impl Permits {
     /// The client is about to be answered with `status`. What counts failures alone forgets a request with a good answer
     /// now, and not at its end, since a client that has its answer may come again before that.
     pub fn forgive(&mut self, status: u16) {
-        if let Some(held) = &mut self.held
-            && is_good(status)
+        if (100..400).contains(&status)
+            && let Some(held) = &mut self.held
         {
             held.give_back(|hold| hold == Hold::Failure);
             held.items.retain(|item| item.hold != Hold::Failure);
@@ -202,10 +202,6 @@ impl Permits {
     }
 }
 
-fn is_good(status: u16) -> bool {
-    (100..400).contains(&status)
-}
-
 impl Flow {
     /// Charges for so many bytes, and says for how many nanoseconds they have to wait.
     fn draw(&self, counters: &Counters, now: Now, bytes: u64) -> u64 {
@@ -228,8 +224,10 @@ impl Flow {
 
 impl Held {
     fn give_back(&self, which: impl Fn(Hold) -> bool) {
-        let now = Now::read();
-        for item in self.items.iter().filter(|item| which(item.hold)) {
+        let mut items = self.items.iter().filter(|item| which(item.hold)).peekable();
+        // Asked for before an answer and after it, and mostly for nothing: the clock is not read for that.
+        let Some(now) = items.peek().map(|_| Now::read()) else { return };
+        for item in items {
             if let (Some(sketch), Rule::Window(window)) = (&item.sketch, item.rule) {
                 sketch.give_back(&window, item.key, now, item.by, item.cost);
                 continue;

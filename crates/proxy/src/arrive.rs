@@ -6,7 +6,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use filter::{Captures, Client, Reason, Reply, RequestId, Scheme, Trace};
+use filter::{Captures, Client, Reason, Reply, RequestId, Scheme, Trace, authority_of};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use listen::Connection;
 use pingora_http::RequestHeader;
@@ -14,7 +14,7 @@ use snapshot::Snapshot;
 use transform::told;
 
 use crate::{
-    context::{Arrival, Attempt, Context, authority_of, host_of},
+    context::{Arrival, Attempt, Context, host_of},
     dispatch,
     front::is_host,
     local,

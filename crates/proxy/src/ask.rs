@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cache::Times;
 use filter::Reason;
 use futures::{StreamExt, stream::FuturesUnordered};
-use http::{Method, StatusCode};
+use http::Method;
 use pingora_core::{Error, ErrorType, protocols::http::client::HttpSession, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::{sleep, sleep_until, timeout};
@@ -23,6 +23,7 @@ use crate::{
     fetch::Fetches,
     finish,
     hedge::{self, Second},
+    persist::is_interim,
     relay,
 };
 
@@ -303,7 +304,7 @@ async fn exchange(
     for _ in 0..MOST_INTERIM {
         session.read_response_header().await?;
         let Some(head) = session.response_header() else { break };
-        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        if is_interim(head.status) {
             continue;
         }
         let head = head.clone();

@@ -6,8 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-pub use filter::authority_of;
-use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View};
+use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View, authority_of};
 use limit::{Nearest, Permits};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;

@@ -286,11 +286,11 @@ fn land(order: &Order, stored: &Arc<Stored>, kept: Result<(), Unkept>) {
         Ok(()) => order.flight.land(Landed::Shared(stored.clone())),
         Err(_) => {
             // An origin that fails for a while is still asked once for all whom a stale answer does.
-            let fails = consult::is_failure(stored.status());
-            if order.stale.is_some() && !fails {
-                order.zone.forget(&order.key);
-            }
-            if order.stale.is_none() || !fails {
+            let stale_does = order.stale.is_some() && consult::is_failure(stored.status());
+            if !stale_does {
+                if order.stale.is_some() {
+                    order.zone.forget(&order.key);
+                }
                 order.zone.leave_alone(&order.key, cache::now());
             }
             order.flight.land(Landed::Alone);

@@ -7,7 +7,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::{consult::CACHE_STATUS, context::Context};
 
 /// What an answer of the origin, or of ours, does to what is kept, and what is said of how it came about. For every answer
-/// but those of [`consult`].
+/// but those of [`consult`](crate::consult).
 pub(crate) fn conclude(ctx: &Context, from: &RequestHeader, head: &mut ResponseHeader) {
     if let Some(value) = ctx.cached.as_ref().and_then(Status::value) {
         let _ = head.append_header(CACHE_STATUS, value);

@@ -1,10 +1,10 @@
 //! The answers that need no route: health, and the way to TLS.
 
-use filter::{Body, Reason, Reply};
+use filter::{Body, Reason, Reply, authority_of};
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora_http::RequestHeader;
 
-use crate::context::{authority_of, strip_port};
+use crate::context::strip_port;
 
 /// What a request gets that no route takes: `GET /health` is answered unless a route claims it.
 pub(crate) fn unclaimed(head: &RequestHeader) -> Reply {

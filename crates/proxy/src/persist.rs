@@ -36,8 +36,12 @@ fn is_closing(session: &Session) -> bool {
 
 /// The final head that the client was sent; an interim one is no answer yet.
 pub(crate) fn answered(session: &Session) -> Option<&ResponseHeader> {
-    let written = session.response_written();
-    written.filter(|head| !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS)
+    session.response_written().filter(|head| !is_interim(head.status))
+}
+
+/// Whether another head follows one of this status (RFC 9110 section 15.2). A 101 is the last one.
+pub(crate) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Answers `Expect: 100-continue` for an origin of HTTP/2: the engine drops the 100 that such a one sends, and the client

@@ -1,7 +1,7 @@
 //! Step 5: request out, response back, bodies through.
 
 use bytes::{Bytes, BytesMut};
-use filter::{Amend, Inspect, Reply, Trail, View};
+use filter::{Amend, Inspect, Reply, Trail, View, authority_of};
 use http::{HeaderValue, StatusCode, Version, header};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -11,11 +11,7 @@ use transform::hop;
 
 use upstream::Pick;
 
-use crate::{
-    context::{Context, authority_of},
-    invalidate, mirror,
-    refuse::Answer,
-};
+use crate::{context::Context, invalidate, mirror, persist::is_interim, refuse::Answer};
 
 /// Where the fields go that the policies of a route add to a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,16 +261,12 @@ fn keep<'c>(ctx: &'c Context, view: &View<'_>) -> Option<&'c HeaderValue> {
 
 /// Makes a head what the client is sent, which is about to be: the origin's answers and ours.
 pub(crate) fn response(ctx: &mut Context, told: Told, from: &RequestHeader, head: &mut ResponseHeader) {
-    if !is_interim(head) {
+    if !is_interim(head.status) {
         // Who has read the answer may ask again at once, on another connection.
         ctx.proofs.permits.forgive(head.status.as_u16());
         ctx.attempt.permits.forgive(head.status.as_u16());
     }
     decorate(ctx, told, from, head);
-}
-
-fn is_interim(head: &ResponseHeader) -> bool {
-    head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Adds the policies' own fields.

@@ -29,7 +29,7 @@ pub(crate) struct Name {
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
     /// How often it is looked up, where that is not the TTL's to say.
-    refresh: Option<Duration>,
+    pub(crate) refresh: Option<Duration>,
     addresses: ArcSwap<Vec<SocketAddr>>,
     /// Whom to tell when the addresses change.
     pools: Mutex<Vec<Weak<Pool>>>,
@@ -70,9 +70,7 @@ impl Name {
     /// Takes addresses that were found before it was made, until its own first lookup: where none of that succeeds, as while
     /// no name server answers, it goes on with them.
     pub(crate) fn begin_with(&self, known: Vec<SocketAddr>) {
-        if !self.is_resolved() {
-            self.addresses.store(Arc::new(known));
-        }
+        self.addresses.store(Arc::new(known));
     }
 
     /// From now on `pool` is told when the addresses change.

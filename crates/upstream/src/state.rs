@@ -75,8 +75,8 @@ pub(crate) struct Kept {
 /// A key that leaves no copy of itself behind.
 pub type StickyKey = Zeroizing<[u8; 32]>;
 
-/// By host, port and how often they are looked up.
-type Names = HashMap<(Box<str>, u16, Option<Duration>), Weak<Name>>;
+/// By host and port; of one there are as many as there are ways to say how often it is looked up.
+type Names = HashMap<(Box<str>, u16), Vec<Weak<Name>>>;
 
 /// An endpoint's upstream, its backend, and its address where the backend has several.
 type Place = (Arc<str>, Arc<str>, Option<SocketAddr>);
@@ -199,20 +199,26 @@ impl State {
         Self(Arc::clone(kept))
     }
 
-    /// The name `host` with `port`, made where nobody uses it yet.
+    /// The name `host` with `port`, made where nobody uses it yet. It begins with the addresses that are known of it: looked
+    /// up at other times here, or by the process before.
     pub(crate) fn name(&self, host: &str, port: u16, refresh: Option<Duration>) -> Arc<Name> {
-        let (name, is_new) = find(&self.0.names, (host.into(), port, refresh), || Name::new(host, port, refresh));
-        if is_new && let Some(known) = self.addresses(host, port) {
-            name.begin_with(known);
+        let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() == names.capacity() {
+            names.retain(|_, same| same.iter().any(|name| name.strong_count() > 0));
         }
-        name
-    }
-
-    /// The addresses that a host is known to have: looked up at other times here, or by the process before.
-    fn addresses(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-        let same = |name: &Arc<Name>| *name.host == *host && name.port == port && name.is_resolved();
-        let here = self.in_use().into_iter().find(same).map(|name| name.sockets());
-        here.or_else(|| self.inherited(|inherited| inherited.addresses(host, port)))
+        let same = names.entry((host.into(), port)).or_default();
+        same.retain(|name| name.strong_count() > 0);
+        let known: Vec<Arc<Name>> = same.iter().filter_map(Weak::upgrade).collect();
+        if let Some(found) = known.iter().find(|name| name.refresh == refresh) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(Name::new(host, port, refresh));
+        let here = known.iter().find(|name| name.is_resolved()).map(|name| name.sockets());
+        if let Some(addresses) = here.or_else(|| self.inherited(|inherited| inherited.addresses(host, port))) {
+            made.begin_with(addresses);
+        }
+        same.push(Arc::downgrade(&made));
+        made
     }
 
     /// The names in use that have addresses.
@@ -351,7 +357,8 @@ impl State {
     }
 
     fn in_use(&self) -> Vec<Arc<Name>> {
-        in_use(&self.0.names)
+        let names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.values().flatten().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -308,15 +308,18 @@ impl Disk {
     /// one is gone from memory.
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
         // A file that was found good again is its own older one.
-        let is_file = stored.content().file().is_some();
-        if !is_file && !self.index.remove(Some(key.hash()), |entry| entry.is_replaced_by(stored)).is_empty() {
-            self.wake();
+        if stored.content().file().is_none() {
+            self.let_go(key, |entry| entry.is_replaced_by(stored));
         }
     }
 
     /// Lets go of everything under a key.
     pub(crate) fn forget(&self, key: &Key) {
-        if !self.index.remove(Some(key.hash()), |_| true).is_empty() {
+        self.let_go(key, |_| true);
+    }
+
+    fn let_go(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {
+        if !self.index.remove(Some(key.hash()), is_meant).is_empty() {
             self.wake();
         }
     }
@@ -377,8 +380,7 @@ impl Disk {
 
     /// Whether what is known of a file says that it counts no more.
     fn is_void(&self, entry: &Entry) -> bool {
-        !self.ledger.is_valid(&entry.label, entry.asked)
-            || self.ledger.was_purged(&entry.label, entry.asked, entry.asked)
+        !self.ledger.counts(&entry.label, entry.asked)
     }
 
     fn file(&self, name: Name) -> PathBuf {

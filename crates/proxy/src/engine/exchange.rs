@@ -26,7 +26,7 @@ use super::{
     upload::{Piece, Upload},
     write_head,
 };
-use crate::{context::Context, dispatch, gateway, hedge, relay, throttle::Valves};
+use crate::{context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves};
 
 /// How long each side may be silent, or take nothing.
 #[derive(Debug, Clone, Copy)]
@@ -262,7 +262,7 @@ impl<'a, C: Client> Exchange<'a, C> {
     }
 
     fn answered(&mut self, mut answered: Answered) -> Result<()> {
-        if answered.head.status.is_informational() && answered.head.status != http::StatusCode::SWITCHING_PROTOCOLS {
+        if is_interim(answered.head.status) {
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
             relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
             // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.

@@ -7,12 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
 use pingora_core::{Error, ErrorType, Result, upstreams::peer::Peer};
 use tokio::io::AsyncWrite;
 
 use super::{Engine, download::Download, head::Answered, is_closed, origin::Origin};
-use crate::hedge::Second;
+use crate::{hedge::Second, persist::is_interim};
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Origin>> + Send>>;
 
@@ -107,7 +106,7 @@ fn ask(
     loop {
         ready!(down.poll_read(cx, stream))?;
         while let Some(answered) = down.next_head()? {
-            if !answered.head.status.is_informational() || answered.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !is_interim(answered.head.status) {
                 return Poll::Ready(Ok(answered));
             }
         }

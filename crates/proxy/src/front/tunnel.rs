@@ -31,7 +31,7 @@ use super::{
     conn::{Boundary, Conn},
     say,
 };
-use crate::{context::Context, dispatch, finish, refuse, relay, throttle::Flows};
+use crate::{context::Context, dispatch, finish, persist::is_interim, refuse, relay, throttle::Flows};
 
 /// What each direction of a tunnel reads at once.
 const BUFFER: usize = 8 * 1024;
@@ -170,7 +170,7 @@ async fn read_answer(origin: &mut Stream) -> io::Result<Answered> {
     loop {
         if let Some((head, length)) = answer::parse(&bytes)? {
             let rest = bytes.split_off(length);
-            if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+            if is_interim(head.status) {
                 bytes = rest;
                 continue;
             }

@@ -19,6 +19,7 @@ use super::{Order, settle};
 use crate::{
     ask::{MOST_INTERIM, is_closed, name_authority},
     dispatch,
+    persist::is_interim,
 };
 
 /// Sends a copy, waits for its answer as long as the configuration says, and counts what came of it.
@@ -114,7 +115,7 @@ async fn exchange(
     for _ in 0..MOST_INTERIM {
         session.read_response_header().await?;
         let Some(head) = session.response_header() else { break };
-        if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+        if !is_interim(head.status) {
             return Ok(head.clone());
         }
     }

@@ -4,7 +4,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use pingora_core::{
     Error, ErrorType, Result,
     protocols::{
@@ -21,7 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
 
 use super::stream::Stream;
-use crate::engine::Client;
+use crate::{engine::Client, persist::is_interim};
 
 /// How much of a request is kept, so that it can be sent again.
 const KEPT: usize = 64 * 1024;
@@ -118,7 +118,7 @@ impl Session for Handed {
     }
 
     async fn write_response_header(&mut self, head: Box<ResponseHeader>, end: bool) -> Result<()> {
-        if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
+        if is_interim(head.status) {
             self.stream.put_interim(&head);
             return Ok(());
         }
