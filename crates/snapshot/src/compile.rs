@@ -8,7 +8,7 @@ use filter::template::Scope;
 use listen::Listener;
 use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
-use crate::{Destination, Route, Snapshot, State, Trails, fit, pages, unkeyed, warnings};
+use crate::{Answers, Destination, Route, Snapshot, State, Trails, fit, pages, unkeyed, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -240,9 +240,9 @@ impl Site<'_> {
         let mirror = on(&policies.mirror).map(|written| self.mirror(written, report));
         let retries = self.retries(report);
         let hedge = self.hedge(report);
-        let (auth, request) = (auth?, request?);
-        let (response, security) = (present(response)?, present(security)?);
+        let (auth, request, response, security) = (auth?, request?, present(response)?, present(security)?);
         let trails = Trails::of(&auth, &request, response.as_ref(), security.as_ref());
+        let looks = cors.is_some() || cache.is_some() || compress.is_some() || !trails.response;
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
@@ -262,6 +262,7 @@ impl Site<'_> {
                 forwarded: asked.forwarded == Some(true),
                 generation: asked.tracestate == Some(true),
             },
+            answers: Answers::of(response.as_ref(), security.as_ref(), looks),
             request: Some(request).filter(|edits| !edits.is_empty()),
             response: response.filter(|edits| !edits.is_empty()),
             security,
@@ -492,9 +493,5 @@ fn on<T>(setting: &Option<Toggle<T>>) -> Option<&T> {
 
 /// Absent is fine, and so is present and compiled; `None` stands for present and wrong.
 fn present<T>(compiled: Option<Option<T>>) -> Option<Option<T>> {
-    match compiled {
-        None => Some(None),
-        Some(Some(compiled)) => Some(Some(compiled)),
-        Some(None) => None,
-    }
+    compiled.map_or(Some(None), |compiled| compiled.map(Some))
 }

@@ -3,6 +3,7 @@
 //! [`compile()`] makes a [`Snapshot`] out of a `Config` and the [`State`] that outlives it; [`Live`] is the one
 //! pointer. A request pins one snapshot and never sees two.
 
+mod answers;
 mod compile;
 mod fit;
 mod heirloom;
@@ -13,6 +14,7 @@ mod state;
 mod unkeyed;
 mod warnings;
 
+pub use answers::Answers;
 pub use compile::{Compiled, Settings, compile};
 pub use heirloom::{HEIRLOOMS, Heirloom};
 pub use live::Live;

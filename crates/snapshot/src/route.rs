@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use telemetry::{AuthMeters, RouteMeters};
 use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
+use crate::Answers;
+
 /// One route, as run.
 pub struct Route {
     /// Its name in logs and metrics.
@@ -45,6 +47,8 @@ pub struct Route {
     pub security: Option<transform::SecurityHeaders>,
     /// Whether what changes the heads may do it by lines behind all others.
     pub trails: Trails,
+    /// What somebody has to see of its answers.
+    pub answers: Answers,
     /// Compression of the response's content.
     pub compress: Option<transform::Compress>,
     /// Unpacking of the request's content.

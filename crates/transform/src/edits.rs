@@ -56,6 +56,11 @@ impl<H> HeaderEdits<H> {
         self.set.iter().chain(&self.add).map(|edit| edit.name.as_str())
     }
 
+    /// The names of the fields that may be changed, in lower case; `None` where they are told by how they begin.
+    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        self.remove_prefixes.is_empty().then(|| self.remove.iter().map(HeaderName::as_str).chain(self.put()))
+    }
+
     /// What its values are made of.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         self.set.iter().chain(&self.add).flat_map(|edit| &edit.values)

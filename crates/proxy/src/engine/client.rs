@@ -10,7 +10,7 @@ use filter::Reason;
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::pipe::Pipe;
+use super::{lines::Lines, pipe::Pipe};
 use crate::relay::Told;
 
 /// The client of one request: its content comes from here, and its answer goes there.
@@ -44,11 +44,13 @@ pub(crate) trait Client: Send {
     fn put_interim(&mut self, head: &ResponseHeader);
 
     /// Passes the final head on, framed for this client; returns whether its connection `keeps`. Content follows where
-    /// the answer `has_content`, even if it turns out to be empty. `more` writes the lines that are to be
-    /// [behind](Told::Behind) the others.
+    /// the answer `has_content`, even if it turns out to be empty. `lines` are fields of the origin that are not in its
+    /// table, and `more` writes those that are to be behind the others: neither unless they are [told](Client::TOLD)
+    /// behind.
     fn put_final(
         &mut self,
         head: ResponseHeader,
+        lines: &Lines,
         request: &RequestHeader,
         has_content: bool,
         keeps: bool,

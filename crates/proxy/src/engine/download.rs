@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use pingora_core::{Error, ErrorType, Result};
+use snapshot::Answers;
 
 use super::{
     head::{self, Answered, Ending, Malformed},
@@ -86,12 +87,12 @@ impl Download {
         }
     }
 
-    /// The next head of the answer, once it is whole.
-    pub(super) fn next_head(&mut self) -> Result<Option<Answered>> {
+    /// The next head of the answer, once it is whole; what is not `asked` for of it stays as it came.
+    pub(super) fn next_head(&mut self, asked: Option<&Answers>) -> Result<Option<Answered>> {
         if self.stage != Stage::Head {
             return Ok(None);
         }
-        let found = head::read(&self.buffer).map_err(nonsense)?;
+        let found = head::read(&self.buffer, asked).map_err(nonsense)?;
         match &found {
             Some(answered) => self.buffer.advance(answered.length),
             None if self.buffer.len() > listen::MAX_HEADER => return Err(nonsense(Malformed)),

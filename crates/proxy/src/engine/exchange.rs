@@ -20,6 +20,7 @@ use super::{
     download::Download,
     h1::gone,
     head::Answered,
+    lines,
     origin::Origin,
     outbox::Outbox,
     rival::Rival,
@@ -232,7 +233,7 @@ impl<'a, C: Client> Exchange<'a, C> {
         if !self.down.poll_read(cx, self.origin)?.is_ready() {
             return Ok(false);
         }
-        while let Some(answered) = self.down.next_head()? {
+        while let Some(answered) = self.down.next_head(lines::asked::<C>(self.ctx, self.head))? {
             self.waits.origin_speaks = None;
             self.answered(answered)?;
         }
@@ -286,7 +287,8 @@ impl<'a, C: Client> Exchange<'a, C> {
         let keeps = self.keeps && !super::is_closing(self.ctx) && !self.is_waiting();
         let status = answered.head.status.as_u16();
         let has_content = self.down.begin(ending);
-        self.keeps = super::put_final(self.client, self.ctx, self.head, answered.head, has_content, keeps)?;
+        let Answered { head, lines, .. } = answered;
+        self.keeps = super::put_final(self.client, self.ctx, self.head, head, &lines, has_content, keeps)?;
         self.ctx.record.status = status;
         Ok(())
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use filter::Reason;
 use limit::Way;
 
-use super::{After, Client, Passage};
+use super::{After, Client, Passage, lines::Lines};
 use crate::{
     consult::Answer,
     relay::{self, response_chunk},
@@ -21,7 +21,7 @@ impl<C: Client> Passage<'_, C> {
         relay::response(self.ctx, C::TOLD, self.head, &mut head);
         self.ctx.record.status = head.status.as_u16();
         let keeps = self.after == After::Goes && !super::is_closing(self.ctx);
-        let put = super::put_final(self.client, self.ctx, self.head, head, content.is_some(), keeps);
+        let put = super::put_final(self.client, self.ctx, self.head, head, &Lines::default(), content.is_some(), keeps);
         let given = match put {
             Ok(keeps) => {
                 self.after = if keeps { After::Goes } else { After::Closes };

@@ -15,6 +15,7 @@ use super::{
     HEAD,
     client::Client,
     head,
+    lines::Lines,
     outbox::{Coding, Outbox},
     pipe::Pipe,
     upload::poll_read_buf,
@@ -117,6 +118,7 @@ impl Client for H1<'_> {
     fn put_final(
         &mut self,
         mut head: ResponseHeader,
+        lines: &Lines,
         request: &RequestHeader,
         has_content: bool,
         keeps: bool,
@@ -127,7 +129,7 @@ impl Client for H1<'_> {
             head.remove_header(&header::CONTENT_LENGTH);
         }
         let mut keeps = keeps;
-        let is_framed = head.headers.contains_key(header::CONTENT_LENGTH);
+        let is_framed = lines.length.is_some() || head.headers.contains_key(header::CONTENT_LENGTH);
         if has_content && !is_framed {
             if is_old {
                 // RFC 9112 section 6.1: it cannot read chunks. The content ends with its connection.
@@ -143,7 +145,7 @@ impl Client for H1<'_> {
             head.remove_header(&header::TRANSFER_ENCODING);
         }
         self.out.head().reserve(HEAD);
-        head::write_final(&head, keeps, self.out.head(), |out| more(&head, out));
+        head::write_final(&head, lines, keeps, self.out.head(), |out| more(&head, out));
         self.answers = true;
         Ok(keeps)
     }

@@ -6,7 +6,9 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
+use snapshot::Answers;
 
+use super::lines::Lines;
 use crate::front::{
     answer::Whole,
     chunked::Chunks,
@@ -17,6 +19,8 @@ use crate::front::{
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) head: ResponseHeader,
+    /// Its fields, where they are not in the head's table.
+    pub(super) lines: Lines,
     /// The head's length in bytes.
     pub(super) length: usize,
     /// Whether the connection may be used again after it.
@@ -40,8 +44,8 @@ pub(super) enum Ending {
     Close { ended: bool },
 }
 
-/// Reads the head at the start of `bytes`; `None` while it is not whole.
-pub(super) fn read(bytes: &[u8]) -> Result<Option<Answered>, Malformed> {
+/// Reads the head at the start of `bytes`; `None` while it is not whole. What is not `asked` for of it stays as it came.
+pub(super) fn read(bytes: &[u8], asked: Option<&Answers>) -> Result<Option<Answered>, Malformed> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut answer = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
@@ -49,21 +53,35 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Answered>, Malformed> {
         .map_err(|_| Malformed)?;
     let httparse::Status::Complete(length) = parsed else { return Ok(None) };
     check_lines(&bytes[..length]).map_err(|_| Malformed)?;
-    let code = answer.code.unwrap_or(0);
-    let mut head = ResponseHeader::build(code, Some(answer.headers.len() + 4)).map_err(|_| Malformed)?;
-    let whole = Whole::new(&bytes[..length]);
-    for field in answer.headers.iter() {
-        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).map_err(|_| Malformed)?;
-        head.append_header(whole.part(field.name.as_bytes()), value).map_err(|_| Malformed)?;
+    let status = StatusCode::from_u16(answer.code.unwrap_or(0)).map_err(|_| Malformed)?;
+    let lines = asked.and_then(|asked| Lines::of(status, answer.headers, &bytes[..length], asked));
+    let room = if lines.is_some() { 0 } else { answer.headers.len() + 4 };
+    let mut head = ResponseHeader::build(status, Some(room)).map_err(|_| Malformed)?;
+    if lines.is_none() {
+        hold(answer.headers, &bytes[..length], &mut head)?;
     }
     if let Some(words) = answer.reason
         && Some(words) != head.status.canonical_reason()
     {
         head.set_reason_phrase(Some(words)).map_err(|_| Malformed)?;
     }
-    let persists = persists(&head.headers, answer.version == Some(0));
+    let is_old = answer.version == Some(0);
+    let persists = match &lines {
+        Some(lines) => lines.persists.unwrap_or(!is_old),
+        None => persists(&head.headers, is_old),
+    };
     head.set_version(Version::HTTP_11);
-    Ok(Some(Answered { head, length, persists }))
+    Ok(Some(Answered { head, lines: lines.unwrap_or_default(), length, persists }))
+}
+
+/// Puts `fields`, which stand in `bytes`, into the table of `head`.
+fn hold(fields: &[httparse::Header<'_>], bytes: &[u8], head: &mut ResponseHeader) -> Result<(), Malformed> {
+    let whole = Whole::new(bytes);
+    for field in fields {
+        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).map_err(|_| Malformed)?;
+        head.append_header(whole.part(field.name.as_bytes()), value).map_err(|_| Malformed)?;
+    }
+    Ok(())
 }
 
 /// Whether a connection goes on after a message with these fields (RFC 9112 section 9.3).
@@ -88,7 +106,7 @@ pub(super) fn ending(answer: &mut Answered, method: &Method) -> Result<Ending, M
         answer.persists &= !head.headers.contains_key(header::CONTENT_LENGTH);
         return Ok(Ending::Chunked(Chunks::default()));
     }
-    let mut length = None;
+    let mut length = answer.lines.length;
     for line in head.headers.get_all(header::CONTENT_LENGTH) {
         for member in line.as_bytes().split(|byte| *byte == b',') {
             let said = parse_length(member).ok_or(Malformed)?;
@@ -126,13 +144,20 @@ pub(super) fn write_interim(head: &ResponseHeader, out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// Writes the head of a final answer, with whatever lines `more` adds and what is said of the connection. An answer without
-/// a date gets one (RFC 9110 section 6.6.1).
-pub(super) fn write_final(head: &ResponseHeader, keeps: bool, out: &mut BytesMut, more: impl FnOnce(&mut BytesMut)) {
+/// Writes the head of a final answer, with the origin's `lines`, whatever lines `more` adds and what is said of the
+/// connection. An answer without a date gets one (RFC 9110 section 6.6.1).
+pub(super) fn write_final(
+    head: &ResponseHeader,
+    lines: &Lines,
+    keeps: bool,
+    out: &mut BytesMut,
+    more: impl FnOnce(&mut BytesMut),
+) {
     write_status(head, out);
+    lines.write(out);
     head.header_to_h1_wire(out);
     more(out);
-    if !head.headers.contains_key(header::DATE) {
+    if !lines.is_dated && !head.headers.contains_key(header::DATE) {
         out.put_slice(b"Date: ");
         out.put_slice(get_cached_date().as_bytes());
         out.put_slice(b"\r\n");
@@ -153,7 +178,7 @@ mod tests {
     use super::*;
 
     fn answered(text: &str) -> Answered {
-        read(text.as_bytes()).unwrap().unwrap()
+        read(text.as_bytes(), None).unwrap().unwrap()
     }
 
     fn end(fields: &str) -> Result<(Ending, bool), Malformed> {
@@ -203,9 +228,9 @@ mod tests {
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n",
         ] {
-            assert!(read(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(read(wrong.as_bytes(), None).is_err(), "{wrong}");
         }
-        assert!(read(b"HTTP/1.1 200 OK\r\nX: y\r\n").unwrap().is_none());
+        assert!(read(b"HTTP/1.1 200 OK\r\nX: y\r\n", None).unwrap().is_none());
     }
 
     #[test]
@@ -214,7 +239,8 @@ mod tests {
         write_interim(&answered("HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n").head, &mut out);
         assert_eq!(out, "HTTP/1.1 404 Gone Fishing\r\nX-Case: Y\r\n\r\n");
         let mut out = BytesMut::new();
-        write_final(&answered("HTTP/1.1 200 OK\r\nDate: today\r\n\r\n").head, false, &mut out, |_| {});
+        let dated = answered("HTTP/1.1 200 OK\r\nDate: today\r\n\r\n").head;
+        write_final(&dated, &Lines::default(), false, &mut out, |_| {});
         assert_eq!(out, "HTTP/1.1 200 OK\r\nDate: today\r\nConnection: close\r\n\r\n");
     }
 }

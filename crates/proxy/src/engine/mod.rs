@@ -11,6 +11,7 @@ mod give;
 mod h1;
 mod head;
 mod held;
+mod lines;
 mod origin;
 mod outbox;
 mod pipe;
@@ -33,7 +34,7 @@ use snapshot::Route;
 use tokio::time::Instant;
 use upstream::{Pick, Reading};
 
-pub(crate) use self::{alarm::Alarm, client::Client, origin::Origin, pipe::Pipe, pool::Pool};
+pub(crate) use self::{alarm::Alarm, client::Client, lines::Lines, origin::Origin, pipe::Pipe, pool::Pool};
 use self::{
     exchange::{Exchange, Limits},
     h1::{H1, gone},
@@ -382,7 +383,7 @@ impl<C: Client> Passage<'_, C> {
         self.client.forget();
         let has_content = !answer.content.is_empty();
         let keeps = self.after == After::Goes;
-        let put = put_final(self.client, self.ctx, self.head, *answer.head, has_content, keeps);
+        let put = put_final(self.client, self.ctx, self.head, *answer.head, &Lines::default(), has_content, keeps);
         let said = match put {
             Ok(_) if has_content => self.let_pass(answer.content, true).await,
             Ok(_) => self.say().await,
@@ -459,10 +460,11 @@ fn put_final<C: Client>(
     ctx: &Context,
     request: &RequestHeader,
     head: ResponseHeader,
+    lines: &Lines,
     has_content: bool,
     keeps: bool,
 ) -> pingora_core::Result<bool> {
-    client.put_final(head, request, has_content, keeps, |head, out| relay::tell_client(ctx, request, head, out))
+    client.put_final(head, lines, request, has_content, keeps, |head, out| relay::tell_client(ctx, request, head, out))
 }
 
 /// Writes the head that the origin `pick` is sent.

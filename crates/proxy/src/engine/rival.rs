@@ -105,7 +105,7 @@ fn ask(
     }
     loop {
         ready!(down.poll_read(cx, stream))?;
-        while let Some(answered) = down.next_head()? {
+        while let Some(answered) = down.next_head(None)? {
             if !is_interim(answered.head.status) {
                 return Poll::Ready(Ok(answered));
             }

@@ -21,7 +21,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use tokio::time::timeout;
 
 use super::stream::Stream;
-use crate::{engine::Client, persist::is_interim};
+use crate::{
+    engine::{Client, Lines},
+    persist::is_interim,
+};
 
 /// How much of a request is kept, so that it can be sent again.
 const KEPT: usize = 64 * 1024;
@@ -127,7 +130,7 @@ impl Session for Handed {
         }
         // Whoever asks what was written wants to know the status.
         let written = ResponseHeader::build(head.status, Some(0))?;
-        self.stream.put_final(*head, &self.head, !end, true, |_, _| {})?;
+        self.stream.put_final(*head, &Lines::default(), &self.head, !end, true, |_, _| {})?;
         self.written = Some(written);
         Ok(())
     }

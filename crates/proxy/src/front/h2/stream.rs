@@ -13,7 +13,11 @@ use listen::MinRate;
 use pingora_core::{Error, ErrorType, Result, protocols::http::date::get_cached_date};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::{engine::Client, front::pace::Watch, relay::Told};
+use crate::{
+    engine::{Client, Lines},
+    front::pace::Watch,
+    relay::Told,
+};
 
 /// Both directions of one stream. The codec keeps what the client's windows allow and no more.
 pub(super) struct Stream {
@@ -137,6 +141,7 @@ impl Client for Stream {
     fn put_final(
         &mut self,
         head: ResponseHeader,
+        _lines: &Lines,
         _request: &RequestHeader,
         has_content: bool,
         keeps: bool,

@@ -1,0 +1,130 @@
+//! The fields of an answer that nobody here has to see: they go to the client as they came (ADR 69).
+
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use httparse::Header;
+use pingora_http::RequestHeader;
+use snapshot::Answers;
+
+use super::client::Client;
+use crate::{context::Context, front::head::parse_length, relay};
+
+/// The lines of an answer's fields, as the origin wrote them, but for what it says of its connection. There are none where
+/// somebody has to see one of them: all are in the head's table then.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    text: Bytes,
+    /// What within is said of the connection.
+    without: Range<usize>,
+    /// What they say of the length of the content.
+    pub(super) length: Option<u64>,
+    /// Whether they say when the answer was made.
+    pub(super) is_dated: bool,
+    /// What they say of the connection, if anything: that it goes on, or not.
+    pub(super) persists: Option<bool>,
+}
+
+/// What of the answer to `request` has to be seen; `None` for all of it: of what is not written to an HTTP/1 socket at once,
+/// of what is compared with a copy's, and of what may have changed something that is kept.
+pub(super) fn asked<'c, C: Client>(ctx: &'c Context, request: &RequestHeader) -> Option<&'c Answers> {
+    let passes = C::TOLD == relay::Told::Behind && ctx.mirror.is_none() && request.method.is_safe();
+    ctx.route().filter(|_| passes).map(|route| &route.answers)
+}
+
+/// What a field is to a proxy, whatever policies there are.
+enum Kind {
+    /// Of no concern.
+    Plain,
+    Connection,
+    Length,
+    Date,
+    /// A matter for tables: framing, what concerns one connection, a time to ask again.
+    Seen,
+}
+
+impl Lines {
+    /// The lines of `fields`, which stand in `head`; `None` where one of them has to be seen.
+    pub(super) fn of(status: StatusCode, fields: &[Header<'_>], head: &[u8], asked: &Answers) -> Option<Self> {
+        if !asked.spare_some() || is_special(status) {
+            return None;
+        }
+        let mut lines = Self::default();
+        let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(head.as_ptr() as usize);
+        // A head ends with an empty line.
+        let end = head.len().checked_sub(2)?;
+        let start = fields.first().map_or(end, |first| place(first.name.as_bytes()));
+        let mut at = start;
+        for field in fields {
+            let (name, value) = (field.name.as_bytes(), field.value);
+            let (begins, said) = (at, at + name.len() + 2);
+            at = said + value.len() + 2;
+            // A line that is spaced in another way is written anew.
+            if place(name) != begins || place(value) != said || head.get(said - 1) != Some(&b' ') {
+                return None;
+            }
+            match kind(name) {
+                Kind::Seen => return None,
+                Kind::Plain if asked.need(name) => return None,
+                Kind::Plain => {}
+                Kind::Date => lines.is_dated = true,
+                Kind::Length => lines.take_length(value)?,
+                Kind::Connection => {
+                    lines.take_connection(value)?;
+                    lines.without = begins - start..at - start;
+                }
+            }
+        }
+        lines.text = Bytes::copy_from_slice(head.get(start..at).filter(|_| at == end)?);
+        Some(lines)
+    }
+
+    /// Anything but one plain number has to be seen.
+    fn take_length(&mut self, value: &[u8]) -> Option<()> {
+        let is_padded = value.len() > 1 && value.starts_with(b"0");
+        let length = parse_length(value).filter(|_| !is_padded)?;
+        self.length.replace(length).is_none().then_some(())
+    }
+
+    /// Anything but one of the two usual words has to be seen: it may name other fields.
+    fn take_connection(&mut self, value: &[u8]) -> Option<()> {
+        let closes = value.eq_ignore_ascii_case(b"close");
+        let is_usual = closes || value.eq_ignore_ascii_case(b"keep-alive");
+        (is_usual && self.persists.replace(!closes).is_none()).then_some(())
+    }
+
+    /// Writes them.
+    pub(super) fn write(&self, out: &mut BytesMut) {
+        let Range { start, end } = self.without.clone();
+        out.put_slice(&self.text[..start]);
+        out.put_slice(&self.text[end..]);
+    }
+}
+
+/// Whether more depends on the head than on others: of an interim answer, of one that has no content whatever its fields
+/// say, and of one that names protocols.
+fn is_special(status: StatusCode) -> bool {
+    status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::UPGRADE_REQUIRED)
+}
+
+fn kind(name: &[u8]) -> Kind {
+    let seen = |names: &[&str]| names.iter().any(|seen| seen.as_bytes().eq_ignore_ascii_case(name));
+    let is = |kind: Kind, whose: &str| if name.eq_ignore_ascii_case(whose.as_bytes()) { kind } else { Kind::Plain };
+    let is_seen = match name.len() {
+        4 => return is(Kind::Date, "date"),
+        14 => return is(Kind::Length, "content-length"),
+        2 => seen(&["te"]),
+        7 => seen(&["trailer", "upgrade"]),
+        10 if name.eq_ignore_ascii_case(b"connection") => return Kind::Connection,
+        10 => seen(&["keep-alive"]),
+        11 => seen(&["retry-after", "grpc-status"]),
+        16 => seen(&["proxy-connection"]),
+        17 => seen(&["transfer-encoding"]),
+        18 => seen(&["proxy-authenticate"]),
+        25 => seen(&["proxy-authentication-info"]),
+        _ => false,
+    };
+    if is_seen { Kind::Seen } else { Kind::Plain }
+}
