@@ -16,7 +16,6 @@ Usage: cargo xtask <COMMAND>
                        --json                 print one JSON document instead of tables
                        --instructions         count user-space instructions a request instead (callgrind)
                        --syscalls             count system calls a request instead (strace)
-                       --memory               measure the memory of idle connections instead
                        --check                fail where instructions are 3 % above bench/instructions.txt
                        --save                 write bench/results.md, or bench/instructions.txt where those are counted
                        --binary FILE          measure this release instead of building one

@@ -1,4 +1,4 @@
-//! Figures that are counted rather than timed, and so hardly differ from run to run: instructions, system calls, memory.
+//! Figures that are counted rather than timed, and so hardly differ from run to run: instructions, system calls.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Ground,
-    load::{h2load, wrk},
+    load::h2load,
     meter,
     options::Measure,
     origin::Origin,
@@ -23,16 +23,10 @@ use crate::shell::{self, Failure, because};
 const WARM_UP: u32 = 500;
 /// Requests that are counted.
 const REQUESTS: u32 = 2000;
-/// Connections that are held open for [`Measure::Memory`].
-const IDLE: u32 = 10_000;
-/// When every one of them has asked, one each two milliseconds, and what was needed for that has been given back.
-const ASKED: Duration = Duration::from_secs(25);
-/// How long it may take until all are open.
-const ALL_IN: Duration = Duration::from_secs(40);
 /// How long strace may take to be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What one proxy takes for each request, or for each connection, in the unit of `measure`.
+/// What one proxy takes for each request, in the unit of `measure`.
 pub(crate) fn count(
     measure: Measure,
     peer: Peer,
@@ -43,7 +37,6 @@ pub(crate) fn count(
     match measure {
         Measure::Instructions => instructions(peer, scenario, ground, origin),
         Measure::Syscalls => syscalls(peer, scenario, ground, origin),
-        Measure::Memory => memory(peer, scenario, ground, origin),
         Measure::Load => Err(Failure::new("load is timed, not counted")),
     }
 }
@@ -125,33 +118,12 @@ fn total_calls(text: &str) -> Option<f64> {
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-/// KiB of memory for each connection that is open and idle, after one request.
-fn memory(peer: Peer, scenario: &Scenario, ground: &Ground, origin: &Origin) -> Result<f64, Failure> {
-    let proxy = Proxy::start(peer, scenario, ground, origin, &[])?;
-    h2load::send(scenario, &proxy, REQUESTS, ground)?;
-    let before = meter::resident(proxy.server.pid())?;
-    let mut idle = wrk::idle(scenario, &proxy, IDLE, ground)?;
-    let began = Instant::now();
-    let port = if scenario.transport.is_tls() { proxy.tls } else { proxy.plain };
-    while meter::connections(port)? < IDLE as usize || began.elapsed() < ASKED {
-        if began.elapsed() > ALL_IN {
-            return Err(Failure::new(format!("{} does not take {IDLE} connections", proxy.peer.name())));
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    let after = meter::resident(proxy.server.pid())?;
-    let _ = idle.kill();
-    let _ = idle.wait();
-    Ok((after - before) * 1024.0 / f64::from(IDLE))
-}
-
 /// What is counted.
 pub(crate) fn unit(measure: Measure) -> &'static str {
     match measure {
         Measure::Load => "",
         Measure::Instructions => "instructions/request",
         Measure::Syscalls => "system calls/request",
-        Measure::Memory => "KiB/idle connection",
     }
 }
 

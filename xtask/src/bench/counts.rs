@@ -3,7 +3,7 @@
 use std::{fmt::Write, fs};
 
 use crate::{
-    bench::{count, options::Measure, peer::Peer, scenario::Scenario},
+    bench::{peer::Peer, scenario::Scenario},
     shell::{self, Failure, because},
 };
 
@@ -15,7 +15,8 @@ const TOLERANCE: f64 = 1.03;
 /// Everything that was counted in one run.
 #[derive(Debug)]
 pub(crate) struct Counts {
-    measure: Measure,
+    /// What is counted.
+    unit: &'static str,
     /// One row a scenario and proxy.
     pub(crate) rows: Vec<Count>,
 }
@@ -46,14 +47,13 @@ impl Count {
 
 impl Counts {
     /// Nothing counted yet.
-    pub(crate) fn new(measure: Measure) -> Self {
-        Self { measure, rows: Vec::new() }
+    pub(crate) fn new(unit: &'static str) -> Self {
+        Self { unit, rows: Vec::new() }
     }
 
     /// Markdown that is readable in a terminal as well.
     pub(crate) fn markdown(&self) -> String {
-        let unit = count::unit(self.measure);
-        let mut text = format!("| scenario  | proxy    | {unit:>20} | ÷ best other |\n");
+        let mut text = format!("| scenario  | proxy    | {:>20} | ÷ best other |\n", self.unit);
         text.push_str("|-----------|----------|---------------------:|-------------:|\n");
         for Count { scenario, peer, value, ratio } in &self.rows {
             let ratio = ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
@@ -73,7 +73,7 @@ impl Counts {
             )
         };
         let rows: Vec<String> = self.rows.iter().map(row).collect();
-        format!("{{\"unit\":\"{}\",\"results\":[\n{}\n]}}", count::unit(self.measure), rows.join(",\n"))
+        format!("{{\"unit\":\"{}\",\"results\":[\n{}\n]}}", self.unit, rows.join(",\n"))
     }
 
     fn ours(&self) -> impl Iterator<Item = (&'static str, f64)> {

@@ -1,30 +1,41 @@
 //! Processor time and memory of a process with all its children, from `/proc`.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, io::ErrorKind};
 
 use crate::shell::{Failure, because};
 
 /// Linux counts in hundredths of a second here, on every machine (`USER_HZ`).
 const MICROS_PER_TICK: f64 = 10_000.0;
 
-/// Sums a field of `/proc/PID/status`, in KiB there and in MiB here, over the tree below `root`.
-fn memory(root: u32, field: &str) -> Result<f64, Failure> {
-    let kib = |pid: &u32| -> u64 {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-        line.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or_default()
-    };
-    Ok(tree(root)?.keys().map(kib).sum::<u64>() as f64 / 1024.0)
+/// Sums a field of `/proc/PID/FILE`, in KiB, over the tree below `root`.
+fn memory(root: u32, file: &str, field: &str) -> Result<f64, Failure> {
+    let mut sum = 0;
+    for pid in pids(root)? {
+        let path = format!("/proc/{pid}/{file}");
+        // A process may end between the two calls.
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => continue,
+            text => text.map_err(because(format!("cannot read {path}")))?,
+        };
+        sum += kib(&text, field);
+    }
+    Ok(sum as f64)
+}
+
+/// The number of one line: `Pss:    309 kB`.
+fn kib(text: &str, field: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+    line.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or_default()
 }
 
 /// The most memory that the tree below `root` has had, in MiB: the sum of the peaks of its processes.
 pub(crate) fn peak(root: u32) -> Result<f64, Failure> {
-    memory(root, "VmHWM:")
+    Ok(memory(root, "status", "VmHWM:")? / 1024.0)
 }
 
-/// The memory that the tree below `root` has now, in MiB.
-pub(crate) fn resident(root: u32) -> Result<f64, Failure> {
-    memory(root, "VmRSS:")
+/// The memory that the tree below `root` has now, in KiB. What several of its processes share counts once (PSS).
+pub(crate) fn proportional(root: u32) -> Result<f64, Failure> {
+    memory(root, "smaps_rollup", "Pss:")
 }
 
 /// Microseconds of user and system time that the tree below `root` has used so far.
@@ -94,7 +105,16 @@ mod tests {
     }
 
     #[test]
-    fn our_own_time_can_be_read() {
-        assert!(cpu_micros(std::process::id()).is_ok());
+    fn our_own_time_and_memory_can_be_read() {
+        let own = std::process::id();
+        assert!(cpu_micros(own).is_ok());
+        let (now, peak) = (proportional(own).unwrap(), peak(own).unwrap() * 1024.0);
+        assert!(0.0 < now && now <= peak, "{now} KiB of {peak}");
+    }
+
+    #[test]
+    fn a_field_of_memory_is_not_another_that_begins_like_it() {
+        let text = "Rss:                1772 kB\nPss_Dirty:           116 kB\nPss:                 309 kB\n";
+        assert_eq!((kib(text, "Pss:"), kib(text, "Swap:")), (309, 0));
     }
 }

@@ -3,6 +3,7 @@
 mod caller;
 mod count;
 mod counts;
+mod idle;
 mod load;
 mod meter;
 mod options;
@@ -30,7 +31,7 @@ use load::Turn;
 use options::{Measure, Options};
 use origin::Origin;
 use peer::{Peer, Proxy};
-use scenario::Scenario;
+use scenario::{Habit, Scenario};
 use table::{Row, Table};
 
 pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
@@ -45,7 +46,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Failure> {
     let ground = Ground::prepare(&options)?;
     match options.measure {
         Measure::Load => time(&options, &ground),
-        Measure::Instructions | Measure::Syscalls | Measure::Memory => tally(&options, &ground),
+        Measure::Instructions | Measure::Syscalls => tally(&options, &ground),
     }
 }
 
@@ -60,7 +61,12 @@ pub(crate) fn exercise(binary: &Path) -> Result<(), Failure> {
 fn time(options: &Options, ground: &Ground) -> Result<(), Failure> {
     let mut table = Table::new(options, versions(options, ground)?);
     for scenario in &options.scenarios {
-        table.rows.extend(measure(scenario, options, ground)?);
+        if scenario.habit == Habit::Idle {
+            let memory = |peer, origin: &Origin| idle::memory(peer, scenario, ground, origin);
+            table.idle.rows.extend(count_all(scenario, options, ground, memory)?);
+        } else {
+            table.rows.extend(measure(scenario, options, ground)?);
+        }
     }
     if options.save {
         results::write(&table)?;
@@ -75,17 +81,10 @@ fn time(options: &Options, ground: &Ground) -> Result<(), Failure> {
 
 /// Counts in every scenario, and prints the table.
 fn tally(options: &Options, ground: &Ground) -> Result<(), Failure> {
-    let mut counts = Counts::new(options.measure);
+    let mut counts = Counts::new(count::unit(options.measure));
     for scenario in &options.scenarios {
-        eprintln!("{}: {}", scenario.name, scenario.title);
-        let origin = Origin::start(ground, scenario.backends)?;
-        let mut results = Vec::new();
-        for peer in options.everyone(scenario) {
-            let value = count::count(options.measure, peer, scenario, ground, &origin)?;
-            eprintln!("  {:<8} {value:.1}", peer.name());
-            results.push((peer, value));
-        }
-        counts.rows.extend(Count::all(scenario, &results));
+        let count = |peer, origin: &Origin| count::count(options.measure, peer, scenario, ground, origin);
+        counts.rows.extend(count_all(scenario, options, ground, count)?);
     }
     if options.json {
         println!("{}", counts.json());
@@ -98,6 +97,27 @@ fn tally(options: &Options, ground: &Ground) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+/// Counts something of everybody in one scenario, one proxy after the other.
+fn count_all(
+    scenario: &Scenario,
+    options: &Options,
+    ground: &Ground,
+    count: impl Fn(Peer, &Origin) -> Result<f64, Failure>,
+) -> Result<Vec<Count>, Failure> {
+    eprintln!("{}: {}", scenario.name, scenario.title);
+    let origin = Origin::start(ground, scenario.backends)?;
+    let mut results = Vec::new();
+    for peer in options.everyone(scenario) {
+        let value = count(peer, &origin)?;
+        eprintln!("  {:<8} {value:.1}", peer.name());
+        results.push((peer, value));
+    }
+    Ok(Count::all(scenario, &results))
+}
+
+/// What a process opens besides the connections of its clients.
+const SPARE: u64 = 2_000;
 
 /// What all scenarios share: the release, a folder for files, the certificate.
 #[derive(Debug)]
@@ -113,6 +133,7 @@ pub(crate) struct Ground {
 impl Ground {
     fn prepare(options: &Options) -> Result<Self, Failure> {
         ensure_cores()?;
+        ensure_descriptors(options)?;
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
             None => cargo::build_release()?,
@@ -131,6 +152,35 @@ pub(crate) fn ensure_cores() -> Result<(), Failure> {
         b"1" => Err(Failure::new("the bench needs two cores: one for the proxy, one for the origin and the load")),
         _ => Ok(()),
     }
+}
+
+/// Lets us and whomever we start open as many files as the system allows us, and refuses where that is too few.
+fn ensure_descriptors(options: &Options) -> Result<(), Failure> {
+    let most = options.scenarios.iter().map(|scenario| u64::from(scenario.connections) + scenario.slow as u64).max();
+    let wanted = most.unwrap_or_default() + SPARE;
+    let limits = fs::read_to_string("/proc/self/limits").map_err(because("cannot read /proc/self/limits"))?;
+    let (soft, hard) = descriptors(&limits).ok_or_else(|| Failure::new("cannot read /proc/self/limits"))?;
+    if hard < wanted {
+        return Err(Failure::new(format!(
+            "{wanted} open files are needed and no more than {hard} allowed: raise that by `ulimit -Hn` as root, or name \
+             scenarios that do with fewer"
+        )));
+    }
+    // HAProxy wants two for each connection, and nobody more than that.
+    let limit = hard.min(2 * wanted);
+    if soft >= limit {
+        return Ok(());
+    }
+    let mut prlimit = Command::new("prlimit");
+    let own = std::process::id().to_string();
+    shell::output(prlimit.args(["--pid", &own, &format!("--nofile={limit}:")])).map(drop)
+}
+
+/// How many files we may open, and how many we might allow ourselves to.
+fn descriptors(limits: &str) -> Option<(u64, u64)> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(u64::MAX));
+    Some((numbers.next()?, numbers.next()?))
 }
 
 /// One certificate for everybody, made anew each time: P-256, as most of the web has.
@@ -175,4 +225,18 @@ fn versions(options: &Options, ground: &Ground) -> Result<Vec<String>, Failure> 
     }
     let others = options.peers.iter().map(|peer| peer.version(ground));
     std::iter::once(Ok(own)).chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_read() {
+        let limits =
+            |words: &str| format!("Max processes  7  7  processes\nMax open files            {words}  files\n");
+        assert_eq!(descriptors(&limits("1024                 524288")), Some((1024, 524_288)));
+        assert_eq!(descriptors(&limits("1024                 unlimited")), Some((1024, u64::MAX)));
+        assert_eq!(descriptors("Max processes  7  7  processes\n"), None);
+    }
 }

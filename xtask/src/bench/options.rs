@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     bench::{
         peer::Peer,
-        scenario::{Scenario, Transport},
+        scenario::{Habit, Scenario, Transport},
     },
     packages::Tool,
     shell::Failure,
@@ -14,14 +14,12 @@ use crate::{
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Measure {
-    /// Processor time, requests a second, latency and memory under load.
+    /// Processor time, requests a second, latency and memory under load, and memory of idle connections.
     Load,
     /// User-space instructions for each request, under callgrind.
     Instructions,
     /// System calls for each request, under strace.
     Syscalls,
-    /// Memory of connections that are open and idle.
-    Memory,
 }
 
 /// Every protocol, small and large bodies, the cache, and policies of each kind.
@@ -60,10 +58,10 @@ impl Measure {
         match self {
             Self::Load => true,
             Self::Instructions | Self::Syscalls => {
-                // What a request costs does not depend on how many workers there are.
-                stays_open && !scenario.uploads && scenario.slow == 0 && scenario.policy.workers() == 1
+                // What a request costs does not depend on how many workers or connections there are.
+                let is_alone = scenario.habit == Habit::Busy && scenario.slow == 0 && scenario.policy.workers() == 1;
+                stays_open && !scenario.uploads && is_alone
             }
-            Self::Memory => matches!(scenario.name, "tiny" | "tls"),
         }
     }
 }
@@ -88,7 +86,6 @@ impl Options {
             match word.as_str() {
                 "--instructions" => options.measure = Measure::Instructions,
                 "--syscalls" => options.measure = Measure::Syscalls,
-                "--memory" => options.measure = Measure::Memory,
                 "--check" => options.check = true,
                 "--json" => options.json = true,
                 "--save" => options.save = true,
@@ -127,7 +124,7 @@ impl Options {
     /// What the chosen peers need on the machine.
     pub(crate) fn tools(&self) -> Vec<Tool> {
         let own = match self.measure {
-            Measure::Load | Measure::Memory => None,
+            Measure::Load => None,
             Measure::Instructions => {
                 Some(Tool { program: "valgrind", package: "valgrind", why: "counts instructions" })
             }

@@ -19,10 +19,23 @@ pub(crate) struct Scenario {
     pub(crate) uploads: bool,
     /// How many backends the proxy chooses from.
     pub(crate) backends: usize,
-    /// How many connections the load generator holds open.
+    /// How many connections are held open.
     pub(crate) connections: u32,
+    /// What the connections do.
+    pub(crate) habit: Habit,
     /// How many clients, besides, never come to the end of their head. Only maitred has to bear them.
     pub(crate) slow: usize,
+}
+
+/// What the connections of a scenario do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// Each asks again as soon as it has its answer.
+    Busy,
+    /// Each has its turn, as many at a time as there are where all are busy.
+    InTurn,
+    /// Each has asked once and is silent since. That takes memory, not time.
+    Idle,
 }
 
 /// How requests reach the proxy.
@@ -108,6 +121,9 @@ impl Policy {
     }
 }
 
+/// How many connections are many.
+const MANY: u32 = 10_000;
+
 const fn scenario(name: &'static str, title: &'static str, path: &'static str, transport: Transport) -> Scenario {
     Scenario {
         name,
@@ -118,6 +134,7 @@ const fn scenario(name: &'static str, title: &'static str, path: &'static str, t
         uploads: false,
         backends: 1,
         connections: 32,
+        habit: Habit::Busy,
         slow: 0,
     }
 }
@@ -192,6 +209,21 @@ impl Scenario {
             ..policy("workers", "two workers, one core each, against one: 32 KiB of JSON by gzip", Policy::Workers)
         },
         policy("full", "a full-featured route: log, key, limit, headers", Policy::Full),
+        Scenario {
+            connections: MANY,
+            habit: Habit::InTurn,
+            ..scenario("active", "HTTP/1.1 over 10,000 connections in turn, 2-byte body", "/tiny", Transport::Plain)
+        },
+        Scenario {
+            connections: MANY,
+            habit: Habit::Idle,
+            ..scenario("idle", "memory of 10,000 idle connections", "/tiny", Transport::Plain)
+        },
+        Scenario {
+            connections: MANY,
+            habit: Habit::Idle,
+            ..scenario("idle-tls", "memory of 10,000 idle connections over TLS", "/tiny", Transport::Tls)
+        },
     ];
 
     /// The scenario of that name.

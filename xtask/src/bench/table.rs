@@ -2,13 +2,15 @@
 
 use std::fmt::Write;
 
-use crate::bench::{load::Turn, options::Options, peer::Peer, scenario::Scenario};
+use crate::bench::{counts::Counts, idle, load::Turn, options::Options, peer::Peer, scenario::Scenario};
 
 /// All results of one run.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// One row a scenario and proxy.
     pub(crate) rows: Vec<Row>,
+    /// What idle connections take.
+    pub(crate) idle: Counts,
     versions: Vec<String>,
     rounds: u32,
     seconds: u32,
@@ -45,7 +47,8 @@ impl Row {
 impl Table {
     /// An empty table for a run.
     pub(crate) fn new(options: &Options, versions: Vec<String>) -> Self {
-        Self { rows: Vec::new(), versions, rounds: options.rounds, seconds: options.seconds }
+        let idle = Counts::new(idle::UNIT);
+        Self { rows: Vec::new(), idle, versions, rounds: options.rounds, seconds: options.seconds }
     }
 
     /// Markdown that is readable in a terminal as well.
@@ -54,6 +57,16 @@ impl Table {
         for version in &self.versions {
             let _ = writeln!(text, "* {version}");
         }
+        if !self.rows.is_empty() {
+            self.write_rows(&mut text);
+        }
+        if !self.idle.rows.is_empty() {
+            let _ = write!(text, "\n{}", self.idle.markdown());
+        }
+        text
+    }
+
+    fn write_rows(&self, text: &mut String) {
         text.push_str(
             "\n| scenario  | proxy    | CPU µs/request | ÷ best peer | requests/s | ÷ best peer |  p50 µs |  p99 µs | peak MiB |\n",
         );
@@ -73,7 +86,6 @@ impl Table {
                 best.peak
             );
         }
-        text
     }
 
     /// One document.
@@ -81,11 +93,12 @@ impl Table {
         let versions: Vec<String> = self.versions.iter().map(|version| format!("{version:?}")).collect();
         let results: Vec<String> = self.rows.iter().map(json_row).collect();
         format!(
-            "{{\"rounds\":{},\"seconds\":{},\"versions\":[{}],\"results\":[\n{}\n]}}",
+            "{{\"rounds\":{},\"seconds\":{},\"versions\":[{}],\"results\":[\n{}\n],\"idle\":{}}}",
             self.rounds,
             self.seconds,
             versions.join(","),
-            results.join(",\n")
+            results.join(",\n"),
+            self.idle.json()
         )
     }
 }

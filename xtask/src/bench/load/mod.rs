@@ -1,5 +1,6 @@
 //! One turn: load for some seconds, and what it cost the proxy.
 
+mod crowd;
 pub(crate) mod h2load;
 mod s_time;
 mod slow;
@@ -7,13 +8,13 @@ pub(crate) mod wrk;
 
 use std::{fmt, process::Command, time::Duration};
 
-use self::slow::SlowClients;
+use self::{crowd::Crowd, slow::SlowClients};
 use crate::{
     bench::{
         Ground, meter,
         origin::{self, Origin},
         peer::{Peer, Proxy},
-        scenario::{Policy, Scenario, Transport},
+        scenario::{Habit, Policy, Scenario, Transport},
     },
     shell::{self, Failure},
 };
@@ -74,11 +75,17 @@ struct Said {
 pub(crate) fn turn(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Ground) -> Result<Turn, Failure> {
     let slow = if proxy.peer == Peer::Maitred { scenario.slow } else { 0 };
     let _beside = SlowClients::start(proxy.plain, slow)?;
+    // What it costs to open them is not counted.
+    let mut crowd = match scenario.habit {
+        Habit::InTurn => Some(Crowd::open(scenario, proxy)?),
+        Habit::Busy | Habit::Idle => None,
+    };
     let before = meter::cpu_micros(proxy.server.pid())?;
-    let said = match scenario.transport {
-        Transport::H2 => h2load::load(scenario, proxy, seconds, ground)?,
-        Transport::TlsResumed => s_time::load(proxy, seconds)?,
-        Transport::Plain | Transport::PlainClose | Transport::Tls | Transport::TlsClose => {
+    let said = match (&mut crowd, scenario.transport) {
+        (Some(crowd), _) => crowd.ask(Duration::from_secs(seconds.into()))?,
+        (None, Transport::H2) => h2load::load(scenario, proxy, seconds, ground)?,
+        (None, Transport::TlsResumed) => s_time::load(proxy, seconds)?,
+        (None, Transport::Plain | Transport::PlainClose | Transport::Tls | Transport::TlsClose) => {
             wrk::load(scenario, proxy, seconds, ground)?
         }
     };

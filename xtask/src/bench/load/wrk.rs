@@ -33,17 +33,30 @@ pub(super) fn load(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Gr
     run(wrk.arg(url(scenario, proxy)))
 }
 
-/// Starts a wrk that asks once on each of so many connections, one every two milliseconds, and then leaves them open and
-/// idle.
-pub(crate) fn idle(scenario: &Scenario, proxy: &Proxy, connections: u32, ground: &Ground) -> Result<Child, Failure> {
-    let script = ground.folder.join("idle.lua");
-    let text = format!(
-        "asked = 0\nfunction delay()\n  asked = asked + 1\n  if asked <= {connections} then return 2 * asked end\n  return 3600000\nend\n"
-    );
-    fs::write(&script, text).map_err(because("cannot write wrk's script"))?;
-    let mut wrk = pinned("wrk");
-    wrk.args(["-t1", &format!("-c{connections}"), "-d60s", "-s"]).arg(script).arg(url(scenario, proxy));
-    wrk.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(because("cannot start wrk"))
+/// A wrk that asks once on each of a scenario's connections, one every two milliseconds, and then leaves them open and idle,
+/// until dropped.
+pub(crate) struct Idle(Child);
+
+impl Idle {
+    /// Starts it.
+    pub(crate) fn start(scenario: &Scenario, proxy: &Proxy, ground: &Ground) -> Result<Self, Failure> {
+        let connections = scenario.connections;
+        let script = ground.folder.join("idle.lua");
+        let text = format!(
+            "asked = 0\nfunction delay()\n  asked = asked + 1\n  if asked <= {connections} then return 2 * asked end\n  return 3600000\nend\n"
+        );
+        fs::write(&script, text).map_err(because("cannot write wrk's script"))?;
+        let mut wrk = pinned("wrk");
+        wrk.args(["-t1", &format!("-c{connections}"), "-d60s", "-s"]).arg(script).arg(url(scenario, proxy));
+        wrk.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Self).map_err(because("cannot start wrk"))
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs wrk and reads what it says.

@@ -1,4 +1,4 @@
-//! HAProxy: one thread, connections to the origin shared by all clients.
+//! HAProxy: one thread, connections to the origin shared by all clients, and kept as well where clients have most of its files.
 
 use std::fmt::Write;
 
@@ -9,7 +9,8 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
     let Scene { ground, plain, tls, .. } = scene;
     let ground = ground.display();
     let mut text = format!(
-        "global\n  nbthread 1\n  no strict-limits\n  maxconn 12000\n\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
+        "global\n  nbthread 1\n  no strict-limits\n  maxconn 12000\n  tune.pool-low-fd-ratio 90\n  \
+         tune.pool-high-fd-ratio 95\n\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  \
          timeout server 60s\n  http-reuse always\n\nfrontend front\n  bind 127.0.0.1:{plain}\n  \
          bind 127.0.0.1:{tls} ssl crt {ground}/both.pem alpn h2,http/1.1\n  default_backend origin\n\n\
          backend origin\n  balance roundrobin\n"
