@@ -1,6 +1,8 @@
-//! Who asks, where a policy wants to know: an API key from maitred's own command, and a token that openssl has signed.
+//! Who asks, where a policy wants to know: an API key from maitred's own command, a token and a certificate that openssl has
+//! signed, and a session.
 
 use std::{
+    cell::RefCell,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -14,10 +16,12 @@ use crate::shell::{self, Failure, because};
 pub(crate) struct Caller {
     key: String,
     token: String,
+    /// The cookie of whoever has logged in last: the proxy that is compared with is sent what the other one was.
+    session: RefCell<String>,
 }
 
 impl Caller {
-    /// Makes key and token, and beside the certificate what maitred needs to know them.
+    /// Makes key, token and certificate, and beside the server's own certificate what maitred needs to know them.
     pub(super) fn prepare(maitred: &Path, folder: &Path) -> Result<Self, Failure> {
         let keys = folder.join("keys.toml");
         let _ = fs::remove_file(&keys); // nobody may have more than two
@@ -28,7 +32,16 @@ impl Caller {
         let hash = shell::output(hash.args(["-c", "echo 'a good password' | \"$0\" hash"]).arg(maitred))?;
         let users = format!("[users.bench]\npassword = \"{}\"\n", String::from_utf8_lossy(&hash).trim());
         fs::write(folder.join("users.toml"), users).map_err(because("cannot write the users"))?;
-        Ok(Self { key, token: token(folder)? })
+        make_client(folder)?;
+        make_keys(folder)?;
+        // Good for a century.
+        let token = sign(folder, r#"{"sub":"bench","aud":"bench","exp":4900000000}"#)?;
+        Ok(Self { key, token, session: RefCell::default() })
+    }
+
+    /// Remembers the cookie of a session.
+    pub(crate) fn keep(&self, session: String) {
+        self.session.replace(session);
     }
 
     /// The field that a request needs to be let in, or to be given what the policy is about.
@@ -40,26 +53,65 @@ impl Caller {
             Policy::Token | Policy::Introspection | Policy::Forward => {
                 Some(format!("Authorization: Bearer {}", self.token))
             }
+            Policy::Login => Some(format!("Cookie: {}", self.session.borrow())),
             _ if policy.wants_key() => Some(format!("X-API-Key: {}", self.key)),
             _ => None,
         }
     }
 }
 
-/// A JWT by RS256, the most common kind, that is good for a century.
-fn token(folder: &Path) -> Result<String, Failure> {
-    let (private, public, unsigned) = (folder.join("token.key"), folder.join("token.pub"), folder.join("token.txt"));
+/// Makes what tokens are signed with: RSA, the most common kind.
+fn make_keys(folder: &Path) -> Result<(), Failure> {
+    let (private, public) = (folder.join("token.key"), folder.join("token.pub"));
     let mut openssl = Command::new("openssl");
     openssl.args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]);
     shell::output(openssl.arg(&private).stderr(Stdio::null()))?;
-    shell::output(Command::new("openssl").args(["pkey", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public))?;
-    let head = base64url(br#"{"alg":"RS256","typ":"JWT"}"#);
-    let claims = base64url(br#"{"sub":"bench","aud":"bench","exp":4900000000}"#);
-    let text = format!("{head}.{claims}");
+    let mut openssl = Command::new("openssl");
+    shell::output(openssl.args(["pkey", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public)).map(drop)
+}
+
+/// A JWT by RS256 that says so.
+pub(super) fn sign(folder: &Path, claims: &str) -> Result<String, Failure> {
+    let (head, claims) = (base64url(br#"{"alg":"RS256","typ":"JWT"}"#), base64url(claims.as_bytes()));
+    let (text, unsigned) = (format!("{head}.{claims}"), folder.join("token.txt"));
     fs::write(&unsigned, &text).map_err(because("cannot write the token"))?;
     let mut openssl = Command::new("openssl");
-    let signature = shell::output(openssl.args(["dgst", "-sha256", "-sign"]).arg(&private).arg(&unsigned))?;
-    Ok(format!("{text}.{}", base64url(&signature)))
+    openssl.args(["dgst", "-sha256", "-sign"]).arg(folder.join("token.key"));
+    Ok(format!("{text}.{}", base64url(&shell::output(openssl.arg(&unsigned))?)))
+}
+
+/// The public key as issuers publish it (RFC 7517).
+pub(super) fn key_set(folder: &Path) -> Result<String, Failure> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["rsa", "-pubin", "-modulus", "-noout", "-in"]).arg(folder.join("token.pub"));
+    let said = shell::output(&mut openssl)?;
+    let said = String::from_utf8_lossy(&said);
+    let modulus = said.trim().strip_prefix("Modulus=").and_then(bytes);
+    let modulus = modulus.ok_or_else(|| Failure::new(format!("openssl says `{said}` of the public key")))?;
+    // 65537 is what OpenSSL takes for the exponent.
+    Ok(format!(r#"{{"keys":[{{"kty":"RSA","alg":"RS256","use":"sig","n":"{}","e":"AQAB"}}]}}"#, base64url(&modulus)))
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let pairs = (0..digits.len()).step_by(2);
+    pairs.map(|place| u8::from_str_radix(digits.get(place..place + 2)?, 16).ok()).collect()
+}
+
+/// An authority for clients, and a certificate of it that names one.
+fn make_client(folder: &Path) -> Result<(), Failure> {
+    let openssl = |line: &str| {
+        let words = line.split(' ');
+        shell::output(Command::new("openssl").current_dir(folder).args(words)).map(drop)
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("req -x509 {key} -days 30 -subj /CN=clients -keyout clients.key -out clients.pem"))?;
+    openssl(&format!("req -new {key} -subj /CN=bench -keyout client.key -out client.csr"))?;
+    let says = "subjectAltName=DNS:bench.partner.example\nextendedKeyUsage=clientAuth\nbasicConstraints=CA:FALSE\n";
+    fs::write(folder.join("client.ext"), says).map_err(because("cannot write the client's certificate"))?;
+    openssl(
+        "x509 -req -in client.csr -CA clients.pem -CAkey clients.key -set_serial 7 -days 30 -extfile client.ext -out client.pem",
+    )
 }
 
 /// RFC 4648 section 5, without padding.
@@ -77,6 +129,12 @@ fn base64url(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits_are_bytes() {
+        assert_eq!(bytes("C0fe01"), Some(vec![0xC0, 0xFE, 1]));
+        assert_eq!((bytes("C0f"), bytes("x0")), (None, None));
+    }
 
     #[test]
     fn base64url_is_that_of_the_standard() {

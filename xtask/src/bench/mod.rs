@@ -9,6 +9,8 @@ mod meter;
 mod options;
 mod origin;
 mod peer;
+mod presenter;
+mod provider;
 mod results;
 mod scenario;
 mod server;

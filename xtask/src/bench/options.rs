@@ -54,7 +54,8 @@ pub(crate) struct Options {
 impl Measure {
     /// Whether a scenario makes sense for it.
     pub(crate) fn can_take(self, scenario: &Scenario) -> bool {
-        let stays_open = matches!(scenario.transport, Transport::Plain | Transport::Tls | Transport::H2);
+        let closes = [Transport::PlainClose, Transport::TlsClose, Transport::TlsResumed];
+        let stays_open = !closes.contains(&scenario.transport);
         match self {
             Self::Load => true,
             Self::Instructions | Self::Syscalls => {
@@ -162,6 +163,15 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.scenarios.len(), Scenario::ALL.len());
         assert_eq!(options.peers, [Peer::Nginx, Peer::Haproxy, Peer::Varnish]);
+    }
+
+    #[test]
+    fn what_instructions_are_counted_of_is_written_down() {
+        let text = std::fs::read_to_string(crate::shell::root().join("bench/instructions.txt")).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let written: Vec<&str> = lines.filter_map(|line| line.split(' ').next()).collect();
+        let counted: Vec<&str> = parse("--instructions").unwrap().scenarios.iter().map(|one| one.name).collect();
+        assert_eq!(written, counted);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use crate::{
     bench::{
-        Ground,
+        Ground, provider,
         server::{Server, free_ports},
     },
     shell::{self, Failure, because},
@@ -33,23 +33,20 @@ impl Origin {
         }
         fs::write(folder.join("json"), orders(32 << 10)).map_err(because("cannot write the origin's files"))?;
         let ports: Vec<u16> = free_ports::<MOST>()?.into_iter().take(backends).collect();
+        let first = ports.first().copied().unwrap_or_default();
+        provider::publish(&folder, first, &ground.folder)?;
         let listen: String = ports.iter().map(|port| format!("listen 127.0.0.1:{port};\n")).collect();
         let server = format!(
             "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nclient_max_body_size 2m;\n\
              location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n\
-             location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n}}",
+             location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n{}\n}}",
             folder.display(),
             body(2),
-            upload(ports.first().copied().unwrap_or_default()),
-            kept(&folder)
+            upload(first),
+            kept(&folder),
+            provider::location()
         );
-        let config = folder.join("nginx.conf");
-        fs::write(&config, nginx_config(&folder, &server)).map_err(because("cannot write the origin's file"))?;
-        let program = shell::which("nginx").unwrap_or_else(|| "nginx".into());
-        let line =
-            format!("{} -p {f} -c {} -e {f}/error.log", program.display(), config.display(), f = folder.display());
-        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let server = Server::start(CORE..CORE + 1, words.iter(), &ports, &folder.join("log"))?;
+        let server = Server::nginx(CORE, &folder, &nginx_config(&folder, &server), &ports)?;
         Ok(Self { ports, _server: server })
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum Transport {
     TlsResumed,
     /// HTTP/2 over TLS, ten streams at a time on each connection.
     H2,
+    /// HTTP/1.1 over TLS connections that stay open, and that a client's certificate is shown on.
+    Presented,
 }
 
 impl Transport {
@@ -83,6 +85,10 @@ pub(crate) enum Policy {
     Introspection,
     /// A service that has decided.
     Forward,
+    /// A client's certificate.
+    Certificate,
+    /// A session of somebody who has logged in.
+    Login,
     /// A limit that is far away.
     Limit,
     /// Header edits and security headers.
@@ -198,6 +204,11 @@ impl Scenario {
         policy("basic", "with a name and a password", Policy::Basic),
         policy("introspection", "with a token that its issuer was asked about", Policy::Introspection),
         policy("forward", "with a service that has decided", Policy::Forward),
+        Scenario {
+            transport: Transport::Presented,
+            ..policy("mtls", "over TLS with a client's certificate, against TLS without", Policy::Certificate)
+        },
+        policy("login", "with the session of a login by OpenID Connect", Policy::Login),
         policy("limit", "with a rate limit", Policy::Limit),
         policy("headers", "with header edits", Policy::Headers),
         Scenario {

@@ -1,7 +1,7 @@
 //! A server started for the bench: pinned to a core, waited for, stopped with us.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     net::{SocketAddr, TcpListener, TcpStream},
     ops::Range,
     path::Path,
@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::shell::{Failure, because, describe};
+use crate::shell::{self, Failure, because, describe};
 
 /// How long a server may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +44,16 @@ impl Server {
             server.wait_for(*port).map_err(|why| Failure::new(format!("`{line}` {why}; see {}", log.display())))?;
         }
         Ok(server)
+    }
+
+    /// Starts an nginx of that configuration on one core, with everything that it writes in `folder`.
+    pub(crate) fn nginx(core: u8, folder: &Path, config: &str, ports: &[u16]) -> Result<Self, Failure> {
+        let file = folder.join("nginx.conf");
+        fs::write(&file, config).map_err(because(format!("cannot write {}", file.display())))?;
+        let program = shell::which("nginx").unwrap_or_else(|| "nginx".into());
+        let line = format!("{} -p {f} -c {} -e {f}/error.log", program.display(), file.display(), f = folder.display());
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        Self::start(core..core + 1, words.iter(), ports, &folder.join("log"))
     }
 
     fn wait_for(&mut self, port: u16) -> Result<(), &'static str> {

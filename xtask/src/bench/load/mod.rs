@@ -85,9 +85,7 @@ pub(crate) fn turn(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Gr
         (Some(crowd), _) => crowd.ask(Duration::from_secs(seconds.into()))?,
         (None, Transport::H2) => h2load::load(scenario, proxy, seconds, ground)?,
         (None, Transport::TlsResumed) => s_time::load(proxy, seconds)?,
-        (None, Transport::Plain | Transport::PlainClose | Transport::Tls | Transport::TlsClose) => {
-            wrk::load(scenario, proxy, seconds, ground)?
-        }
+        (None, _) => wrk::load(scenario, proxy, seconds, ground)?,
     };
     let cpu = meter::cpu_micros(proxy.server.pid())? - before;
     if said.failed > 0 || said.requests == 0 {
@@ -102,9 +100,10 @@ pub(crate) fn turn(scenario: &Scenario, proxy: &Proxy, seconds: u32, ground: &Gr
 }
 
 fn url(scenario: &Scenario, proxy: &Proxy) -> String {
-    match scenario.transport.is_tls() {
-        true => format!("https://localhost:{}{}", proxy.tls, scenario.path),
-        false => format!("http://127.0.0.1:{}{}", proxy.plain, scenario.path),
+    match &proxy.presenter {
+        Some(presenter) => format!("http://127.0.0.1:{}{}", presenter.port, scenario.path),
+        None if scenario.transport.is_tls() => format!("https://localhost:{}{}", proxy.tls, scenario.path),
+        None => format!("http://127.0.0.1:{}{}", proxy.plain, scenario.path),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Scene;
-use crate::bench::scenario::Policy;
+use crate::bench::{provider, scenario::Policy};
 
 /// How many routes `Policy::Routes` has.
 const ROUTES: usize = 10_000;
@@ -20,15 +20,24 @@ pub(super) fn config(scene: &Scene<'_>) -> String {
     format!(
         "[server]\nthreads = {}\n\n[listeners.plain]\naddress = \"127.0.0.1:{plain}\"\n\n[listeners.tls]\n\
          address = \"127.0.0.1:{tls}\"\nprotocols = [\"h2\", \"h1\"]\n\
-         tls = {{ cert = \"{ground}/cert.pem\", key = \"{ground}/key.pem\" }}\n\n[admin]\naddress = []\n\n\
+         tls = {{ cert = \"{ground}/cert.pem\", key = \"{ground}/key.pem\" }}\n{}\n[admin]\naddress = []\n\n\
          [logging]\nlevel = \"warn\"\naccess = {}\n\n{}{}[upstreams.origin]\nbackends = [{backends}]\n{}\n{}",
         scene.policy.workers(),
+        clients(scene),
         access_log(scene),
         if scene.policy == Policy::Cache { "[cache]\nmemory = \"256MiB\"\n\n" } else { "" },
         policies(scene),
         upstream(scene.policy),
         routes(scene.policy)
     )
+}
+
+/// Whose certificates clients have to show.
+fn clients(scene: &Scene<'_>) -> String {
+    match scene.policy {
+        Policy::Certificate => format!("client_ca = \"{}/clients.pem\"\n", scene.ground.display()),
+        _ => String::new(),
+    }
 }
 
 fn access_log(scene: &Scene<'_>) -> String {
@@ -75,6 +84,16 @@ fn policies(scene: &Scene<'_>) -> String {
         }
         Policy::Introspection => asked(scene, "introspection", "client_id = \"a\"\nclient_secret = \"b\"\n"),
         Policy::Forward => asked(scene, "forward", "send = \"Authorization\"\n"),
+        Policy::Certificate => {
+            "[auth.machines]\ntype = \"mtls\"\nsan = \"*.partner.example\"\nforward = { user = \"X-User\" }\n\n"
+                .to_owned()
+        }
+        Policy::Login => format!(
+            "[auth.{}]\ntype = \"oidc\"\nissuer = \"{}\"\nclient_id = \"bench\"\nclient_secret = \"only for the bench, and long \
+             enough\"\nforward = {{ user = \"X-User\" }}\n\n",
+            provider::POLICY,
+            provider::issuer(scene.origin.first().copied().unwrap_or_default())
+        ),
         _ => String::new(),
     }
 }
@@ -95,6 +114,8 @@ fn routes(policy: Policy) -> String {
         Policy::Token => "auth = \"customers\"\n",
         Policy::Basic => "auth = \"people\"\n",
         Policy::Introspection | Policy::Forward => "auth = \"asked\"\n",
+        Policy::Certificate => "listener = \"tls\"\nauth = \"machines\"\n",
+        Policy::Login => "auth = \"people\"\n",
         Policy::Limit => LIMIT,
         Policy::Headers => HEADERS,
         Policy::Cache => "cache = { max_object = \"2MiB\" }\n",

@@ -17,7 +17,9 @@ use crate::{
     bench::{
         Ground,
         origin::Origin,
-        scenario::{Policy, Scenario},
+        presenter::Presenter,
+        provider,
+        scenario::{Policy, Scenario, Transport},
         server::{Server, free_ports},
     },
     packages::Tool,
@@ -55,6 +57,8 @@ pub(crate) struct Proxy {
     pub(crate) plain: u16,
     /// Where it speaks TLS, with HTTP/2 and HTTP/1.1.
     pub(crate) tls: u16,
+    /// Who shows it a client's certificate, where that is the scenario.
+    pub(crate) presenter: Option<Presenter>,
     /// Its process.
     pub(crate) server: Server,
 }
@@ -207,6 +211,13 @@ impl Proxy {
         }
         let cores = CORE..CORE + policy.workers();
         let server = Server::start(cores, under.iter().chain(&words), &[plain, tls], &folder.join("log"))?;
-        Ok(Self { peer, plain, tls, server })
+        let presents = scenario.transport == Transport::Presented;
+        let presenter =
+            presents.then(|| Presenter::start(&ground.folder, &folder.join("presenter"), tls)).transpose()?;
+        if policy == Policy::Login {
+            let first = origin.ports.first().copied().unwrap_or_default();
+            ground.caller.keep(provider::log_in(plain, scenario.path, first, &ground.folder)?);
+        }
+        Ok(Self { peer, plain, tls, presenter, server })
     }
 }
