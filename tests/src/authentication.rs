@@ -278,6 +278,13 @@ async fn what_cannot_be_meant_is_refused() {
         keys = "open.toml"
         [auth.anonymous]
         type = "api_key"
+        [auth.biscuits]
+        type = "api_key"
+        keys = "open.toml"
+        cookie = "a b"
+        [auth.certified]
+        type = "mtls"
+        cookie = "a"
         [auth.pinned]
         type = "jwt"
         public_key = "open.pem"
@@ -310,6 +317,8 @@ async fn what_cannot_be_meant_is_refused() {
         "error[E0503]: `open.toml` can be changed by every user of the machine",
         "error[E0503]: `./open.txt` can be changed by every user of the machine",
         "error[E0503]: `open.pem` can be changed by every user of the machine",
+        "error[E0108]: \"a b\" is not the name of a cookie",
+        "error[E0107]: `cookie` means nothing to `type = \"mtls\"`",
         "error[E0105]: `anonymous` is what anybody passes as, and cannot be defined",
         "error[E0201]: route `/a` asks for a policy that does not exist",
         "error[E0108]: \"a b\" is not a scope",

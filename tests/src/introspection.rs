@@ -93,6 +93,18 @@ async fn the_issuer_is_asked_once_as_whom_it_knows() {
 }
 
 #[tokio::test]
+async fn a_token_may_come_in_the_cookie_that_is_named() {
+    let issuer = Issuer::start(active()).await;
+    let (_origin, proxy) = guarded(&issuer.origin, "cookie = \"token\"").await;
+    let answer = proxy.fetch(Request::get("/a").header("Cookie", "a=1; token=opaque-1")).await.expect(200);
+    assert_eq!(answer.seen_all("cookie"), ["a=1"]);
+    assert_eq!(issuer.asked(), 1);
+    let twice = Request::get("/a").header("Cookie", "token=opaque-1; token=opaque-2");
+    proxy.fetch(twice).await.expect_problem(401, "auth_invalid");
+    assert_eq!(issuer.asked(), 1, "nobody is asked about one of two");
+}
+
+#[tokio::test]
 async fn whatever_is_not_plainly_good_is_refused() {
     let issuer = Issuer::start(active()).await;
     let (origin, proxy) = guarded(&issuer.origin, "audience = \"api\"\nissuer = \"https://issuer.test\"").await;

@@ -32,6 +32,7 @@ mod client_certificates;
 mod commands;
 mod compression;
 mod containers;
+mod cookie_credentials;
 mod cors;
 mod credentials;
 mod deciders;

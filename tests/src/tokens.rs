@@ -156,6 +156,32 @@ async fn what_would_become_of_a_token_is_told_without_the_token() {
 }
 
 #[tokio::test]
+async fn a_token_may_come_in_the_cookie_that_is_named() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let made = made(json!({ "issuer": "me", "algorithms": [], "prefix": "", "secret": secret })).await;
+    let token = made["tokens"]["HS256"].as_str().unwrap();
+    let (_origin, proxy) = guarded(&format!("secret = \"{secret}\"\ncookie = \"token\"")).await;
+    let with_cookie = |cookie: &str| Request::get("/a").header("Cookie", cookie);
+    let h2 = proxy.h2c().await;
+    let good = || with_cookie(&format!("theme=dark; token={token}; lang=de"));
+    for answer in [proxy.fetch(good()).await.expect(200), h2.fetch(good()).await.expect(200)] {
+        assert_eq!(answer.seen_all("cookie"), ["theme=dark; lang=de"]);
+        assert_eq!(answer.seen("x-user").as_deref(), Some("u-19"));
+    }
+    proxy.fetch(bearer(&made["tokens"]["HS256"])).await.expect(200);
+    for cookie in [format!("token={token}x"), format!("token={token}; token={token}")] {
+        let refused = proxy.fetch(with_cookie(&cookie)).await.expect_problem(401, "auth_invalid");
+        assert!(refused.headers.all("www-authenticate")[0].starts_with("Bearer realm=\"customers\", error="));
+    }
+    proxy.fetch(with_cookie("theme=dark")).await.expect_problem(401, "auth_missing");
+    let field = format!("Cookie: token={token}");
+    let explained = proxy.command(["explain", "/a", "-H", &field]).await.expect(0).stdout;
+    assert!(explained.contains("customers: user `u-19`") && !explained.contains(token), "{explained}");
+    proxy.logged("/a").await;
+    assert!(!proxy.lines().iter().any(|line| line.contains(token)), "{:?}", proxy.lines());
+}
+
+#[tokio::test]
 async fn secrets_and_public_keys_are_taken_from_the_configuration() {
     let secret = "0123456789abcdef0123456789abcdef";
     let wish = json!({ "issuer": "me", "algorithms": ["RS256", "ES256", "ES384", "EdDSA"], "prefix": "", "secret": secret,

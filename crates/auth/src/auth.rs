@@ -3,14 +3,14 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::BytesMut;
-use filter::{Amend, Credential, Identity, Mode, Reason, Reply, Trail, View, write_line};
+use filter::{Amend, Credential, Identity, Mode, Reason, Reply, Trail, View, template::Input, write_line};
 use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use crate::{
     Policy, Require,
-    place::{self, Place},
+    place::{self, Found, Place},
     policy::{self, Doubt, Refused},
 };
 
@@ -34,6 +34,8 @@ pub struct Asked {
     /// Where credentials stand that the origin does not get to see.
     pub(crate) hidden: Box<[Place]>,
     pub(crate) hidden_query: Box<[Box<str>]>,
+    /// Where credentials stand that it does get to see, each with the policy that looks there.
+    pub(crate) exposed: Box<[(Arc<str>, Place)]>,
     /// The fields that only maitred may fill.
     pub(crate) fields: Box<[HeaderName]>,
 }
@@ -125,6 +127,22 @@ impl Auth {
             Self::Asked(asked) => &*asked.fields,
         };
         fields.iter().map(HeaderName::as_str)
+    }
+
+    /// Whether the origin gets to see a credential of the request that its answer may depend on, and that nothing tells from
+    /// others: the answer is nobody else's. A key that was found good is told from others by its letters.
+    pub fn exposes(&self, request: &View<'_>) -> bool {
+        let Self::Asked(asked) = self else { return false };
+        asked.exposed.iter().any(|(policy, place)| {
+            let is_told = |identity: &Identity| identity.policy == *policy && identity.key.is_some();
+            !request.identity.is_some_and(is_told) && place.find(request) != Found::Nothing
+        })
+    }
+
+    /// Whether this part of a request may have a credential in it, so that nobody is to be shown it.
+    pub fn is_secret(&self, part: &Input<'_>) -> bool {
+        let mut places = self.policies().iter().flat_map(|policy| policy.places.iter());
+        places.any(|place| place.is_in(part))
     }
 
     /// The query without the credentials in it.

@@ -102,7 +102,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         ),
         Kind::Oidc => (
             oidc::compile::compile(draft, report).map(Box::new).map(Scheme::Oidc),
-            vec![Place::Cookies(Cookies::new(&name))],
+            vec![Place::Session(Cookies::new(&name))],
             Challenges::plain("OpenIDConnect", realm),
         ),
     };
@@ -171,12 +171,14 @@ fn key_places(config: &Config, at: &At, report: &mut Report) -> Vec<Place> {
     let mut places: Vec<Place> = field(written, at, report).into_iter().collect();
     places.push(Place::Authorization("ApiKey"));
     places.extend(parameter(config, at, report));
+    places.extend(cookie(config, at, report));
     places
 }
 
 fn token_places(config: &Config, at: &At, report: &mut Report) -> Vec<Place> {
     let written = config.header.as_deref().unwrap_or("Authorization");
-    field(written, at, report).into_iter().chain(parameter(config, at, report)).collect()
+    let header = field(written, at, report).into_iter();
+    header.chain(parameter(config, at, report)).chain(cookie(config, at, report)).collect()
 }
 
 fn field(written: &str, at: &At, report: &mut Report) -> Option<Place> {
@@ -198,6 +200,17 @@ fn parameter(config: &Config, at: &At, report: &mut Report) -> Option<Place> {
         }
         name => name.map(|name| Place::Query(name.into())),
     }
+}
+
+fn cookie(config: &Config, at: &At, report: &mut Report) -> Option<Place> {
+    let name = config.cookie.as_deref()?;
+    // RFC 6265 section 4.1.1: a token.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        report.add(Code::E0108, &at.key("cookie"), format!("{name:?} is not the name of a cookie"), "here");
+        return None;
+    }
+    Some(Place::Cookie(name.into()))
 }
 
 fn api_keys(draft: Draft<'_>, report: &mut Report) -> Option<ApiKeys> {
@@ -335,6 +348,11 @@ pub fn compile(
     };
     let shadow = policies.iter().all(|policy| policy.mode == Mode::Shadow);
     let hidden = policies.iter().filter(|policy| policy.hides).flat_map(|policy| policy.places.iter());
+    let exposed = policies.iter().filter(|policy| !policy.hides).flat_map(|policy| {
+        // `Authorization` has rules of its own (RFC 9111 section 3.5), and a session can be read by nobody else.
+        let places = policy.places.iter().filter(|place| !matches!(place, Place::Authorization(_) | Place::Session(_)));
+        places.map(|place| (policy.name.clone(), place.clone()))
+    });
     Some(Auth::Asked(Box::new(Asked {
         anonymous,
         require,
@@ -344,6 +362,7 @@ pub fn compile(
             .filter_map(|place| if let Place::Query(name) = place { Some(name.clone()) } else { None })
             .collect(),
         hidden: hidden.filter(|place| !matches!(place, Place::Query(_))).cloned().collect(),
+        exposed: exposed.collect(),
         fields: policies.iter().flat_map(|policy| policy.fields.iter().cloned()).collect(),
         policies: policies.into(),
     })))

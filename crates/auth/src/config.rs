@@ -53,6 +53,14 @@ pub struct Config {
     ///
     /// Example: `query = "api_key"`
     pub query: Option<String>,
+    /// The cookie that may carry the key or token, for pages whose scripts cannot set a header, such as those that open a
+    /// WebSocket or show a picture. It is looked at last, and is hidden from the origin, which gets all other cookies as they
+    /// were written. Two cookies of that name are refused: who reads them does not agree on which one counts. Browsers
+    /// send cookies on their own, also for what other sites make them ask for: set it with `SameSite` and `HttpOnly`.
+    /// Default: none.
+    ///
+    /// Example: `cookie = "api_key"`
+    pub cookie: Option<String>,
     /// Who makes the tokens, or of `type = "oidc"` where users log in: what their `iss` has to be, exactly. Where `type = "jwt"` and neither `jwks`, `public_key` nor
     /// `secret` is given, its keys are found by discovery (`ISSUER/.well-known/openid-configuration`). Default: any.
     ///

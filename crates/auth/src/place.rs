@@ -1,8 +1,10 @@
 //! Where in a request a credential stands.
 
+mod cookies;
+
 use std::borrow::Cow;
 
-use filter::{View, query};
+use filter::{View, query, template::Input};
 use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 
@@ -17,8 +19,10 @@ pub(crate) enum Place {
     Authorization(&'static str),
     /// A parameter of the query.
     Query(Box<str>),
+    /// One cookie.
+    Cookie(Box<str>),
     /// The cookies of a session.
-    Cookies(Cookies),
+    Session(Cookies),
 }
 
 /// What stands there.
@@ -41,7 +45,22 @@ impl Place {
                 only(request.head.headers.get_all(header::AUTHORIZATION).iter(), |value| after(scheme, value))
             }
             Self::Query(name) => in_query(name, request.query.unwrap_or("")),
-            Self::Cookies(own) => own.session(request).map_or(Found::Nothing, Found::One),
+            Self::Cookie(name) => cookies::find(request.head, name),
+            Self::Session(own) => own.session(request).map_or(Found::Nothing, Found::One),
+        }
+    }
+
+    /// Whether this part of a request is the credential, or has it in it.
+    pub fn is_in(&self, part: &Input<'_>) -> bool {
+        match (self, part) {
+            (Self::Field(name), Input::Header(part)) => name == *part,
+            (Self::Authorization(_), Input::Header(part)) => **part == header::AUTHORIZATION,
+            (Self::Query(name), Input::Parameter(part)) => *query::decode(part) == *name.as_bytes(),
+            (Self::Query(_), Input::Query) => true,
+            (Self::Cookie(_) | Self::Session(_), Input::Header(part)) => **part == header::COOKIE,
+            (Self::Cookie(name), Input::Cookie(part)) => **name == **part,
+            (Self::Session(own), Input::Cookie(part)) => own.has(part),
+            _ => false,
         }
     }
 
@@ -50,27 +69,9 @@ impl Place {
         match self {
             Self::Field(name) => drop(head.remove_header(name)),
             Self::Authorization(_) => drop(head.remove_header(&header::AUTHORIZATION)),
-            Self::Cookies(own) => without_cookies(head, own),
+            Self::Cookie(name) => cookies::remove(head, |own| own == name.as_bytes()),
+            Self::Session(own) => cookies::remove(head, |name| str::from_utf8(name).is_ok_and(|name| own.has(name))),
             Self::Query(_) => {}
-        }
-    }
-}
-
-fn without_cookies(head: &mut RequestHeader, own: &Cookies) {
-    let is_shown = |field: &HeaderValue| field.to_str().is_ok_and(|text| text.contains(own.name()));
-    if !head.headers.get_all(header::COOKIE).into_iter().any(is_shown) {
-        return;
-    }
-    let fields: Vec<HeaderValue> = head.headers.get_all(header::COOKIE).into_iter().cloned().collect();
-    head.remove_header(&header::COOKIE);
-    for field in fields {
-        let kept = match field.to_str() {
-            Ok(text) => own.without(text).and_then(|kept| HeaderValue::try_from(kept).ok()),
-            Err(_) => Some(field),
-        };
-        if let Some(kept) = kept {
-            // It was a field of this head.
-            let _ = head.append_header(header::COOKIE, kept);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use filter::{Identity, Scheme, View};
+use filter::{Identity, Scheme, View, template::Input};
 use http::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -58,21 +58,28 @@ impl Part {
         }
     }
 
-    /// What of the request it is, in words.
-    pub(crate) fn describe(&self, request: &View<'_>) -> String {
+    /// What of the request it is, in words, but for what is `secret`.
+    pub(crate) fn describe(&self, request: &View<'_>, secret: &dyn Fn(&Input<'_>) -> bool) -> String {
         let value = match self {
             Self::Scheme => Some(request.client.scheme.as_str().to_owned()),
             Self::Host => Some(format!("{}:{}", request.host, request.client.port)),
             Self::Path => Some(request.path.to_owned()),
-            Self::Query => request.query.map(str::to_owned),
-            Self::Sorted(without) => sorted(request, without),
+            Self::Query => request.query.map(|query| shown(query, secret)),
+            Self::Sorted(without) => sorted(request, without).map(|query| shown(&query, secret)),
             Self::Parameter(name) => request.query_parameter(name).map(str::to_owned),
             Self::Header(name) => {
                 selecting(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
             }
             Self::Cookie(name) => request.cookie(name).map(str::to_owned),
         };
+        let is_secret = match self {
+            Self::Parameter(name) => secret(&Input::Parameter(name)),
+            Self::Header(name) => secret(&Input::Header(name)),
+            Self::Cookie(name) => secret(&Input::Cookie(name)),
+            Self::Scheme | Self::Host | Self::Path | Self::Query | Self::Sorted(_) => false,
+        };
         match value {
+            Some(_) if is_secret => format!("{self} {HIDDEN}"),
             Some(value) => format!("{self} {value:?}"),
             None => format!("no {self}"),
         }
@@ -138,6 +145,18 @@ impl Key {
         }
         Some(Self(out.into()))
     }
+}
+
+/// What stands for a value that nobody is to be shown.
+const HIDDEN: &str = "***";
+
+/// The query without the values that are secret.
+fn shown(query: &str, secret: &dyn Fn(&Input<'_>) -> bool) -> String {
+    let pair = |pair: &'_ str| {
+        let name = name_of(pair);
+        if secret(&Input::Parameter(name)) { format!("{name}={HIDDEN}") } else { pair.to_owned() }
+    };
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// The query without these parameters, the others in the order of their names; those of one name stay in theirs. `None`

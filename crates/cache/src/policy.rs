@@ -104,10 +104,10 @@ impl Policy {
         Key::of(self, request)
     }
 
-    /// What the answer is kept under, in words.
-    pub fn describe_key(&self, request: &View<'_>) -> String {
-        let mut told: Vec<String> = self.key.iter().map(|part| part.describe(request)).collect();
-        told.extend(self.vary.iter().map(|name| Part::Header(name.clone()).describe(request)));
+    /// What the answer is kept under, in words; `secret` says which parts of a request nobody is to be shown.
+    pub fn describe_key(&self, request: &View<'_>, secret: &dyn Fn(&Input<'_>) -> bool) -> String {
+        let mut told: Vec<String> = self.key.iter().map(|part| part.describe(request, secret)).collect();
+        told.extend(self.vary.iter().map(|name| Part::Header(name.clone()).describe(request, secret)));
         if let Some(identity) = request.identity {
             let caller = identity.user.as_deref().or(identity.key.as_deref()).unwrap_or_default();
             told.push(format!("caller {caller:?}"));

@@ -12,7 +12,7 @@ use cache::{
 use filter::{Body, Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
-use snapshot::Destination;
+use snapshot::{Destination, Route};
 use telemetry::Cached;
 use tokio::time::timeout;
 use transform::told;
@@ -96,7 +96,7 @@ pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHe
     if passes(policy, &view, &asked, false).is_some() {
         return None;
     }
-    let key = key_of(policy, &view)?;
+    let key = key_of(route, policy, &view)?;
     let stored = zone.find(&key, &head.headers)?;
     if cache::reuse::judge(&stored, &asked, cache::now()) != Reuse::Fresh {
         return None;
@@ -119,16 +119,15 @@ pub(crate) async fn consult(
         return Ok(Consulted::Pass);
     };
     let route = ctx.arrival.as_ref().and_then(|arrival| snapshot.routes.get(arrival.route? as usize));
-    let Some((policy, zone)) = route.and_then(|route| route.cache.as_ref()).zip(snapshot.cache.as_ref()) else {
-        return Ok(Consulted::Pass);
-    };
+    let kept = route.and_then(|route| Some((route, route.cache.as_ref()?, snapshot.cache.as_ref()?)));
+    let Some((route, policy, zone)) = kept else { return Ok(Consulted::Pass) };
     let asked = Asked::of(&head.headers);
     let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
     if let Some(may) = policy.purges(&view) {
         return Err(if may { purge(zone, cache::Selector::of(&view)).await } else { Reason::AddressDenied.into() });
     }
     let passes = passes(policy, &view, &asked, uploads);
-    let key = if passes.is_none() { key_of(policy, &view) } else { None };
+    let key = if passes.is_none() { key_of(route, policy, &view) } else { None };
     // Which upstream is asked decides what is answered.
     dispatch::choose_arm(ctx, head);
     let key = key.map(|key| match ctx.variant() {
@@ -149,7 +148,10 @@ pub(crate) async fn consult(
 }
 
 /// What the request's answer is kept under; `None` where it is kept for nobody.
-pub(crate) fn key_of(policy: &Policy, request: &filter::View<'_>) -> Option<Key> {
+pub(crate) fn key_of(route: &Route, policy: &Policy, request: &filter::View<'_>) -> Option<Key> {
+    if route.auth.exposes(request) {
+        return None;
+    }
     let key = policy.key(request)?;
     // The origin is told it, and may answer by it.
     let told = if request.client.trusted { told::host(&request.head.headers) } else { None };

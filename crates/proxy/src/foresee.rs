@@ -18,7 +18,8 @@ pub struct Foreseen {
 /// Looks at what is kept, in memory and of the files on disk, where the snapshot is the one `in_force`. `upstream` is which of
 /// a split's would be asked.
 pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str>, in_force: bool) -> Option<Foreseen> {
-    let policy = ctx.route()?.cache.as_ref()?;
+    let route = ctx.route()?;
+    let policy = route.cache.as_ref()?;
     let zone = ctx.arrival.as_ref()?.snapshot.cache.as_ref()?;
     let (view, asked) = (ctx.view(head)?, Asked::of(&head.headers));
     if let Some(why) = consult::passes(policy, &view, &asked, false) {
@@ -29,16 +30,19 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
         };
         return Some(Foreseen { key: None, what: Some(what.to_owned()) });
     }
-    let Some(key) = consult::key_of(policy, &view) else {
-        let what =
-            "the origin is asked, and its answer not kept: the caller has no name that answers could be kept under";
+    let Some(key) = consult::key_of(route, policy, &view) else {
+        let what = if route.auth.exposes(&view) {
+            "the origin is asked, and its answer not kept: it is shown a credential that the answer may depend on"
+        } else {
+            "the origin is asked, and its answer not kept: the caller has no name that answers could be kept under"
+        };
         return Some(Foreseen { key: None, what: Some(what.to_owned()) });
     };
     let key = match upstream {
         Some(upstream) => key.of_upstream(upstream),
         None => key,
     };
-    let told = Some(policy.describe_key(&view));
+    let told = Some(policy.describe_key(&view, &|part| route.auth.is_secret(part)));
     if !in_force {
         return Some(Foreseen { key: told, what: None });
     }

@@ -24,6 +24,7 @@ pub(super) fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
     let keys = [
         ("header", config.header.is_some(), EITHER),
         ("query", config.query.is_some(), EITHER),
+        ("cookie", config.cookie.is_some(), EITHER),
         ("hide_credentials", config.hide_credentials.is_some(), SHOWN),
         ("keys", config.keys.is_some(), API_KEY),
         ("users", config.users.is_some(), BASIC),
