@@ -28,6 +28,7 @@ mod cache_warm;
 mod caching;
 mod callers;
 mod certificates;
+mod client_authorities;
 mod client_certificates;
 mod commands;
 mod compression;

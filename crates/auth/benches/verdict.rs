@@ -67,6 +67,8 @@ fn certified() -> Client {
         fingerprint: "ab".repeat(32).into(),
         names: vec![AlternativeName::Dns("orders.partner.example".into())].into(),
         field: http::HeaderValue::from_static(""),
+        intermediates: Box::default(),
+        shown: [7; 32],
     };
     let tls = TlsFacts { version: "TLSv1.3", cipher: "-", server_name: None, client: Some(Box::new(shown)) };
     Client { tls: Some(Arc::new(tls)), ..Client::local("public".into()) }

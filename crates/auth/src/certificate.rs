@@ -1,8 +1,12 @@
-//! Client certificates, which the listener has verified: whose names are let in.
+//! Client certificates, which the listener has verified: whose names are let in, and by which of its authorities.
+
+mod authorities;
 
 use std::{net::IpAddr, sync::Arc};
 
 use filter::{AlternativeName, Claim, ClientCertificate, Credential, Identity, View};
+
+pub(crate) use authorities::{Authorities, Trusted};
 
 use crate::{
     policy::{Doubt, Forward},
@@ -22,6 +26,8 @@ pub(crate) struct Certificates {
     pub commons: Box<[Box<str>]>,
     /// SHA-256 of certificates, of which it has to be any one.
     pub fingerprints: Box<[Box<str>]>,
+    /// The authorities that it has to be from; `None`: any that the listener trusts.
+    pub trusted: Option<Trusted>,
     pub forward: Forward,
     pub verdicts: Verdicts<Known>,
 }
@@ -59,10 +65,27 @@ impl Pattern {
 impl Certificates {
     pub(crate) fn verify(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
         let shown = request.client.tls.as_ref().and_then(|tls| tls.client.as_deref()).ok_or(Doubt::Missing)?;
-        let hash = crate::keys::hash_of(&shown.fingerprint).ok_or(Doubt::Invalid)?;
-        if let Some(known) = self.verdicts.get(&hash) {
-            return Ok(known.identity);
+        let Some(trusted) = &self.trusted else {
+            return match self.verdicts.get(&shown.shown) {
+                Some(known) => Ok(known.identity),
+                None => self.find_out(shown, 0, || Ok(None)),
+            };
+        };
+        // What other authorities have vouched for, before their file changed, is found out anew; so is what has ended.
+        let (authorities, now) = (trusted.get(), jiff::Timestamp::now().as_second());
+        match self.verdicts.get(&shown.shown) {
+            Some(Known { identity, until: Some(until), keys }) if keys == authorities.id && until > now => Ok(identity),
+            _ => self.find_out(shown, authorities.id, || trusted.verify(&authorities, shown, now).map(Some)),
         }
+    }
+
+    /// Whether what it says is what is asked for; `vouch` says whether authorities vouch for that, and until when.
+    fn find_out(
+        &self,
+        shown: &ClientCertificate,
+        keys: u64,
+        vouch: impl FnOnce() -> Result<Option<i64>, Doubt>,
+    ) -> Result<Arc<Identity>, Doubt> {
         let printed = self.fingerprints.is_empty() || self.fingerprints.contains(&shown.fingerprint);
         let named = shown.names.iter().find(|name| self.names.iter().any(|own| own.takes(name)));
         let common = common_name(&shown.subject);
@@ -71,11 +94,12 @@ impl Certificates {
         if !printed || (named.is_none() && called.is_none() && !any) {
             return Err(Doubt::Invalid);
         }
+        let until = vouch()?;
         let user = named.map(text).or_else(|| called.map(Into::into)).unwrap_or_else(|| shown.subject.clone());
         let mut identity = self.identity(shown, user, common.as_deref());
         self.forward.fill(&mut identity);
         let identity = Arc::new(identity);
-        self.verdicts.put(hash, Known { identity: identity.clone(), until: None, keys: 0 });
+        self.verdicts.put(shown.shown, Known { identity: identity.clone(), until, keys });
         Ok(identity)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     asking,
     auth::Asked,
     basic::{Basic, Users},
-    certificate::{self, Certificates, Pattern},
+    certificate::{self, Authorities, Certificates, Pattern, Trusted},
     jwt,
     keys::{File, Keys, hash_of},
     oidc::{self, Cookies},
@@ -258,14 +258,37 @@ fn certificates(draft: Draft<'_>, report: &mut Report) -> Option<Certificates> {
             );
         }
     }
+    let trusted = authorities(draft, report);
     (report.errors() == errors).then(|| Certificates {
         policy: policy.clone(),
+        trusted,
         names: config.san.iter().flat_map(|all| all.iter()).map(|text| Pattern::new(text)).collect(),
         commons: config.cn.iter().flat_map(|all| all.iter()).map(|text| text.as_str().into()).collect(),
         fingerprints: fingerprints.into(),
         forward: forward.clone(),
         verdicts: Verdicts::new(certificate::REMEMBERED),
     })
+}
+
+/// The authorities that certificates have to be from; `None` where that is for the listener to say, or where they cannot be
+/// read, which is reported.
+fn authorities(draft: Draft<'_>, report: &mut Report) -> Option<Trusted> {
+    let path = Path::new(draft.config.ca.as_deref()?);
+    let at = draft.at.key("ca");
+    document::guard(path, &at, report);
+    let read = |pem: &[u8]| Authorities::read(pem, jiff::Timestamp::now().as_second());
+    match Followed::open_bytes(path, Box::new(read), draft.source.followers) {
+        Ok(file) => Some(Trusted::new(file)),
+        Err(why) => {
+            let message = format!("the authorities in `{}` cannot be used", path.display());
+            report.push(
+                Diagnostic::new(Code::E0401, message)
+                    .label(&at, why)
+                    .help("name the file with the authorities that issue these clients' certificates, in PEM"),
+            );
+            None
+        }
+    }
 }
 
 /// Opens a file that is followed.

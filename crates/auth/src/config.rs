@@ -149,6 +149,10 @@ pub struct Config {
     pub client_secret: Option<Secret>,
     /// The authorities that the certificates of `issuer`, `jwks` or `url` may be from: a PEM file. Default: the system's.
     ///
+    /// Of `type = "mtls"` those that clients' certificates have to be from. The listener's `client_ca` decides who may connect
+    /// at all, and has to hold them too; it may hold more, for other routes. The file is followed: a change is in force within
+    /// a second, for connections that are there already as well. Default: any that the listener trusts.
+    ///
     /// Example: `ca = "/etc/maitred/internal-ca.pem"`
     pub ca: Option<String>,
     /// What is asked for of the provider of `type = "oidc"`, besides `openid`. Many give a refresh token, with which a session

@@ -108,6 +108,10 @@ pub struct ClientCertificate {
     pub fingerprint: Box<str>,
     /// The whole certificate, as the field `Client-Cert` carries it (RFC 9440 section 2.2).
     pub field: HeaderValue,
+    /// What came with it, in DER: the authorities between it and one that is trusted, where the client knows of any.
+    pub intermediates: Box<[Box<[u8]>]>,
+    /// The SHA-256 of all of it, which tells it from any other that was ever shown.
+    pub shown: [u8; 32],
 }
 
 /// A name that a certificate gives its owner besides the subject.

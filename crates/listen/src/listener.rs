@@ -135,9 +135,9 @@ impl Listener {
 /// What a handshake agreed on, in the words of the access log; `None` when the client's certificate, which rustls has
 /// verified, cannot be read.
 pub(crate) fn facts(session: &rustls::ServerConnection) -> Option<TlsFacts> {
-    let client = match session.peer_certificates().and_then(<[_]>::first) {
-        Some(shown) => Some(Box::new(tls::client_certificate(shown)?)),
-        None => None,
+    let client = match session.peer_certificates() {
+        Some(chain) if !chain.is_empty() => Some(Box::new(tls::client_certificate(chain)?)),
+        _ => None,
     };
     Some(TlsFacts {
         version: match session.protocol_version() {

@@ -35,6 +35,7 @@ pub(crate) fn check(
             }
         }
         listener(name, route.matches.listener.as_ref(), listeners, &at.key("listener"), report);
+        certificates(config, (name, route), listeners, report);
     }
     nobody(config, upstreams, report);
     for one in listeners {
@@ -124,6 +125,42 @@ fn fits(
     };
     let message = format!("{what} to an upstream that expects something else");
     report.push(Diagnostic::new(Code::E0306, message).label(at, format!("`{}` {odd}", upstream.name())).help(help));
+}
+
+/// A route that asks for certificates, where no client is ever asked for one.
+fn certificates(config: &Config, (name, route): (&str, &Route), listeners: &[Arc<Listener>], report: &mut Report) {
+    let Some(Toggle::On(policies)) = &route.policies.auth else { return };
+    // One that does not compile is reported, and might have asked.
+    if listeners.len() < config.listeners.len() {
+        return;
+    }
+    let only = route.matches.listener.as_ref();
+    let taken = |listener: &&Arc<Listener>| {
+        listener.mode.is_http() && only.is_none_or(|only| only.iter().any(|name| **name == *listener.name))
+    };
+    let ways: Vec<&Arc<Listener>> = listeners.iter().filter(taken).collect();
+    if ways.is_empty() || ways.iter().any(|listener| listener.client_auth.is_some()) {
+        return;
+    }
+    let asks = |written: &auth::Written| {
+        let policy = match written {
+            auth::Written::Named(name) => config.auth.get(name),
+            auth::Written::InPlace(policy) => Some(&**policy),
+        };
+        policy.is_some_and(|policy| policy.r#type == Some(auth::Kind::Mtls))
+    };
+    let at = At::root().key("routes").key(name).key("auth");
+    for (index, _) in policies.iter().enumerate().filter(|(_, written)| asks(written)) {
+        let message = format!("route `{name}` wants a certificate, and its clients are never asked for one");
+        let mut error = Diagnostic::new(Code::E0106, message).label(at.index(index), "nobody could be let in by this");
+        for listener in &ways {
+            error = error.label(At::root().key("listeners").key(&*listener.name).name(), "has no `client_ca`");
+        }
+        report.push(error.help(
+            "add `client_ca` to the listener, the file with the authorities of all its clients, and where not all have a \
+             certificate `client_auth = \"optional\"`",
+        ));
+    }
 }
 
 fn listener(route: &str, only: Option<&OneOrMany<String>>, listeners: &[Arc<Listener>], at: &At, report: &mut Report) {

@@ -37,6 +37,8 @@ fn provider() -> Arc<CryptoProvider> {
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
+    /// What goes along with what it issues: its own certificate, where another authority has issued that.
+    above: Vec<CertificateDer<'static>>,
     folder: tempfile::TempDir,
 }
 
@@ -82,15 +84,35 @@ impl Default for Authority {
 impl Authority {
     /// A new authority.
     pub fn new() -> Self {
+        let (params, key) = (Self::own("maitred test authority"), KeyPair::generate().unwrap());
+        let certificate = params.self_signed(&key).unwrap();
+        Self::with(Issuer::new(params, key), &certificate, Vec::new())
+    }
+
+    /// An authority below this one.
+    pub fn intermediate(&self) -> Self {
+        let (params, key) = (Self::own("maitred test intermediate"), KeyPair::generate().unwrap());
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let above = std::iter::once(certificate.der()).chain(&self.above).cloned().collect();
+        Self::with(Issuer::new(params, key), &certificate, above)
+    }
+
+    fn own(name: &str) -> CertificateParams {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, "maitred test authority");
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    }
+
+    fn with(
+        issuer: Issuer<'static, KeyPair>,
+        certificate: &rcgen::Certificate,
+        above: Vec<CertificateDer<'static>>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), certificate.pem()).unwrap();
-        Self { issuer: Issuer::new(params, key), root: certificate.der().clone(), folder }
+        Self { issuer, root: certificate.der().clone(), above, folder }
     }
 
     /// The PEM file of the authority's own certificate.
@@ -114,6 +136,15 @@ impl Authority {
         let now = SystemTime::now();
         params.not_before = (now - Duration::from_secs(365 * 86_400)).into();
         params.not_after = (now + Duration::from_secs(days * 86_400 + 3_600)).into();
+        self.sign(names, params)
+    }
+
+    /// Issues a certificate for these names that ends so much from now.
+    pub fn issue_lasting(&self, names: &[&str], lasts: Duration) -> Certificate {
+        let mut params = Self::params(names);
+        let now = SystemTime::now();
+        params.not_before = (now - Duration::from_secs(60)).into();
+        params.not_after = (now + lasts).into();
         self.sign(names, params)
     }
 
@@ -158,7 +189,7 @@ impl Authority {
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let der = key.serialize_der();
         Certificate {
-            chain: vec![certificate.der().clone()],
+            chain: std::iter::once(certificate.der()).chain(&self.above).cloned().collect(),
             key: PrivateKeyDer::try_from(der).unwrap(),
             serial,
             cert_file,

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::IpAddr};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use filter::{AlternativeName, ClientCertificate};
 use rustls_pki_types::CertificateDer;
@@ -13,8 +13,14 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-/// Reads a certificate that the handshake has verified; `None` when it cannot be read, which ends the connection.
-pub fn client_certificate(der: &CertificateDer<'_>) -> Option<ClientCertificate> {
+/// How many certificates of authorities are kept of what a client sends: more than a path may have (RFC 5280 section 6.1).
+const MOST: usize = 8;
+
+/// Reads a certificate that the handshake has verified, the first of a `chain`; `None` when it cannot be read, which ends
+/// the connection.
+pub fn client_certificate(chain: &[CertificateDer<'_>]) -> Option<ClientCertificate> {
+    let (der, above) = chain.split_first()?;
+    let above = &above[..above.len().min(MOST)];
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     // RFC 9440 section 2.1: the DER as a byte sequence (RFC 8941 section 3.3.5).
     let field = format!(":{}:", BASE64_STANDARD.encode(der));
@@ -24,7 +30,19 @@ pub fn client_certificate(der: &CertificateDer<'_>) -> Option<ClientCertificate>
         serial: hex(certificate.raw_serial()).into(),
         fingerprint: hex(digest(&SHA256, der).as_ref()).into(),
         field: field.try_into().ok()?,
+        intermediates: above.iter().map(|der| Box::from(&**der)).collect(),
+        shown: sum(der, above)?,
     })
+}
+
+/// One sum over all, each with its length, so that no two chains have the same.
+fn sum(der: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> Option<[u8; 32]> {
+    let mut context = Context::new(&SHA256);
+    for der in std::iter::once(der).chain(above) {
+        context.update(&der.len().to_be_bytes());
+        context.update(der);
+    }
+    context.finish().as_ref().try_into().ok()
 }
 
 fn names(certificate: &X509Certificate<'_>) -> Box<[AlternativeName]> {
@@ -112,7 +130,7 @@ mod tests {
         params.distinguished_name = DistinguishedName::new();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
-        client_certificate(params.self_signed(&key).unwrap().der()).unwrap()
+        client_certificate(&[params.self_signed(&key).unwrap().der().clone()]).unwrap()
     }
 
     #[test]
@@ -139,6 +157,17 @@ mod tests {
             AlternativeName::Address("192.0.2.7".parse().unwrap()),
         ];
         assert_eq!(&*read.names, expected);
+    }
+
+    #[test]
+    fn what_came_with_it_is_kept_within_bounds_and_told_apart() {
+        let key = KeyPair::generate().unwrap();
+        let one = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().der().clone();
+        let read = |count: usize| client_certificate(&vec![one.clone(); count]).unwrap();
+        assert!(client_certificate(&[]).is_none());
+        assert_eq!([1, 3, 50].map(|count| read(count).intermediates.len()), [0, 2, MOST]);
+        assert_ne!(read(1).shown, read(2).shown);
+        assert_eq!((read(2).shown, read(1).fingerprint), (read(2).shown, read(2).fingerprint));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(super) fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
     const EITHER: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection];
     const CLAIMS: &[Kind] = &[Kind::Jwt, Kind::Introspection];
     const TOLD: &[Kind] = &[Kind::Jwt, Kind::Introspection, Kind::Forward, Kind::Oidc];
+    const TRUSTING: &[Kind] = &[Kind::Jwt, Kind::Introspection, Kind::Forward, Kind::Oidc, Kind::Mtls];
     const ASKED: &[Kind] = &[Kind::Introspection, Kind::Forward];
     const FORWARD: &[Kind] = &[Kind::Forward];
     const SHOWN: &[Kind] = &[Kind::ApiKey, Kind::Jwt, Kind::Introspection, Kind::Basic, Kind::Mtls, Kind::Oidc];
@@ -48,7 +49,7 @@ pub(super) fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
         ("copy", config.copy.is_some(), FORWARD),
         ("client_id", config.client_id.is_some(), CLIENT),
         ("client_secret", config.client_secret.is_some(), CLIENT),
-        ("ca", config.ca.is_some(), TOLD),
+        ("ca", config.ca.is_some(), TRUSTING),
         ("scopes", config.scopes.is_some(), OIDC),
         ("callback", config.callback.is_some(), OIDC),
         ("logout", config.logout.is_some(), OIDC),
