@@ -105,6 +105,15 @@ async fn a_token_may_come_in_the_cookie_that_is_named() {
 }
 
 #[tokio::test]
+async fn clients_are_told_where_it_is_written_how_tokens_are_had_rfc_9728_5_1() {
+    let issuer = Issuer::start(active()).await;
+    let url = "http://localhost:8080/.well-known/oauth-protected-resource";
+    let (_origin, proxy) = guarded(&issuer.origin, &format!("resource_metadata = \"{url}\"")).await;
+    let told = proxy.get("/a").await.expect(401).headers.all("www-authenticate").join("|");
+    assert_eq!(told, format!("Bearer realm=\"tokens\", resource_metadata=\"{url}\""));
+}
+
+#[tokio::test]
 async fn whatever_is_not_plainly_good_is_refused() {
     let issuer = Issuer::start(active()).await;
     let (origin, proxy) = guarded(&issuer.origin, "audience = \"api\"\nissuer = \"https://issuer.test\"").await;

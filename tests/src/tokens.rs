@@ -182,6 +182,28 @@ async fn a_token_may_come_in_the_cookie_that_is_named() {
 }
 
 #[tokio::test]
+async fn clients_are_told_where_it_is_written_how_tokens_are_had_rfc_9728_5_1() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let wish =
+        json!({ "issuer": "me", "algorithms": [], "prefix": "", "secret": secret, "claims": { "scope": "read" } });
+    let token = made(wish).await["tokens"]["HS256"].clone();
+    let url = "https://api.example.com/.well-known/oauth-protected-resource";
+    let (_origin, proxy) = guarded(&format!("secret = \"{secret}\"\nresource_metadata = \"{url}\"")).await;
+    let h2 = proxy.h2c().await;
+    let invalid = "error=\"invalid_token\", error_description=\"The token is not valid\"";
+    for (token, status, told) in [
+        (Value::Null, 401, "Bearer realm=\"customers\"".to_owned()),
+        (json!("x.y.z"), 401, format!("Bearer realm=\"customers\", {invalid}")),
+        (token, 403, "Bearer error=\"insufficient_scope\", scope=\"orders\"".to_owned()),
+    ] {
+        let request = || if token.is_null() { Request::get("/a") } else { bearer(&token) };
+        for answer in [proxy.fetch(request()).await.expect(status), h2.fetch(request()).await.expect(status)] {
+            assert_eq!(answer.headers.all("www-authenticate"), [format!("{told}, resource_metadata=\"{url}\"")]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn secrets_and_public_keys_are_taken_from_the_configuration() {
     let secret = "0123456789abcdef0123456789abcdef";
     let wish = json!({ "issuer": "me", "algorithms": ["RS256", "ES256", "ES384", "EdDSA"], "prefix": "", "secret": secret,
@@ -267,6 +289,15 @@ async fn policies_of_tokens_that_cannot_be_meant_are_refused() {
         [auth.plain]
         type = "jwt"
         jwks = "http://a.test/keys"
+        resource_metadata = "http://a.test/metadata"
+        [auth.quoted]
+        type = "jwt"
+        jwks = "https://a.test/keys"
+        resource_metadata = 'https://a.test/#"x"'
+        [auth.keys]
+        type = "api_key"
+        keys = "maitred.toml"
+        resource_metadata = "https://a.test/metadata"
     "#;
     let starter = Proxy::with(text);
     let refused = maitred(starter.folder(), ["check", "-c", "maitred.toml"]).await.expect(3);
@@ -282,6 +313,9 @@ async fn policies_of_tokens_that_cannot_be_meant_are_refused() {
         "error[E0107]: the policy `nowhere` trusts two kinds of keys",
         "error[E0501]: `maitred.toml` is not a public key that tokens can be checked with",
         "warning[W0701]: this service is asked unencrypted",
+        "error[E0108]: this is not where clients can read about the resource",
+        "clients have to get it over https",
+        "error[E0107]: `resource_metadata` means nothing to `type = \"api_key\"`",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
     }

@@ -231,7 +231,9 @@ impl Asked {
         let lack = self.require.as_ref().and_then(|require| Some((require, require.lack(&identity, request)?)));
         let bearer = identity.credential == Credential::Jwt || identity.credential == Credential::Introspection;
         let (refusal, mode, told) = match lack {
-            Some((require, lack)) => (Some(require.refusal(lack, bearer)), require.mode, Some(lack.to_string())),
+            Some((require, lack)) => {
+                (Some(require.refusal(lack, policy, bearer)), require.mode, Some(lack.to_string()))
+            }
             None => (None, self.mode, None),
         };
         let outcome = if refusal.is_some() { Outcome::Forbidden } else { Outcome::Ok };

@@ -6,6 +6,7 @@ mod suits;
 use std::{path::Path, sync::Arc};
 
 use document::{At, Code, Diagnostic, Followed, Followers, OneOrMany, Report};
+use fetch::Url;
 use filter::Mode;
 use http::{HeaderName, header};
 
@@ -66,6 +67,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
     };
     suits::suits(kind, config, at, report);
     let realm = realm(config, name, at, report);
+    let metadata = metadata(config, &at.key("resource_metadata"), report);
     let forward = forward(config, &at.key("forward"), report);
     let name: Arc<str> = name.into();
     let draft = Draft { config, policy: &name, forward: &forward, at, source };
@@ -78,7 +80,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         Kind::Jwt => (
             jwt::compile::compile(draft, report).map(Box::new).map(Scheme::Jwt),
             token_places(config, at, report),
-            Challenges::bearer(realm),
+            Challenges::bearer(realm, metadata),
         ),
         Kind::Basic => (
             users(draft, report).map(Box::new).map(Scheme::Basic),
@@ -93,7 +95,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         Kind::Introspection => (
             asking::introspection(draft, report).map(Box::new).map(Scheme::Introspection),
             token_places(config, at, report),
-            Challenges::bearer(realm),
+            Challenges::bearer(realm, metadata),
         ),
         Kind::Forward => (
             asking::external(draft, report).map(Box::new).map(Scheme::Forward),
@@ -117,6 +119,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
         places: places.into(),
         hides: config.hide_credentials != Some(false),
         challenges: challenges?,
+        metadata: metadata.map(Into::into),
     })
 }
 
@@ -138,6 +141,24 @@ fn realm<'c>(config: &'c Config, name: &'c str, at: &At, report: &mut Report) ->
         );
     }
     realm
+}
+
+/// Where clients read how they get a token. They trust what is written there, and so it has to come from where it says.
+fn metadata<'c>(config: &'c Config, at: &At, report: &mut Report) -> Option<&'c str> {
+    let text = config.resource_metadata.as_deref()?;
+    let quotable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\#".contains(&byte));
+    let why = match Url::parse(text) {
+        Err(why) => why,
+        Ok(_) if !quotable => "visible ASCII without quotes, backslashes and `#`".into(),
+        Ok(url) if !url.is_secure() && !url.is_local() => "clients have to get it over https".into(),
+        Ok(_) => return Some(text),
+    };
+    report.push(
+        Diagnostic::new(Code::E0108, "this is not where clients can read about the resource").label(at, why).help(
+            "write for example `resource_metadata = \"https://api.example.com/.well-known/oauth-protected-resource\"`",
+        ),
+    );
+    None
 }
 
 fn forward(config: &Config, at: &At, report: &mut Report) -> Forward {
@@ -352,7 +373,7 @@ pub fn compile(
             },
         }
     }
-    let require = require.map(|require| self::require::compile(require, &at.key("require"), report));
+    let require = require.map(|require| self::require::compile(require, &policies, &at.key("require"), report));
     whole.then_some(())?;
     if policies.is_empty() {
         if require.is_some() {

@@ -33,6 +33,12 @@ pub struct Config {
     ///
     /// Example: `realm = "orders"`
     pub realm: Option<String>,
+    /// Where clients read how they get a token for this (OAuth 2.0 Protected Resource Metadata, RFC 9728), as clients of the Model
+    /// Context Protocol do: the challenges of `type = "jwt"` and `type = "introspection"` name it. An https URL, or http on this
+    /// machine. A route with `respond` can answer there. Default: none.
+    ///
+    /// Example: `resource_metadata = "https://api.example.com/.well-known/oauth-protected-resource"`
+    pub resource_metadata: Option<String>,
     /// Facts about the caller that the origin is told, each with the name of the field that carries it: `user`, `key`,
     /// `plan`, `scope`, `role`, or a claim by its name. Scopes have spaces between them, the members of other lists commas. Such fields
     /// of the client's own are removed from every request of the route.

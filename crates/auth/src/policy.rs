@@ -30,6 +30,8 @@ pub struct Policy {
     /// The fields that only maitred may fill.
     pub(crate) fields: Box<[HeaderName]>,
     pub(crate) challenges: Challenges,
+    /// Where it is written how tokens are had, where that is told (RFC 9728).
+    pub(crate) metadata: Option<Box<str>>,
 }
 
 /// What the client has to show.
@@ -230,15 +232,21 @@ impl Challenges {
         Some(Self { invalid: missing.clone(), expired: missing.clone(), missing })
     }
 
-    /// Those of bearer tokens (RFC 6750 section 3).
-    pub(crate) fn bearer(realm: &str) -> Option<Self> {
-        let told = |more: &str| HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"{more}")).ok();
+    /// Those of bearer tokens (RFC 6750 section 3), with where it is written how they are had (RFC 9728 section 5.1).
+    pub(crate) fn bearer(realm: &str, metadata: Option<&str>) -> Option<Self> {
+        let metadata = metadata.map(resource_metadata).unwrap_or_default();
+        let told = |more: &str| HeaderValue::from_str(&format!("Bearer realm=\"{realm}\"{more}{metadata}")).ok();
         Some(Self {
             missing: told("")?,
             invalid: told(", error=\"invalid_token\", error_description=\"The token is not valid\"")?,
             expired: told(", error=\"invalid_token\", error_description=\"The token has expired\"")?,
         })
     }
+}
+
+/// The parameter of a challenge that says where the resource's metadata is.
+pub(crate) fn resource_metadata(url: &str) -> String {
+    format!(", resource_metadata=\"{url}\"")
 }
 
 impl Doubt {

@@ -21,8 +21,8 @@ pub struct Require {
     /// The methods of each role, where any are given.
     pub(crate) methods: Box<[Named<Method>]>,
     pub(crate) when: Option<Condition>,
-    /// What a bearer of too weak a token is told (RFC 6750 section 3.1).
-    pub(crate) insufficient: Option<HeaderValue>,
+    /// What a bearer of too weak a token is told (RFC 6750 section 3.1), for each policy of the route.
+    pub(crate) insufficient: Box<[Option<HeaderValue>]>,
 }
 
 /// What is missing.
@@ -63,11 +63,11 @@ impl Require {
         self.when.as_ref().filter(fails).map(|_| Lack::Condition)
     }
 
-    /// The answer to a caller that lacks something.
-    pub(crate) fn refusal(&self, lack: Lack<'_>, bearer: bool) -> Reply {
+    /// The answer to a caller that lacks something, and for whom this policy of the route has vouched.
+    pub(crate) fn refusal(&self, lack: Lack<'_>, policy: usize, bearer: bool) -> Reply {
         let reply = Reply::refuse(Reason::Forbidden);
-        match (&self.insufficient, lack) {
-            (Some(told), Lack::Scope(_)) if bearer => reply.with(header::WWW_AUTHENTICATE, told.clone()),
+        match (self.insufficient.get(policy), lack) {
+            (Some(Some(told)), Lack::Scope(_)) if bearer => reply.with(header::WWW_AUTHENTICATE, told.clone()),
             _ => reply,
         }
     }

@@ -1,11 +1,18 @@
 //! What callers have to be, from as written to as run.
 
+use std::sync::Arc;
+
 use document::{At, Code, Diagnostic, OneOrMany, Report};
 use http::{HeaderValue, Method};
 
-use crate::{Require, RequireConfig, condition::Condition};
+use crate::{Policy, Require, RequireConfig, condition::Condition, policy::resource_metadata};
 
-pub(super) fn compile(config: &RequireConfig, at: &At, report: &mut Report) -> Option<Require> {
+pub(super) fn compile(
+    config: &RequireConfig,
+    policies: &[Arc<Policy>],
+    at: &At,
+    report: &mut Report,
+) -> Option<Require> {
     let errors = report.errors();
     let strings = |list: &[String]| list.iter().map(|text| text.as_str().into()).collect::<Box<[Box<str>]>>();
     let listed = |list: &Option<OneOrMany<String>>| list.as_ref().map_or_else(Box::default, |list| strings(list));
@@ -38,10 +45,14 @@ pub(super) fn compile(config: &RequireConfig, at: &At, report: &mut Report) -> O
     }
     let when = config.when.as_deref().map(|text| Condition::compile(text, &at.key("when"), report));
     (report.errors() == errors).then_some(())?;
-    let told = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" "));
+    let insufficient = |policy: &Arc<Policy>| {
+        let metadata = policy.metadata.as_deref().map(resource_metadata).unwrap_or_default();
+        let told = format!("Bearer error=\"insufficient_scope\", scope=\"{}\"{metadata}", scopes.join(" "));
+        HeaderValue::from_str(&told).ok().filter(|_| !scopes.is_empty())
+    };
     Some(Require {
         mode: config.mode.unwrap_or_default(),
-        insufficient: HeaderValue::from_str(&told).ok().filter(|_| !scopes.is_empty()),
+        insufficient: policies.iter().map(insufficient).collect(),
         scopes,
         roles: listed(&config.role),
         claims: config.claims.iter().flatten().map(|(name, values)| (name.as_str().into(), strings(values))).collect(),

@@ -34,6 +34,7 @@ pub(super) fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
         ("fingerprint", config.fingerprint.is_some(), MTLS),
         ("issuer", config.issuer.is_some(), ISSUED),
         ("audience", config.audience.is_some(), CLAIMS),
+        ("resource_metadata", config.resource_metadata.is_some(), CLAIMS),
         ("jwks", config.jwks.is_some(), JWT),
         ("public_key", config.public_key.is_some(), JWT),
         ("secret", config.secret.is_some(), JWT),

@@ -25,7 +25,7 @@ fn everything_that_is_asked_for_has_to_hold() {
         claims: [("tenant".into(), strings(&["acme", "beta"]))].into(),
         methods: [("editor".into(), [Method::GET].into())].into(),
         when: None,
-        insufficient: None,
+        insufficient: Box::default(),
     };
     let mut identity = Identity::new("p".into(), Credential::Jwt);
     assert_eq!(lack(&require, &identity, "GET"), Some(Lack::Scope("orders")));
