@@ -4,7 +4,10 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -26,15 +29,23 @@ pub struct Followed<T> {
     read: ReadBytes<T>,
     value: ArcSwap<T>,
     seen: Mutex<Option<Stamp>>,
+    /// Whether somebody reads it.
+    reading: AtomicBool,
 }
 
 /// What tells one state of a file from another: device, inode, length, and when it was written.
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// Looks at a file.
+/// A file, whatever it says.
 trait Follow: Send + Sync {
-    fn look(&self) -> Option<Change>;
+    /// Whether it has changed; then it is for the caller to read, and nobody else's until that is [done](Follow::done).
+    fn has_changed(&self) -> bool;
+    fn read(&self) -> Change;
+    fn done(&self);
 }
+
+/// A file that has changed and waits for being read.
+pub struct Changed(Arc<dyn Follow>);
 
 /// What became of a file that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +72,13 @@ impl<T: Send + Sync + 'static> Followed<T> {
         // Before the file is read: what is written meanwhile is seen as a change.
         let seen = stamp(path);
         let value = read(&bytes(path)?)?;
-        let followed =
-            Arc::new(Self { path: path.to_owned(), read, value: ArcSwap::from_pointee(value), seen: Mutex::new(seen) });
+        let followed = Arc::new(Self {
+            path: path.to_owned(),
+            read,
+            value: ArcSwap::from_pointee(value),
+            seen: Mutex::new(seen),
+            reading: AtomicBool::new(false),
+        });
         let weak: Weak<Self> = Arc::downgrade(&followed);
         followers.add(weak);
         Ok(followed)
@@ -82,13 +98,22 @@ impl<T> Followed<T> {
 }
 
 impl<T: Send + Sync> Follow for Followed<T> {
-    fn look(&self) -> Option<Change> {
+    fn has_changed(&self) -> bool {
+        // What changes while it is read is found when it has been.
+        if self.reading.load(Ordering::Acquire) {
+            return false;
+        }
         let now = stamp(&self.path);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == now {
-            return None;
+        let changed = *seen != now;
+        if changed {
+            *seen = now;
+            self.reading.store(true, Ordering::Release);
         }
-        *seen = now;
+        changed
+    }
+
+    fn read(&self) -> Change {
         let refused = match bytes(&self.path).and_then(|bytes| (self.read)(&bytes)) {
             Ok(value) => {
                 self.value.store(Arc::new(value));
@@ -96,18 +121,36 @@ impl<T: Send + Sync> Follow for Followed<T> {
             }
             Err(why) => Some(why),
         };
-        Some(Change { path: self.path.clone(), refused })
+        Change { path: self.path.clone(), refused }
+    }
+
+    fn done(&self) {
+        self.reading.store(false, Ordering::Release);
+    }
+}
+
+impl Changed {
+    /// Reads it, which may take as long as it is large.
+    pub fn read(self) -> Change {
+        self.0.read()
+    }
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        self.0.done();
     }
 }
 
 impl Followers {
-    /// Looks at every file once, where waiting is allowed, and says what has changed.
-    pub fn look(&self) -> Vec<Change> {
+    /// Looks at every file once, where waiting is allowed, and gives those that have changed: each is read by itself, so that
+    /// none has to wait for a large one.
+    pub fn look(&self) -> Vec<Changed> {
         let mut followed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         followed.retain(|one| one.strong_count() > 0);
         let alive: Vec<_> = followed.iter().filter_map(Weak::upgrade).collect();
         drop(followed);
-        alive.iter().filter_map(|one| one.look()).collect()
+        alive.into_iter().filter(|one| one.has_changed()).map(Changed).collect()
     }
 
     fn add(&self, followed: Weak<dyn Follow>) {
@@ -155,18 +198,26 @@ mod tests {
         let followers = Followers::default();
         let read = || Box::new(|text: &str| text.parse::<u32>().map_err(|_| "no number".to_owned()));
         let followed = Followed::open(&path, read(), &followers).unwrap();
-        assert_eq!((**followed.get(), followers.look()), (1, vec![]));
+        let look = || followers.look().into_iter().map(Changed::read).collect::<Vec<_>>();
+        assert_eq!((**followed.get(), look()), (1, vec![]));
         fs::write(&path, "22").unwrap();
-        assert_eq!(followers.look(), [Change { path: path.clone(), refused: None }]);
+        assert_eq!(look(), [Change { path: path.clone(), refused: None }]);
         assert_eq!(**followed.get(), 22);
         fs::write(&path, "none").unwrap();
-        assert_eq!(followers.look()[0].refused.as_deref(), Some("no number"));
-        assert_eq!((**followed.get(), followers.look()), (22, vec![]));
+        assert_eq!(look()[0].refused.as_deref(), Some("no number"));
+        assert_eq!((**followed.get(), look()), (22, vec![]));
+        // While one is about to be read nobody else reads it, and what changes meanwhile is not missed.
+        fs::write(&path, "333").unwrap();
+        let held = followers.look();
+        fs::write(&path, "4444").unwrap();
+        assert_eq!((held.len(), look()), (1, vec![]));
+        drop(held);
+        assert_eq!((look().len(), **followed.get()), (1, 4444));
         fs::remove_file(&path).unwrap();
-        assert!(followers.look()[0].refused.is_some());
+        assert!(look()[0].refused.is_some());
         assert!(Followed::open(&path, read(), &followers).is_err());
         drop(followed);
-        assert!(followers.look().is_empty());
+        assert!(look().is_empty());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -26,7 +26,7 @@ pub use at::{At, Part};
 pub use code::Code;
 pub use decode::Vocabulary;
 pub use document::{Document, Location};
-pub use followed::{Change, Followed, Followers, Read, guard};
+pub use followed::{Change, Changed, Followed, Followers, Read, guard};
 pub use interpolate::Environment;
 pub use rate::{ByteRate, Rate};
 pub use report::{Diagnostic, Label, Level, Patch, Place, Report, nearest};

@@ -9,7 +9,7 @@ use serde_json::json;
 use snapshot::State;
 use tokio::{task::spawn_blocking, time::sleep};
 
-/// How often the files are looked at. A key that is revoked is refused within a second, however slow the disk.
+/// How often the files are looked at. A key that is revoked is refused within a second, however long another file takes.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Follows the files, and what issuers publish, until the process's shutdown. One task for all of them.
@@ -23,7 +23,11 @@ pub async fn follow(state: State, admin: Arc<Admin>, mut shutdown: ShutdownWatch
         state.auth.keep_fresh();
         let files = state.files.clone();
         match spawn_blocking(move || files.look()).await {
-            Ok(changes) => changes.iter().for_each(|change| tell(change, &admin)),
+            Ok(changed) => changed.into_iter().for_each(|file| {
+                let admin = admin.clone();
+                // Nobody waits for it: the next look does not take it for changed before it is read.
+                drop(spawn_blocking(move || tell(&file.read(), &admin)));
+            }),
             Err(error) => log::error!("the watch over files failed: {error}"),
         }
     }
