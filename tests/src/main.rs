@@ -77,6 +77,7 @@ mod retries;
 mod rewriting;
 mod routing;
 mod selftest;
+mod shadow;
 mod shared_limits;
 mod show;
 mod slow_clients;

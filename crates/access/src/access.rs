@@ -1,9 +1,9 @@
 //! Sizes and shapes, judged before anybody else looks at the request.
 
-use filter::{Admit, Reason, Reply, View};
+use filter::{Admit, Mode, Reason, Reply, View};
 use http::{HeaderMap, Version, header};
 
-use crate::{BodyLimit, content::Kinds};
+use crate::{BodyLimit, compile::LONGEST_URL, content::Kinds};
 
 /// The most fields that a request may have.
 const MAX_FIELDS: usize = 100;
@@ -14,11 +14,27 @@ const MAX_CONNECTION_OPTIONS: usize = 32;
 /// What of a request may enter. Every route has one: what is not configured has a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    pub(crate) max_body: Option<u64>,
-    pub(crate) max_header: usize,
-    pub(crate) max_url: usize,
+    pub(crate) max_body: Option<Most>,
+    pub(crate) max_header: Most,
+    pub(crate) max_url: Most,
     /// `None`: every type.
     pub(crate) kinds: Option<Kinds>,
+    /// Whether any of them is only told of.
+    pub(crate) has_shadow: bool,
+}
+
+/// A size that nothing may exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Most {
+    pub most: u64,
+    pub mode: Mode,
+}
+
+impl Most {
+    /// Whether a limit of this mode refuses what is so large. Only such a one asks how large that is.
+    fn refuses(self, mode: Mode, size: impl FnOnce() -> usize) -> bool {
+        self.mode == mode && size() as u64 > self.most
+    }
 }
 
 impl Admit for Access {
@@ -29,35 +45,61 @@ impl Admit for Access {
     }
 
     fn judge(&self, request: &View<'_>) -> Result<(), Reply> {
-        if request.head.raw_path().len() > self.max_url {
-            return Err(Reason::UrlTooLong.into());
-        }
+        self.head(Mode::Enforce, request)?;
         let fields = &request.head.headers;
-        if fields.len() > MAX_FIELDS || block_size(fields) > self.max_header {
-            return Err(Reason::HeaderTooLarge.into());
-        }
         framing(fields)?;
         expectation(request.head.version, fields)?;
-        let length = announced(fields)?;
-        if self.max_body.is_some_and(|max| length.is_some_and(|length| length > max)) {
-            return Err(Reason::BodyTooLarge.into());
-        }
-        match &self.kinds {
-            Some(kinds) if !kinds.admit(&request.head.method, fields, length) => Err(Reason::ContentTypeRefused.into()),
-            _ => Ok(()),
-        }
+        self.content(Mode::Enforce, request, announced(fields)?)
     }
 }
 
 impl Access {
-    /// A watch over the body of one attempt; `None` where bodies have no limit.
-    pub fn body_limit(&self) -> Option<BodyLimit> {
-        self.max_body.map(BodyLimit::new)
+    /// Why a limit in shadow would have refused the request; [`Reason::None`] where none would. A body of which nobody says
+    /// how large it is, is watched by its [limit](Access::body_limit).
+    pub fn would_refuse(&self, request: &View<'_>) -> Reason {
+        if !self.has_shadow {
+            return Reason::None;
+        }
+        let length = announced(&request.head.headers).ok().flatten();
+        let judged = self.head(Mode::Shadow, request).and_then(|()| self.content(Mode::Shadow, request, length));
+        judged.err().map_or(Reason::None, |reply| reply.reason)
     }
 
-    /// The largest body in bytes; `None` where there is no limit.
-    pub fn max_body(&self) -> Option<u64> {
-        self.max_body
+    /// A watch over the body of one attempt; `None` where bodies have no limit.
+    pub fn body_limit(&self) -> Option<BodyLimit> {
+        self.max_body.map(|Most { most, mode }| BodyLimit::new(most, mode))
+    }
+
+    /// The largest body in bytes by a limit of this mode; `None` where there is none.
+    pub fn max_body(&self, mode: Mode) -> Option<u64> {
+        self.max_body.filter(|max| max.mode == mode).map(|max| max.most)
+    }
+
+    /// What limits of this mode say to target and fields. Beyond what the house can handle nothing is tried out.
+    fn head(&self, mode: Mode, request: &View<'_>) -> Result<(), Reply> {
+        let (target, fields) = (request.head.raw_path(), &request.head.headers);
+        let endless = mode == Mode::Enforce && target.len() as u64 > LONGEST_URL.0;
+        if endless || self.max_url.refuses(mode, || target.len()) {
+            return Err(Reason::UrlTooLong.into());
+        }
+        let crowded = mode == Mode::Enforce && fields.len() > MAX_FIELDS;
+        match crowded || self.max_header.refuses(mode, || block_size(fields)) {
+            true => Err(Reason::HeaderTooLarge.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// What limits of this mode say to content of this length, as far as that is told.
+    fn content(&self, mode: Mode, request: &View<'_>, length: Option<u64>) -> Result<(), Reply> {
+        if self.max_body(mode).is_some_and(|max| length.is_some_and(|length| length > max)) {
+            return Err(Reason::BodyTooLarge.into());
+        }
+        match self.kinds.as_ref().filter(|kinds| kinds.mode() == mode) {
+            Some(kinds) if !kinds.admit(&request.head.method, &request.head.headers, length) => {
+                Err(Reason::ContentTypeRefused.into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,18 +1,25 @@
 //! A limit on a body that goes by.
 
 use bytes::Bytes;
-use filter::{Inspect, Reason, Reply};
+use filter::{Inspect, Mode, Reason, Reply};
 
-/// Counts a request body and ends it where it grows too large. Made anew for every attempt, whose body begins again.
+/// Counts a request body and ends it where it grows too large, unless its [mode](BodyLimit::mode) is to tell of it only. Made
+/// anew for every attempt, whose body begins again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyLimit {
     left: u64,
+    mode: Mode,
 }
 
 impl BodyLimit {
     /// A limit of `max` bytes.
-    pub fn new(max: u64) -> Self {
-        Self { left: max }
+    pub fn new(max: u64, mode: Mode) -> Self {
+        Self { left: max, mode }
+    }
+
+    /// Whether a refusal is only told of.
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// So many bytes more.

@@ -3,10 +3,14 @@
 use std::{path::Path, sync::OnceLock};
 
 use document::{At, Code, Diagnostic, Followed, Followers, OneOrMany, Report, Size, Toggle};
-use filter::networks::{self, Networks};
+use filter::{
+    Mode,
+    networks::{self, Networks},
+};
 
 use crate::{
-    Access, Addresses, Config, Databases, Geo, GeoConfig, Ip, Section,
+    Access, Addresses, Config, Databases, Geo, GeoConfig, Ip, Section, SizeLimit,
+    access::Most,
     addresses::{List, read},
     content::Kinds,
     geo::{Database, Knows, Places},
@@ -16,37 +20,43 @@ use crate::{
 const LARGEST_HEADER: Size = Size::kib(256);
 
 /// The longest target: positions in a path are kept in 16 bits.
-const LONGEST_URL: Size = Size::kib(63);
+pub(crate) const LONGEST_URL: Size = Size::kib(63);
 
 impl Access {
     /// Compiles the limits of the route at `at`. `None` when anything is wrong.
     pub fn compile(config: &Config, at: &At, report: &mut Report) -> Option<Self> {
         let max_body = match config.max_body {
-            None => Some(Size::mib(10).0),
-            Some(Toggle::On(Size(bytes))) => Some(bytes),
+            None => Some(Size::mib(10).into()),
+            Some(Toggle::On(limit)) => Some(limit),
             Some(Toggle::Off) => None,
         };
-        let header = config.max_header.unwrap_or(Size::kib(64));
+        let max_body = max_body.map(|SizeLimit { size, mode }| Most { most: size.0, mode });
+        let header = config.max_header.unwrap_or(Size::kib(64).into());
         let max_header = within(header, LARGEST_HEADER, "max_header", at, report);
-        let url = config.max_url.unwrap_or(Size::kib(8));
+        let url = config.max_url.unwrap_or(Size::kib(8).into());
         let max_url = within(url, LONGEST_URL, "max_url", at, report);
         let kinds = match &config.content_type {
             Some(Toggle::On(written)) => Some(Kinds::compile(written, &at.key("content_type"), report)?),
             _ => None,
         };
-        Some(Self { max_body, max_header: max_header?, max_url: max_url?, kinds })
+        let (max_header, max_url) = (max_header?, max_url?);
+        let modes = [max_body.map(|most| most.mode), Some(max_header.mode), Some(max_url.mode)];
+        let has_shadow =
+            modes.into_iter().chain([kinds.as_ref().map(Kinds::mode)]).any(|mode| mode == Some(Mode::Shadow));
+        Some(Self { max_body, max_header, max_url, kinds, has_shadow })
     }
 }
 
 /// A limit of at least one byte and at most what can be read at all.
-fn within(size: Size, most: Size, key: &str, at: &At, report: &mut Report) -> Option<usize> {
+fn within(limit: SizeLimit, most: Size, key: &str, at: &At, report: &mut Report) -> Option<Most> {
+    let SizeLimit { size, mode } = limit;
     if (1..=most.0).contains(&size.0) {
-        return usize::try_from(size.0).ok();
+        return Some(Most { most: size.0, mode });
     }
     let label = if size.0 == 0 { "no request is that small".into() } else { format!("at most \"{most}\" can be read") };
     report.push(
         Diagnostic::new(Code::E0103, format!("`{key}` cannot be {size}"))
-            .label(at.key(key), label)
+            .label(at.key(key).key("size"), label)
             .help(format!("write a size from \"1B\" to \"{most}\", or delete the key")),
     );
     None

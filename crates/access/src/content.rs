@@ -1,11 +1,17 @@
 //! Which types the content of requests may have.
 
-use document::{At, Code, OneOrMany, Report};
+use document::{At, Code, Report};
+use filter::Mode;
 use http::{HeaderMap, Method, header};
+
+use crate::ContentTypes;
 
 /// The types that may enter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kinds(Box<[Kind]>);
+pub(crate) struct Kinds {
+    list: Box<[Kind]>,
+    mode: Mode,
+}
 
 /// A type, in lower case: `application/json`, `image/*`, `application/*+json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +22,13 @@ enum Kind {
 }
 
 impl Kinds {
-    /// Compiles the list at `at`.
-    pub(crate) fn compile(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Option<Self> {
-        let errors = report.errors();
+    /// Compiles the list at `at`, or in its table.
+    pub(crate) fn compile(written: &ContentTypes, at: &At, report: &mut Report) -> Option<Self> {
+        let ContentTypes { allow, mode } = written;
+        // Found as well where it is written without a table around it.
+        let (at, errors) = (&at.key("allow"), report.errors());
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-*".contains(&byte);
-        let kinds = written.iter().enumerate().map(|(index, text)| {
+        let kinds = allow.iter().enumerate().map(|(index, text)| {
             let halves = text.split_once('/');
             let plain = halves.is_some_and(|(kind, sub)| {
                 [kind, sub].iter().all(|half| !half.is_empty() && half.bytes().all(token)) && !kind.contains('*')
@@ -36,10 +44,15 @@ impl Kinds {
             }
         });
         let kinds = kinds.collect();
-        if written.is_empty() {
+        if allow.is_empty() {
             report.add(Code::E0108, at, "no content may enter at all", "write `max_body = \"0B\"` for that");
         }
-        (report.errors() == errors).then_some(Self(kinds))
+        (report.errors() == errors).then_some(Self { list: kinds, mode: *mode })
+    }
+
+    /// Whether others are only told of.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Whether a request with these fields may enter. One that says what it brings is held to it, and one that may bring
@@ -62,7 +75,7 @@ impl Kinds {
 
     fn take(&self, line: &str) -> bool {
         let kind = line.split(';').next().unwrap_or("").trim();
-        self.0.iter().any(|own| match own {
+        self.list.iter().any(|own| match own {
             Kind::Exact(own) => own.eq_ignore_ascii_case(kind),
             Kind::Between(start, end) => {
                 let (head, tail) =

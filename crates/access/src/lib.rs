@@ -9,7 +9,7 @@
 //! use maitred_access::{Access, Config};
 //! use pingora_http::RequestHeader;
 //!
-//! let config = Config { max_body: Some(Toggle::On(Size::kib(1))), ..Config::default() };
+//! let config = Config { max_body: Some(Toggle::On(Size::kib(1).into())), ..Config::default() };
 //! let access = Access::compile(&config, &At::root(), &mut Report::new()).unwrap();
 //!
 //! let mut head = RequestHeader::build("POST", b"/", None)?;
@@ -32,5 +32,5 @@ mod geo;
 pub use access::Access;
 pub use addresses::Addresses;
 pub use body::BodyLimit;
-pub use config::{Config, Geo as GeoConfig, Ip, Section};
+pub use config::{Config, ContentTypes, ContentTypesTable, Geo as GeoConfig, Ip, Section, SizeLimit, SizeLimitTable};
 pub use geo::{Databases, Geo};

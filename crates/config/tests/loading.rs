@@ -90,7 +90,7 @@ fn routes_start_from_the_defaults() {
     assert_eq!(upstream(own), "b");
     assert_eq!(own.policies.timeout, Some(Toggle::On(Duration::seconds(1))));
     assert!(matches!(own.policies.security_headers, Some(Toggle::Off)));
-    assert_eq!(own.access.max_body, Some(Toggle::On(Size::mib(2))));
+    assert_eq!(own.access.max_body, Some(Toggle::On(Size::mib(2).into())));
 }
 
 #[test]

@@ -27,9 +27,7 @@ impl Mode {
             (_, Ok(proof)) => Ok(Some(proof)),
             (Self::Enforce, Err(reply)) => Err(reply),
             (Self::Shadow, Err(reply)) => {
-                if *told == crate::Reason::None {
-                    *told = reply.reason;
-                }
+                *told = told.or(reply.reason);
                 Ok(None)
             }
         }

@@ -162,6 +162,12 @@ impl Reason {
         StatusCode::from_u16(self.status_code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// This reason, or `other` where there is none yet: the first that would have refused a request is the one that is told.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == Self::None { other } else { self }
+    }
+
     /// The reason's place in [`Reason::ALL`], for tables of pre-resolved metric handles; `None` for [`Reason::None`].
     pub fn index(self) -> Option<usize> {
         (self as usize).checked_sub(1)

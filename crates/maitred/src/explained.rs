@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use config::Loaded;
 use document::At;
-use filter::Scheme;
+use filter::{Admit, Mode, Reason, Reply, Scheme};
 use http::{HeaderName, HeaderValue};
 use listen::Listener;
 use proxy::{Foreseen, Forwarded, Judge, Outcome, Step as Stage, Verdict};
@@ -92,6 +92,9 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
         step("ip", refusal());
         return steps;
     }
+    if let Some(told) = address_in_shadow(route, verdict) {
+        step("ip", told);
+    }
     if by == Some(Stage::Cors) {
         step("cors", format!("answers the preflight: {}", status()));
         return steps;
@@ -103,7 +106,7 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
         step("access", refusal());
         return steps;
     }
-    step("access", "within the limits".into());
+    step("access", sizes(route, verdict));
     if let Some(asked) = verdict.asked() {
         step("auth", verdict::asked(route, asked));
     }
@@ -139,6 +142,26 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
         steps.push(Step { name: "response", what: response.join(", ") });
     }
     steps
+}
+
+/// What lists of addresses or countries in shadow say, where they say no.
+fn address_in_shadow(route: &Route, verdict: &Verdict) -> Option<String> {
+    let arrival = verdict.arrival()?;
+    let view = arrival.view(verdict.head());
+    let addresses = route.addresses.as_ref().filter(|own| own.mode() == Mode::Shadow);
+    let geo = route.geo.as_ref().filter(|own| own.mode() == Mode::Shadow);
+    let judged = addresses.map_or(Ok(()), |own| own.judge(&view));
+    let refusal = judged.and_then(|()| geo.map_or(Ok(()), |own| own.judge(&view))).err();
+    refusal.map(|reply| verdict::in_shadow(&reply))
+}
+
+/// What the limits of size and shape say to a request that they let pass.
+fn sizes(route: &Route, verdict: &Verdict) -> String {
+    let judged = verdict.arrival().map(|arrival| route.access.would_refuse(&arrival.view(verdict.head())));
+    match judged {
+        None | Some(Reason::None) => "within the limits".into(),
+        Some(reason) => verdict::in_shadow(&Reply::refuse(reason)),
+    }
 }
 
 /// What the origin gets, and which one.

@@ -1,6 +1,6 @@
 //! What becomes of a request, in a few words.
 
-use filter::{Mode, Reason};
+use filter::{Mode, Reason, Reply};
 use http::header;
 use proxy::{Answered, Outcome, Step, Verdict};
 use snapshot::Route;
@@ -48,10 +48,13 @@ pub fn asked(route: &Route, asked: &auth::Verdict) -> String {
         (None, _) if asked.identity.is_none() => format!("{who}: nobody is asked for, anybody may pass"),
         (None, _) => who,
         (Some(reply), Mode::Enforce) => format!("{who}{lack}: refuses with {} ({})", reply.status, reply.reason.word()),
-        (Some(reply), Mode::Shadow) => {
-            format!("{who}{lack}: would refuse with {} ({}), in shadow", reply.status, reply.reason.word())
-        }
+        (Some(reply), Mode::Shadow) => format!("{who}{lack}: {}", in_shadow(reply)),
     }
+}
+
+/// What a policy in shadow says: `would refuse with 413 Payload Too Large (body_too_large), in shadow`.
+pub fn in_shadow(reply: &Reply) -> String {
+    format!("would refuse with {} ({}), in shadow", reply.status, reply.reason.word())
 }
 
 /// `413 body_too_large`, `308 → https://new.example.com/`.

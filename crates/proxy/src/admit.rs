@@ -26,6 +26,7 @@ pub(crate) async fn admit(ctx: &mut Context, head: &RequestHeader) -> Result<(),
         geo.mode().settle(geo.admit(request), &mut ctx.record.shadow)?;
     }
     route.cors.admit(request)?;
+    ctx.record.shadow = ctx.record.shadow.or(route.access.would_refuse(request));
     route.access.admit(request)?;
     limit(route.limits.by_client.as_ref(), request, &mut ctx.proofs, &mut ctx.record).await?;
     if let Some(verdict) = route.auth.admit(request).await {
@@ -87,8 +88,8 @@ async fn limit(
 ) -> Result<(), Reply> {
     let Some(stage) = stage else { return Ok(()) };
     let permits = stage.pass(request).await.inspect_err(|reply| proofs.refused(reply))?;
-    if permits.shadowed() && record.shadow == Reason::None {
-        record.shadow = Reason::Limited;
+    if permits.shadowed() {
+        record.shadow = record.shadow.or(Reason::Limited);
     }
     let delay = permits.delay();
     proofs.permits.add(permits);

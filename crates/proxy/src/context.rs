@@ -52,25 +52,39 @@ pub enum Body {
     /// It may be so long.
     Limited(access::BodyLimit),
     /// It is unpacked, and may become so long.
-    Packed(Box<transform::Decoder>),
+    Packed(Box<Unpacking>),
+}
+
+/// Content that is unpacked on its way.
+pub struct Unpacking {
+    /// Unpacks it, as far as it may become long.
+    pub decoder: transform::Decoder,
+    /// How long it may become where more is only told of.
+    pub shadow: Option<u64>,
 }
 
 impl Body {
-    /// So much has gone by without being looked at.
-    pub(crate) fn count(&mut self, count: u64) -> Result<(), Reply> {
+    /// So much has gone by without being looked at. `told` keeps why a limit in shadow would have refused it.
+    pub(crate) fn count(&mut self, count: u64, told: &mut Reason) -> Result<(), Reply> {
         match self {
-            Self::Limited(limit) => limit.count(count),
+            Self::Limited(limit) => limit.mode().settle(limit.count(count), told).map(drop),
             // What is to be unpacked is looked at.
             Self::Packed(_) => Err(Reason::Internal.into()),
         }
     }
-}
 
-impl Inspect for Body {
-    fn chunk(&mut self, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
+    /// Looks at a piece and makes of it what the origin gets; `told` as in [`count`](Body::count).
+    pub(crate) fn chunk(&mut self, chunk: &mut Option<Bytes>, last: bool, told: &mut Reason) -> Result<(), Reply> {
         match self {
-            Self::Limited(limit) => limit.chunk(chunk, last),
-            Self::Packed(decoder) => decoder.chunk(chunk, last),
+            Self::Limited(limit) => limit.mode().settle(limit.chunk(chunk, last), told).map(drop),
+            Self::Packed(unpacking) => {
+                let Unpacking { decoder, shadow } = &mut **unpacking;
+                decoder.chunk(chunk, last)?;
+                if shadow.is_some_and(|most| decoder.length() > most) {
+                    *told = told.or(Reason::BodyTooLarge);
+                }
+                Ok(())
+            }
         }
     }
 }

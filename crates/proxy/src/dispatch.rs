@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use filter::Reason;
+use filter::{Mode, Reason};
 use http::{HeaderMap, Method, header};
 use pingora_core::{Error, ErrorType, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream, Wish};
 
 use crate::{
-    context::{Attempt, Body, Context, upstream_of},
+    context::{Attempt, Body, Context, Unpacking, upstream_of},
     mirror,
 };
 
@@ -44,8 +44,8 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
     let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
     match stage.pass(&view).await {
         Ok(permits) => {
-            if permits.shadowed() && ctx.record.shadow == Reason::None {
-                ctx.record.shadow = Reason::Limited;
+            if permits.shadowed() {
+                ctx.record.shadow = ctx.record.shadow.or(Reason::Limited);
             }
             let delay = permits.delay();
             ctx.attempt.permits = permits;
@@ -102,14 +102,19 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     ctx.attempt.began = Some(now);
     ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
     ctx.record.attempt();
-    let decompress = route.decompress.filter(|_| uploads);
-    let decoder = decompress.and_then(|decompress| decompress.decoder(&head.headers, route.access.max_body()));
-    ctx.body = match decoder {
-        Some(decoder) => Some(Body::Packed(Box::new(decoder))),
-        None => route.access.body_limit().map(Body::Limited),
-    };
+    ctx.body = watch(route, head, uploads);
     ctx.attempt.pick = Some(pick);
     Ok(peer)
+}
+
+/// What watches the body of an attempt.
+fn watch(route: &Route, head: &RequestHeader, uploads: bool) -> Option<Body> {
+    let most = |mode| route.access.max_body(mode);
+    let decompress = route.decompress.filter(|_| uploads);
+    match decompress.and_then(|decompress| decompress.decoder(&head.headers, most(Mode::Enforce))) {
+        Some(decoder) => Some(Body::Packed(Box::new(Unpacking { decoder, shadow: most(Mode::Shadow) }))),
+        None => route.access.body_limit().map(Body::Limited),
+    }
 }
 
 pub(crate) fn reason_of(missed: Missed) -> Reason {

@@ -156,7 +156,7 @@ fn insert_upstream_host(backend: Option<&HeaderValue>, to: &mut RequestHeader) -
 /// Unpacks a chunk of the request's body where the route says so, and counts it against the route's limit.
 pub(crate) fn request_chunk(ctx: &mut Context, chunk: &mut Option<Bytes>, last: bool) -> Result<(), Reply> {
     if let Some(body) = &mut ctx.body {
-        body.chunk(chunk, last)?;
+        body.chunk(chunk, last, &mut ctx.record.shadow)?;
     }
     // Pingora would write an empty last chunk over HTTP/1.1 and then the end of the body: two ends, of which the second
     // would begin the next request on that connection.
@@ -174,7 +174,8 @@ pub(crate) fn looks_at_request(ctx: &Context) -> bool {
 
 /// Counts so many bytes of the request's body that nobody [looks at](looks_at_request).
 pub(crate) fn request_piped(ctx: &mut Context, count: usize) -> Result<(), Reply> {
-    ctx.body.as_mut().map_or(Ok(()), |limit| limit.count(count as u64))
+    let told = &mut ctx.record.shadow;
+    ctx.body.as_mut().map_or(Ok(()), |limit| limit.count(count as u64, told))
 }
 
 /// What the origin answered, before anybody else sees it. `asked` says whether the client asked for another protocol.

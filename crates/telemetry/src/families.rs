@@ -154,6 +154,8 @@ families! {
         "Requests answered. An unusual method counts as _OTHER, a request that no route took or that could not be read as route -, one that got no answer as code -.";
     http_errors_total: IntCounterVec [listener, route, reason]
         "Requests that maitred refused, answered with an error of its own, or that ended early; the reason is the word in the access log's error.";
+    http_shadowed_total: IntCounterVec [listener, route, reason]
+        "Requests that a policy with mode shadow would have refused; the reason is the word in the access log's shadow.";
     http_request_duration_seconds: HistogramVec [route, code_class]
         "From the first byte of a request until its answer was sent.";
     http_requests_in_flight: IntGaugeVec [route]

@@ -151,8 +151,9 @@ impl Record {
         self.tries.push(Try { backend, reason, status, connect, first_byte, circuit });
     }
 
-    /// Takes over what a request that was made in the place of this one tells of the upstream.
+    /// Takes over what a request that was made in the place of this one tells of the upstream, and of its limits in shadow.
     pub fn told_by(&mut self, other: &Self) {
+        self.shadow = self.shadow.or(other.shadow);
         self.attempts = other.attempts;
         self.upstream_status = other.upstream_status;
         self.reused = other.reused;

@@ -48,6 +48,17 @@ pub struct RouteMeters {
 struct PerListener {
     requests: Slots,
     errors: Slots,
+    /// Most routes have no policy in shadow.
+    shadowed: OnceLock<Slots>,
+}
+
+/// What a reason is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// A request that was refused for it, or ended early.
+    Refused,
+    /// One that passed, because the policy is in shadow.
+    Shadowed,
 }
 
 /// A request counted as in flight until this is dropped.
@@ -91,7 +102,10 @@ impl RouteMeters {
     pub fn finish(&self, listener: &ListenerMeters, method: Option<&Method>, record: &Record) {
         self.count(listener, method_index(method), record.status);
         if record.reason != Reason::None {
-            self.count_error(listener, record.reason);
+            self.count_reason(listener, record.reason, Told::Refused);
+        }
+        if record.shadow != Reason::None {
+            self.count_reason(listener, record.shadow, Told::Shadowed);
         }
         let class = class_index(record.status);
         let duration = self.durations[class].get_or_init(|| {
@@ -161,20 +175,28 @@ impl RouteMeters {
         }
     }
 
-    fn count_error(&self, listener: &ListenerMeters, reason: Reason) {
-        let resolve = || {
-            let labels = [listener.name(), self.name(), reason.word()];
-            self.families.http_errors_total.with_label_values(&labels)
+    fn count_reason(&self, listener: &ListenerMeters, reason: Reason, told: Told) {
+        let family = match told {
+            Told::Refused => &self.families.http_errors_total,
+            Told::Shadowed => &self.families.http_shadowed_total,
         };
-        match self.tables(listener) {
-            Some(tables) => tables.errors.add(reason as u32, 1, resolve),
-            None => resolve().inc(),
+        let resolve = || family.with_label_values(&[listener.name(), self.name(), reason.word()]);
+        match (self.tables(listener), told) {
+            (Some(tables), Told::Refused) => tables.errors.add(reason as u32, 1, resolve),
+            (Some(tables), Told::Shadowed) => {
+                tables.shadowed.get_or_init(|| Slots::new(REASONS)).add(reason as u32, 1, resolve);
+            }
+            (None, _) => resolve().inc(),
         }
     }
 
     fn tables(&self, listener: &ListenerMeters) -> Option<&PerListener> {
         let slot = self.by_listener.get(listener.index())?;
-        Some(slot.get_or_init(|| PerListener { requests: Slots::new(CODES), errors: Slots::new(REASONS) }))
+        Some(slot.get_or_init(|| PerListener {
+            requests: Slots::new(CODES),
+            errors: Slots::new(REASONS),
+            shadowed: OnceLock::new(),
+        }))
     }
 }
 

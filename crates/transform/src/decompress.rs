@@ -120,6 +120,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    /// How long the content is so far: as it came or as it is made, whichever is longer.
+    pub fn length(&self) -> u64 {
+        self.came.max(self.made)
+    }
+
     /// How much may be made of what has come so far.
     fn room(&self) -> usize {
         let allowed = self.came.saturating_mul(self.max_ratio).max(FLOOR).min(self.most);

@@ -116,7 +116,53 @@ fn a_body_of_unknown_length_ends_where_it_is_too_large() {
     let mut limit = access(r#"{ "max_body": "0B" }"#).body_limit().unwrap();
     assert!(limit.chunk(&mut None, true).is_ok());
     assert_eq!(access(r#"{ "max_body": false }"#).body_limit(), None);
-    assert_eq!(access("{}").max_body(), Some(10 << 20));
+    assert_eq!(access("{}").max_body(Mode::Enforce), Some(10 << 20));
+}
+
+/// What of a request is refused, and what in shadow would be.
+fn both(json: &str, head: &RequestHeader) -> (Option<Reason>, Reason) {
+    let (client, captures) = (Client::local("public".into()), Captures::new());
+    let view = View {
+        generation: 1,
+        identity: None,
+        head,
+        client: &client,
+        host: "",
+        path: "/",
+        query: None,
+        captures: &captures,
+    };
+    (judged(json, head), access(json).would_refuse(&view))
+}
+
+#[test]
+fn what_is_in_shadow_passes_and_what_is_not_is_kept_to() {
+    let large = request(&[("Content-Length", "2"), ("Content-Type", "text/plain"), ("a", "b")]);
+    let shadow = |size: &str| format!(r#"{{ "size": "{size}", "mode": "shadow" }}"#);
+    let one = shadow("1B");
+    for (key, written, reason) in [
+        ("max_body", one.as_str(), Reason::BodyTooLarge),
+        ("max_header", &one, Reason::HeaderTooLarge),
+        ("max_url", &one, Reason::None),
+        ("content_type", r#"{ "allow": "image/*", "mode": "shadow" }"#, Reason::ContentTypeRefused),
+        ("content_type", r#"{ "allow": ["text/plain"], "mode": "shadow" }"#, Reason::None),
+    ] {
+        assert_eq!(both(&format!(r#"{{ "{key}": {written} }}"#), &large), (None, reason), "{key}");
+    }
+    let mixed = format!(r#"{{ "max_body": "1B", "max_header": {one} }}"#);
+    assert_eq!(both(&mixed, &large), (Some(Reason::BodyTooLarge), Reason::HeaderTooLarge));
+    let enforced = r#"{ "max_body": { "size": "1B", "mode": "enforce" } }"#;
+    assert_eq!(both(enforced, &large), (Some(Reason::BodyTooLarge), Reason::None));
+    // Framing and the number of fields are nobody's to try out.
+    let contrary = request(&[("Content-Length", "1"), ("Content-Length", "2")]);
+    assert_eq!(both(&format!(r#"{{ "max_body": {one} }}"#), &contrary), (Some(Reason::BadRequest), Reason::None));
+    let endless = RequestHeader::build("GET", format!("/{}", "a".repeat(63 << 10)).as_bytes(), None).unwrap();
+    let told = both(&format!(r#"{{ "max_url": {one} }}"#), &endless);
+    assert_eq!(told, (Some(Reason::UrlTooLong), Reason::UrlTooLong));
+    let many = request(&vec![("a", "b"); 101]);
+    assert_eq!(both(&format!(r#"{{ "max_header": {} }}"#, shadow("256KiB")), &many).0, Some(Reason::HeaderTooLarge));
+    assert_eq!(access(&format!(r#"{{ "max_body": {one} }}"#)).max_body(Mode::Enforce), None);
+    assert_eq!(access(&format!(r#"{{ "max_body": {one} }}"#)).body_limit().unwrap().mode(), Mode::Shadow);
 }
 
 #[test]

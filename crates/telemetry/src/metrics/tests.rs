@@ -40,6 +40,7 @@ fn busy() -> Metrics {
     told.reason = Reason::UpstreamRefused;
     (told.bytes_in, told.bytes_out, told.duration) = (3, 5, Duration::from_millis(20));
     told.cache = Some(Cached::Miss);
+    told.shadow = Reason::BodyTooLarge;
     route.finish(&listener, Some(&Method::GET), &told);
     metrics
         .watch_cache(|| vec![("memory", CacheReading { bytes: 7, entries: 1, evictions: 2, dropped: 0, broken: 0 })]);
@@ -110,6 +111,8 @@ fn every_row_of_the_table_is_exposed_as_valid_text() {
     assert_eq!(samples[requests], 1.0);
     let errors = r#"maitred_http_errors_total{listener="https",reason="upstream_refused",route="products"}"#;
     assert_eq!(samples[errors], 1.0);
+    let shadowed = r#"maitred_http_shadowed_total{listener="https",reason="body_too_large",route="products"}"#;
+    assert_eq!(samples[shadowed], 1.0);
     let failed = r#"maitred_upstream_requests_total{backend="10.0.0.1:80",code="connect_timeout",upstream="products"}"#;
     assert_eq!(samples[failed], 1.0);
     let within = r#"maitred_http_request_duration_seconds_bucket{code_class="5xx",route="products",le="0.025"}"#;
