@@ -1,4 +1,4 @@
-//! Tokens of a library that nobody here wrote (PyJWT), and issuers that are away, slow, lying or changing their keys.
+//! Tokens of libraries that nobody here wrote (PyJWT, and npm's jose), and issuers that are away, slow, lying or changing their keys.
 
 use std::{
     process::Stdio,
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use testkit::{Answer, Origin, Proxy, Request, maitred, tool, within, within_limit};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::setting::BOTH;
 
@@ -44,14 +44,58 @@ tokens["HS256"] = jwt.encode(claims, asked.get("secret", "x" * 32), algorithm="H
 print(json.dumps({"keys": keys, "tokens": tokens, "pems": pems}))
 "#;
 
+/// Makes keys whose names are their thumbprints (RFC 7638), and with each a good token, a forged one and an old one: what jose
+/// says they are.
+const MAKE_BY_JOSE: &str = r#"
+const jose = require("jose"), crypto = require("crypto"), now = Math.floor(Date.now() / 1000);
+(async () => {
+    const asked = JSON.parse(require("fs").readFileSync(0));
+    const claims = (token, end) => token.setIssuer(asked.issuer).setAudience("api").setSubject("u-19").setIssuedAt().setExpirationTime(end);
+    const signed = (header, key, end = "10m") => claims(new jose.SignJWT({ scope: "orders" }).setProtectedHeader(header), end).sign(key);
+    const made = { keys: [], tokens: {}, forged: {}, old: {}, pems: {} };
+    for (const alg of asked.algorithms) {
+        const [own, other] = [await jose.generateKeyPair(alg), await jose.generateKeyPair(alg)];
+        const key = await jose.exportJWK(own.publicKey);
+        const kid = await jose.calculateJwkThumbprint(key);
+        made.keys.push({ ...key, kid, alg, use: "sig" });
+        made.pems[alg] = await jose.exportSPKI(own.publicKey);
+        made.tokens[alg] = await signed({ alg, kid }, own.privateKey);
+        made.forged[alg] = await signed({ alg, kid }, other.privateKey);
+        made.old[alg] = await signed({ alg, kid }, own.privateKey, now - 3600);
+    }
+    const [alg, secret, other] = ["HS256", ...[0, 1].map(() => crypto.randomBytes(32).toString("hex"))];
+    const bytes = text => new TextEncoder().encode(text);
+    made.secret = secret;
+    made.tokens[alg] = await signed({ alg }, bytes(secret));
+    made.forged[alg] = await signed({ alg }, bytes(other));
+    made.old[alg] = await signed({ alg }, bytes(secret), now - 3600);
+    made.unsigned = claims(new jose.UnsecuredJWT({ scope: "orders" }), "10m").encode();
+    console.log(JSON.stringify(made));
+})();
+"#;
+
 /// What PyJWT makes of the wish.
 async fn made(wish: Value) -> Value {
     // Debian's own interpreter, which has Debian's modules.
     let mut command = tool("/usr/bin/python3", "python3-jwt python3-cryptography");
-    command.args(["-c", MAKE]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
+    command.args(["-c", MAKE]);
+    made_by(command, wish).await
+}
+
+/// What jose makes of it.
+async fn made_by_jose(wish: Value) -> Value {
+    drop(tool("/usr/share/nodejs/jose/package.json", "node-jose"));
+    let mut command = tool("node", "nodejs");
+    // Debian's node looks there by itself; others have to be told.
+    command.env("NODE_PATH", "/usr/share/nodejs").args(["-e", MAKE_BY_JOSE]);
+    made_by(command, wish).await
+}
+
+async fn made_by(mut library: Command, wish: Value) -> Value {
+    library.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = library.spawn().unwrap();
     child.stdin.take().unwrap().write_all(wish.to_string().as_bytes()).await.unwrap();
-    let output = within("PyJWT to make tokens", child.wait_with_output()).await.unwrap();
+    let output = within("a library to make tokens", child.wait_with_output()).await.unwrap();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -137,6 +181,60 @@ async fn tokens_of_pyjwt_are_accepted_with_keys_found_by_discovery() {
         ["Bearer realm=\"customers\", error=\"invalid_token\", error_description=\"The token is not valid\""]
     );
     assert_eq!(proxy.get("/a").await.expect(401).headers.all("www-authenticate"), ["Bearer realm=\"customers\""]);
+}
+
+#[tokio::test]
+async fn tokens_of_jose_are_accepted_with_keys_named_by_their_thumbprints() {
+    let issuer = Issuer::start().await;
+    let all = ["RS256", "PS256", "ES256", "EdDSA"];
+    let made = made_by_jose(json!({ "issuer": issuer.url(), "algorithms": all })).await;
+    issuer.publish(&made);
+    let found = format!("issuer = \"{}\"\naudience = \"api\"", issuer.url());
+    let named = format!("jwks = \"{}keys\"\naudience = \"api\"", issuer.url());
+    for policy in [found, named] {
+        let (_origin, proxy) = guarded(&policy).await;
+        let h2 = proxy.h2c().await;
+        for name in all {
+            let answer = proxy.fetch(bearer(&made["tokens"][name])).await.expect(200);
+            assert_eq!(
+                (answer.seen("x-user").as_deref(), answer.seen("authorization")),
+                (Some("u-19"), None),
+                "{name}"
+            );
+            h2.fetch(bearer(&made["tokens"][name])).await.expect(200);
+            // By another key of the same name.
+            proxy.fetch(bearer(&made["forged"][name])).await.expect_problem(401, "auth_invalid");
+            h2.fetch(bearer(&made["forged"][name])).await.expect_problem(401, "auth_invalid");
+            proxy.fetch(bearer(&made["old"][name])).await.expect_problem(401, "auth_expired");
+        }
+        for token in [&made["tokens"]["HS256"], &made["unsigned"]] {
+            proxy.fetch(bearer(token)).await.expect_problem(401, "auth_invalid");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_jose_are_accepted_with_the_right_key_and_refused_with_another() {
+    let all = ["RS256", "PS256", "ES256", "EdDSA"];
+    let made = made_by_jose(json!({ "issuer": "me", "algorithms": all })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let by_key = all.map(|name| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, made["pems"][name].as_str().unwrap()).unwrap();
+        (name, format!("public_key = {file:?}"))
+    });
+    let by_secret = ("HS256", format!("secret = {}", made["secret"]));
+    for (own, policy) in by_key.into_iter().chain([by_secret]) {
+        let (_origin, proxy) = guarded(&format!("{policy}\nalgorithms = \"{own}\"")).await;
+        proxy.fetch(bearer(&made["tokens"][own])).await.expect(200);
+        proxy.fetch(bearer(&made["old"][own])).await.expect_problem(401, "auth_expired");
+        proxy.fetch(bearer(&made["forged"][own])).await.expect_problem(401, "auth_invalid");
+        proxy.fetch(bearer(&made["unsigned"])).await.expect_problem(401, "auth_invalid");
+        for other in all.into_iter().chain(["HS256"]).filter(|other| *other != own) {
+            let refused = proxy.fetch(bearer(&made["tokens"][other])).await;
+            assert_eq!((refused.status, refused.reason().as_deref()), (401, Some("auth_invalid")), "{other} for {own}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ pub(crate) const TEST: &[Tool] = &[
     Tool { program: WEBSOCKETS, package: "python3-websockets", why: "a WebSocket client that is not ours" },
     Tool { program: GRPC, package: "python3-grpcio", why: "a gRPC client and service that are not ours" },
     Tool { program: JWT, package: "python3-jwt python3-cryptography", why: "tokens that are not ours" },
+    Tool { program: "node", package: "nodejs", why: "runs jose" },
+    Tool { program: JOSE, package: "node-jose", why: "tokens of yet another library" },
     Tool { program: "openssl", package: "openssl", why: "a TLS client that says what it was shown" },
 ];
 
@@ -41,6 +43,8 @@ pub(crate) const TEST: &[Tool] = &[
 const WEBSOCKETS: &str = "/usr/lib/python3/dist-packages/websockets/__init__.py";
 const JWT: &str = "/usr/lib/python3/dist-packages/jwt/__init__.py";
 const GRPC: &str = "/usr/lib/python3/dist-packages/grpc/__init__.py";
+/// The same of Node's. Debian's node would find it by itself; whose node it is, is left open.
+const JOSE: &str = "/usr/share/nodejs/jose/package.json";
 
 /// What the bench calls besides the proxies that it compares with.
 pub(crate) const BENCH: &[Tool] = &[
