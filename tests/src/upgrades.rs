@@ -1,10 +1,10 @@
 //! WebSocket and every other upgrade that an origin grants.
 
 use futures::{SinkExt, StreamExt};
-use testkit::{Answer, Authority, Gate, Origin, Outcome, Proxy, Request, websocket, within};
+use testkit::{Answer, Authority, Gate, Mmdb, Origin, Outcome, Proxy, Request, maitred, websocket, within};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::setting::{before, route, still_serves};
+use crate::setting::{BOTH, before, route, still_serves};
 
 const UPGRADE: &str = "GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: thing\r\n\r\n";
 
@@ -165,4 +165,105 @@ async fn an_origin_that_closes_closes_the_client() {
     connection.send(UPGRADE).await;
     assert_eq!(connection.answer_head().await.0, 101);
     assert_eq!(connection.rest().await, "bye");
+}
+
+/// A policy that refuses a request with these lines, with this status and reason: its name, and how it is written, where `MODE`
+/// stands for its mode.
+type Policy = (&'static str, &'static str, &'static str, u16, &'static str);
+
+const POLICIES: [Policy; 13] = [
+    ("ip", "ip = { deny = \"127.0.0.1\"MODE }", "", 403, "address_denied"),
+    ("geo", "geo = { deny = \"KP\"MODE }", "", 403, "country_denied"),
+    ("url", "max_url = { size = \"20B\"MODE }", "", 414, "url_too_long"),
+    ("header", "max_header = { size = \"100B\"MODE }", "", 431, "header_too_large"),
+    ("body", "max_body = { size = \"1B\"MODE }", "Content-Length: 4\r\n", 413, "body_too_large"),
+    ("chunks", "max_body = { size = \"1B\"MODE }", "Transfer-Encoding: chunked\r\n", 413, "body_too_large"),
+    ("type", "content_type = { allow = \"image/*\"MODE }", "Content-Type: text/plain\r\n", 415, "content_type_refused"),
+    ("limit", "limit = { requests = 1, window = \"1h\"MODE }", "", 429, "limited"),
+    ("no-key", "auth = { type = \"api_key\", keys = \"keys.toml\"MODE }", "", 401, "auth_missing"),
+    ("key", "auth = { type = \"api_key\", keys = \"keys.toml\"MODE }", "X-API-Key: mtd_wrong\r\n", 401, "auth_invalid"),
+    (
+        "jwt",
+        "auth = { type = \"jwt\", secret = \"0123456789abcdef0123456789abcdef\"MODE }",
+        "Authorization: Bearer e30.e30.e30\r\n",
+        401,
+        "auth_invalid",
+    ),
+    (
+        "basic",
+        "auth = { type = \"basic\", users = \"users.toml\"MODE }",
+        "Authorization: Basic eDp5\r\n",
+        401,
+        "auth_invalid",
+    ),
+    (
+        "require",
+        "auth = { type = \"api_key\", keys = \"keys.toml\" }\nrequire = { scope = \"orders\"MODE }",
+        "X-API-Key: WEAK\r\n",
+        403,
+        "forbidden",
+    ),
+];
+
+#[tokio::test]
+async fn no_policy_is_skipped_because_a_request_asks_for_an_upgrade() {
+    for engine in ["", "general"] {
+        let asks = |seen: &testkit::Seen| seen.headers.has_token("upgrade", "thing");
+        let origin =
+            Origin::start(move |seen| if asks(seen) { Answer::upgrade("thing") } else { Answer::echo() }).await;
+        let mut text = format!("{BOTH}[access]\ngeoip = \"places.mmdb\"\n");
+        for (name, policy, ..) in POLICIES {
+            for (end, mode) in [("", ""), ("-shadow", ", mode = \"shadow\"")] {
+                let policy = policy.replace("MODE", mode);
+                text +=
+                    &format!("[routes.{name}{end}]\npath = \"/{name}{end}/*\"\nupstream = \"{origin}\"\n{policy}\n");
+            }
+        }
+        let starter = Proxy::with(text).variable("MAITRED_ENGINE", engine).file("users.toml", "");
+        let places = Mmdb::default().country("127.0.0.0/8", "KP").bytes();
+        std::fs::write(starter.folder().join("places.mmdb"), places).unwrap();
+        let added = maitred(starter.folder(), ["key", "add", "beta", "--file", "keys.toml"]).await.expect(0);
+        let proxy = starter.start().await;
+        for (name, _, fields, status, reason) in POLICIES {
+            let fields = fields.replace("WEAK", added.stdout.trim());
+            let ask = |path: &str, protocol: &str| {
+                let content = match &*fields {
+                    "Content-Length: 4\r\n" => "four",
+                    "Transfer-Encoding: chunked\r\n" => "4\r\nfour\r\n0\r\n\r\n",
+                    _ => "",
+                };
+                format!(
+                    "GET {path}?{} HTTP/1.1\r\nHost: a\r\n{fields}Connection: Upgrade\r\nUpgrade: {protocol}\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n{content}",
+                    "x".repeat(20)
+                )
+            };
+            let (path, shadow) = (format!("/{name}"), format!("/{name}-shadow"));
+            if name == "limit" {
+                proxy.get(&format!("{path}/spent")).await.expect(200);
+                proxy.get(&format!("{shadow}/spent")).await.expect(200);
+            }
+            for protocol in ["thing", "websocket", "h2c"] {
+                let mut connection = proxy.connect().await;
+                connection.send(ask(&path, protocol)).await;
+                assert_eq!(connection.answer("GET").await.status, status, "{engine:?}, {name}, {protocol}");
+            }
+            assert_eq!(proxy.logged(&path).await["error"], reason, "{engine:?}, {name}");
+            let mut connection = proxy.connect().await;
+            connection.send(ask(&shadow, "thing")).await;
+            if ["body", "chunks"].contains(&name) {
+                // What brings content is served as if it had not asked (RFC 9110 section 7.8).
+                assert_eq!(connection.answer("GET").await.expect(200).json()["body"], "four", "{engine:?}, {name}");
+            } else {
+                assert_eq!(connection.answer_head().await.0, 101, "{engine:?}, {name}");
+                connection.send("through").await;
+                assert_eq!(connection.bytes(7).await, "through", "{engine:?}, {name}");
+            }
+            drop(connection);
+            let line = proxy.logged(&shadow).await;
+            assert_eq!(line["shadow"], reason, "{engine:?}, {name}: {line}");
+        }
+        let passed = |seen: &testkit::Seen| seen.header("upgrade").is_some() && !seen.target.contains("-shadow");
+        assert!(!origin.requests().iter().any(passed), "{engine:?}");
+    }
 }
