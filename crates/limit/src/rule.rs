@@ -6,6 +6,7 @@ use crate::{
     cell::{Cell, HELD},
     clock::{Now, SECOND},
     quota::Quota,
+    shard::Room,
     throughput::{Throughput, Way},
     window::Window,
 };
@@ -132,9 +133,9 @@ impl Rule {
     }
 
     /// Charges for a request, whatever the rule says to it. Returns what to give back by.
-    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32, roomy: bool) -> u64 {
+    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32, room: Room) -> u64 {
         match self {
-            Self::Window(window) => window.charge(cell, now, cost, roomy),
+            Self::Window(window) => window.charge(cell, now, cost, room),
             Self::Bucket(bucket) => bucket.charge(cell, now, cost),
             Self::Quota(quota) => quota.charge(cell, now, cost),
             // Refusals count, and nothing else does; bytes count as they come.

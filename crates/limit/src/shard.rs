@@ -28,6 +28,28 @@ const SMALL: usize = 64;
 #[repr(align(128))]
 pub(crate) struct Part(Mutex<Shard>);
 
+/// What memory there is beside the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Room {
+    /// None is left.
+    None,
+    /// A cell may take more.
+    Some,
+    /// So much that what had none may take some again, and not lose it at once.
+    Plenty,
+}
+
+impl Room {
+    /// Of a part whose cells have taken so many bytes.
+    fn beside(spilled: u32) -> Self {
+        match spilled as usize {
+            taken if taken >= SPILLED / SHARDS => Self::None,
+            taken if taken >= SPILLED / SHARDS / 4 * 3 => Self::Some,
+            _ => Self::Plenty,
+        }
+    }
+}
+
 /// The keys of one part. What every charge changes comes first, in the line of the lock.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -81,10 +103,10 @@ impl Shard {
         key: Hashed,
         at: Option<u32>,
         now: Now,
-        change: impl FnOnce(&mut Cell, bool) -> T,
+        change: impl FnOnce(&mut Cell, Room) -> T,
     ) -> T {
         self.sweep(now);
-        let roomy = (self.spilled as usize) < SPILLED / SHARDS;
+        let room = Room::beside(self.spilled);
         let found = at.map(|at| at as usize).filter(|at| self.cells.get_index(*at).is_some_and(|(own, _)| *own == key));
         let cell = match found.and_then(|at| self.cells.get_index_mut(at)) {
             Some((_, cell)) => cell,
@@ -96,7 +118,7 @@ impl Shard {
             }
         };
         let before = cell.spilled();
-        let result = change(cell, roomy);
+        let result = change(cell, room);
         let after = cell.spilled();
         if after != before {
             self.spilled = self.spilled + after - before;
@@ -106,8 +128,8 @@ impl Shard {
 
     /// Charges for a request; `at` as in [`change`](Shard::change).
     pub(crate) fn charge(&mut self, key: Hashed, at: Option<u32>, now: Now, rule: &Rule, cost: u32) -> Charge {
-        let charge = self.change(key, at, now, |cell, roomy| {
-            let by = rule.charge(cell, now, cost, roomy);
+        let charge = self.change(key, at, now, |cell, room| {
+            let by = rule.charge(cell, now, cost, room);
             Charge { by, used: cell.used }
         });
         self.write_down(key, rule, now, Act::Charge { cost });
@@ -208,7 +230,7 @@ impl<'c> Locked<'c> {
         key: Hashed,
         at: Option<u32>,
         now: Now,
-        change: impl FnOnce(&mut Cell, bool) -> T,
+        change: impl FnOnce(&mut Cell, Room) -> T,
     ) -> Option<T> {
         let (_, shard) = self.0.iter_mut().find(|(index, _)| *index == key.shard())?;
         Some(shard.change(key, at, now, change))

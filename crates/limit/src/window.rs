@@ -3,11 +3,19 @@
 //! Every charge is remembered until the window has passed it. Charges of the same millisecond share a word, and so do
 //! those of the same 512th of the window where the limit is larger than that many: the word then says the end of that
 //! part, so that nothing is ever let go too early, and late by a 512th at most.
+//!
+//! Where there is no memory for one word more, a window goes on as a [ring](ring), which needs none, and is exact again once there is
+//! plenty.
+
+mod ring;
+
+use ring::{Ring, Scale};
 
 use crate::{
-    cell::Cell,
+    cell::{Cell, Words},
     clock::{MILLISECOND, Now},
     rule::{Said, Standing},
+    shard::Room,
 };
 
 /// How many words a window needs at most.
@@ -84,6 +92,16 @@ impl Window {
         label + self.length + 1
     }
 
+    /// What the lanes of a ring stand for.
+    fn scale(&self) -> Scale {
+        Scale { part: self.length.div_ceil(ring::EIGHTHS), unit: self.limit.div_ceil(ring::MOST).max(1) }
+    }
+
+    /// When the part of a ring began that a run belongs to: no run is of before its 512th.
+    fn part(&self, label: u64) -> u64 {
+        self.scale().begin((label + 1).saturating_sub(self.quantum))
+    }
+
     /// The runs that still count, and how much they say together.
     fn live<'c>(&self, cell: &'c Cell, now: Now) -> (&'c [u64], u32) {
         let mut used = cell.used;
@@ -100,16 +118,25 @@ impl Window {
     }
 
     pub(crate) fn ask(&self, cell: &Cell, now: Now, cost: u32) -> Said {
+        if let Some(mut ring) = Ring::of(&cell.words) {
+            let scale = self.scale();
+            let used = ring.pass(cell.used, scale, |began| self.end(began) <= now.millis());
+            return self.say(ring.runs(scale), used, now, cost);
+        }
         let (runs, used) = self.live(cell, now);
+        self.say(runs.iter().map(|word| run(*word)), used, now, cost)
+    }
+
+    /// What is said where `runs` still count, which are `used` together.
+    fn say(&self, mut runs: impl Iterator<Item = (u64, u32)>, used: u32, now: Now, cost: u32) -> Said {
         let until = |label: u64| (self.end(label).saturating_sub(now.millis())) * MILLISECOND;
         let after = used.saturating_add(cost);
         if after <= self.limit {
-            let reset = runs.first().map_or(self.length * MILLISECOND, |&word| until(run(word).0));
+            let reset = runs.next().map_or(self.length * MILLISECOND, |(label, _)| until(label));
             return Said::Free(Standing { remaining: self.limit - after, reset });
         }
         let mut needed = after - self.limit;
-        for &word in runs {
-            let (label, count) = run(word);
+        for (label, count) in runs {
             if count >= needed {
                 return Said::Full { wait: until(label) };
             }
@@ -118,15 +145,24 @@ impl Window {
         Said::Full { wait: self.length * MILLISECOND }
     }
 
-    /// `roomy` says whether the cell may take more memory. Returns what to give back by.
-    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32, roomy: bool) -> u64 {
+    /// `room` says whether the cell may take more memory. Returns what to give back by.
+    pub(crate) fn charge(&self, cell: &mut Cell, now: Now, cost: u32, room: Room) -> u64 {
+        let label = self.label(now);
+        // Of two workers the one that read the clock first may come last.
+        cell.expires = cell.expires.max(u32::try_from(self.end(label) / 1000 + 1).unwrap_or(u32::MAX - 1));
+        if let Some(ring) = Ring::of(&cell.words) {
+            if room < Room::Plenty {
+                return self.charge_ring(ring, cell, now, cost);
+            }
+            self.spread(ring, cell);
+        }
         let (runs, used) = self.live(cell, now);
         let past = cell.words.len() - runs.len();
         cell.words.drain(..past);
-        let label = self.label(now);
+        if cell.words.len() * 8 < cell.words.capacity() {
+            cell.words.shrink_to_fit();
+        }
         cell.used = used.saturating_add(cost);
-        // Of two workers the one that read the clock first may come last.
-        cell.expires = cell.expires.max(u32::try_from(self.end(label) / 1000 + 1).unwrap_or(u32::MAX - 1));
         if let Some(last) = cell.words.last_mut() {
             let (newest, count) = run(*last);
             // A limit is at most MOST, so that what passes fits.
@@ -135,16 +171,63 @@ impl Window {
                 return newest;
             }
         }
-        if !roomy && cell.words.len() == cell.words.capacity() {
-            join_nearest(cell);
+        if cell.words.len() == cell.words.capacity() && room == Room::None {
+            cell.used = used;
+            let ring = self.gather(cell);
+            return self.charge_ring(ring, cell, now, cost);
         }
         cell.words.push(word(label, cost));
         label
     }
 
+    fn charge_ring(&self, mut ring: Ring, cell: &mut Cell, now: Now, cost: u32) -> u64 {
+        let scale = self.scale();
+        ring.turn(now.millis(), scale);
+        cell.used = ring.pass(cell.used, scale, |began| self.end(began) <= now.millis()).saturating_add(cost);
+        ring.add(cell.used, scale);
+        cell.words = ring.words();
+        self.of_part(ring.begin())
+    }
+
+    /// The moment of a run that stands for a part of a ring, and leads back to it.
+    fn of_part(&self, begin: u64) -> u64 {
+        begin + self.quantum - 1
+    }
+
+    /// The runs of a cell as a ring. What is of before its oldest part is let go.
+    fn gather(&self, cell: &mut Cell) -> Ring {
+        let (scale, newest) = (self.scale(), cell.words.last().map_or(0, |word| run(*word).0));
+        let (mut ring, mut used) = (Ring::new(self.part(newest)), 0);
+        for (label, count) in cell.words.iter().map(|word| run(*word)) {
+            if ring.add_at(self.part(label), used + count, scale) {
+                used += count;
+            }
+        }
+        cell.used = used;
+        ring
+    }
+
+    /// A ring as the runs of a cell.
+    fn spread(&self, ring: Ring, cell: &mut Cell) {
+        let (mut words, mut left) = (Words::new(), cell.used);
+        for (began, count) in ring.runs(self.scale()) {
+            let count = count.min(left);
+            left -= count;
+            if count > 0 {
+                words.push(word(self.of_part(began), count));
+            }
+        }
+        (cell.used, cell.words) = (cell.used - left, words);
+    }
+
     pub(crate) fn give_back(&self, cell: &mut Cell, label: u64, cost: u32) {
-        // Runs that were joined since carry the later label.
-        let Some(index) = cell.words.iter().position(|&word| run(word).0 >= label) else { return };
+        if let Some(mut ring) = Ring::of(&cell.words) {
+            cell.used = ring.give_back(self.part(label), cell.used, cost, self.scale());
+            cell.words = ring.words();
+            return;
+        }
+        // One that was part of a ring meanwhile carries an earlier label.
+        let Some(index) = cell.words.iter().rposition(|&word| run(word).0 <= label) else { return };
         let (label, count) = run(cell.words[index]);
         let returned = cost.min(count);
         cell.used = cell.used.saturating_sub(returned);
@@ -154,16 +237,6 @@ impl Window {
             cell.words[index] = word(label, count - returned);
         }
     }
-}
-
-/// Joins the two runs that are nearest to each other under the later label: what they say is held longer, never shorter.
-fn join_nearest(cell: &mut Cell) {
-    let gap = |pair: &[u64]| run(pair[1]).0 - run(pair[0]).0;
-    let nearest = cell.words.windows(2).enumerate().min_by_key(|(_, pair)| gap(pair));
-    let Some(index) = nearest.map(|(index, _)| index) else { return };
-    let ((_, earlier), (label, later)) = (run(cell.words[index]), run(cell.words[index + 1]));
-    cell.words[index] = word(label, (earlier + later).min(MOST));
-    cell.words.remove(index + 1);
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn rule(limit: u32) -> Rule {
 fn charge(counters: &Counters, key: Hashed, now: Now, times: u32) {
     let rule = rule(1_000);
     for _ in 0..times {
-        counters.lock([key].into_iter()).change(key, None, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+        counters.lock([key].into_iter()).change(key, None, now, |cell, room| rule.charge(cell, now, 1, room));
     }
 }
 
@@ -74,7 +74,7 @@ fn windows_of_busy_keys_stay_within_their_memory() {
         let now = Now((1_000_000 + step * 7) * crate::clock::MILLISECOND);
         for number in 0..busy / 10 {
             let key = counters.hash(1, &number.to_le_bytes());
-            counters.lock([key].into_iter()).change(key, None, now, |cell, roomy| rule.charge(cell, now, 1, roomy));
+            counters.lock([key].into_iter()).change(key, None, now, |cell, room| rule.charge(cell, now, 1, room));
         }
     }
     let spilled: usize = counters.shards.iter().map(|shard| shard.lock().spilled as usize).sum();
@@ -82,4 +82,31 @@ fn windows_of_busy_keys_stay_within_their_memory() {
     assert!(spilled <= SPILLED + SHARDS * 8192, "{spilled}");
     let sum = (0..busy / 10).all(|number| used(&counters, counters.hash(1, &number.to_le_bytes())) == 300);
     assert!(sum, "no charge is lost");
+}
+
+#[test]
+fn where_others_have_taken_the_memory_nobody_is_refused_who_keeps_to_the_limit() {
+    let counters = Counters::default();
+    counters.shards.iter().for_each(|shard| shard.lock().spilled = (SPILLED / SHARDS) as u32);
+    let rule = rule(60);
+    let keys: Vec<Hashed> = (0..200_u32).map(|number| counters.hash(2, &number.to_le_bytes())).collect();
+    // A request counts for a millisecond longer than its window.
+    for step in 0..300_u64 {
+        let now = Now((1_000_000 + step * 1_001) * crate::clock::MILLISECOND);
+        for &key in &keys {
+            let said = counters.look(key, |cell| rule.ask(cell, now, 1));
+            assert!(!matches!(said, Some(Said::Full { .. })), "{step}: {said:?}");
+            counters.lock([key].into_iter()).charge(key, None, now, &rule, 1);
+        }
+    }
+    // Whoever sends more is refused with what they have sent last.
+    let now = Now(1_300_000 * crate::clock::MILLISECOND);
+    let more = (0..60).filter(|_| {
+        let free = counters.look(keys[0], |cell| matches!(rule.ask(cell, now, 1), Said::Free(_))) == Some(true);
+        counters.lock([keys[0]].into_iter()).charge(keys[0], None, now, &rule, 1);
+        free
+    });
+    assert!((1..=8).contains(&more.count()));
+    let spilled: usize = counters.shards.iter().map(|shard| shard.lock().spilled as usize).sum();
+    assert_eq!(spilled, SPILLED);
 }

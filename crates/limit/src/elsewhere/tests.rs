@@ -19,7 +19,7 @@ fn charge(counters: &Counters, key: Hashed) {
     let rule = Rule::Concurrent(3);
     counters
         .lock([key].into_iter())
-        .change(key, None, Now::read(), |cell, roomy| rule.charge(cell, Now::read(), 1, roomy));
+        .change(key, None, Now::read(), |cell, room| rule.charge(cell, Now::read(), 1, room));
 }
 
 #[test]
