@@ -57,6 +57,7 @@ mod introspection;
 mod large;
 mod lifecycle;
 mod limit_places;
+mod limit_plans;
 mod limits;
 mod login;
 mod many;

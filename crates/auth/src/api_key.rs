@@ -16,7 +16,11 @@ impl ApiKeys {
     }
 
     pub(crate) fn pose(&self, user: &str) -> Option<Arc<Identity>> {
-        self.0.get().of(user)
+        self.like(|own| own.user.as_deref() == Some(user))
+    }
+
+    pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
+        self.0.get().like(is)
     }
 }
 

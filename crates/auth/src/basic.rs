@@ -45,6 +45,10 @@ pub(crate) struct Basic {
 }
 
 impl Basic {
+    pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
+        self.users.get().like(is)
+    }
+
     pub(crate) fn new(users: Arc<Followed<Users>>) -> Self {
         Self {
             users,

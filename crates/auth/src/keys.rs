@@ -70,11 +70,9 @@ impl Keys {
         }
     }
 
-    /// Any identity of the consumer `user`.
-    pub(crate) fn of(&self, user: &str) -> Option<Arc<Identity>> {
-        let mut own =
-            self.by_hash.values().map(|entry| &entry.identity).filter(|own| own.user.as_deref() == Some(user));
-        own.next().cloned()
+    /// Any identity that is like this.
+    pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
+        self.by_hash.values().map(|entry| &entry.identity).find(|own| is(own)).cloned()
     }
 }
 

@@ -160,6 +160,15 @@ impl Policy {
         }
     }
 
+    /// Anybody who is like this among those that a file of keys or of users names: whoever else calls is known when they do.
+    pub fn named_caller(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
+        match &self.scheme {
+            Scheme::ApiKey(keys) => keys.like(is),
+            Scheme::Basic(basic) => basic.like(is),
+            _ => None,
+        }
+    }
+
     /// Whether a path is a page of the policy's own, which nobody else is asked about.
     pub(crate) fn owns(&self, path: &str) -> bool {
         matches!(&self.scheme, Scheme::Oidc(oidc) if oidc.is_own(path))

@@ -101,6 +101,8 @@ codes! {
         "No request can reach this route, because of its listener, scheme or host, or because a more specific route takes all of its requests.";
     W0303 "balanced by a user that nobody knows"
         "The upstream's `balance` is \"hash:user\", and this route to it has no `auth` that would find out who calls. Its requests go to any backend; those of other routes, which ask, go where their user belongs.";
+    W0304 "plan that nobody has"
+        "A limit names a plan in `plans` that no consumer of a file of keys and no user of a file of users has. It is a slip of the pen, or a plan that is yet to be given to somebody. Plans are known of callers with API keys and with passwords; of others, such as those with tokens, none is.";
     W0401 "certificate expires soon or does not cover a host"
         "The certificate ends within 14 days, or no certificate of the listener covers the route's host.";
     W0402 "certificate not verified"

@@ -2,7 +2,14 @@
 
 use smallvec::SmallVec;
 
-use crate::{counters::Hashed, permits::Permits, quota::Quota, rule::Said, verdict::Verdict};
+use crate::{
+    counters::Hashed,
+    permits::Permits,
+    plan::{Plan, Tier},
+    quota::Quota,
+    rule::Said,
+    verdict::Verdict,
+};
 
 /// What one rule of one limit says to a request.
 pub(crate) struct Ask {
@@ -11,6 +18,9 @@ pub(crate) struct Ask {
     /// The number of the limit in its step, and of the rule in its limit.
     pub(crate) limit: usize,
     pub(crate) rule: u8,
+    /// The caller's plan, and which rules of the limit it means.
+    pub(crate) plan: Plan,
+    pub(crate) tier: Tier,
     pub(crate) source: Source,
     /// Where the counters of this process had the key.
     pub(crate) at: Option<u32>,

@@ -1,6 +1,7 @@
 //! From limits as written to limits as run.
 
 mod bandwidth;
+mod plans;
 mod sharing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -14,12 +15,12 @@ use crate::{
     bucket::Bucket,
     config::{Align, Config, Count, Over, Written},
     counters::State,
-    fields,
     gate::{Fair, Terms},
     key::{Key, Step},
     limit::{Limit, Salted, Stage},
     limits::Limits,
     meters::Meters,
+    plan::Tariff,
     queue,
     quota::{DAY, Quota},
     rule::Rule,
@@ -139,13 +140,14 @@ impl Limits {
     }
 
     fn of(limits: &[Arc<Limit>], site: Site<'_>, ground: Ground<'_>) -> Self {
-        let policies = fields::policies(limits.iter().map(|limit| &**limit));
+        let tariff = Arc::new(Tariff::of(limits));
         let stage = |step: Step, number: u8, later: &[Step], upstream: &str| {
             let own: Vec<_> = limits.iter().filter(|limit| limit.step() == step).cloned().collect();
             (!own.is_empty()).then(|| Stage {
                 store: ground.redis.store().filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
                 leases: own.iter().filter_map(|limit| limit.shared.as_ref()).any(|shared| shared.lease.is_some()),
                 queues: own.iter().any(|limit| limit.fair.is_some()),
+                tiers: tariff.tiers(&own),
                 limits: own.into(),
                 counters: Arc::clone(ground.state),
                 route: site.route.into(),
@@ -155,7 +157,7 @@ impl Limits {
                 returns: limits
                     .iter()
                     .any(|limit| later.contains(&limit.step()) || (limit.step() == step && limit.fair.is_some())),
-                policies: policies.clone(),
+                tariff: tariff.clone(),
             })
         };
         let first = site.upstreams.first().copied().unwrap_or("");
@@ -166,7 +168,7 @@ impl Limits {
             by_identity: stage(Step::Identity, 1, &[Step::Upstream], first),
             by_upstream: upstreams.next().flatten(),
             by_others: upstreams.flatten().collect(),
-            policies,
+            tariff,
         }
     }
 }
@@ -217,6 +219,10 @@ impl Limit {
         if let (Some(rules), Some(cost)) = (&rules, cost) {
             affordable(rules, cost, at, report);
         }
+        let plans = match &rules {
+            Some(_) => plans::plans(config, key.as_ref(), cost, at, report),
+            None => Vec::new(),
+        };
         if config.count == Some(Count::Failures) && config.concurrent.is_some() {
             excludes("count", "concurrent", "what is under way has neither failed nor succeeded yet", at, report);
         }
@@ -231,6 +237,8 @@ impl Limit {
             let kind = format!("{name}\0{}\0{}", rule.kind(), config.key.as_deref().unwrap_or("ip"));
             Salted { rule, salt: ground.state.hash(b'L', kind.as_bytes()) }
         };
+        let planned =
+            |(name, rules): (Box<str>, SmallVec<[Rule; 1]>)| (name, rules.into_iter().chain(ban).map(salted).collect());
         let fair = queue.map(|(by, terms)| {
             let gate = ground.state.gate(salted(Rule::Concurrent(terms.places)).salt);
             Fair { gate, terms: Terms { patience, ..terms }, by }
@@ -245,6 +253,7 @@ impl Limit {
             told: crate::fields::told(name),
             key: key?,
             rules: rules?.into_iter().chain(ban).map(salted).collect(),
+            plans: plans.into_iter().map(planned).collect(),
             cost: cost?,
             failures: config.count == Some(Count::Failures),
             patience: u64::try_from(patience.as_nanos()).unwrap_or(0),

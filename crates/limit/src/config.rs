@@ -1,5 +1,7 @@
 //! Limits, as written.
 
+use std::collections::BTreeMap;
+
 use document::{ByteRate, Duration, Rate, Size};
 use filter::Mode;
 use schemars::JsonSchema;
@@ -71,6 +73,13 @@ pub struct Config {
     ///
     /// Example: `key = "user"`
     pub key: Option<String>,
+    /// What callers of a plan may in the place of what others may, by the plan's name: a number where the limit has `requests` or
+    /// `concurrent`, a rate where it has `rate`, or a table that says the `burst` as well; without it a burst grows as the rest does. The plan is what the file of API
+    /// keys or of users says of a caller (`plan = "pro"`); who has another one or none may what the limit says itself. With a `key` that
+    /// says who calls: `"user"`, `"api_key"` or `"claim:NAME"`.
+    ///
+    /// Example: `plans = { pro = 1000, partner = 5000 }`
+    pub plans: Option<BTreeMap<String, Amount>>,
     /// What becomes of a request that has no such user, header, cookie or claim. Default `"ip"`.
     ///
     /// Example: `on_missing = "deny"`
@@ -241,6 +250,69 @@ impl Bandwidth {
     fn from_text(text: &str) -> Result<Self, String> {
         let rate = text.parse()?;
         Ok(Self { down: Some(rate), up: Some(rate), burst: None })
+    }
+}
+
+/// How much callers of a plan may. Written as a number or a rate alone, or as a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Of whatever the limit counts.
+    pub(crate) number: Option<u64>,
+    pub(crate) requests: Option<u64>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) concurrent: Option<u64>,
+    pub(crate) burst: Option<u64>,
+}
+
+/// How much callers of a plan may: one of `requests`, `rate` and `concurrent`, as the limit has it.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(title = "plan")]
+pub(crate) struct AmountTable {
+    /// How many requests may pass in the limit's window.
+    ///
+    /// Example: `requests = 1000`
+    #[schemars(range(min = 1))]
+    requests: Option<u64>,
+    /// The steady rate.
+    ///
+    /// Example: `rate = "50/s"`
+    rate: Option<Rate>,
+    /// How many requests may be under way at once.
+    ///
+    /// Example: `concurrent = 50`
+    #[schemars(range(min = 1))]
+    concurrent: Option<u64>,
+    /// How many may come at once. Default: the limit's `burst`, larger by as much as the rest is.
+    ///
+    /// Example: `burst = 100`
+    #[schemars(range(min = 1))]
+    burst: Option<u64>,
+}
+
+impl From<AmountTable> for Amount {
+    fn from(AmountTable { requests, rate, concurrent, burst }: AmountTable) -> Self {
+        Self { number: None, requests, rate, concurrent, burst }
+    }
+}
+
+document::shorthand!(
+    Amount,
+    AmountTable,
+    "a number, a rate such as \"50/s\" or a table",
+    str = Amount::from_text,
+    int = Amount::from_number,
+);
+
+impl Amount {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Ok(Self { rate: Some(text.parse()?), ..Self::default() })
+    }
+
+    fn from_number(number: i64) -> Result<Self, String> {
+        match u64::try_from(number) {
+            Ok(number) => Ok(Self { number: Some(number), ..Self::default() }),
+            Err(_) => Err(format!("expected a number of requests, found {number}")),
+        }
     }
 }
 

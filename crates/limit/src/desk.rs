@@ -25,14 +25,15 @@ pub struct Look {
 
 impl Limit {
     /// Where a key stands, written by hand: an address, a user, the value of a header, or what a list of those who are
-    /// limited shows.
-    pub fn look(&self, counters: &Counters, key: &str) -> Vec<Look> {
+    /// limited shows. `plan` is the plan of the caller that it belongs to.
+    pub fn look(&self, counters: &Counters, key: &str, plan: Option<&str>) -> Vec<Look> {
+        let rules = self.rules_of(self.tier(plan));
         let now = Now::read();
         let waiting = |key| self.fair.as_ref().map_or(0, |fair| fair.gate.look(key).1);
         let look = |(index, hashed): (usize, Hashed)| {
-            let rule = self.rules[index].rule;
+            let rule = rules[index].rule;
             let queues = self.source(&rule) == Source::Queue;
-            let said = if queues { self.queue_says(hashed) } else { self.says(counters, &rule, hashed, now) };
+            let said = if queues { self.queue_says(hashed, &rule) } else { self.says(counters, &rule, hashed, now) };
             let (remaining, wait) = match said {
                 Said::Free(standing) if matches!(rule, Rule::Bandwidth(_)) => (standing.remaining, 0),
                 Said::Free(standing) => (standing.remaining.saturating_add(self.cost), 0),

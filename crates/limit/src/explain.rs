@@ -9,6 +9,7 @@ use crate::{
     clock::{MILLISECOND, Now},
     key::Value,
     limit::{Limit, Stage},
+    plan::Tier,
     rule::{Rule, Said},
     throughput::Way,
 };
@@ -17,26 +18,31 @@ impl Stage {
     /// A line for each limit: where the client stands, or, where there is no running server whose counters could tell,
     /// what would be counted.
     pub(crate) fn explain<'v>(&'v self, request: &View<'v>, live: bool) -> Vec<String> {
-        let explain = |limit: &'v Arc<Limit>| {
+        let plan = self.tariff.plan(request.identity);
+        let explain = |(number, limit): (usize, &'v Arc<Limit>)| {
             let name = &limit.name;
+            let tier = self.tier(plan, number);
             let Ok(value) = self.value(limit, request) else { return format!("{name}: refuses, its key is missing") };
             let Some(value) = value else { return format!("{name}: does not concern it, its key is missing") };
-            let who = value.text(&self.counters);
+            let mut who = value.text(&self.counters).into_string();
+            if let Some((plan, _)) = limit.plan(tier) {
+                who.push_str(&format!(" with the plan `{plan}`"));
+            }
             let shadow = if limit.mode == Mode::Shadow { ", in shadow" } else { "" };
             if live {
                 let seen = if limit.shared.is_some() { ", as far as this process has seen" } else { "" };
-                return format!("{name}: {} for {who}{seen}{shadow}", self.standings(limit, value).join(", "));
+                return format!("{name}: {} for {who}{seen}{shadow}", self.standings(limit, tier, value).join(", "));
             }
-            let rules: Vec<String> = limit.rules.iter().map(|salted| salted.rule.to_string()).collect();
+            let rules: Vec<String> = limit.rules_of(tier).iter().map(|salted| salted.rule.to_string()).collect();
             format!("{name}: counts {} for {who}, {}{shadow}", limit.cost, rules.join(", "))
         };
-        self.limits.iter().map(explain).collect()
+        self.limits.iter().enumerate().map(explain).collect()
     }
 
     /// What each rule of a limit says of a key.
-    fn standings(&self, limit: &Limit, value: Value<'_>) -> Vec<String> {
+    fn standings(&self, limit: &Limit, tier: Tier, value: Value<'_>) -> Vec<String> {
         let now = Now::read();
-        let says = limit.rules.iter().filter_map(|salted| {
+        let says = limit.rules_of(tier).iter().filter_map(|salted| {
             let key = value.hash(&self.counters).with(salted.salt);
             if limit.source(&salted.rule) == Source::Queue {
                 let (taken, waiting) = limit.fair.as_ref().map_or((0, 0), |fair| fair.gate.look(key));

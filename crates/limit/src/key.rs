@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use filter::View;
+use filter::{Claim, Identity, View};
 use http::HeaderName;
 
 use crate::counters::{Counters, Hashed};
@@ -99,11 +99,21 @@ impl Key {
             Self::Ip => Some(address(request.client.address)),
             Self::Header(name) => request.head.headers.get(name).map(|value| Value::Bytes(value.as_bytes())),
             Self::Cookie(name) => request.cookie(name).map(|value| Value::Bytes(value.as_bytes())),
-            Self::User => request.identity?.user.as_deref().map(Value::Name),
-            Self::ApiKey => request.identity?.key.as_deref().map(Value::Name),
-            Self::Claim(name) => request.identity?.claim(name).map(|claim| Value::Name(claim.as_str())),
+            Self::User | Self::ApiKey | Self::Claim(_) => self.of_caller(request.identity?).map(Value::Name),
             Self::Route => Some(Value::Name(place.route)),
             Self::Upstream => Some(Value::Name(place.upstream)),
+        }
+    }
+}
+
+impl Key {
+    /// What it is of a caller, where it says who calls.
+    pub(crate) fn of_caller<'c>(&self, caller: &'c Identity) -> Option<&'c str> {
+        match self {
+            Self::User => caller.user.as_deref(),
+            Self::ApiKey => caller.key.as_deref(),
+            Self::Claim(name) => caller.claim(name).map(Claim::as_str),
+            Self::Ip | Self::Header(_) | Self::Cookie(_) | Self::Route | Self::Upstream => None,
         }
     }
 }

@@ -55,6 +55,7 @@ mod limited;
 mod limits;
 mod meters;
 mod permits;
+mod plan;
 mod queue;
 mod quota;
 mod rule;
@@ -66,7 +67,7 @@ mod verdict;
 mod window;
 
 pub use compile::{Ground, Named, Redis, Site, named};
-pub use config::{Align, Ban, Bandwidth, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
+pub use config::{Align, Amount, Ban, Bandwidth, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
 pub use counters::{Counters, KEYS, SPILLED, State};
 pub use desk::Look;
 pub use key::Key;

@@ -7,7 +7,6 @@ use std::{
 
 use filter::{Admit, Body, Mode, Reason, Reply, View};
 use http::{HeaderValue, header};
-use smallvec::SmallVec;
 
 use crate::{
     ask::{Ask, Asks, Begun, Charge, Passed, Source},
@@ -15,11 +14,12 @@ use crate::{
     clock::Now,
     config::{Headers, OnMissing},
     counters::{Counters, Hashed},
-    fields,
+    fields::{self, Told},
     gate::Fair,
     key::{Key, Place, Value, address},
     meters::Meters,
     permits::{Flow, Hold, Item, Nearest, Permits},
+    plan::{Plan, Plans, Rules, Tariff, Tier},
     quota::Quota,
     rule::{Rule, Said, Standing},
     shard::Locked,
@@ -37,7 +37,9 @@ pub struct Limit {
     /// The name as answers tell it.
     pub(crate) told: Box<str>,
     pub(crate) key: Key,
-    pub(crate) rules: SmallVec<[Salted; 1]>,
+    pub(crate) rules: Rules,
+    /// What callers of some plans may in their place.
+    pub(crate) plans: Plans,
     pub(crate) cost: u32,
     /// Whether a request is forgiven when its answer is a good one.
     pub(crate) failures: bool,
@@ -86,8 +88,9 @@ pub struct Stage {
     pub(crate) number: u8,
     /// Whether a step that comes later may still refuse, so that charges may have to be given back.
     pub(crate) returns: bool,
-    /// What `RateLimit-Policy` says of the route.
-    pub(crate) policies: Option<HeaderValue>,
+    /// What the route's limits say to callers of each plan, and which rules of these limits each means.
+    pub(crate) tariff: Arc<Tariff>,
+    pub(crate) tiers: Box<[Tier]>,
 }
 
 impl Admit for Stage {
@@ -104,7 +107,7 @@ impl Admit for Stage {
         // Of what is counted elsewhere, what this process knows.
         for ask in &mut passed.asks {
             match ask.source {
-                Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key),
+                Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key, self.asked(ask).1),
                 Source::Sketch => {}
                 _ => ask.source = Source::Here,
             }
@@ -258,7 +261,7 @@ impl Stage {
     /// Whom a question was put to.
     pub(crate) fn asked(&self, ask: &Ask) -> (&Limit, &Rule) {
         let limit = &self.limits[ask.limit];
-        (limit, &limit.rules[usize::from(ask.rule)].rule)
+        (limit, &limit.rules_of(ask.tier)[usize::from(ask.rule)].rule)
     }
 
     pub(crate) fn place_names(&self) -> Place<'_> {
@@ -278,15 +281,19 @@ impl Stage {
 
     /// What is to be asked for a request, and under which keys.
     pub(crate) fn ask(&self, request: &View<'_>, asks: &mut Asks) -> Result<(), Reply> {
+        let plan = if self.tiers.is_empty() { Plan::default() } else { self.tariff.plan(request.identity) };
         for (index, limit) in self.limits.iter().enumerate() {
             let Some(value) = self.value(limit, request)? else { continue };
             let key = value.hash(&self.counters);
-            for (number, salted) in (0..).zip(&limit.rules) {
+            let tier = self.tier(plan, index);
+            for (number, salted) in (0..).zip(limit.rules_of(tier)) {
                 asks.push(Ask {
                     key: key.with(salted.salt),
                     said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
                     limit: index,
                     rule: number,
+                    plan,
+                    tier,
                     source: limit.source(&salted.rule),
                     at: None,
                     charge: None,
@@ -334,6 +341,7 @@ impl Stage {
                 Some(Nearest {
                     stage: self.number,
                     limit: ask.limit as u8,
+                    plan: ask.plan,
                     remaining: standing.remaining,
                     reset: u32::try_from(reset).unwrap_or(u32::MAX),
                 })
@@ -361,7 +369,9 @@ impl Stage {
                 && rule.policy().is_some()
         });
         if let Some(ask) = violated {
-            fields::refusal(&self.limits[ask.limit], self.policies.as_ref(), seconds, &mut reply);
+            let (limit, policies) = (&self.limits[ask.limit], self.tariff.policies(ask.plan));
+            let told = Told { limit, tier: ask.tier, policies, remaining: 0, reset: seconds };
+            fields::refusal(told, &mut reply);
         }
         reply
     }
@@ -448,11 +458,11 @@ impl Limit {
     }
 
     /// The quota and its seconds, where answers may tell of it.
-    pub(crate) fn policy(&self) -> Option<(u32, u64)> {
+    pub(crate) fn policy(&self, tier: Tier) -> Option<(u32, u64)> {
         if self.mode == Mode::Shadow || self.headers == Headers::Never {
             return None;
         }
-        self.rules.first()?.rule.policy()
+        self.rules_of(tier).first()?.rule.policy()
     }
 }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use filter::View;
-use http::HeaderValue;
 use pingora_http::ResponseHeader;
 
 use crate::{
     counters::Counters,
-    fields,
+    fields::{self, Told},
     limit::{Limit, Stage},
     permits::Nearest,
+    plan::Tariff,
 };
 
 /// The limits of one route. Each is asked at the earliest step where its key is known.
@@ -25,7 +25,7 @@ pub struct Limits {
     pub by_upstream: Option<Stage>,
     /// The same for the other upstreams of a split.
     pub(crate) by_others: Box<[Stage]>,
-    pub(crate) policies: Option<HeaderValue>,
+    pub(crate) tariff: Arc<Tariff>,
 }
 
 impl Limits {
@@ -57,23 +57,36 @@ impl Limits {
 
     /// The limit that a client is nearest to.
     pub fn nearest(&self, nearest: Nearest) -> Option<&Arc<Limit>> {
+        self.stage(nearest)?.limits.get(usize::from(nearest.limit))
+    }
+
+    fn stage(&self, nearest: Nearest) -> Option<&Stage> {
         let stage = [&self.by_client, &self.by_identity, &self.by_upstream].into_iter().nth(nearest.stage.into())?;
-        stage.as_ref()?.limits.get(usize::from(nearest.limit))
+        stage.as_ref()
+    }
+
+    fn told(&self, nearest: Nearest) -> Option<Told<'_>> {
+        let (stage, number) = (self.stage(nearest)?, usize::from(nearest.limit));
+        Some(Told {
+            limit: stage.limits.get(number)?,
+            tier: stage.tier(nearest.plan, number),
+            policies: self.tariff.policies(nearest.plan),
+            remaining: nearest.remaining,
+            reset: nearest.reset.into(),
+        })
     }
 
     /// Tells the client in its answer where it stands.
     pub fn tell(&self, nearest: Option<Nearest>, head: &mut ResponseHeader) {
-        let Some(nearest) = nearest else { return };
-        if let Some(limit) = self.nearest(nearest) {
-            fields::passing(limit, self.policies.as_ref(), nearest, head);
+        if let Some(told) = nearest.and_then(|nearest| self.told(nearest)) {
+            fields::passing(told, head);
         }
     }
 
     /// Writes what [`tell`](Limits::tell) puts, as lines of HTTP/1 behind all other fields.
     pub fn write(&self, nearest: Option<Nearest>, out: &mut BytesMut) {
-        let Some(nearest) = nearest else { return };
-        if let Some(limit) = self.nearest(nearest) {
-            fields::write(limit, self.policies.as_ref(), nearest, out);
+        if let Some(told) = nearest.and_then(|nearest| self.told(nearest)) {
+            fields::write(told, out);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     gate::Place,
     lease,
     meters::Meters,
+    plan::Plan,
     rule::Rule,
     shared,
     sketch::Sketch,
@@ -91,6 +92,8 @@ pub struct Nearest {
     /// The step of the limit, and its number there.
     pub(crate) stage: u8,
     pub(crate) limit: u8,
+    /// The caller's plan.
+    pub(crate) plan: Plan,
     pub(crate) remaining: u32,
     /// Seconds until there is more.
     pub(crate) reset: u32,
@@ -124,7 +127,9 @@ impl Permits {
         self.delay = later.delay;
         self.shadowed |= later.shadowed;
         let both = self.nearest.into_iter().chain(later.nearest);
-        self.nearest = both.min_by_key(|nearest| nearest.remaining);
+        // An earlier step did not know the plan.
+        let plan = both.clone().map(|nearest| nearest.plan).max().unwrap_or_default();
+        self.nearest = both.min_by_key(|nearest| nearest.remaining).map(|nearest| Nearest { plan, ..nearest });
         match (&mut self.held, later.held.take()) {
             (_, None) => {}
             (Some(held), Some(mut more)) => {

@@ -14,7 +14,7 @@ use crate::{
     gate::{Asked, Full, Terms, Waiting, Wish},
     key::{Key, Step, address},
     limit::{Limit, Stage},
-    rule::{Said, Standing},
+    rule::{Rule, Said, Standing},
 };
 
 /// How many may wait for places at most.
@@ -73,10 +73,10 @@ impl Limit {
     }
 
     /// Whether there is a place, or one to wait for.
-    pub(crate) fn queue_says(&self, key: Hashed) -> Said {
+    pub(crate) fn queue_says(&self, key: Hashed, rule: &Rule) -> Said {
         let Some(fair) = &self.fair else { return Said::Free(Standing { remaining: 0, reset: 0 }) };
         let (taken, waiting) = fair.gate.look(key);
-        let remaining = fair.terms.places.checked_sub(taken.saturating_add(self.cost));
+        let remaining = rule.most().checked_sub(taken.saturating_add(self.cost));
         match remaining.filter(|_| waiting == 0) {
             Some(remaining) => Said::Free(Standing { remaining, reset: 0 }),
             None if waiting < fair.terms.waiting => Said::Free(Standing { remaining: 0, reset: 0 }),
@@ -128,7 +128,9 @@ impl Stage {
         let fair = limit.fair.as_ref().filter(|_| ask.source == Source::Queue)?;
         let consumer = fair.by.of(request, self.place_names()).unwrap_or(address(request.client.address));
         let wish = Wish { key: ask.key, consumer: consumer.hash(&self.counters), cost: limit.cost };
-        Some(fair.gate.ask(&fair.terms, wish))
+        // Those of the caller's plan.
+        let terms = Terms { places: self.asked(ask).1.most(), ..fair.terms };
+        Some(fair.gate.ask(&terms, wish))
     }
 
     fn is_obeyed(&self, ask: &Ask) -> bool {

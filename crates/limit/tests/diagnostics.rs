@@ -316,3 +316,57 @@ error[E0107]: `align` and `estimate` do not go together
   = help: keep one of them
 "##);
 }
+
+#[test]
+fn plans_belong_to_who_calls_and_say_how_much_as_the_limit_does() {
+    for (text, message, help) in [
+        (
+            "requests = 5, window = \"1m\", plans = { pro = 9 }",
+            "`plans` in a limit that counts by `ip`",
+            "`key = \"user\"`",
+        ),
+        (
+            "rate = \"5/s\", key = \"header:x-plan\", plans = { pro = \"9/s\" }",
+            "`plans` in a limit that counts by `header:x-plan`",
+            "`key = \"user\"`",
+        ),
+        (
+            "bandwidth = \"1MiB/s\", key = \"user\", plans = { pro = \"9/s\" }",
+            "`plans` and `bandwidth` do not go together",
+            "keep one",
+        ),
+        (
+            "requests = 5, window = \"1m\", key = \"user\", plans = { pro = \"9/s\" }",
+            "the plan `pro` does not say how much as the limit does",
+            "`pro = 1000`",
+        ),
+        (
+            "rate = \"5/s\", key = \"user\", plans = { pro = 9 }",
+            "the plan `pro` does not say how much as the limit does",
+            "`pro = \"50/s\"`",
+        ),
+        (
+            "concurrent = 5, key = \"user\", plans = { pro = { requests = 9 } }",
+            "the plan `pro` does not say how much as the limit does",
+            "`pro = 50`",
+        ),
+    ] {
+        let told = complaint(&format!("limit = {{ {text} }}\n"));
+        assert!(told.starts_with(&format!("error[E0107]: {message}\n")) && told.contains(help), "{text}: {told}");
+        assert_eq!(told.matches("error[").count(), 1, "{told}");
+    }
+    for (text, message) in [
+        ("requests = 5, window = \"1m\", key = \"user\", plans = { pro = 0 }", "`requests` cannot be 0"),
+        (
+            "concurrent = 5, key = \"user\", plans = { pro = { concurrent = 9, burst = 3 } }",
+            "`burst` and `concurrent` do not",
+        ),
+        (
+            "requests = 5, window = \"1m\", key = \"user\", cost = 4, plans = { pro = 3 }",
+            "a request costs more than the",
+        ),
+    ] {
+        let told = complaint(&format!("limit = {{ {text} }}\n"));
+        assert!(told.contains(message) && told.contains("maitred.toml:1:"), "{text}: {told}");
+    }
+}

@@ -82,7 +82,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         logging.hide(policies.flat_map(|policy| policy.query_parameters()));
     }
     fit::check(config, &listeners, &upstreams, report);
-    warnings::check(config, &listeners, report);
+    warnings::check(config, &listeners, &policies, report);
     unkeyed::check(config, &routes, &listeners, report);
     if report.has_errors() {
         return None;

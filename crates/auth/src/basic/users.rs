@@ -73,6 +73,11 @@ impl Users {
     pub(crate) fn find(&self, name: &str) -> Option<&User> {
         self.by_name.get(name)
     }
+
+    /// Any identity that is like this.
+    pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
+        self.by_name.values().map(|user| &user.identity).find(|own| is(own)).cloned()
+    }
 }
 
 fn identity(name: &str, written: &Written, policy: &Arc<str>) -> Identity {

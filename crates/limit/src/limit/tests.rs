@@ -223,8 +223,8 @@ fn an_operator_sees_who_is_limited_and_forgives() {
     let shown = |limit: &str| limited.iter().find(|entry| *entry.limit == *limit).unwrap().key.to_string();
     assert_eq!((limited.len(), limited[0].refused, shown("r-1").as_str()), (2, 98, "127.0.0.1"));
     let [by_address, by_key] = [0, 1].map(|index| scene.stage().limits[index].clone());
-    assert_eq!(by_address.look(&counters, "127.0.0.1")[0].remaining, 0);
-    assert_eq!(by_address.look(&counters, "127.0.0.2")[0].remaining, 2);
+    assert_eq!(by_address.look(&counters, "127.0.0.1", None)[0].remaining, 0);
+    assert_eq!(by_address.look(&counters, "127.0.0.2", None)[0].remaining, 2);
     assert!(by_address.reset(&counters, "127.0.0.1"));
     assert!(!by_address.reset(&counters, "127.0.0.1"));
     // A secret can be named by what is shown of it, or as it is.
@@ -281,4 +281,101 @@ fn the_hundred_and_first_is_refused_however_many_ask_at_once() {
     assert_eq!(passing_at_once(&scene(r#"{ "concurrent": 16 }"#), 16, 500, drop), 16 * 500);
     let failures = scene(r#"{ "requests": 100, "window": "1h", "count": "failures" }"#);
     assert_eq!(passing_at_once(&failures, 16, 50, |mut permits| permits.settle(500)), 100);
+}
+
+/// How many of a hundred requests of `user` pass, who has this plan.
+fn passing_of(scene: &mut Scene, user: &str, plan: Option<&str>) -> usize {
+    let mut caller = Identity::new("p".into(), Credential::ApiKey);
+    caller.user = Some(user.into());
+    caller.plan = plan.map(Into::into);
+    scene.identity = Some(caller);
+    scene.passing()
+}
+
+#[test]
+fn the_plan_of_a_caller_says_how_much_they_may() {
+    for (written, expected) in [
+        (
+            r#"{ "requests": 5, "window": "1h", "key": "user", "plans": { "pro": 9, "max": { "requests": 20 } } }"#,
+            [5, 9, 20],
+        ),
+        (
+            r#"{ "rate": "5/h", "key": "user", "plans": { "pro": "9/h", "max": { "rate": "40/h", "burst": 20 } } }"#,
+            [5, 9, 20],
+        ),
+        // A burst grows with the rest.
+        (r#"{ "rate": "10/h", "burst": 5, "key": "user", "plans": { "pro": "18/h", "max": "960/d" } }"#, [5, 9, 20]),
+        (
+            r#"{ "requests": 50, "window": "1h", "burst": 5, "key": "user",
+                 "plans": { "pro": 90, "max": { "requests": 99, "burst": 20 } } }"#,
+            [5, 9, 20],
+        ),
+        (
+            r#"{ "requests": 5, "window": "1d", "align": "calendar", "key": "user", "plans": { "pro": 9, "max": 20 } }"#,
+            [5, 9, 20],
+        ),
+        (
+            r#"{ "requests": 5, "window": "1h", "estimate": true, "key": "user", "plans": { "pro": 9, "max": 20 } }"#,
+            [5, 9, 20],
+        ),
+    ] {
+        let mut scene = scene(written);
+        let plans = [None, Some("pro"), Some("max")];
+        let users = ["ann", "bob", "eve"].into_iter().zip(plans);
+        let passed: Vec<usize> = users.map(|(user, plan)| passing_of(&mut scene, user, plan)).collect();
+        assert_eq!(passed, expected, "{written}");
+        assert_eq!(passing_of(&mut scene, "joe", Some("other")), 5, "{written}");
+    }
+}
+
+#[test]
+fn places_are_given_out_by_plan() {
+    for over in ["refuse", "delay"] {
+        let mut scene =
+            scene(&format!(r#"{{ "concurrent": 2, "key": "user", "over": "{over}", "plans": {{ "pro": 7 }} }}"#));
+        let mut held = Vec::new();
+        for (user, plan, places) in [("ann", None, 2), ("bob", Some("pro"), 7)] {
+            assert_eq!(passing_of(&mut scene, user, plan), 100);
+            let taken: Vec<_> = (0..20).filter_map(|_| scene.admit().ok()).collect();
+            assert_eq!(taken.len(), places, "{over}: {user}");
+            held.extend(taken);
+        }
+    }
+}
+
+#[test]
+fn who_changes_to_another_plan_goes_on_from_where_they_were() {
+    let state = State::default();
+    let written =
+        |pro: u32| format!(r#"{{ "requests": 5, "window": "1h", "key": "user", "plans": {{ "pro": {pro} }} }}"#);
+    let mut before = scene_on(&state, &written(9));
+    assert_eq!(passing_of(&mut before, "ann", None), 5);
+    assert_eq!(passing_of(&mut before, "ann", Some("pro")), 4);
+    let mut after = scene_on(&state, &written(12));
+    assert_eq!(passing_of(&mut after, "ann", Some("pro")), 3);
+    assert_eq!(passing_of(&mut after, "ann", None), 0);
+}
+
+#[test]
+fn answers_tell_of_the_plan() {
+    let mut scene = scene(
+        r#"["90/h per ip", { "requests": 5, "window": "1h", "key": "user", "x_headers": true, "plans": { "pro": 7 } }]"#,
+    );
+    for (user, plan, amount) in [("ann", None, 5), ("bob", Some("pro"), 7)] {
+        let mut caller = Identity::new("p".into(), Credential::ApiKey);
+        (caller.user, caller.plan) = (Some(user.into()), plan.map(Into::into));
+        scene.identity = Some(caller);
+        let mut permits = scene.limits.by_client.admit(&scene.view()).unwrap();
+        permits.add(scene.limits.by_identity.admit(&scene.view()).unwrap());
+        let mut head = pingora_http::ResponseHeader::build(200, None).unwrap();
+        scene.limits.tell(permits.nearest(), &mut head);
+        let told = |name: &str| head.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(told("ratelimit-policy"), format!("\"r-1\";q=90;w=3600, \"r-2\";q={amount};w=3600"));
+        assert_eq!(told("ratelimit"), format!("\"r-2\";r={};t=3600", amount - 1));
+        assert_eq!(told("x-ratelimit-limit"), amount.to_string());
+        let explained = scene.limits.explain(&scene.view(), true);
+        assert!(explained[1].contains(&format!("{} of {amount} left for {user}", amount - 1)), "{explained:?}");
+        let look = scene.limits.by_identity.as_ref().unwrap().limits[0].look(&scene.stage().counters, user, plan);
+        assert_eq!((look[0].limit, look[0].remaining), (amount, amount - 1));
+    }
 }

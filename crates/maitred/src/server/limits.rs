@@ -33,7 +33,9 @@ fn told(entry: &limit::Entry) -> admin::Limited {
 
 /// Where a key stands under the limit `name`.
 pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &str) -> Option<admin::LimitKey> {
-    let rules = find(snapshot, name)?.look(counters, key).into_iter().map(|look| admin::LimitRule {
+    let limit = find(snapshot, name)?;
+    let plan = plan(snapshot, limit, key);
+    let rules = limit.look(counters, key, plan.as_deref()).into_iter().map(|look| admin::LimitRule {
         kind: look.kind.to_owned(),
         limit: look.limit,
         remaining: look.remaining,
@@ -47,6 +49,17 @@ pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &st
 pub(super) fn reset(snapshot: &Snapshot, counters: &Counters, name: &str, of: &str) -> Option<admin::LimitKey> {
     find(snapshot, name)?.reset(counters, of);
     key(snapshot, counters, name, of)
+}
+
+/// The plan of the caller that a limit counts by this key, where it makes a difference.
+fn plan(snapshot: &Snapshot, limit: &Limit, key: &str) -> Option<Box<str>> {
+    if !limit.has_plans() {
+        return None;
+    }
+    let asks = snapshot.routes.iter().filter(|route| route.limits.iter().any(|own| own.name() == limit.name()));
+    let mut policies = asks.flat_map(|route| route.auth.policies());
+    let caller = policies.find_map(|policy| policy.named_caller(|caller| limit.counts(caller, key)))?;
+    caller.plan.clone()
 }
 
 fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Arc<Limit>> {

@@ -1,0 +1,105 @@
+//! What callers of a plan may, where that is something else than what others may.
+
+use std::sync::Arc;
+
+use filter::Identity;
+use http::HeaderValue;
+use smallvec::SmallVec;
+
+use crate::{
+    fields,
+    limit::{Limit, Salted, Stage},
+};
+
+/// The rules of a limit for callers of one plan.
+pub(crate) type Rules = SmallVec<[Salted; 1]>;
+
+/// The same for every plan that the limit names, in the order of the names.
+pub(crate) type Plans = Box<[(Box<str>, Rules)]>;
+
+/// Which rules of a limit concern a caller: the limit's own, which is 0, or those of one of its plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tier(u8);
+
+/// The number of a plan among those that the limits of a route name; 0 for none of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Plan(u16);
+
+/// The plans that the limits of a route name, and what callers of each are told.
+#[derive(Debug, Default)]
+pub(crate) struct Tariff {
+    plans: Box<[Box<str>]>,
+    /// What `RateLimit-Policy` says, by the number of the plan.
+    policies: Box<[Option<HeaderValue>]>,
+}
+
+impl Tariff {
+    pub(crate) fn of(limits: &[Arc<Limit>]) -> Self {
+        let named = limits.iter().flat_map(|limit| limit.plans.iter());
+        let mut plans: Vec<Box<str>> = named.map(|(name, _)| name.clone()).collect();
+        plans.sort_unstable();
+        plans.dedup();
+        let told = |plan: Option<&Box<str>>| {
+            let tier = |limit: &Limit| limit.tier(plan.map(|plan| &**plan));
+            fields::policies(limits.iter().map(|limit| (&**limit, tier(limit))))
+        };
+        let policies = std::iter::once(told(None)).chain(plans.iter().map(|plan| told(Some(plan)))).collect();
+        Self { plans: plans.into(), policies }
+    }
+
+    /// The caller's plan.
+    pub(crate) fn plan(&self, identity: Option<&Identity>) -> Plan {
+        let own = identity.and_then(|identity| identity.plan.as_deref());
+        let place = own.and_then(|own| self.plans.binary_search_by(|name| (**name).cmp(own)).ok());
+        Plan(place.and_then(|place| u16::try_from(place + 1).ok()).unwrap_or(0))
+    }
+
+    /// What callers of a plan are told of the limits.
+    pub(crate) fn policies(&self, plan: Plan) -> Option<&HeaderValue> {
+        self.policies.get(usize::from(plan.0))?.as_ref()
+    }
+
+    /// Which rules of each of these limits concern callers of each plan; nothing where no limit names any.
+    pub(crate) fn tiers(&self, limits: &[Arc<Limit>]) -> Box<[Tier]> {
+        if self.plans.is_empty() {
+            return Box::default();
+        }
+        let plans = std::iter::once(None).chain(self.plans.iter().map(|plan| Some(&**plan)));
+        plans.flat_map(|plan| limits.iter().map(move |limit| limit.tier(plan))).collect()
+    }
+}
+
+impl Stage {
+    /// Which rules of the limit of this number concern callers of a plan.
+    pub(crate) fn tier(&self, plan: Plan, limit: usize) -> Tier {
+        self.tiers.get(usize::from(plan.0) * self.limits.len() + limit).copied().unwrap_or_default()
+    }
+}
+
+impl Limit {
+    /// The rules that concern a caller.
+    pub(crate) fn rules_of(&self, tier: Tier) -> &[Salted] {
+        self.plan(tier).map_or(&self.rules, |(_, rules)| rules)
+    }
+
+    /// The plan that a caller has these rules by.
+    pub(crate) fn plan(&self, tier: Tier) -> Option<&(Box<str>, Rules)> {
+        self.plans.get(usize::from(tier.0).checked_sub(1)?)
+    }
+
+    /// Which rules concern callers of a plan.
+    pub(crate) fn tier(&self, plan: Option<&str>) -> Tier {
+        let place = plan.and_then(|plan| self.plans.binary_search_by(|(name, _)| (**name).cmp(plan)).ok());
+        Tier(place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0))
+    }
+
+    /// Whether callers of some plan may something else than others.
+    pub fn has_plans(&self) -> bool {
+        !self.plans.is_empty()
+    }
+
+    /// Whether this limit counts a caller by `key`.
+    pub fn counts(&self, caller: &Identity, key: &str) -> bool {
+        self.key.of_caller(caller) == Some(key)
+    }
+}
