@@ -56,6 +56,7 @@ mod hop_by_hop;
 mod introspection;
 mod large;
 mod lifecycle;
+mod limit_months;
 mod limit_places;
 mod limit_plans;
 mod limits;

@@ -30,7 +30,7 @@ pub use followed::{Change, Changed, Followed, Followers, Read, guard};
 pub use interpolate::Environment;
 pub use rate::{ByteRate, Rate};
 pub use report::{Diagnostic, Label, Level, Patch, Place, Report, nearest};
-pub use scalar::{Duration, OneOrMany, Secret, Size, Toggle};
+pub use scalar::{Duration, OneOrMany, Secret, Size, Span, Toggle};
 pub use source::Position;
 
 /// What [`shorthand!`] expands to names its crates through here.

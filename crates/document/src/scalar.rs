@@ -9,6 +9,15 @@ use serde::{Deserialize, Deserializer, de};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub time::Duration);
 
+/// A duration, or a month of the calendar, `"1mo"`, which is not always as long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// So long.
+    Time(Duration),
+    /// A month.
+    Month,
+}
+
 /// A number of bytes with its unit: `"512B"`, `"64KiB"`, `"10MiB"`, `"1GiB"`; `KB`, `MB` and `GB` are powers of 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Size(pub u64);
@@ -39,6 +48,16 @@ impl Duration {
     /// A duration of milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(time::Duration::from_millis(millis))
+    }
+}
+
+impl Span {
+    /// How long it is; `None` for a month.
+    pub const fn time(self) -> Option<Duration> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Month => None,
+        }
     }
 }
 
@@ -148,6 +167,18 @@ impl FromStr for Duration {
     }
 }
 
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().strip_suffix("mo") {
+            Some("1") => Ok(Self::Month),
+            Some(_) => Err(format!("expected a duration, or one month of the calendar, \"1mo\", found {text:?}")),
+            None => text.parse().map(Self::Time),
+        }
+    }
+}
+
 impl FromStr for Size {
     type Err = String;
 
@@ -203,6 +234,12 @@ impl<T: FromStr<Err = String>> de::Visitor<'_> for WithUnit<T> {
 pub(crate) const MISSING_UNIT: &str = "\u{1}unit\u{1}";
 
 impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WithUnit::new("a duration such as \"30s\""))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WithUnit::new("a duration such as \"30s\""))
     }
@@ -330,6 +367,20 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "duration", "pattern": "^([0-9]+(ms|s|m|h|d))+$|[$][{]" })
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "duration", "pattern": "^(1mo|([0-9]+(ms|s|m|h|d))+)$|[$][{]" })
     }
 }
 

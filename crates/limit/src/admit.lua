@@ -2,7 +2,7 @@
 -- KEYS: what each rule counts. ARGV for each: kind, limit, length, quantum, cost, patience, want; after all of them perhaps
 -- the microsecond of a clock that a test turns.
 -- Kinds are 0 for a window, 1 for a bucket, 2 for a quota, whose length is its period in seconds, and whose quantum the second
--- from which periods are counted. A window has a length and a quantum in milliseconds; a bucket an interval in microseconds for its length.
+-- from which periods are counted; a length of 0 is a month of UTC. A window has a length and a quantum in milliseconds; a bucket an interval in microseconds for its length.
 -- Patience is in milliseconds; -1 stands for a rule that is not obeyed. Want is how much is charged where there is room for it, and
 -- at least the cost.
 -- Answers for each: whether it lets pass, how many are left, milliseconds until there is more or it would let pass, and how much
@@ -44,9 +44,21 @@ local function bucket(arrival, burst, interval, cost)
   return ahead, 1, math.floor((depth - ahead) / interval), math.ceil(interval / 1000)
 end
 
+-- The first second after the month of `now`, by years that begin in March and eras of 400 years.
+local function month(now)
+  local days = math.floor(now / 86400) + 719468
+  local era = math.floor(days / 146097)
+  local day = days - era * 146097
+  local year = math.floor((day - math.floor(day / 1460) + math.floor(day / 36524) - math.floor(day / 146096)) / 365)
+  local function first(y) return 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400) end
+  local number = math.floor((5 * (day - first(year)) + 2) / 153)
+  local next = number == 11 and first(year + 1) or first(year) + math.floor((153 * (number + 1) + 2) / 5)
+  return (era * 146097 + next - 719468) * 86400
+end
+
 local function quota(kept, limit, period, origin, cost)
   local now = math.floor(us / 1000000)
-  local ends = now - (now - origin) % period + period
+  local ends = period == 0 and month(now) or now - (now - origin) % period + period
   local used = kept[1] == ends and kept[2] or 0
   local wait = (ends - now) * 1000
   if used + cost <= limit then return {ends, used}, 1, limit - used - cost, wait end

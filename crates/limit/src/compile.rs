@@ -3,17 +3,18 @@
 mod bandwidth;
 mod plans;
 mod sharing;
+mod windows;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use document::{At, Code, Diagnostic, Report, nearest};
+use document::{At, Code, Diagnostic, Report, Span, nearest};
 use smallvec::{SmallVec, smallvec};
 use store::Store;
 
 use crate::{
     ban::Ban,
     bucket::Bucket,
-    config::{Align, Config, Count, Over, Written},
+    config::{Config, Count, Over, Written},
     counters::State,
     gate::{Fair, Terms},
     key::{Key, Step},
@@ -22,9 +23,8 @@ use crate::{
     meters::Meters,
     plan::Tariff,
     queue,
-    quota::{DAY, Quota},
     rule::Rule,
-    window::{MOST, Window},
+    window::MOST,
 };
 
 /// The limits of `[limits]` by name; `None` for one that is wrong.
@@ -244,7 +244,8 @@ impl Limit {
             Fair { gate, terms: Terms { patience, ..terms }, by }
         });
         let sketch = estimates.then(|| {
-            let named = format!("{name}\0{}\0{:?}", config.key.as_deref().unwrap_or("ip"), config.window);
+            let window = config.window.and_then(Span::time);
+            let named = format!("{name}\0{}\0{window:?}", config.key.as_deref().unwrap_or("ip"));
             ground.state.sketch(ground.state.hash(b'E', named.as_bytes()))
         });
         let patience = if fair.is_some() { Duration::ZERO } else { patience };
@@ -287,7 +288,7 @@ fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule
             );
             None
         }
-        ["requests"] => window(config, at, report),
+        ["requests"] => windows::rules(config, at, report),
         ["rate"] | ["concurrent"] if config.align.is_some() => {
             excludes("align", given[0], "there is no window that could be one of the calendar", at, report);
             None
@@ -305,58 +306,6 @@ fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule
             None
         }
     }
-}
-
-fn window(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule; 1]>> {
-    let (Some(_), Some(window)) = (config.requests, config.window) else {
-        let (has, lacks, example) = match config.requests {
-            Some(_) => ("requests", "window", "window = \"1m\""),
-            None => ("window", "requests", "requests = 100"),
-        };
-        report.push(
-            Diagnostic::new(Code::E0106, format!("`{has}` without `{lacks}`"))
-                .label(at.key(has), format!("`{lacks}` is missing"))
-                .help(format!("add `{example}`")),
-        );
-        return None;
-    };
-    let requests = number(config.requests, "requests", 1, at, report)?;
-    let length = length(window, at, report)?;
-    let first = match config.align.unwrap_or_default() {
-        Align::Sliding => Rule::Window(Window::new(requests, length)),
-        Align::Calendar => Rule::Quota(Quota::new(requests, period(length, at, report)?)),
-    };
-    let mut rules: SmallVec<[Rule; 1]> = smallvec![first];
-    if config.burst.is_some() {
-        let burst = number(config.burst, "burst", 1, at, report)?;
-        rules.push(Rule::Bucket(Bucket::new(u64::from(requests), length, burst)));
-    }
-    Some(rules)
-}
-
-fn length(window: document::Duration, at: &At, report: &mut Report) -> Option<Duration> {
-    let [shortest, longest] = WINDOWS;
-    if (shortest..=longest).contains(&window.0) {
-        return Some(window.0);
-    }
-    let label = format!("from \"{}\" to \"{}\"", document::Duration(shortest), document::Duration(longest));
-    report.add(Code::E0103, &at.key("window"), format!("a window cannot be {window} long"), label);
-    None
-}
-
-/// A part of the calendar: a day, what divides one, or a week.
-fn period(length: Duration, at: &At, report: &mut Report) -> Option<u64> {
-    let seconds = length.as_secs();
-    let whole = length.subsec_nanos() == 0 && seconds > 0;
-    if whole && (DAY.is_multiple_of(seconds) || seconds == 7 * DAY) {
-        return Some(seconds);
-    }
-    report.push(
-        Diagnostic::new(Code::E0103, format!("the calendar has no period of {}", document::Duration(length)))
-            .label(at.key("window"), "expected what divides a day, a day, or a week")
-            .help("write \"1h\", \"6h\", \"1d\" or \"7d\", or delete `align`"),
-    );
-    None
 }
 
 fn bucket(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule; 1]>> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use document::{ByteRate, Duration, Rate, Size};
+use document::{ByteRate, Duration, Rate, Size, Span};
 use filter::Mode;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,12 +29,12 @@ pub struct Config {
     /// Example: `requests = 100`
     #[schemars(range(min = 1))]
     pub requests: Option<u64>,
-    /// The window of `requests`.
+    /// The window of `requests`. With `align = "calendar"` it may be a month, `"1mo"`.
     ///
     /// Example: `window = "1m"`
-    pub window: Option<Duration>,
+    pub window: Option<Span>,
     /// Whether the window slides, which is the default, or is one of the calendar: with `"calendar"`, `window = "1d"` is the
-    /// day of UTC, `"1h"` the hour, `"7d"` the week from Monday; it divides a day, or is a week. Such a quota is written down
+    /// day of UTC, `"1h"` the hour, `"7d"` the week from Monday, `"1mo"` the month; it divides a day, or is a week or a month. Such a quota is written down
     /// and goes on where it was when maitred is started again.
     ///
     /// Example: `align = "calendar"`
@@ -403,14 +403,14 @@ impl Written {
         let (rate, key) =
             text.split_once(" per ").map_or((text, None), |(rate, key)| (rate, Some(key.trim().to_owned())));
         let rate: Rate = rate.parse().map_err(wrong)?;
-        Ok(Config { requests: Some(rate.count), window: Some(rate.per), key, ..Config::default() }.into())
+        Ok(Config { requests: Some(rate.count), window: Some(Span::Time(rate.per)), key, ..Config::default() }.into())
     }
 
     /// What guides to API gateways have for a start: a hundred in fifteen minutes.
     fn from_bool(on: bool) -> Result<Self, String> {
         match on {
             true => {
-                let window = Some(Duration::seconds(15 * 60));
+                let window = Some(Span::Time(Duration::seconds(15 * 60)));
                 Ok(Config { requests: Some(100), window, ..Config::default() }.into())
             }
             false => Err("expected a limit, found `false`".into()),

@@ -81,7 +81,8 @@ impl fmt::Display for Rule {
                 write!(f, "at most {} at once, then one every {interval:?}", bucket.burst())
             }
             Self::Quota(quota) => {
-                write!(f, "at most {} in every {}", quota.limit(), span(Duration::from_secs(quota.seconds())))
+                let period = quota.seconds().map(|seconds| span(Duration::from_secs(seconds)).to_string());
+                write!(f, "at most {} in every {}", quota.limit(), period.as_deref().unwrap_or("month"))
             }
             Self::Concurrent(limit) => write!(f, "at most {limit} under way"),
             Self::Ban(_) => write!(f, "with a ban"),

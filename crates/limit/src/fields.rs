@@ -15,11 +15,11 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// `"fair-use";q=100;w=60, "daily";q=1000;w=86400`; `None` where there is nothing to announce.
-pub(crate) fn policies<'l>(limits: impl Iterator<Item = (&'l Limit, Tier)>) -> Option<HeaderValue> {
+/// `"fair-use";q=100;w=60, "daily";q=1000;w=86400`, in a month of so many days; `None` where there is nothing to announce.
+pub(crate) fn policies<'l>(limits: impl Iterator<Item = (&'l Limit, Tier)>, days: u64) -> Option<HeaderValue> {
     let mut text = String::new();
     for (limit, tier) in limits {
-        let Some((quota, seconds)) = limit.policy(tier) else { continue };
+        let Some((quota, seconds)) = limit.policy(tier, days) else { continue };
         if !text.is_empty() {
             text.push_str(", ");
         }
@@ -61,7 +61,7 @@ fn state_value(limit: &Limit, remaining: u32, reset: u64) -> Option<HeaderValue>
 /// The older fields, which every gateway fills in a little differently: the quota, what is left, seconds until more.
 fn x_fields(told: Told<'_>) -> Option<[(HeaderName, HeaderValue); 3]> {
     let Told { limit, tier, remaining, reset, .. } = told;
-    let (quota, _) = limit.policy(tier).filter(|_| limit.x_headers)?;
+    let (quota, _) = limit.policy(tier, 0).filter(|_| limit.x_headers)?;
     Some([(X_LIMIT, quota.into()), (X_REMAINING, remaining.into()), (X_RESET, reset.into())])
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn write(told: Told<'_>, out: &mut BytesMut) {
 
 /// Takes out what [`passing`] would replace.
 pub(crate) fn clear(limit: &Limit, head: &mut ResponseHeader) {
-    if limit.x_headers && limit.policy(Tier::default()).is_some() {
+    if limit.x_headers && limit.policy(Tier::default(), 0).is_some() {
         [X_LIMIT, X_REMAINING, X_RESET].iter().for_each(|name| drop(head.remove_header(name)));
     }
 }

@@ -353,7 +353,7 @@ impl Stage {
 
     fn is_announced(&self, ask: &Ask) -> bool {
         let (limit, rule) = self.asked(ask);
-        limit.mode == Mode::Enforce && limit.headers == Headers::Always && rule.policy().is_some()
+        limit.mode == Mode::Enforce && limit.headers == Headers::Always && rule.policy(0).is_some()
     }
 
     fn refusal(&self, verdict: &Verdict, wait: u64, asks: &[Ask]) -> Reply {
@@ -366,7 +366,7 @@ impl Stage {
             matches!(ask.said, Said::Full { .. })
                 && verdict.refused.contains(&ask.limit)
                 && limit.headers != Headers::Never
-                && rule.policy().is_some()
+                && rule.policy(0).is_some()
         });
         if let Some(ask) = violated {
             let (limit, policies) = (&self.limits[ask.limit], self.tariff.policies(ask.plan));
@@ -457,12 +457,12 @@ impl Limit {
         said.unwrap_or_else(|| rule.ask(&Cell::default(), now, self.cost))
     }
 
-    /// The quota and its seconds, where answers may tell of it.
-    pub(crate) fn policy(&self, tier: Tier) -> Option<(u32, u64)> {
+    /// The quota and its seconds, in a month of so many days, where answers may tell of it.
+    pub(crate) fn policy(&self, tier: Tier, days: u64) -> Option<(u32, u64)> {
         if self.mode == Mode::Shadow || self.headers == Headers::Never {
             return None;
         }
-        self.rules_of(tier).first()?.rule.policy()
+        self.rules_of(tier).first()?.rule.policy(days)
     }
 }
 

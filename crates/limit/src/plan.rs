@@ -1,15 +1,20 @@
 //! What callers of a plan may, where that is something else than what others may.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use filter::Identity;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::{
+    clock::unix,
     fields,
     limit::{Limit, Salted, Stage},
+    quota::days_of_month,
 };
+
+/// How many days a month may have.
+const MONTHS: RangeInclusive<u64> = 28..=31;
 
 /// The rules of a limit for callers of one plan.
 pub(crate) type Rules = SmallVec<[Salted; 1]>;
@@ -30,8 +35,11 @@ pub(crate) struct Plan(u16);
 pub(crate) struct Tariff {
     plans: Box<[Box<str>]>,
     /// What `RateLimit-Policy` says, by the number of the plan.
-    policies: Box<[Option<HeaderValue>]>,
+    policies: Box<[Policies]>,
 }
+
+/// What `RateLimit-Policy` says; where a quota is for a month, in a month of each length.
+type Policies = SmallVec<[Option<HeaderValue>; 1]>;
 
 impl Tariff {
     pub(crate) fn of(limits: &[Arc<Limit>]) -> Self {
@@ -39,9 +47,11 @@ impl Tariff {
         let mut plans: Vec<Box<str>> = named.map(|(name, _)| name.clone()).collect();
         plans.sort_unstable();
         plans.dedup();
+        let monthly = limits.iter().flat_map(|limit| &limit.rules).any(|salted| salted.rule.is_monthly());
         let told = |plan: Option<&Box<str>>| {
             let tier = |limit: &Limit| limit.tier(plan.map(|plan| &**plan));
-            fields::policies(limits.iter().map(|limit| (&**limit, tier(limit))))
+            let of = |days| fields::policies(limits.iter().map(|limit| (&**limit, tier(limit))), days);
+            if monthly { MONTHS.map(of).collect() } else { Policies::from_iter([of(0)]) }
         };
         let policies = std::iter::once(told(None)).chain(plans.iter().map(|plan| told(Some(plan)))).collect();
         Self { plans: plans.into(), policies }
@@ -56,7 +66,10 @@ impl Tariff {
 
     /// What callers of a plan are told of the limits.
     pub(crate) fn policies(&self, plan: Plan) -> Option<&HeaderValue> {
-        self.policies.get(usize::from(plan.0))?.as_ref()
+        match &self.policies.get(usize::from(plan.0))?[..] {
+            [policies] => policies.as_ref(),
+            months => months.get((days_of_month(unix()) - MONTHS.start()) as usize)?.as_ref(),
+        }
     }
 
     /// Which rules of each of these limits concern callers of each plan; nothing where no limit names any.

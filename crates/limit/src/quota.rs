@@ -1,6 +1,8 @@
-//! At most so many in a period of the calendar, such as a day: what a contract says.
+//! At most so many in a period of the calendar, such as a day or a month: what a contract says.
 //!
 //! Periods are those of UTC. The one word of a cell is the second of the Unix epoch at which its period ends.
+
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     cell::Cell,
@@ -12,8 +14,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Quota {
     limit: u32,
-    /// In seconds.
-    period: u64,
+    period: Period,
+}
+
+/// What a quota is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Period {
+    Seconds(u64),
+    Month,
 }
 
 /// In seconds.
@@ -22,36 +30,67 @@ pub(crate) const DAY: u64 = 86_400;
 /// The first Monday of the Unix epoch: a week begins on a Monday (ISO 8601).
 const MONDAY: u64 = 4 * DAY;
 
+/// The day of UTC that a second is in.
+fn day(now: u64) -> Date {
+    let second = i64::try_from(now).ok().and_then(|now| Timestamp::from_second(now).ok());
+    second.unwrap_or(Timestamp::MAX).to_zoned(TimeZone::UTC).date()
+}
+
+/// How many days the month has that a second is in.
+pub(crate) fn days_of_month(now: u64) -> u64 {
+    u64::from(day(now).days_in_month().unsigned_abs())
+}
+
+/// The first second after the month that `now` is in.
+fn end_of_month(now: u64) -> u64 {
+    let day = day(now);
+    let left = day.days_in_month() - day.day() + 1;
+    now - now % DAY + u64::from(left.unsigned_abs()) * DAY
+}
+
 impl Quota {
     pub(crate) fn new(limit: u32, period: u64) -> Self {
-        Self { limit, period: period.max(1) }
+        Self { limit, period: Period::Seconds(period.max(1)) }
+    }
+
+    /// One for each month.
+    pub(crate) fn monthly(limit: u32) -> Self {
+        Self { limit, period: Period::Month }
     }
 
     /// Its numbers, for a successor.
     pub(crate) fn words(&self) -> [u64; 3] {
-        [self.limit.into(), self.period, 0]
+        [self.limit.into(), self.seconds().unwrap_or(0), 0]
     }
 
     pub(crate) fn of_words([limit, period, _]: [u64; 3]) -> Self {
-        Self::new(u32::try_from(limit).unwrap_or(u32::MAX), period)
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        if period == 0 { Self::monthly(limit) } else { Self::new(limit, period) }
     }
 
     pub(crate) fn limit(&self) -> u32 {
         self.limit
     }
 
-    pub(crate) fn seconds(&self) -> u64 {
-        self.period
+    /// How long the period is; `None` for a month, which is not always as long.
+    pub(crate) fn seconds(&self) -> Option<u64> {
+        match self.period {
+            Period::Seconds(seconds) => Some(seconds),
+            Period::Month => None,
+        }
     }
 
     /// Where periods are counted from.
     pub(crate) fn origin(&self) -> u64 {
-        if self.period == 7 * DAY { MONDAY } else { 0 }
+        if self.period == Period::Seconds(7 * DAY) { MONDAY } else { 0 }
     }
 
     /// When the period of `now` ends.
     pub(crate) fn end(&self, now: u64) -> u64 {
-        now - (now - self.origin().min(now)) % self.period + self.period
+        match self.period {
+            Period::Seconds(period) => now - (now - self.origin().min(now)) % period + period,
+            Period::Month => end_of_month(now),
+        }
     }
 
     fn used(&self, cell: &Cell, end: u64) -> u32 {
@@ -113,6 +152,33 @@ mod tests {
         assert_eq!(ends(3_600), 1_795_644_000);
         // The Monday after.
         assert_eq!(ends(7 * DAY), 1_795_996_800);
+    }
+
+    #[test]
+    fn a_month_ends_with_its_last_day() {
+        for (now, end) in [
+            ("2026-11-25T21:45:03Z", "2026-12-01T00:00:00Z"),
+            ("2026-12-31T23:59:59Z", "2027-01-01T00:00:00Z"),
+            ("2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z"),
+            ("2027-02-28T12:00:00Z", "2027-03-01T00:00:00Z"),
+            ("2028-02-28T12:00:00Z", "2028-03-01T00:00:00Z"),
+            ("2028-02-29T23:59:59Z", "2028-03-01T00:00:00Z"),
+            ("2100-02-28T23:59:59Z", "2100-03-01T00:00:00Z"),
+        ] {
+            let second = |text: &str| text.parse::<Timestamp>().unwrap().as_second() as u64;
+            assert_eq!(Quota::monthly(1).end(second(now)), second(end), "{now}");
+        }
+        assert_eq!(Quota::of_words(Quota::monthly(7).words()), Quota::monthly(7));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_second_is_in_a_month_that_begins_on_a_first_and_ends_before_the_next(now in 0_u64..8_000_000_000) {
+            let (end, date) = (Quota::monthly(1).end(now), day(now));
+            proptest::prop_assert!(end > now && end.is_multiple_of(DAY) && end - now <= days_of_month(now) * DAY);
+            proptest::prop_assert_eq!((day(end).day(), day(end - 1).month()), (1, date.month()));
+            proptest::prop_assert_eq!(day(end - days_of_month(now) * DAY), date.first_of_month());
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     bucket::Bucket,
     cell::{Cell, HELD},
     clock::{Now, SECOND},
-    quota::Quota,
+    quota::{DAY, Quota},
     shard::Room,
     throughput::{Throughput, Way},
     window::Window,
@@ -60,14 +60,20 @@ impl Rule {
         }
     }
 
-    /// The quota and the seconds that it is for, as `RateLimit-Policy` says them; `None` for what is no quota over time.
-    pub(crate) fn policy(&self) -> Option<(u32, u64)> {
+    /// The quota and the seconds that it is for, as `RateLimit-Policy` says them in a month of so many days; `None` for what is no
+    /// quota over time.
+    pub(crate) fn policy(&self, days: u64) -> Option<(u32, u64)> {
         match self {
             Self::Window(window) => Some((window.limit(), window.seconds())),
             Self::Bucket(bucket) => Some((bucket.burst(), bucket.seconds())),
-            Self::Quota(quota) => Some((quota.limit(), quota.seconds())),
+            Self::Quota(quota) => Some((quota.limit(), quota.seconds().unwrap_or(days * DAY))),
             Self::Concurrent(_) | Self::Ban(_) | Self::Bandwidth(_) => None,
         }
+    }
+
+    /// Whether it is for a month.
+    pub(crate) fn is_monthly(&self) -> bool {
+        matches!(self, Self::Quota(quota) if quota.seconds().is_none())
     }
 
     /// Kind, limit, length and quantum, as the scripts of the store know them.
@@ -76,7 +82,9 @@ impl Rule {
         match self {
             Self::Window(window) => [0, window.limit().into(), number(window.millis()), number(window.quantum())],
             Self::Bucket(bucket) => [1, bucket.burst().into(), number(bucket.micros()), 0],
-            Self::Quota(quota) => [2, quota.limit().into(), number(quota.seconds()), number(quota.origin())],
+            Self::Quota(quota) => {
+                [2, quota.limit().into(), number(quota.seconds().unwrap_or(0)), number(quota.origin())]
+            }
             // Not shared: see `compile`.
             Self::Concurrent(_) | Self::Ban(_) | Self::Bandwidth(_) => [0, 1, 1, 1],
         }

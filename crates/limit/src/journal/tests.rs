@@ -12,11 +12,12 @@ use crate::{
     window::Window,
 };
 
-fn rules() -> [Rule; 3] {
+fn rules() -> [Rule; 4] {
     [
         Rule::Window(Window::new(1_000, Duration::from_secs(3600))),
         Rule::Bucket(Bucket::new(1_000, Duration::from_secs(3600), 1_000)),
         Rule::Quota(Quota::new(1_000, 7 * DAY)),
+        Rule::Quota(Quota::monthly(1_000)),
     ]
 }
 

@@ -150,6 +150,29 @@ fn what_is_asked_for_ahead_is_charged_as_far_as_there_is_room() {
     }
 }
 
+#[test]
+fn months_end_alike_here_and_there() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Redis::start());
+    let number = std::cell::Cell::new(0);
+    // Leap years, and 2100, which is none.
+    let seconds = (unix_seconds() + DAY)..6_000_000_000;
+    let config = ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() };
+    let ran = TestRunner::new(config).run(&(seconds, any::<bool>()), |(second, at_the_end)| {
+        number.set(number.get() + 1);
+        let (quota, key) = (Quota::monthly(1), format!("month-{}", number.get()));
+        let second = if at_the_end { quota.end(second) - second % 2 } else { second };
+        let (rule, now, mut cell) = (Rule::Quota(quota), Now(second * SECOND), Cell::default());
+        for expected in [Ok(0), Err((quota.end(second) - second) * 1000)] {
+            let here = here(&rule, &mut cell, now, 1);
+            let (there, _) = runtime.block_on(redis.ask(&key, &rule, 1, 1, second * 1_000_000));
+            prop_assert_eq!((told(here), told(there)), (expected, expected), "at {}", second);
+        }
+        Ok(())
+    });
+    ran.unwrap();
+}
+
 fn unix_seconds() -> u64 {
     crate::clock::unix()
 }
