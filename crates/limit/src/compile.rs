@@ -122,7 +122,7 @@ impl Limits {
                 Written::Named(name) => find(name, named, &at, report),
                 Written::Own(config) => {
                     let name = own_name(site.route, written, index);
-                    distinct(&name, named, &at, report);
+                    unlike_named(&name, named, &at, report);
                     Limit::compile(config, &name, &at, ground, report).map(Arc::new)
                 }
             };
@@ -173,13 +173,34 @@ impl Limits {
     }
 }
 
+/// Reports limits of routes' own that would have one name; `routes` says of each route what is written of its limits, and
+/// where.
+pub fn distinct<'w>(routes: impl Iterator<Item = (&'w str, &'w [Written], At)>, report: &mut Report) {
+    let mut known: BTreeMap<String, At> = BTreeMap::new();
+    for (route, written, at) in routes {
+        let own = written.iter().enumerate().filter(|(_, one)| matches!(one, Written::Own(_)));
+        for (index, _) in own {
+            let (name, at) = (own_name(route, written, index), at.index(index));
+            match known.get(&name) {
+                None => drop(known.insert(name, at)),
+                Some(first) => report.push(
+                    Diagnostic::new(Code::E0107, format!("two limits of routes' own have the name `{name}`"))
+                        .label(&at, "this one")
+                        .label(first, "and this one")
+                        .help("name one of them in `[limits]`, or give one of the routes another name"),
+                ),
+            }
+        }
+    }
+}
+
 /// The limit has the route's name; with others beside it also its number, so that each is told apart.
 fn own_name(route: &str, written: &[Written], index: usize) -> String {
     if written.len() == 1 { route.to_owned() } else { format!("{route}-{}", index + 1) }
 }
 
 /// Two limits of one name would be told as one, and count as one where they count by the same.
-fn distinct(name: &str, named: &Named, at: &At, report: &mut Report) {
+fn unlike_named(name: &str, named: &Named, at: &At, report: &mut Report) {
     if named.contains_key(name) {
         let message = format!("this limit has the name of the route, and `[limits.{name}]` has it already");
         report.push(

@@ -66,7 +66,7 @@ mod throughput;
 mod verdict;
 mod window;
 
-pub use compile::{Ground, Named, Redis, Site, named};
+pub use compile::{Ground, Named, Redis, Site, distinct, named};
 pub use config::{Align, Amount, Ban, Bandwidth, Config, Count, Headers, OnMissing, Over, Place, WhenDown, Written};
 pub use counters::{Counters, KEYS, SPILLED, State};
 pub use desk::Look;

@@ -10,7 +10,7 @@ use upstream::{Protocol, Upstream};
 use crate::compile::asks_who_calls;
 
 /// Reports what cannot go together: requests to backends that do not speak HTTP, streams to backends that expect
-/// something else than what comes, and routes for listeners that have no requests.
+/// something else than what comes, routes for listeners that have no requests, and limits of two routes that have one name.
 pub(crate) fn check(
     config: &Config,
     listeners: &[Arc<Listener>],
@@ -37,6 +37,11 @@ pub(crate) fn check(
         listener(name, route.matches.listener.as_ref(), listeners, &at.key("listener"), report);
         certificates(config, (name, route), listeners, report);
     }
+    let limits = config.routes.iter().filter_map(|(name, route)| match &route.policies.limit {
+        Some(Toggle::On(limits)) => Some((name.as_str(), &limits[..], At::root().key("routes").key(name).key("limit"))),
+        _ => None,
+    });
+    limit::distinct(limits, report);
     nobody(config, upstreams, report);
     for one in listeners {
         let Mode::Stream(streams) = &one.mode else { continue };
