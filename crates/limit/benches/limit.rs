@@ -111,7 +111,7 @@ fn leased(criterion: &mut Criterion) {
             runtime.block_on(async {
                 let began = Instant::now();
                 for _ in 0..rounds {
-                    let _ = black_box(stage.pass(&view).await);
+                    let _ = black_box(stage.pass(&view, maitred_limit::Waited::default()).await);
                 }
                 began.elapsed()
             })

@@ -64,6 +64,7 @@ mod shared;
 mod sketch;
 mod throughput;
 mod verdict;
+mod waited;
 mod window;
 
 pub use compile::{Ground, Named, Redis, Site, distinct, named};
@@ -77,3 +78,4 @@ pub use limits::Limits;
 pub use meters::Meters;
 pub use permits::{Nearest, Permits};
 pub use throughput::Way;
+pub use waited::Waited;

@@ -27,6 +27,7 @@ use crate::{
     sketch::Sketch,
     throughput::Throughput,
     verdict::Verdict,
+    waited::Waited,
     window::Window,
 };
 
@@ -125,15 +126,15 @@ impl Admit for Stage {
 
 impl Stage {
     /// Asks the limits, those among them whose counters several processes share, and charges for the request. Waits for a
-    /// place where it has to.
-    pub async fn pass(&self, request: &View<'_>) -> Result<Permits, Reply> {
+    /// place where it has to. `waited` is how long the request has waited for the store already.
+    pub async fn pass(&self, request: &View<'_>, waited: Waited) -> Result<Permits, Reply> {
         if self.store.is_none() && !self.queues {
             return self.admit(request);
         }
         match self.begin(request)? {
             Begun::Passed(permits) => Ok(permits),
             // In a box: larger than what every request carries along.
-            Begun::Waits(passed) => Box::pin(self.go_on(request, passed)).await,
+            Begun::Waits(passed) => Box::pin(self.go_on(request, waited, passed)).await,
         }
     }
 
@@ -162,9 +163,9 @@ impl Stage {
     }
 
     /// Asks the store and waits for places, as far as that has to be.
-    async fn go_on(&self, request: &View<'_>, mut passed: Box<Passed>) -> Result<Permits, Reply> {
+    async fn go_on(&self, request: &View<'_>, waited: Waited, mut passed: Box<Passed>) -> Result<Permits, Reply> {
         if let Some(store) = self.store.as_ref().filter(|_| passed.asks_store()) {
-            self.pass_shared(store, request, &mut passed).await?;
+            self.pass_shared(store, request, waited, &mut passed).await?;
         }
         if self.queues {
             self.place(request, &mut passed).await?;

@@ -21,6 +21,7 @@ use crate::{
     shared,
     sketch::Sketch,
     throughput::{Throughput, Way},
+    waited::Waited,
 };
 
 /// What a request holds. Dropping it gives back what is held for as long as the request is under way.
@@ -31,6 +32,7 @@ pub struct Permits {
     pub(crate) nearest: Option<Nearest>,
     pub(crate) delay: Duration,
     pub(crate) shadowed: bool,
+    pub(crate) waited: Waited,
 }
 
 pub(crate) struct Held {
@@ -122,9 +124,27 @@ impl Permits {
         self.nearest
     }
 
+    /// Nothing yet, for a request that goes on for another one that has waited for the store.
+    pub fn after(waited: Waited) -> Self {
+        let mut permits = Self::default();
+        permits.waited = waited;
+        permits
+    }
+
+    /// How long the request has waited for the store, in this step and in those before.
+    pub fn waited(&self) -> Waited {
+        self.waited
+    }
+
+    /// The request has waited so long for the store in all, in a step whose permits are kept elsewhere.
+    pub fn has_waited(&mut self, waited: Waited) {
+        self.waited = self.waited.max(waited);
+    }
+
     /// Takes what a later step has permitted.
     pub fn add(&mut self, mut later: Permits) {
         self.delay = later.delay;
+        self.has_waited(later.waited);
         self.shadowed |= later.shadowed;
         let both = self.nearest.into_iter().chain(later.nearest);
         // An earlier step did not know the plan.

@@ -3,7 +3,7 @@
 //! The maths is that of one process, in a script that Redis runs in one step: all rules of a request are asked before any
 //! is charged, by the clock of Redis.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use filter::{Reason, Reply, View};
@@ -17,6 +17,7 @@ use crate::{
     key::Value,
     limit::Stage,
     rule::{Rule, Said, Standing},
+    waited::Waited,
 };
 
 /// What a limit needs to be counted elsewhere.
@@ -88,9 +89,16 @@ impl Stage {
         &self,
         store: &Store,
         request: &View<'_>,
+        waited: Waited,
         passed: &mut Passed,
     ) -> Result<(), Reply> {
-        if let Err(Down) = self.ask_store(store, request, &mut passed.asks).await
+        let began = Now::read();
+        let asked = match waited.left(store.timeout()) {
+            Some(left) => self.ask_store(store, left, request, &mut passed.asks).await,
+            None => Err(Down),
+        };
+        passed.permits.waited = waited.and(Duration::from_nanos(Now::read().0.saturating_sub(began.0)));
+        if let Err(Down) = asked
             && let Err(reply) = self.do_without(&mut passed.asks)
         {
             self.undo(store, &passed.asks);
@@ -115,7 +123,13 @@ impl Stage {
 
     /// Asks for all rules in one question; where keys are spread over several nodes, in one for each, and as long as they
     /// agree.
-    async fn ask_store(&self, store: &Store, request: &View<'_>, asks: &mut [Ask]) -> Result<(), Down> {
+    async fn ask_store(
+        &self,
+        store: &Store,
+        patience: Duration,
+        request: &View<'_>,
+        asks: &mut [Ask],
+    ) -> Result<(), Down> {
         for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
             let limit = &self.limits[ask.limit];
             if let (Some(shared), Ok(Some(value))) = (&limit.shared, self.value(limit, request)) {
@@ -123,18 +137,18 @@ impl Stage {
             }
         }
         if !store.is_spread() {
-            return self.ask_some(store, asks.iter_mut()).await;
+            return self.ask_some(store, patience, asks.iter_mut()).await;
         }
         let each = async {
             for index in 0..asks.len() {
-                self.ask_some(store, asks[index..=index].iter_mut()).await?;
+                self.ask_some(store, patience, asks[index..=index].iter_mut()).await?;
                 if self.is_refused(&asks[index]) {
                     break;
                 }
             }
             Ok(())
         };
-        tokio::time::timeout(store.timeout(), each).await.unwrap_or(Err(Down))
+        tokio::time::timeout(patience, each).await.unwrap_or(Err(Down))
     }
 
     fn is_refused(&self, ask: &Ask) -> bool {
@@ -143,21 +157,26 @@ impl Stage {
         full && limit.mode == filter::Mode::Enforce
     }
 
-    async fn ask_some(&self, store: &Store, asks: impl Iterator<Item = &mut Ask>) -> Result<(), Down> {
+    async fn ask_some(
+        &self,
+        store: &Store,
+        patience: Duration,
+        asks: impl Iterator<Item = &mut Ask>,
+    ) -> Result<(), Down> {
         let mut asks: SmallVec<[&mut Ask; 4]> = asks.filter(|ask| ask.source == Source::Unasked).collect();
         let (mut keys, mut arguments) = (Vec::new(), Vec::new());
         for ask in &asks {
             let limit = &self.limits[ask.limit];
             let obeyed = limit.mode == filter::Mode::Enforce;
-            let patience = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
+            let delay = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
             keys.extend(ask.called.as_deref().map(str::to_owned));
             arguments.extend(self.asked(ask).1.script_arguments());
-            arguments.extend([i64::from(limit.cost), patience, i64::from(ask.want)]);
+            arguments.extend([i64::from(limit.cost), delay, i64::from(ask.want)]);
         }
         if keys.is_empty() {
             return Ok(());
         }
-        let numbers = store.run(&ADMIT, &keys, &arguments).await?;
+        let numbers = store.run(&ADMIT, &keys, &arguments, patience).await?;
         if numbers.len() != ANSWER * asks.len() {
             return Err(Down);
         }

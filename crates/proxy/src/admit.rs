@@ -87,7 +87,7 @@ async fn limit(
     record: &mut Record,
 ) -> Result<(), Reply> {
     let Some(stage) = stage else { return Ok(()) };
-    let permits = stage.pass(request).await.inspect_err(|reply| proofs.refused(reply))?;
+    let permits = stage.pass(request, proofs.permits.waited()).await.inspect_err(|reply| proofs.refused(reply))?;
     if permits.shadowed() {
         record.shadow = record.shadow.or(Reason::Limited);
     }

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View, authority_of};
-use limit::{Nearest, Permits};
+use limit::{Nearest, Permits, Waited};
 use listen::{Connection, MinRate};
 use pingora_http::RequestHeader;
 use proxy_protocol::Ends;
@@ -187,9 +187,14 @@ impl Context {
         let now = Instant::now();
         let fresh = || self.route().and_then(|route| route.timeout).map(|timeout| now + timeout);
         let deadline = if background { fresh() } else { self.attempt.deadline };
+        let waited = if background { Waited::default() } else { self.proofs.permits.waited() };
         Self {
             arrival: self.arrival.clone(),
-            proofs: Proofs { identity: self.proofs.identity.clone(), ..Proofs::default() },
+            proofs: Proofs {
+                identity: self.proofs.identity.clone(),
+                permits: Permits::after(waited),
+                ..Proofs::default()
+            },
             attempt: Attempt { deadline, ..Attempt::default() },
             arm: self.arm,
             ..Self::new()

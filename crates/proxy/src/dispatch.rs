@@ -42,8 +42,9 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
         return Err(Reason::Internal);
     };
     let Some(view) = ctx.view(head) else { return Err(Reason::Internal) };
-    match stage.pass(&view).await {
+    match stage.pass(&view, ctx.proofs.permits.waited()).await {
         Ok(permits) => {
+            ctx.proofs.permits.has_waited(permits.waited());
             if permits.shadowed() {
                 ctx.record.shadow = ctx.record.shadow.or(Reason::Limited);
             }

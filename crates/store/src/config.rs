@@ -45,7 +45,7 @@ pub struct Config {
     ///
     /// Example: `ca = "/etc/maitred/redis-ca.pem"`
     pub ca: Option<String>,
-    /// How long a request waits for it at most. From `"1ms"` to `"1s"`. Default `"20ms"`.
+    /// How long a request waits for it at most, all its limits together. From `"1ms"` to `"1s"`. Default `"20ms"`.
     ///
     /// Example: `timeout = "10ms"`
     pub timeout: Option<Duration>,

@@ -119,16 +119,13 @@ impl Store {
         self.0.failed.load(Relaxed)
     }
 
-    /// Runs a script over these keys, which answers in numbers.
+    /// Runs a script over these keys, which answers in numbers. It may take `patience`: what is left of
+    /// [`timeout`](Store::timeout) to whoever asks.
     ///
     /// # Errors
     ///
     /// At once when Redis is away; and when it has not answered in time. It may then have run the script all the same.
-    pub async fn run(&self, script: &Script, keys: &[String], arguments: &[i64]) -> Result<Vec<i64>, Down> {
-        self.call(script, keys, arguments, self.timeout()).await
-    }
-
-    async fn call(
+    pub async fn run(
         &self,
         script: &Script,
         keys: &[String],
@@ -153,7 +150,8 @@ impl Store {
                 Err(self.0.fail())
             }
             Err(_) => {
-                if self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
+                // Who has little time left says nothing about Redis.
+                if patience >= self.timeout() && self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
                     self.0.lose(&link, "it does not answer in time");
                 }
                 Err(self.0.fail())
@@ -169,7 +167,7 @@ impl Store {
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let store = self.clone();
-        let mut call = Box::pin(async move { store.call(script, &[key], &arguments, UNHURRIED).await });
+        let mut call = Box::pin(async move { store.run(script, &[key], &arguments, UNHURRIED).await });
         // It takes its place in the connection's queue as it is first polled, which must not wait for a task's turn.
         if call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             runtime.spawn(call);

@@ -58,7 +58,7 @@ impl Redis {
     async fn ask(&self, key: &str, rule: &Rule, cost: u32, want: u32, micros: u64) -> (Said, u32) {
         let mut arguments = rule.script_arguments().to_vec();
         arguments.extend([i64::from(cost), 0, i64::from(want), micros as i64]);
-        let numbers = self.store.run(&ADMIT, &[key.to_owned()], &arguments).await.unwrap();
+        let numbers = self.store.run(&ADMIT, &[key.to_owned()], &arguments, self.store.timeout()).await.unwrap();
         assert_eq!(numbers.len(), ANSWER);
         answered(&numbers)
     }
@@ -165,7 +165,7 @@ fn months_end_alike_here_and_there() {
         let (rule, now, mut cell) = (Rule::Quota(quota), Now(second * SECOND), Cell::default());
         for expected in [Ok(0), Err((quota.end(second) - second) * 1000)] {
             let here = here(&rule, &mut cell, now, 1);
-            let (there, _) = runtime.block_on(redis.ask(&key, &rule, 1, 1, second * 1_000_000));
+            let (there, _, _) = runtime.block_on(redis.ask(&key, &rule, 1, 1, second * 1_000_000));
             prop_assert_eq!((told(here), told(there)), (expected, expected), "at {}", second);
         }
         Ok(())
