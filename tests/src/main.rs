@@ -81,6 +81,7 @@ mod routing;
 mod selftest;
 mod shadow;
 mod shared_limits;
+mod shared_resets;
 mod shared_waits;
 mod show;
 mod slow_clients;

@@ -11,6 +11,7 @@ use testkit::{Address, Proxy, Request, within};
 use crate::{
     setting::BOTH,
     shared_limits::{Redis, count, statuses},
+    shared_resets,
 };
 
 /// One Redis of several, at a port of its own.
@@ -148,6 +149,20 @@ async fn two_processes_count_together_in_a_cluster() {
     let began = std::time::Instant::now();
     assert_eq!(count(&statuses(&two, 30, 3).await, 503), 0);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_key_is_forgiven_on_whichever_nodes_it_is_counted() {
+    let nodes = cluster().await;
+    let redis = format!("cluster = true\nurl = \"redis://127.0.0.1:{}\"", nodes[0].port);
+    // Two rules, and so two keys, which are seldom on the same node.
+    let limit = "{ requests = 2, window = \"1h\", burst = 2, key = \"header:X-Key\", store = \"redis\" }";
+    let (one, two) = tokio::join!(shared_resets::found(&redis, limit), shared_resets::found(&redis, limit));
+    for key in ["a", "b", "c", "d"] {
+        assert_eq!(shared_resets::asks(&one, key).await, [200, 200, 429]);
+        shared_resets::forgive(&two, "app", key).await.expect(200);
+        assert_eq!(shared_resets::asks(&one, key).await, [200, 200, 429]);
+    }
 }
 
 #[tokio::test]

@@ -53,8 +53,9 @@ pub trait Control: Send + Sync + 'static {
     fn limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
         None
     }
-    /// Forgives a key what it has used up.
-    fn reset_limit_key(&self, _limit: &str, _key: &str) -> Option<LimitKey> {
+    /// Forgives a key what it has used up, and says where it stands then; or why it is not forgiven everywhere. `None` where
+    /// there is no such limit.
+    async fn reset_limit_key(&self, _limit: &str, _key: &str) -> Option<Result<LimitKey, String>> {
         None
     }
     /// Every API key. Reads files.

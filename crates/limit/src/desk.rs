@@ -1,9 +1,12 @@
 //! What an operator sees of a key, and can do about it.
 
+use store::Down;
+
 use crate::{
     ask::Source,
     clock::{MILLISECOND, Now},
     counters::{Counters, Hashed},
+    lease,
     limit::Limit,
     rule::{Rule, Said},
 };
@@ -44,8 +47,23 @@ impl Limit {
         self.cells(counters, key).into_iter().enumerate().map(look).collect()
     }
 
-    /// Forgives a key what it has used up. What is under way stays so. Says whether anything was known of it.
-    pub fn reset(&self, counters: &Counters, key: &str) -> bool {
+    /// Forgives a key what it has used up: in the store first, where several processes count together, since until then it
+    /// would refuse again. What is under way stays so.
+    ///
+    /// # Errors
+    ///
+    /// When the store is away or does not answer. The key is forgiven in this process alone then.
+    pub async fn reset(&self, counters: &Counters, key: &str) -> Result<(), Down> {
+        let asked = match &self.shared {
+            Some(shared) => shared.store.forget(&shared.places(self, key)).await,
+            None => Ok(()),
+        };
+        self.reset_here(counters, key);
+        asked
+    }
+
+    /// The same in this process alone. Says whether anything was known of the key.
+    pub(crate) fn reset_here(&self, counters: &Counters, key: &str) -> bool {
         let mut known = false;
         for (hashed, salted) in self.cells(counters, key).into_iter().zip(&self.rules) {
             known |= match self.estimate(&salted.rule) {
@@ -53,6 +71,9 @@ impl Limit {
                 None if matches!(salted.rule, Rule::Quota(_)) => counters.forgive_quota(hashed),
                 None => counters.forgive(hashed),
             };
+            if self.is_shared(&salted.rule) {
+                lease::forget(counters, hashed);
+            }
             counters.limited().forget(hashed);
         }
         known

@@ -136,6 +136,11 @@ pub(crate) fn give_back(counters: &Counters, key: Hashed, cost: u32) {
     counters.change(key.with(LEASED), |cell| pay_back(cell, cost));
 }
 
+/// Gives up what is left of a lease, and what the store has said.
+pub(crate) fn forget(counters: &Counters, key: Hashed) {
+    counters.forgive(key.with(LEASED));
+}
+
 /// Until when a lease may be used that was taken in the millisecond `taken`: for as long as the store counts it.
 fn end(rule: &Rule, now: Now, taken: u64) -> u64 {
     match rule {

@@ -387,7 +387,7 @@ impl Stage {
             let Some(ask) = asks.iter().find(|ask| ask.limit == index) else { continue };
             self.counters.limited().note(ask.key, Duration::from_nanos(wait), || {
                 let value = self.value(limit, request).ok().flatten().unwrap_or(Value::Nobody);
-                (Arc::clone(&limit.name), value.text(&self.counters))
+                (Arc::clone(&limit.name), limit.shown(value, &self.counters))
             });
         }
         wait
@@ -438,6 +438,19 @@ impl Limit {
             Rule::Concurrent(_) if self.fair.is_some() => Source::Queue,
             _ if self.shared.is_some() => Source::Unasked,
             _ => Source::Here,
+        }
+    }
+
+    /// Whether a rule is counted in the store.
+    pub(crate) fn is_shared(&self, rule: &Rule) -> bool {
+        self.source(rule) == Source::Unasked
+    }
+
+    /// A key, for people. What several processes count together has the same name in all of them.
+    fn shown(&self, value: Value<'_>, counters: &Counters) -> Box<str> {
+        match value {
+            Value::Bytes(_) if self.shared.is_some() => crate::shared::name(value).into(),
+            value => value.text(counters),
         }
     }
 

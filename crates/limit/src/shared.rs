@@ -3,9 +3,10 @@
 //! The maths is that of one process, in a script that Redis runs in one step: all rules of a request are asked before any
 //! is charged, by the clock of Redis.
 
+mod name;
+
 use std::{sync::LazyLock, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use filter::{Reason, Reply, View};
 use smallvec::SmallVec;
 use store::{Down, Script, Store};
@@ -14,47 +15,25 @@ use crate::{
     ask::{Ask, Passed, Source},
     clock::{MILLISECOND, Now},
     config::WhenDown,
-    key::Value,
     limit::Stage,
     rule::{Rule, Said, Standing},
     waited::Waited,
 };
 
+pub(crate) use name::name;
+
 /// What a limit needs to be counted elsewhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
-    pub(crate) prefix: Box<str>,
+    pub(crate) store: Store,
     pub(crate) down: WhenDown,
     /// How much a process takes at once at most, for a key that is asked for often.
     pub(crate) lease: Option<u32>,
 }
 
-/// The longest name that is a key as it is.
-const LONGEST_NAME: usize = 64;
-
 static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admit.lua")));
 
 static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
-
-impl Shared {
-    /// What a key is called in the store. What may be a secret, or is not plain text, is told by its SHA-256.
-    pub(crate) fn called(&self, limit: &str, rule: &Rule, value: Value<'_>) -> Box<str> {
-        let hashed = |bytes: &[u8]| {
-            let digest = digest(&SHA256, bytes);
-            digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        };
-        let key = match value {
-            Value::Network(address) => address.to_string(),
-            Value::Nobody => "unknown".to_owned(),
-            Value::Name(name) if name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                name.to_owned()
-            }
-            Value::Name(name) => format!("#{}", hashed(name.as_bytes())),
-            Value::Bytes(bytes) => format!("#{}", hashed(bytes)),
-        };
-        format!("{}:limit:{limit}:{}:{key}", self.prefix, rule.kind()).into()
-    }
-}
 
 /// What the store says of one rule: whether it lets pass, how many are left, milliseconds, how much was charged.
 const ANSWER: usize = 4;

@@ -19,8 +19,8 @@ use crate::{Settings, compile::Reach, connect::Link, keep::keep};
 /// After how many calls in a row that were not answered in time Redis counts as away.
 pub(crate) const PATIENCE: u32 = 3;
 
-/// How long a call may take that nobody waits for.
-const UNHURRIED: Duration = Duration::from_secs(1);
+/// How long a call may take that no request waits for.
+pub(crate) const UNHURRIED: Duration = Duration::from_secs(1);
 
 /// Redis, shared by everybody who calls it.
 #[derive(Clone)]

@@ -1,13 +1,16 @@
 //! Values under names, and a list that all processes follow.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use redis::{Cmd, FromRedisValue, RedisError};
 use tokio::time::timeout;
 
 use crate::{
     connect::Link,
-    store::{Down, PATIENCE, Store},
+    store::{Down, PATIENCE, Store, UNHURRIED},
 };
 
 /// What `XREAD` answers: of each list, its entries with their names and fields.
@@ -67,9 +70,25 @@ impl Store {
         Ok(entries.filter_map(|(name, fields)| Some((name, fields.into_iter().next()?.1))).collect())
     }
 
+    /// Takes these keys away, each wherever it is. Operators wait for that, and requests do not: it may take a second.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. Some of them may then be gone all the same.
+    pub async fn forget(&self, keys: &[String]) -> Result<(), Down> {
+        for key in keys {
+            self.ask_patiently::<i64>(redis::cmd("DEL").arg(key), UNHURRIED).await?;
+        }
+        Ok(())
+    }
+
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Down> {
+        self.ask_patiently(command, self.timeout()).await
+    }
+
+    async fn ask_patiently<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Down> {
         let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
-        match timeout(self.0.settings.timeout, link.query(command)).await {
+        match timeout(patience, link.query(command)).await {
             Ok(answered) => {
                 answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(&link, &error))
             }

@@ -16,7 +16,7 @@ pub struct Limit {
     pub name: String,
     /// The routes that it is a limit of.
     pub routes: Vec<String>,
-    /// The keys that it refuses, the one refused last first; a thousand of all limits are remembered.
+    /// The keys that this process refuses, the one refused last first; a thousand of all limits are remembered.
     pub limited: Vec<Limited>,
 }
 
@@ -76,7 +76,10 @@ pub(super) fn key(admin: &Admin, call: &Call) -> Answer {
 pub(super) fn reset(admin: Arc<Admin>, call: Call) -> Changed {
     Box::pin(async move {
         match admin.control() {
-            Ok(control) => told(control.reset_limit_key(call.name(), call.key()), &call),
+            Ok(control) => match control.reset_limit_key(call.name(), call.key()).await.transpose() {
+                Ok(found) => told(found, &call),
+                Err(why) => Answer::problem(StatusCode::SERVICE_UNAVAILABLE, &why),
+            },
             Err(refusal) => refusal,
         }
     })

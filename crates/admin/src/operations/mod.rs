@@ -322,7 +322,7 @@ pub(crate) static OPERATIONS: &[Operation] = &[
         verb: Verb::Delete,
         path: "/api/v1/limits/{name}/keys/{key}",
         name: "limit_key_reset",
-        summary: "Forgives a key what it has used up in this process. What is under way stays so.",
+        summary: "Forgives a key what it has used up, in Redis too; 503 when Redis does not answer. What is under way stays.",
         query: &[],
         body: None,
         answer: reply::<LimitKey>("Where it stands now."),

@@ -35,7 +35,7 @@ pub(super) fn shared(config: &Config, at: &At, ground: Ground<'_>, report: &mut 
     match ground.redis {
         Redis::Found(store) => {
             let lease = lease(config, at, report);
-            Some(Shared { prefix: store.prefix().into(), down: config.when_store_is_down.unwrap_or_default(), lease })
+            Some(Shared { store: store.clone(), down: config.when_store_is_down.unwrap_or_default(), lease })
         }
         Redis::Wrong => None,
         Redis::Absent => {

@@ -225,12 +225,12 @@ fn an_operator_sees_who_is_limited_and_forgives() {
     let [by_address, by_key] = [0, 1].map(|index| scene.stage().limits[index].clone());
     assert_eq!(by_address.look(&counters, "127.0.0.1", None)[0].remaining, 0);
     assert_eq!(by_address.look(&counters, "127.0.0.2", None)[0].remaining, 2);
-    assert!(by_address.reset(&counters, "127.0.0.1"));
-    assert!(!by_address.reset(&counters, "127.0.0.1"));
+    assert!(by_address.reset_here(&counters, "127.0.0.1"));
+    assert!(!by_address.reset_here(&counters, "127.0.0.1"));
     // A secret can be named by what is shown of it, or as it is.
-    assert!(by_key.reset(&counters, &shown("r-2")));
+    assert!(by_key.reset_here(&counters, &shown("r-2")));
     assert_eq!(scene.passing(), 2);
-    assert!(by_key.reset(&counters, "open-sesame") && by_address.reset(&counters, "127.0.0.1"));
+    assert!(by_key.reset_here(&counters, "open-sesame") && by_address.reset_here(&counters, "127.0.0.1"));
     assert_eq!(scene.passing(), 2);
 }
 
@@ -247,7 +247,7 @@ fn who_is_refused_again_and_again_is_banned_even_when_the_limit_has_room() {
     let reply = scene.admit().unwrap_err();
     let wait: u64 = field(&reply, "retry-after").unwrap().parse().unwrap();
     assert!((3_590..=3_600).contains(&wait), "{wait}");
-    assert!(scene.stage().limits[0].reset(&scene.stage().counters, "127.0.0.1"));
+    assert!(scene.stage().limits[0].reset_here(&scene.stage().counters, "127.0.0.1"));
     assert!(scene.admit().is_ok());
 }
 

@@ -223,8 +223,8 @@ impl Control for Desk {
         limits::key(&self.live.load(), &self.limits, name, key)
     }
 
-    fn reset_limit_key(&self, name: &str, key: &str) -> Option<admin::LimitKey> {
-        limits::reset(&self.live.load(), &self.limits, name, key)
+    async fn reset_limit_key(&self, name: &str, key: &str) -> Option<Result<admin::LimitKey, String>> {
+        limits::reset(&self.live.load(), &self.limits, name, key).await
     }
 
     fn explain(&self, request: Explain) -> Result<serde_json::Value, String> {

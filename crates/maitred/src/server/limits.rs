@@ -45,10 +45,19 @@ pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &st
     Some(admin::LimitKey { limit: name.to_owned(), key: key.to_owned(), rules: rules.collect() })
 }
 
-/// Forgives a key, and says where it stands then.
-pub(super) fn reset(snapshot: &Snapshot, counters: &Counters, name: &str, of: &str) -> Option<admin::LimitKey> {
-    find(snapshot, name)?.reset(counters, of);
-    key(snapshot, counters, name, of)
+/// Forgives a key, and says where it stands then; or why that holds in this process alone.
+pub(super) async fn reset(
+    snapshot: &Snapshot,
+    counters: &Counters,
+    name: &str,
+    of: &str,
+) -> Option<Result<admin::LimitKey, String>> {
+    if find(snapshot, name)?.reset(counters, of).await.is_ok() {
+        return key(snapshot, counters, name, of).map(Ok);
+    }
+    let error = snapshot.redis.as_ref().map(|redis| redis.health().error).filter(|error| !error.is_empty());
+    let why = error.map_or_else(|| "does not answer in time".to_owned(), |error| format!("is away: {error}"));
+    Some(Err(format!("Redis {why}; the key is forgiven in this process alone: ask again when Redis answers")))
 }
 
 /// The plan of the caller that a limit counts by this key, where it makes a difference.
