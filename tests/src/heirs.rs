@@ -8,7 +8,7 @@ use std::sync::{
 use serde_json::{Value, json};
 use testkit::{Answer, Connection, Gate, Origin, Proxy, Request, Response, within};
 
-use crate::setting::BOTH;
+use crate::{setting::BOTH, shared_limits::Redis, shared_resets};
 
 /// What the admin API says of the backends of an upstream: their state by address.
 async fn states(proxy: &Proxy, upstream: &str) -> Value {
@@ -264,4 +264,39 @@ async fn what_the_old_process_forgives_is_known_to_the_new_one() {
         answer.await.unwrap().expect(200);
     }
     within("good answers to be forgiven", async { while left(&proxy).await != 5 {} }).await;
+}
+
+#[tokio::test]
+async fn what_is_on_lease_is_not_used_up_by_two_processes() {
+    const LIMIT: u64 = 5_000;
+    let redis = Redis::start().await;
+    let limit = format!("{{ requests = {LIMIT}, window = \"1h\", key = \"route\", store = \"redis\", lease = 500 }}");
+    let url = format!("url = \"unix:{}\"", redis.socket().display());
+    let mut proxy = shared_resets::found(&url, &limit).await;
+    let client = |_| {
+        let address = proxy.address().clone();
+        tokio::spawn(async move {
+            let (mut passed, mut kept) = (0_u64, None);
+            loop {
+                let mut connection = match kept.take() {
+                    Some(connection) => connection,
+                    None => Connection::to(&address).await,
+                };
+                let answer = connection.fetch(Request::get("/")).await;
+                if answer.status == 429 {
+                    return passed;
+                }
+                passed += 1;
+                kept = (!answer.headers.has_token("connection", "close")).then_some(connection);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..8).map(client).collect();
+    within("large leases", async { while left(&proxy).await.as_u64().unwrap() + 1_500 > LIMIT {} }).await;
+    succeed(&mut proxy).await;
+    let mut passed = 0;
+    for client in clients {
+        passed += client.await.unwrap();
+    }
+    assert!(passed <= LIMIT, "{passed} of {LIMIT}");
 }

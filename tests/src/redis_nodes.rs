@@ -166,6 +166,19 @@ async fn a_key_is_forgiven_on_whichever_nodes_it_is_counted() {
 }
 
 #[tokio::test]
+async fn who_is_refused_in_a_cluster_is_told_when_all_limits_would_let_pass() {
+    let nodes = cluster().await;
+    let redis = format!("cluster = true\nurl = \"redis://127.0.0.1:{}\"", nodes[0].port);
+    let limit = |window: &str| format!("{{ requests = 1, window = \"{window}\", key = \"route\", store = \"redis\" }}");
+    let proxy = found(configuration(&redis, &format!("[{}, {}, {}]", limit("1m"), limit("1h"), limit("2m")))).await;
+    proxy.get("/").await.expect(200);
+    let refused = proxy.get("/").await.expect_problem(429, "quota-exceeded");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(wait > 120, "{wait}");
+    assert_eq!(refused.json()["violated-policies"], serde_json::json!(["app-1", "app-2", "app-3"]));
+}
+
+#[tokio::test]
 async fn when_the_primary_dies_the_one_that_sentinels_name_goes_on() {
     let mut primary = Node::start(PLAIN, false).await;
     let replica =

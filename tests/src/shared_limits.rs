@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use testkit::{Answer, Authority, Origin, Proxy, Request, within};
+use testkit::{Answer, Authority, Gate, Origin, Proxy, Request, within};
 
 use crate::setting::{BOTH, route};
 
@@ -302,6 +302,37 @@ async fn what_is_given_back_is_given_back_in_redis() {
         proxy.get("/wrong").await.expect(status);
     }
     assert_eq!(origin.requests().iter().filter(|seen| seen.target == "/wrong").count(), 3);
+}
+
+#[tokio::test]
+async fn a_request_that_goes_well_takes_no_failure_of_another_along() {
+    let redis = Redis::start().await;
+    let gate = Gate::new();
+    let slow = gate.clone();
+    let origin = Origin::start(move |seen| match &*seen.target {
+        "/slow" => Answer::text("well").after(&slow),
+        _ => Answer::status(401),
+    })
+    .await;
+    let limit = "limit = { requests = 2, window = \"4s\", count = \"failures\", store = \"redis\" }";
+    let url = format!("[redis]\nurl = \"unix:{}\"\ntimeout = \"1s\"\n", redis.socket().display());
+    let proxy = Proxy::start(format!("{BOTH}{url}{}", route(&origin, limit))).await;
+    proxy.printed("redis: connected to").await;
+    let later = async {
+        gate.reached().await;
+        let charged = tokio::time::Instant::now();
+        tokio::time::sleep_until(charged + Duration::from_millis(2500)).await;
+        proxy.get("/wrong").await.expect(401);
+        gate.open();
+        charged
+    };
+    let (well, charged) = tokio::join!(proxy.get("/slow"), later);
+    well.expect(200);
+    // The charge of the one that went well would be over, and that of the other one is not.
+    tokio::time::sleep_until(charged + Duration::from_millis(4100)).await;
+    for status in [401, 429] {
+        proxy.get("/wrong").await.expect(status);
+    }
 }
 
 #[tokio::test]

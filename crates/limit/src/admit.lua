@@ -4,10 +4,10 @@
 -- Kinds are 0 for a window, 1 for a bucket, 2 for a quota, whose length is its period in seconds, and whose quantum the second
 -- from which periods are counted; a length of 0 is a month of UTC. A window has a length and a quantum in milliseconds; a bucket an interval in microseconds for its length.
 -- Patience is in milliseconds; -1 stands for a rule that is not obeyed. Want is how much is charged where there is room for it, and
--- at least the cost.
--- Answers for each: whether it lets pass, how many are left, milliseconds until there is more or it would let pass, and how much
--- was charged.
-local fields = 7
+-- at least the cost; 0 for a rule that is looked at and not charged, whatever the others say.
+-- Answers for each: whether it lets pass, how many are left, milliseconds until there is more or it would let pass, how much
+-- was charged, and what that is to be given back by: the label of its run, or the end of its period.
+local fields, said = 7, 5
 local us = tonumber(ARGV[#KEYS * fields + 1])
 if not us then
   local time = redis.call('TIME')
@@ -81,7 +81,7 @@ for i, key in ipairs(KEYS) do
   if free == 0 and patience >= 0 and wait > patience then full = true end
   held[i] = state
   local n = #answer
-  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4] = free, left, wait, 0
+  answer[n + 1], answer[n + 2], answer[n + 3], answer[n + 4], answer[n + 5] = free, left, wait, 0, 0
 end
 
 if full then return answer end
@@ -89,26 +89,29 @@ if full then return answer end
 for i, key in ipairs(KEYS) do
   local a = (i - 1) * fields
   local kind, length, quantum = ARGV[a + 1], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 4])
-  local cost, patience = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
-  local said = (i - 1) * 4
-  local free, left = answer[said + 1], answer[said + 2]
-  if free == 1 or patience >= 0 then
+  local cost, patience, want = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
+  local n = (i - 1) * said
+  local free, left = answer[n + 1], answer[n + 2]
+  if want > 0 and (free == 1 or patience >= 0) then
     local more = 0
-    if free == 1 then more = math.max(math.min(tonumber(ARGV[a + 7]) - cost, left), 0) end
+    if free == 1 then more = math.max(math.min(want - cost, left), 0) end
     cost = cost + more
-    answer[said + 2], answer[said + 4] = left - more, cost
+    answer[n + 2], answer[n + 4] = left - more, cost
     if kind == '0' then
       local runs, label = held[i], ms - ms % quantum + quantum - 1
-      local n = #runs
-      if n > 0 and runs[n - 1] >= label then
-        runs[n] = runs[n] + cost
+      local last = #runs
+      if last > 0 and runs[last - 1] >= label then
+        runs[last] = runs[last] + cost
+        answer[n + 5] = runs[last - 1]
       else
-        runs[n + 1], runs[n + 2] = label, cost
+        runs[last + 1], runs[last + 2] = label, cost
+        answer[n + 5] = label
       end
       redis.call('SET', key, cmsgpack.pack(runs), 'PX', label + length + 2 - ms)
     elseif kind == '2' then
       local ends, used = held[i][1], held[i][2] + cost
       redis.call('SET', key, cmsgpack.pack({ends, used}), 'EXAT', ends)
+      answer[n + 5] = ends
     else
       local ahead = held[i] + more * length
       redis.call('SET', key, string.format('%.0f', us + ahead), 'PX', math.ceil(ahead / 1000) + 1)

@@ -31,8 +31,9 @@ pub(crate) struct Ask {
     /// How much the store is asked for, and whether that is for a lease.
     pub(crate) want: u32,
     pub(crate) fetches: bool,
-    /// How much the store has charged.
+    /// How much the store has charged, and what it gives that back by.
     pub(crate) charged: u32,
+    pub(crate) charged_by: i64,
 }
 
 /// A charge of this process.

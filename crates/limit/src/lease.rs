@@ -3,7 +3,8 @@
 //! A lease is charged in the store when it is taken, so that no sum of leases exceeds the limit. A key begins with leases of
 //! one request; one that is used up within a second makes the next twice as large, up to what the limit says, and any other
 //! leads back to one. At most one lease of a key is being fetched; requests that come meanwhile ask for themselves alone. What is left of a lease may
-//! be used later than it was charged: in any window at most one lease a process more than the limit passes.
+//! be used later than it was charged: in any window at most one lease a process more than the limit passes. In an upgrade the
+//! leases go along, and the old process has none from then on.
 //!
 //! The words of a cell are its state and how much is left, and a millisecond of the clock.
 
@@ -159,7 +160,8 @@ impl Stage {
     pub(crate) fn borrow(&self, asks: &mut [Ask], locked: &mut Locked<'_>, now: Now) {
         for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
             let limit = &self.limits[ask.limit];
-            let Some(most) = limit.shared.as_ref().and_then(|shared| shared.lease) else { continue };
+            let lease = limit.shared.as_ref().and_then(|shared| shared.lease);
+            let Some(most) = lease.filter(|_| !locked.is_told(ask.key)) else { continue };
             let rule = *self.asked(ask).1;
             let lent =
                 locked.change(ask.key.with(LEASED), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));

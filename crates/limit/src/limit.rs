@@ -244,7 +244,7 @@ impl Stage {
             _ => return,
         };
         let elsewhere = match (&self.store, ask.source, ask.called.take()) {
-            (Some(store), Source::Store, Some(called)) => Some(Box::new((store.clone(), called))),
+            (Some(store), Source::Store, Some(called)) => Some(Box::new((store.clone(), called, ask.charged_by))),
             _ => None,
         };
         let (leased, sketch) = (ask.source == Source::Lease, limit.sketch.clone());
@@ -302,6 +302,7 @@ impl Stage {
                     want: limit.cost,
                     fetches: false,
                     charged: 0,
+                    charged_by: 0,
                 });
             }
         }

@@ -69,8 +69,8 @@ pub(crate) struct Item {
     pub(crate) by: u64,
     pub(crate) cost: u32,
     pub(crate) hold: Hold,
-    /// The store that has charged as well, and what it calls the key.
-    pub(crate) elsewhere: Option<Box<(store::Store, Box<str>)>>,
+    /// The store that has charged as well, what it calls the key, and what it gives the charge back by.
+    pub(crate) elsewhere: Option<Box<(store::Store, Box<str>, i64)>>,
     /// Whether it was taken out of a lease.
     pub(crate) leased: bool,
     /// Where it was estimated, not counted.
@@ -261,8 +261,8 @@ impl Held {
             if item.leased {
                 lease::give_back(&self.counters, item.key, item.cost);
             }
-            if let Some((store, called)) = item.elsewhere.as_deref() {
-                shared::give_back(store, called, &item.rule, item.cost);
+            if let Some((store, called, by)) = item.elsewhere.as_deref() {
+                shared::give_back(store, called, &item.rule, item.cost, *by);
             }
         }
     }

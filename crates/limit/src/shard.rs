@@ -217,6 +217,11 @@ impl<'c> Locked<'c> {
         Self(indexes.into_iter().map(|index| (index, parts[usize::from(index)].lock())).collect())
     }
 
+    /// Whether a successor was told of the key: what there is to be used up under it is the successor's.
+    pub(crate) fn is_told(&self, key: Hashed) -> bool {
+        self.0.iter().any(|(index, shard)| *index == key.shard() && shard.journal.is_some())
+    }
+
     /// Where the cell of a key is, and the cell.
     pub(crate) fn find(&self, key: Hashed) -> Option<(u32, &Cell)> {
         let (_, shard) = self.0.iter().find(|(index, _)| *index == key.shard())?;

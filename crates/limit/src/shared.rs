@@ -35,8 +35,9 @@ static ADMIT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("admi
 
 static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
 
-/// What the store says of one rule: whether it lets pass, how many are left, milliseconds, how much was charged.
-const ANSWER: usize = 4;
+/// What the store says of one rule: whether it lets pass, how many are left, milliseconds, how much was charged, and what
+/// that is given back by.
+const ANSWER: usize = 5;
 
 impl Stage {
     /// Asks what is known here: the limits of this process, and what it has on lease. Says whether the store has to be asked.
@@ -116,13 +117,16 @@ impl Stage {
             }
         }
         if !store.is_spread() {
-            return self.ask_some(store, patience, asks.iter_mut()).await;
+            return self.ask_some(store, patience, false, asks.iter_mut()).await;
         }
         let each = async {
+            // After one that refuses the others are looked at, so that the client is told when all would let it pass.
+            let mut refused = false;
             for index in 0..asks.len() {
-                self.ask_some(store, patience, asks[index..=index].iter_mut()).await?;
-                if self.is_refused(&asks[index]) {
-                    break;
+                match self.ask_some(store, patience, refused, asks[index..=index].iter_mut()).await {
+                    Ok(()) => refused |= self.is_refused(&asks[index]),
+                    Err(Down) if refused => break,
+                    Err(Down) => return Err(Down),
                 }
             }
             Ok(())
@@ -140,6 +144,7 @@ impl Stage {
         &self,
         store: &Store,
         patience: Duration,
+        looks: bool,
         asks: impl Iterator<Item = &mut Ask>,
     ) -> Result<(), Down> {
         let mut asks: SmallVec<[&mut Ask; 4]> = asks.filter(|ask| ask.source == Source::Unasked).collect();
@@ -150,7 +155,8 @@ impl Stage {
             let delay = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
             keys.extend(ask.called.as_deref().map(str::to_owned));
             arguments.extend(self.asked(ask).1.script_arguments());
-            arguments.extend([i64::from(limit.cost), delay, i64::from(ask.want)]);
+            let want = if looks { 0 } else { ask.want };
+            arguments.extend([i64::from(limit.cost), delay, i64::from(want)]);
         }
         if keys.is_empty() {
             return Ok(());
@@ -161,7 +167,7 @@ impl Stage {
         }
         for (ask, said) in asks.iter_mut().zip(numbers.chunks_exact(ANSWER)) {
             ask.source = Source::Store;
-            (ask.said, ask.charged) = answered(said);
+            (ask.said, ask.charged, ask.charged_by) = answered(said);
         }
         Ok(())
     }
@@ -190,14 +196,14 @@ impl Stage {
         }
         for ask in asks.iter().filter(|ask| ask.source == Source::Store && ask.charged > 0) {
             if let Some(called) = &ask.called {
-                give_back(store, called, self.asked(ask).1, ask.charged);
+                give_back(store, called, self.asked(ask).1, ask.charged, ask.charged_by);
             }
         }
     }
 }
 
-/// One answer of the script, and how much it has charged.
-fn answered(said: &[i64]) -> (Said, u32) {
+/// One answer of the script, how much it has charged, and what it gives that back by.
+fn answered(said: &[i64]) -> (Said, u32, i64) {
     let number = |index: usize| said.get(index).copied().unwrap_or(0).max(0) as u64;
     let (remaining, charged) = (number(1).min(u32::MAX.into()) as u32, number(3).min(u32::MAX.into()) as u32);
     let millis = number(2).saturating_mul(MILLISECOND);
@@ -205,13 +211,13 @@ fn answered(said: &[i64]) -> (Said, u32) {
         1 => Said::Free(Standing { remaining, reset: millis }),
         _ => Said::Full { wait: millis },
     };
-    (said, charged)
+    (said, charged, number(4) as i64)
 }
 
 /// Gives a charge back in the store, some time soon.
-pub(crate) fn give_back(store: &Store, called: &str, rule: &Rule, cost: u32) {
+pub(crate) fn give_back(store: &Store, called: &str, rule: &Rule, cost: u32, by: i64) {
     let mut arguments: Vec<i64> = rule.script_arguments().to_vec();
-    arguments.push(i64::from(cost));
+    arguments.extend([i64::from(cost), by]);
     store.run_later(&GIVE_BACK, called.to_owned(), arguments);
 }
 

@@ -1,5 +1,7 @@
 //! What keys are called in the store: the same by all processes, and no secrets.
 
+use std::net::IpAddr;
+
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::{
@@ -29,8 +31,11 @@ pub(crate) fn name(value: Value<'_>) -> String {
     }
 }
 
+/// Whether it can stand there as it is. One that looks like what another kind of value is called would count with that one:
+/// a user called like the address of somebody else.
 fn is_plain(name: &str) -> bool {
-    name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic())
+    let is_short_text = name.len() <= LONGEST_NAME && name.bytes().all(|byte| byte.is_ascii_graphic());
+    is_short_text && !name.starts_with('#') && name != NOBODY && name.parse::<IpAddr>().is_err()
 }
 
 fn hashed(bytes: &[u8]) -> String {
@@ -80,6 +85,18 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_never_counts_with_another_kind_of_value() {
+        let address = "192.0.2.1".parse::<IpAddr>().unwrap();
+        let long = "x".repeat(100);
+        let hash = name(Value::Name(&long));
+        let others = [name(Value::Network(address)), name(Value::Nobody), hash.clone()];
+        for text in ["192.0.2.1", "unknown", hash.as_str()] {
+            assert!(!others.contains(&name(Value::Name(text))), "{text}");
+        }
+        assert_eq!(name(Value::Name("ada")), "ada");
+    }
 
     #[test]
     fn a_key_that_is_written_by_hand_finds_what_a_request_is_counted_by() {

@@ -54,8 +54,8 @@ impl Redis {
         redis
     }
 
-    /// What the script says of one rule, and how much it has charged.
-    async fn ask(&self, key: &str, rule: &Rule, cost: u32, want: u32, micros: u64) -> (Said, u32) {
+    /// What the script says of one rule, how much it has charged, and what it gives that back by.
+    async fn ask(&self, key: &str, rule: &Rule, cost: u32, want: u32, micros: u64) -> (Said, u32, i64) {
         let mut arguments = rule.script_arguments().to_vec();
         arguments.extend([i64::from(cost), 0, i64::from(want), micros as i64]);
         let numbers = self.store.run(&ADMIT, &[key.to_owned()], &arguments, self.store.timeout()).await.unwrap();
@@ -122,7 +122,7 @@ fn the_script_and_this_process_say_the_same() {
             now.0 += micros * 1000;
             let cost = cost.min(rule.most());
             let here = here(&rule, &mut cell, now, cost);
-            let (there, charged) = runtime.block_on(redis.ask(&key, &rule, cost, cost, now.0 / 1000));
+            let (there, charged, _) = runtime.block_on(redis.ask(&key, &rule, cost, cost, now.0 / 1000));
             prop_assert_eq!(told(here), told(there), "{:?} at {:?}", rule, now);
             prop_assert_eq!(charged, if matches!(here, Said::Free(_)) { cost } else { 0 });
         }
@@ -143,10 +143,46 @@ fn what_is_asked_for_ahead_is_charged_as_far_as_there_is_room() {
     ];
     for rule in rules {
         let ask = |cost, want| runtime.block_on(redis.ask(rule.kind(), &rule, cost, want, micros));
-        let left = |(said, charged)| (told(said).ok(), charged);
+        let left = |(said, charged, _)| (told(said).ok(), charged);
         assert_eq!(left(ask(1, 6)), (Some(4), 6), "{rule:?}");
         assert_eq!(left(ask(2, 8)), (Some(0), 4), "{rule:?}");
         assert_eq!(left(ask(1, 8)), (None, 0), "{rule:?}");
+        // Who looks is told the same.
+        assert_eq!(left(ask(1, 0)), (None, 0), "{rule:?}");
+    }
+}
+
+#[test]
+fn who_looks_is_charged_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Redis::start());
+    let micros = (unix_seconds() + 100_000_000) * 1_000_000;
+    let rule = Rule::Window(Window::new(2, Duration::from_secs(60)));
+    for _ in 0..3 {
+        let (said, charged, _) = runtime.block_on(redis.ask("looked-at", &rule, 1, 0, micros));
+        assert_eq!((told(said), charged), (Ok(1), 0));
+    }
+}
+
+#[test]
+fn what_is_given_back_is_what_was_charged_and_not_the_charge_of_another() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let redis = runtime.block_on(Redis::start());
+    let start = (unix_seconds() + 100_000_000) / DAY * DAY;
+    let rules = [
+        (Rule::Window(Window::new(2, Duration::from_secs(60))), [0, 36, 66]),
+        (Rule::Quota(Quota::new(2, DAY)), [0, DAY, DAY + 1]),
+    ];
+    for (rule, seconds) in rules {
+        let ask = |second: u64| runtime.block_on(redis.ask(rule.kind(), &rule, 1, 1, (start + second) * 1_000_000));
+        let (_, _, by) = ask(seconds[0]);
+        ask(seconds[1]);
+        let mut arguments = rule.script_arguments().to_vec();
+        arguments.extend([1, by]);
+        let key = [rule.kind().to_owned()];
+        runtime.block_on(redis.store.run(&GIVE_BACK, &key, &arguments, redis.store.timeout())).unwrap();
+        // The first is over, and the second counts.
+        assert_eq!(told(ask(seconds[2]).0), Ok(0), "{rule:?}");
     }
 }
 
