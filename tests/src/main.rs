@@ -17,6 +17,7 @@ mod attacks;
 mod attempts;
 mod audit;
 mod authentication;
+mod backend_connections;
 mod balancing;
 mod bandwidth;
 mod broken;

@@ -20,7 +20,7 @@ use upstream::{Pick, Reading};
 use crate::{
     context::Context,
     dispatch,
-    fetch::Fetches,
+    fetch::{Fetches, Line},
     finish,
     hedge::{self, Second},
     persist::is_interim,
@@ -55,13 +55,13 @@ pub(crate) trait Ask: Sync {
 
 /// A head that came, and the connection that its content comes by.
 pub(crate) struct Heard {
-    pub(crate) session: HttpSession<()>,
+    pub(crate) line: Line,
     pub(crate) peer: Box<HttpPeer>,
     pub(crate) head: ResponseHeader,
     pub(crate) times: Times,
 }
 
-type Came = (HttpSession<()>, ResponseHeader, Times);
+type Came = (Line, ResponseHeader, Times);
 
 /// Who was the first to answer.
 enum First {
@@ -78,7 +78,8 @@ pub(crate) async fn ask(fetches: &Fetches, ctx: &mut Context, what: &impl Ask) -
         if let Some(content) = what.content() {
             relay::request_chunk(ctx, &mut Some(content.clone()), true).map_err(|reply| reply.reason)?;
         }
-        let (session, reused) = match fetches.connect(&peer).await {
+        let Some(pick) = &ctx.attempt.pick else { return Err(Reason::Internal) };
+        let (line, reused) = match fetches.connect(pick, &peer).await {
             Ok(connected) => connected,
             Err(error) => {
                 let reading = Reading::of(&error);
@@ -89,7 +90,7 @@ pub(crate) async fn ask(fetches: &Fetches, ctx: &mut Context, what: &impl Ask) -
             }
         };
         finish::connected(ctx, reused);
-        let came = match race(fetches, ctx, what, session, &peer).await {
+        let came = match race(fetches, ctx, what, line, &peer).await {
             First::Own(came) => came,
             First::Second(second, came, failed) => {
                 peer = hedge::win(ctx, *second, failed);
@@ -98,7 +99,7 @@ pub(crate) async fn ask(fetches: &Fetches, ctx: &mut Context, what: &impl Ask) -
         };
         let error = match came {
             Ok((_, head, _)) if dispatch::after_answer(ctx, what.client(), &head, true) => continue,
-            Ok((session, head, times)) => return Ok(Heard { session, peer, head, times }),
+            Ok((line, head, times)) => return Ok(Heard { line, peer, head, times }),
             Err(error) => error,
         };
         // The origin may have closed a connection that nobody used; a fresh one gets the request.
@@ -117,11 +118,11 @@ async fn race(
     fetches: &Fetches,
     ctx: &mut Context,
     what: &impl Ask,
-    session: HttpSession<()>,
+    line: Line,
     peer: &HttpPeer,
 ) -> First {
     let asked: &Context = ctx;
-    let own = exchange(asked, asked.attempt.pick.as_ref(), what, session, peer);
+    let own = exchange(asked, asked.attempt.pick.as_ref(), what, line, peer);
     let own = in_time(dispatch::head_timeout(asked), own);
     let Some((after, most)) = hedge::after(asked, what.client()).filter(|_| what.method().is_idempotent()) else {
         return First::Own(own.await);
@@ -261,9 +262,9 @@ async fn ask_too(
         let mut spare = true;
         loop {
             let began = Instant::now();
-            let (session, reused) = fetches.connect(&second.peer).await?;
+            let (line, reused) = fetches.connect(&second.pick, &second.peer).await?;
             connect = Some(if reused { Duration::ZERO } else { began.elapsed() });
-            match exchange(ctx, Some(&second.pick), what, session, &second.peer).await {
+            match exchange(ctx, Some(&second.pick), what, line, &second.peer).await {
                 Err(error) if std::mem::take(&mut spare) && reused && is_closed(&error) => {}
                 done => return done,
             }
@@ -289,9 +290,10 @@ async fn exchange(
     ctx: &Context,
     pick: Option<&Pick>,
     what: &impl Ask,
-    mut session: HttpSession<()>,
+    mut line: Line,
     peer: &HttpPeer,
 ) -> pingora_core::Result<Came> {
+    let session = &mut line.session;
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
     let is_h2 = matches!(session, HttpSession::H2(_));
@@ -308,7 +310,7 @@ async fn exchange(
             continue;
         }
         let head = head.clone();
-        return Ok((session, head, Times { asked, answered: cache::now() }));
+        return Ok((line, head, Times { asked, answered: cache::now() }));
     }
     Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -146,10 +146,12 @@ pub struct Attempt {
     pub deadline: Option<Instant>,
     /// The endpoint that this attempt goes to, which counts it as under way for as long as it stands here.
     pub pick: Option<upstream::Pick>,
+    /// Its use of one of the general engine's connections.
+    pub used: Option<upstream::Use>,
     /// The backend of the attempt before.
     pub last: Option<Arc<str>>,
-    /// How long to wait before the next attempt.
-    pub pause: Option<Duration>,
+    /// How long to wait before the next attempt, in microseconds.
+    pub pause: u32,
     /// Counts the attempt as a retry of something that was sent.
     pub resend: Option<upstream::Resend>,
     /// Endpoints that failed before.

@@ -18,7 +18,8 @@ use crate::{
 /// Begins the next attempt: another endpoint than those that failed, while there is time left. `uploads` says whether
 /// the request has a body. May wait: for a place where all are taken, and before it tries again.
 pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Result<Box<HttpPeer>, Reason> {
-    if let Some(pause) = ctx.attempt.pause.take() {
+    let pause = Duration::from_micros(std::mem::take(&mut ctx.attempt.pause).into());
+    if !pause.is_zero() {
         let pause = time_left(&ctx.attempt, Instant::now())?.map_or(pause, |left| left.min(pause));
         Box::pin(sleep(pause)).await;
     }
@@ -353,7 +354,8 @@ fn take_retry(ctx: &mut Context) -> bool {
 
 /// Something was sent: the next attempt waits a little, or as long as the backend has asked for.
 fn back_off(ctx: &mut Context, told: Option<Duration>) {
-    ctx.attempt.pause = told.or_else(|| retries(ctx).map(|retries| retries.backoff(ctx.attempt.retries)));
+    let pause = told.or_else(|| retries(ctx).map(|retries| retries.backoff(ctx.attempt.retries)));
+    ctx.attempt.pause = pause.map_or(0, |pause| u32::try_from(pause.as_micros()).unwrap_or(u32::MAX));
 }
 
 /// How long `Retry-After` asks to wait (RFC 9110 section 10.2.3): seconds, or a date.
@@ -380,6 +382,7 @@ fn conclude(ctx: &mut Context, reason: Reason, retry: bool) -> bool {
 
 /// Lets go of the endpoint of an attempt that ends for `reason`.
 pub(crate) fn leave(ctx: &mut Context, reason: Reason) {
+    ctx.attempt.used = None;
     let Some(pick) = ctx.attempt.pick.take() else { return };
     ctx.record.circuit = pick.circuit();
     ctx.record.note(pick.label().clone(), reason);

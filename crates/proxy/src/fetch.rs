@@ -18,7 +18,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use telemetry::Record;
 use tokio::sync::oneshot;
-use upstream::{Pick, Reading};
+use upstream::{Connection, Pick, Reading, Use};
 
 use crate::{
     ask::{self, Ask, Heard, name_authority},
@@ -39,6 +39,18 @@ pub(crate) struct Fetches {
     pool: Arc<Pool>,
     /// For HTTP/2. Made when it is first needed: it reads all the authorities that the system trusts.
     connector: OnceLock<Connector<()>>,
+}
+
+/// A connection on which something is asked, and what counts it.
+pub(crate) struct Line {
+    pub(crate) session: HttpSession<()>,
+    counted: Counted,
+}
+
+enum Counted {
+    Own(Connection),
+    /// It is in Pingora's pool, and others may use it besides.
+    Shared { _used: Option<Use> },
 }
 
 /// What is to be fetched.
@@ -99,29 +111,32 @@ impl Fetches {
         self.connector.get_or_init(|| Connector::new(None))
     }
 
-    /// A connection to the peer, and whether it was used before.
-    pub(crate) async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<(HttpSession<()>, bool)> {
+    /// A connection to the `peer` of `pick`, and whether it was used before.
+    pub(crate) async fn connect(&self, pick: &Pick, peer: &HttpPeer) -> pingora_core::Result<(Line, bool)> {
         if speaks_h2(peer) {
-            return self.connector().get_http_session(peer).await;
+            let (session, reused) = self.connector().get_http_session(peer).await?;
+            let counted = Counted::Shared { _used: Use::of(session.digest()) };
+            return Ok((Line { session, counted }, reused));
         }
-        let (stream, reused) = match self.pool.take(peer.reuse_hash()) {
-            Some(origin) => (origin.into_stream(), true),
-            None => (self.transport.new_stream(peer).await?, false),
+        let ((stream, counted), reused) = match self.pool.take(peer.reuse_hash(), pick.counter()) {
+            Some(origin) => (origin.into_parts(), true),
+            None => ((self.transport.new_stream(peer).await?, pick.counter().connection()), false),
         };
-        Ok((HttpSession::H1(Http1::new_with_options(stream, peer)), reused))
+        let session = HttpSession::H1(Http1::new_with_options(stream, peer));
+        Ok((Line { session, counted: Counted::Own(counted) }, reused))
     }
 
     /// Gives a connection back that is done with its answer.
-    pub(crate) async fn give_back(&self, session: HttpSession<()>, peer: &HttpPeer) {
+    pub(crate) async fn give_back(&self, line: Line, peer: &HttpPeer) {
         let idle = peer.idle_timeout();
-        match session {
-            HttpSession::H1(mut h1) if !speaks_h2(peer) => {
+        match (line.session, line.counted) {
+            (HttpSession::H1(mut h1), Counted::Own(counted)) => {
                 h1.respect_keepalive();
                 if let Some(stream) = h1.reuse().await {
-                    self.pool.put(peer.reuse_hash(), Origin::Other(stream), idle);
+                    self.pool.put(peer.reuse_hash(), Origin::new(stream, counted), idle);
                 }
             }
-            session => self.connector().release_http_session(session, peer, idle).await,
+            (session, _used) => self.connector().release_http_session(session, peer, idle).await,
         }
     }
 
@@ -186,12 +201,12 @@ impl Fetches {
 
     /// Takes the content in, to its end, or until nobody wants it.
     async fn carry(&self, heard: Heard, stored: Arc<Stored>, order: &mut Order) {
-        let Heard { mut session, peer, .. } = heard;
+        let Heard { mut line, peer, .. } = heard;
         let content = stored.content();
         loop {
             let piece = tokio::select! {
                 biased;
-                piece = session.read_response_body() => piece,
+                piece = line.session.read_response_body() => piece,
                 () = unwanted(content, &order.flight), if !order.background => {
                     content.finish(Err(Reason::ClientClosed));
                     return;
@@ -223,14 +238,14 @@ impl Fetches {
         content.finish(Ok(()));
         mirror::conclude(&mut order.ctx, Reason::None);
         order.zone.keep_fetched(&order.key, stored.clone()).await;
-        self.give_back(session, &peer).await;
+        self.give_back(line, &peer).await;
     }
 
     /// Gives a connection back whose answer has no content.
     async fn release(&self, heard: Heard) {
-        let Heard { mut session, peer, .. } = heard;
-        if let Ok(None) = session.read_response_body().await {
-            self.give_back(session, &peer).await;
+        let Heard { mut line, peer, .. } = heard;
+        if let Ok(None) = line.session.read_response_body().await {
+            self.give_back(line, &peer).await;
         }
     }
 }

@@ -16,7 +16,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use snapshot::Live;
-use upstream::Reading;
+use upstream::{Reading, Use};
 
 use crate::{
     admit, arrive,
@@ -138,7 +138,9 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
         let uploads = !session.is_body_empty();
-        dispatch::dispatch(ctx, session.req_header(), uploads).await.map_err(carry)
+        let mut peer = dispatch::dispatch(ctx, session.req_header(), uploads).await.map_err(carry)?;
+        ctx.attempt.pick.iter().for_each(|pick| pick.count(&mut peer));
+        Ok(peer)
     }
 
     async fn connected_to_upstream(
@@ -147,9 +149,10 @@ impl ProxyHttp for Gateway {
         reused: bool,
         peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
+        ctx.attempt.used = Use::of(digest);
         finish::connected(ctx, reused);
         persist::tell_to_go_on(session, peer).await
     }

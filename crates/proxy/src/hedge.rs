@@ -76,7 +76,7 @@ pub(crate) fn win(ctx: &mut Context, second: Second, failed: Option<Reading>) ->
             leave(ctx, Reason::Outrun);
         }
     }
-    (ctx.attempt.pause, ctx.attempt.resend) = (None, None);
+    (ctx.attempt.pause, ctx.attempt.resend) = (0, None);
     tell(ctx, Result::Won);
     ctx.record.attempt();
     if let Some(upstream) = ctx.upstream()

@@ -118,9 +118,9 @@ pub(crate) async fn carry(
     if has_content {
         pass(session, ctx, &mut heard).await?;
     }
-    let Heard { session: mut origin, peer, .. } = heard;
-    if has_content || matches!(origin.read_response_body().await, Ok(None)) {
-        fetches.give_back(origin, &peer).await;
+    let Heard { mut line, peer, .. } = heard;
+    if has_content || matches!(line.session.read_response_body().await, Ok(None)) {
+        fetches.give_back(line, &peer).await;
     }
     Ok(Ok(()))
 }
@@ -141,7 +141,7 @@ async fn pass(session: &mut Session, ctx: &mut Context, heard: &mut Heard) -> Re
     loop {
         let mut piece = tokio::select! {
             biased;
-            piece = heard.session.read_response_body() => piece.map_err(|error| {
+            piece = heard.line.session.read_response_body() => piece.map_err(|error| {
                 let error = error.into_up();
                 dispatch::count_failure(ctx, Reading::of(&error));
                 error

@@ -67,6 +67,7 @@ impl Relay {
         let mut backend =
             Box::pin(connect(upstream, connection.peer.map(|peer| peer.ip()), &mut told.record, &mut told.pick))
                 .await?;
+        let _counted = told.pick.as_ref().map(|pick| pick.counter().connection());
         let ends = Ends { source: connection.peer, destination: connection.local };
         let first = upstream.header(&ends).into_iter().flatten().chain(said).collect();
         let (record, meters) = (&mut told.record, &connection.meters);

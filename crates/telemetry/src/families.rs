@@ -184,6 +184,8 @@ families! {
         "From the start of an attempt until the head of its answer was there.";
     upstream_connect_duration_seconds: HistogramVec [upstream]
         "How long new connections to backends took to make, TLS included.";
+    upstream_connections: IntGaugeVec [upstream, backend, state]
+        "Connections to a backend that are open: active where they carry a request, an upgraded connection or a stream, idle where they wait for the next one. Those of health checks are not among them.";
     upstream_retries_total: IntCounterVec [upstream, reason]
         "Attempts that were made because the one before had failed for this reason.";
     upstream_hedges_total: IntCounterVec [upstream, result]

@@ -13,6 +13,7 @@ use prometheus::{Counter, IntCounter, Registry, TextEncoder, core::Collector, pr
 
 use crate::{
     AuthMeters, Followers, RouteReading, UpstreamReading,
+    connections::AllConnections,
     families::Families,
     listener::ListenerMeters,
     mirror::MirrorMeters,
@@ -31,6 +32,7 @@ pub struct Metrics {
     /// The place of the next listener. No two have the same, be they gone: routes keep what they count by it.
     next_listener: AtomicUsize,
     upstreams: Mutex<BTreeMap<Box<str>, Arc<UpstreamMeters>>>,
+    connections: Arc<AllConnections>,
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMeters>>>,
     certificates: Mutex<BTreeSet<Box<str>>>,
     followers: Arc<Followers>,
@@ -103,6 +105,7 @@ impl Metrics {
             listeners: Mutex::default(),
             next_listener: AtomicUsize::new(0),
             upstreams: Mutex::default(),
+            connections: Arc::default(),
             routes: Mutex::default(),
             certificates: Mutex::default(),
             followers: Arc::default(),
@@ -137,6 +140,12 @@ impl Metrics {
                 counter.inc_by(count.saturating_sub(counter.get()));
             }
         }
+    }
+
+    /// What is counted without its gauge being told at once.
+    fn read_connections(&self) {
+        let upstreams = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        upstreams.values().for_each(|upstream| upstream.read_connections());
     }
 
     /// Forgets the listeners, routes, upstreams, limits and policies that are not among these, their counters included: what is not
@@ -242,7 +251,7 @@ impl Metrics {
         if let Some(found) = upstreams.get(name) {
             return Arc::clone(found);
         }
-        let made = Arc::new(UpstreamMeters::new(name, &self.families));
+        let made = Arc::new(UpstreamMeters::new(name, &self.families, &self.connections));
         upstreams.insert(name.into(), Arc::clone(&made));
         made
     }
@@ -360,6 +369,7 @@ impl Metrics {
     /// All metrics in the text format of Prometheus, version 0.0.4.
     pub fn encode(&self) -> String {
         self.read_cache();
+        self.read_connections();
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|error| {
             log::error!("metrics cannot be written: {error}");
             String::new()

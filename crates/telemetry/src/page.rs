@@ -64,6 +64,7 @@ const LABELS: &[(&str, &str)] = &[
     ("name", "the certificate's name"),
     ("upstream", "the upstream's name"),
     ("backend", "the backend's address as written in the configuration"),
+    ("state", "of a connection: `active` or `idle`"),
     ("revision", "the commit that this build was made from"),
     ("rustc", "the compiler"),
     ("tls", "the TLS library"),

@@ -9,7 +9,9 @@ use std::{
 use filter::Reason;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::{Latency, UpstreamReading, families::Families, slots::Slots};
+use crate::{
+    Connections, Latency, UpstreamReading, connections::AllConnections, families::Families, slots::Slots,
+};
 
 /// Room for codes, per backend.
 const CODES: usize = 16;
@@ -25,6 +27,7 @@ pub struct UpstreamMeters {
     hedges: OnceLock<[IntCounter; 3]>,
     concurrency_limit: OnceLock<IntGauge>,
     panic: OnceLock<IntGauge>,
+    connections: Arc<AllConnections>,
     backends: Mutex<BTreeMap<Box<str>, Arc<BackendMeters>>>,
 }
 
@@ -40,6 +43,9 @@ pub struct BackendMeters {
     ejections: IntCounter,
     checks: OnceLock<[IntCounter; 2]>,
     requests: Slots,
+    connections: Arc<Connections>,
+    active: IntGauge,
+    idle: IntGauge,
 }
 
 /// The handles of one upstream's discovery.
@@ -60,7 +66,7 @@ impl DiscoveryMeters {
 }
 
 impl UpstreamMeters {
-    pub(crate) fn new(name: &str, families: &Arc<Families>) -> Self {
+    pub(crate) fn new(name: &str, families: &Arc<Families>, connections: &Arc<AllConnections>) -> Self {
         let labels = [name];
         Self {
             name: name.into(),
@@ -71,6 +77,7 @@ impl UpstreamMeters {
             hedges: OnceLock::new(),
             concurrency_limit: OnceLock::new(),
             panic: OnceLock::new(),
+            connections: Arc::clone(connections),
             backends: Mutex::default(),
         }
     }
@@ -87,7 +94,8 @@ impl UpstreamMeters {
         if let Some(found) = backends.get(name) {
             return Arc::clone(found);
         }
-        let made = Arc::new(BackendMeters::new(&self.name, name, &self.families));
+        let connections = self.connections.to(&self.name, name);
+        let made = Arc::new(BackendMeters::new(&self.name, name, &self.families, connections));
         backends.insert(name.into(), Arc::clone(&made));
         made
     }
@@ -108,6 +116,12 @@ impl UpstreamMeters {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|name, _| names.contains(&&**name));
         self.families.retain_backends(&self.name, names);
+    }
+
+    /// Says how many connections its backends have now.
+    pub(crate) fn read_connections(&self) {
+        let backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.values().for_each(|backend| backend.read_connections());
     }
 
     /// What the meters say now, but for the answers of backends.
@@ -171,7 +185,8 @@ pub enum Hedged {
 }
 
 impl BackendMeters {
-    fn new(upstream: &str, name: &str, families: &Arc<Families>) -> Self {
+    fn new(upstream: &str, name: &str, families: &Arc<Families>, connections: Arc<Connections>) -> Self {
+        let in_state = |state| families.upstream_connections.with_label_values(&[upstream, name, state]);
         Self {
             upstream: upstream.into(),
             name: name.into(),
@@ -182,6 +197,9 @@ impl BackendMeters {
             ejections: families.backend_ejections_total.with_label_values(&[upstream, name]),
             checks: OnceLock::new(),
             requests: Slots::new(CODES),
+            connections,
+            active: in_state("active"),
+            idle: in_state("idle"),
         }
     }
 
@@ -193,6 +211,16 @@ impl BackendMeters {
     /// The name of its upstream.
     pub fn upstream(&self) -> &str {
         &self.upstream
+    }
+
+    /// The connections to it.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    fn read_connections(&self) {
+        self.active.set(self.connections.active());
+        self.idle.set(self.connections.idle());
     }
 
     /// Says what weight the backend has.

@@ -7,6 +7,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use telemetry::BackendMeters;
 
 use crate::{
+    counted::{Counter, Dial},
     name::Name,
     order::{Duty, Orders},
     probe::Check,
@@ -28,6 +29,14 @@ pub struct Backend {
     pub(crate) addresses: Addresses,
     /// A peer with all its options but the address and the timeouts of the one request.
     pub(crate) template: Box<HttpPeer>,
+    /// Counts the connections to it.
+    pub(crate) counter: Counter,
+    /// Makes connections that are counted, for Pingora's pools.
+    pub(crate) dial: Dial,
+    /// What there is to connecting but the address: protocol and certificates.
+    pub(crate) access: u64,
+    /// What keeps its connections apart where they go into one of Pingora's pools.
+    pub(crate) own: u64,
     pub(crate) orders: Arc<Orders>,
     /// How its endpoints are asked whether they are well.
     pub(crate) check: Option<Arc<Check>>,
@@ -99,6 +108,14 @@ impl Backend {
     /// What is counted of it.
     pub fn meters(&self) -> &BackendMeters {
         &self.meters
+    }
+
+    /// Makes the connections of a `peer` of it counted where they go into one of Pingora's pools. Those of HTTP/2 always do.
+    pub(crate) fn count(&self, peer: &mut HttpPeer) {
+        if !self.protocol.is_h2() {
+            peer.group_key ^= self.own;
+            self.counter.count(peer, &self.dial);
+        }
     }
 
     /// The IP addresses that it has at the moment: none for a unix socket, or while its name is not resolved.

@@ -22,6 +22,7 @@ use crate::{
     backend::{Backend, Timeouts},
     breaker::{Circuit, Leave},
     clock,
+    counted::Counter,
     order::Duty,
     pool::Pool,
     probe::Probe,
@@ -185,6 +186,17 @@ impl Pick {
     /// What is counted of the backend.
     pub fn meters(&self) -> &BackendMeters {
         &self.backend().meters
+    }
+
+    /// Counts the connections to the backend.
+    pub fn counter(&self) -> &Counter {
+        &self.backend().counter
+    }
+
+    /// Makes the connections of its `peer` counted, which go into one of Pingora's pools: those that do not count their own.
+    /// To be called when everything else about the peer is settled.
+    pub fn count(&self, peer: &mut HttpPeer) {
+        self.backend().count(peer);
     }
 
     /// The Host field that names the backend itself.

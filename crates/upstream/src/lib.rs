@@ -29,6 +29,7 @@ mod clock;
 mod compile;
 mod condition;
 mod config;
+mod counted;
 mod credentials;
 mod dial;
 mod discover;
@@ -73,6 +74,7 @@ pub use config::{
     Hedge as HedgeConfig, HedgeTable, Mirror as MirrorConfig, MirrorTable, Outlier, Pool, ProxyProtocol,
     Retries as RetriesConfig, RetriesTable, SameSite, Sticky as StickyConfig, StickyTable, SuccessRate, Tls,
 };
+pub use counted::{Connection, Counter, Use};
 pub use credentials::Credentials;
 pub use endpoint::{EndpointId, Pick};
 pub use hedge::{Hedge, Hedged};

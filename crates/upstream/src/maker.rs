@@ -1,12 +1,16 @@
 //! Makes backends of what is listed: once when the configuration is compiled, and again whenever other ones are found.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use http::HeaderValue;
 use telemetry::UpstreamMeters;
 
 use crate::{
     backend::{Addresses, Backend},
+    counted::Counter,
     discover::Listed,
     peer::{self, Times},
     probe::Check,
@@ -15,6 +19,14 @@ use crate::{
     target::Place,
     trust::Trust,
 };
+
+/// Keeps a backend's connections in Pingora's pools apart from others' to the same place, since they are counted for whom they
+/// were made. The same after a reload, so that they are found again.
+fn own_key(upstream: &str, backend: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (upstream, backend).hash(&mut hasher);
+    hasher.finish()
+}
 
 /// What all backends of an upstream have in common.
 #[derive(Debug)]
@@ -34,13 +46,26 @@ impl Maker {
     /// The backend, unless it cannot be connected to.
     pub(crate) fn backend(&self, listed: &Listed) -> Option<Arc<Backend>> {
         let label = listed.target.label();
+        let meters = self.meters.backend(&label);
+        let counter = Counter::new(meters.connections());
+        let dial = counter.dial(None);
+        let mut template = peer::template(&listed.target, &self.trust, self.times)?;
+        let (access, own) = (template.group_key, own_key(&self.name, &label));
+        if listed.target.protocol.is_h2() {
+            template.group_key ^= own;
+            template.options.custom_l4 = Some(Arc::clone(&dial));
+        }
         Some(Arc::new(Backend {
             host: HeaderValue::try_from(listed.target.authority()).ok()?,
             protocol: listed.target.protocol,
             weight: listed.weight,
             labels: listed.labels.clone(),
             rank: self.rank(listed),
-            meters: self.meters.backend(&label),
+            meters,
+            counter,
+            dial,
+            access,
+            own,
             orders: self.state.orders(&self.name, &label),
             check: self.check.clone(),
             label: label.into(),
@@ -48,7 +73,7 @@ impl Maker {
                 Place::Name(host, port) => Addresses::Named(self.state.name(host, *port, listed.refresh)),
                 Place::Address(..) | Place::Unix(_) => Addresses::Fixed,
             },
-            template: peer::template(&listed.target, &self.trust, self.times)?,
+            template,
         }))
     }
 

@@ -114,7 +114,7 @@ impl Key {
             address,
             protocol: backend.protocol,
             host: backend.host.clone(),
-            connection: (backend.template.group_key, backend.template.sni.clone()),
+            connection: (backend.access, backend.template.sni.clone()),
         }
     }
 }
@@ -123,6 +123,8 @@ impl Probe {
     pub(crate) fn new(check: &Arc<Check>, backend: &Backend, address: Option<SocketAddr>) -> Self {
         let silence = Timeouts { connect: Some(check.timeout), read: check.timeout, upload: None };
         let mut peer = *backend.peer(address, &silence);
+        // Its connections are nobody's else, and carry nothing for anybody.
+        (peer.group_key, peer.options.custom_l4) = (backend.access, None);
         if let Some(version) = check.announce {
             announce::announce(&mut peer, version, &Ends { source: None, destination: None });
         }

@@ -168,12 +168,6 @@ impl Engine {
         passage.tell();
         passage.after
     }
-
-    /// A connection to the peer that nobody has used.
-    async fn connect(&self, peer: &HttpPeer) -> pingora_core::Result<Origin> {
-        // In a box, since it is large and seldom needed.
-        Box::pin(Origin::connect(&self.connector, peer)).await
-    }
 }
 
 impl<C: Client> Passage<'_, C> {
@@ -254,7 +248,8 @@ impl<C: Client> Passage<'_, C> {
     /// One attempt, whose error says whether another may follow.
     async fn attempt(&mut self, peer: &HttpPeer) -> pingora_core::Result<()> {
         let key = peer.reuse_hash();
-        let (mut origin, mut reused) = match self.engine.pool.take(key) {
+        let counter = self.ctx.attempt.pick.as_ref().map(Pick::counter);
+        let (mut origin, mut reused) = match counter.and_then(|counter| self.engine.pool.take(key, counter)) {
             Some(origin) => (origin, true),
             None => (self.connect(peer).await?, false),
         };
@@ -285,9 +280,12 @@ impl<C: Client> Passage<'_, C> {
 
     /// Connects, for as long as the client waits for it.
     async fn connect(&mut self, peer: &HttpPeer) -> pingora_core::Result<Origin> {
+        let Some(pick) = &self.ctx.attempt.pick else { return Err(gateway::carry(Reason::Internal)) };
+        // In a box, since it is large and seldom needed.
+        let connecting = Box::pin(Origin::connect(&self.engine.connector, peer, pick.counter()));
         let connected = tokio::select! {
             biased;
-            connected = self.engine.connect(peer) => connected,
+            connected = connecting => connected,
             () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => {
                 return Err(gone());
             }

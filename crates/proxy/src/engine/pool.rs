@@ -13,6 +13,7 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, ReadBuf};
+use upstream::Counter;
 
 use super::origin::Origin;
 
@@ -56,14 +57,15 @@ impl Pool {
         Arc::new(Self { parts, size, sweeping: AtomicBool::new(false) })
     }
 
-    /// The connection of this key that was used last and still lives.
-    pub(crate) fn take(&self, key: u64) -> Option<Origin> {
+    /// The connection of this key that was used last and still lives, from now on counted by `counter`.
+    pub(crate) fn take(&self, key: u64, counter: &Counter) -> Option<Origin> {
         let own = self.own();
         (0..self.parts.len()).find_map(|offset| {
             let part = &self.parts[(own + offset) % self.parts.len()];
             loop {
                 let mut idle = lock(part).take(key)?;
                 if idle.lives(Instant::now()) {
+                    idle.stream.counted().resume(counter);
                     return Some(idle.stream);
                 }
             }
@@ -72,7 +74,8 @@ impl Pool {
 
     /// Keeps a connection for the next request, for no longer than `idle`. Where there is no room the one that waits
     /// longest goes.
-    pub(crate) fn put(self: &Arc<Self>, key: u64, stream: Origin, idle: Option<Duration>) {
+    pub(crate) fn put(self: &Arc<Self>, key: u64, mut stream: Origin, idle: Option<Duration>) {
+        stream.counted().rest();
         let since = Instant::now();
         let kept = Idle { stream, since, until: idle.and_then(|idle| since.checked_add(idle)) };
         let gone = lock(&self.parts[self.own()]).put(key, kept, self.size);
@@ -204,9 +207,17 @@ mod tests {
 
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
+    fn origin(ours: DuplexStream) -> Origin {
+        Origin::new(Box::new(ours), Counter::new(&Arc::default()).connection())
+    }
+
+    fn taken(pool: &Pool, key: u64) -> Option<Origin> {
+        pool.take(key, &Counter::new(&Arc::default()))
+    }
+
     fn kept(pool: &Arc<Pool>, key: u64, idle: Option<Duration>) -> DuplexStream {
         let (ours, theirs) = duplex(64);
-        pool.put(key, Origin::Other(Box::new(ours)), idle);
+        pool.put(key, origin(ours), idle);
         theirs
     }
 
@@ -214,10 +225,10 @@ mod tests {
     async fn the_one_used_last_is_taken_first_and_only_under_its_key() {
         let pool = Pool::new(2, 10);
         let (mut first, mut second) = (kept(&pool, 1, LONG), kept(&pool, 1, LONG));
-        assert!(pool.take(2).is_none());
-        pool.take(1).unwrap().write_all(b"b").await.unwrap();
-        pool.take(1).unwrap().write_all(b"a").await.unwrap();
-        assert!(pool.take(1).is_none());
+        assert!(taken(&pool, 2).is_none());
+        taken(&pool, 1).unwrap().write_all(b"b").await.unwrap();
+        taken(&pool, 1).unwrap().write_all(b"a").await.unwrap();
+        assert!(taken(&pool, 1).is_none());
         let read = async |stream: &mut DuplexStream| tokio::io::AsyncReadExt::read_u8(stream).await.unwrap();
         assert_eq!((read(&mut second).await, read(&mut first).await), (b'b', b'a'));
     }
@@ -229,18 +240,18 @@ mod tests {
         let mut talking = kept(&pool, 1, LONG);
         talking.write_all(b"HTTP/1.1 408").await.unwrap();
         let _old = kept(&pool, 1, Some(Duration::ZERO));
-        assert!(pool.take(1).is_none());
+        assert!(taken(&pool, 1).is_none());
     }
 
     #[tokio::test]
     async fn the_one_that_waits_longest_makes_room() {
         let pool = Pool::new(1, 2);
         let (_a, _b, _c) = (kept(&pool, 1, LONG), kept(&pool, 2, LONG), kept(&pool, 3, LONG));
-        assert!(pool.take(1).is_none());
-        assert!(pool.take(2).is_some() && pool.take(3).is_some());
+        assert!(taken(&pool, 1).is_none());
+        assert!(taken(&pool, 2).is_some() && taken(&pool, 3).is_some());
         let none = Pool::new(1, 0);
         let _d = kept(&none, 1, LONG);
-        assert!(none.take(1).is_none());
+        assert!(taken(&none, 1).is_none());
     }
 
     #[tokio::test]
@@ -249,12 +260,12 @@ mod tests {
         let other = pool.clone();
         let theirs = tokio::task::spawn_blocking(move || {
             let (ours, theirs) = duplex(64);
-            let idle = Idle { stream: Origin::Other(Box::new(ours)), since: Instant::now(), until: None };
+            let idle = Idle { stream: origin(ours), since: Instant::now(), until: None };
             lock(&other.parts[other.own()]).put(1, idle, 10);
             theirs
         });
         let _theirs = theirs.await.unwrap();
-        assert!(pool.take(1).is_some());
+        assert!(taken(&pool, 1).is_some());
     }
 
     #[tokio::test(start_paused = true)]

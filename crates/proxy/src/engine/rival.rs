@@ -36,7 +36,7 @@ enum Stage {
 
 impl Rival {
     pub(super) fn new(engine: &Engine, mut second: Second, until: Instant, request: Bytes) -> Self {
-        let pooled = engine.pool.take(second.peer.reuse_hash());
+        let pooled = engine.pool.take(second.peer.reuse_hash(), second.pick.counter());
         let reused = pooled.is_some();
         if reused {
             second.connect = Some(std::time::Duration::ZERO);
@@ -80,8 +80,8 @@ impl Rival {
 }
 
 fn connect(engine: &Engine, second: &Second) -> Connecting {
-    let (connector, peer) = (engine.connector.clone(), second.peer.clone());
-    Box::pin(async move { Origin::connect(&connector, &peer).await })
+    let (connector, peer, counter) = (engine.connector.clone(), second.peer.clone(), second.pick.counter().clone());
+    Box::pin(async move { Origin::connect(&connector, &peer, &counter).await })
 }
 
 /// Sends what is left of the request, and reads up to the final head.

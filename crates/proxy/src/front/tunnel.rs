@@ -24,7 +24,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
-use upstream::{Fault, Reading};
+use upstream::{Connection, Fault, Reading};
 
 use super::{
     answer::{self, Content},
@@ -41,6 +41,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(2);
 
 /// The connector of all tunnels. Nothing is pooled: a connection that has changed its protocol ends with it.
 pub(crate) struct Tunnels(Arc<TransportConnector>);
+
+/// A connection to a backend, and what counts it.
+type Line = (Stream, Option<Connection>);
 
 /// How the exchange before the tunnel failed.
 enum Failed {
@@ -79,7 +82,7 @@ impl Tunnels {
         // Reading now tells one thing only: that the client is gone. What it sends is held.
         conn.set_boundary(0, Boundary::Left(0));
         let mut nothing = [0; 1];
-        let (mut origin, mut answer) = tokio::select! {
+        let ((mut origin, _counted), mut answer) = tokio::select! {
             asked = self.ask(head, ctx) => asked?,
             _ = conn.read(&mut nothing) => return Err(Failed::Gone(Reason::ClientClosed)),
         };
@@ -102,27 +105,28 @@ impl Tunnels {
     }
 
     /// Connects, sends the head, and reads the final head of the answer, as often as may be tried.
-    async fn ask(&self, head: &RequestHeader, ctx: &mut Context) -> Result<(Stream, Answered), Failed> {
+    async fn ask(&self, head: &RequestHeader, ctx: &mut Context) -> Result<(Line, Answered), Failed> {
         loop {
-            let mut origin = self.connect(head, ctx).await?;
+            let (mut origin, counted) = self.connect(head, ctx).await?;
             let mut answered = exchange_heads(&mut origin, head, ctx).await?;
             if dispatch::after_answer(ctx, head, &answered.head, true) {
                 continue;
             }
             relay::upstream_response(ctx, &mut answered.head, Version::HTTP_11, true)
                 .map_err(|_| failed(ctx, Reason::UpstreamProtocol))?;
-            return Ok((origin, answered));
+            return Ok(((origin, counted), answered));
         }
     }
 
-    async fn connect(&self, head: &RequestHeader, ctx: &mut Context) -> Result<Stream, Failed> {
+    async fn connect(&self, head: &RequestHeader, ctx: &mut Context) -> Result<Line, Failed> {
         loop {
             let dispatched = dispatch::dispatch(ctx, head, false).await;
             let peer = dispatched.map_err(|reason| Failed::Refused(Box::new(ctx.proofs.answer(reason))))?;
             match self.0.new_stream(&*peer).await {
                 Ok(origin) => {
+                    let counted = ctx.attempt.pick.as_ref().map(|pick| pick.counter().connection());
                     finish::connected(ctx, false);
-                    return Ok(origin);
+                    return Ok((origin, counted));
                 }
                 Err(error) => {
                     let reading = Reading::of(&error);

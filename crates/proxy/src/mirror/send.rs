@@ -13,7 +13,7 @@ use pingora_core::{
 };
 use pingora_http::ResponseHeader;
 use tokio::time::timeout;
-use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Wish};
+use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Use, Wish};
 
 use super::{Order, settle};
 use crate::{
@@ -53,6 +53,7 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
     }
     let mut peer = pick.peer(&Timeouts { connect: None, read: upstream.timeout(), upload: None });
     upstream.announce(&mut peer, || order.ends);
+    pick.count(&mut peer);
     let mut spare = order.head.method.is_idempotent();
     loop {
         let began = Instant::now();
@@ -62,6 +63,7 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
             reading.reason
         };
         let (mut session, reused) = connector.get_http_session(&*peer).await.map_err(|error| failed(&error))?;
+        let _used = Use::of(session.digest());
         match exchange(order, &mut session, &peer, &pick, content.clone()).await {
             Ok(head) => {
                 pick.answered(head.status.as_u16(), began.elapsed());

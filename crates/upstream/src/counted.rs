@@ -1,0 +1,266 @@
+//! Connections to a backend, counted one by one: those of our own pool, and those of Pingora's, which tells nobody what is
+//! taken out of it and put back.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::AcqRel},
+    },
+};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use pingora_core::{
+    Error, ErrorType, Result,
+    connectors::L4Connect,
+    protocols::{
+        Digest, GetProxyDigest,
+        l4::{ext, socket::SocketAddr, stream::Stream},
+        raw_connect::ProxyDigest,
+    },
+    upstreams::peer::{HttpPeer, Tracer, Tracing},
+};
+use pingora_http::ResponseHeader;
+use telemetry::Connections;
+
+/// Makes connections in Pingora's way.
+pub(crate) type Dial = Arc<dyn L4Connect + Send + Sync>;
+
+/// Counts the connections to one backend.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    all: Arc<Connections>,
+}
+
+/// One connection, in use or waiting for its next use, counted until it is dropped.
+#[derive(Debug)]
+pub struct Connection {
+    all: Arc<Connections>,
+    is_active: bool,
+}
+
+/// One of Pingora's, counted until its socket is closed. Over HTTP/2 it has many users at once.
+#[derive(Debug)]
+struct Pooled {
+    all: Arc<Connections>,
+    /// How many there are, and [`CLOSED`].
+    users: AtomicU32,
+}
+
+const CLOSED: u32 = 1 << 31;
+
+/// A use of one of Pingora's connections, which is active for as long as it has any.
+#[derive(Debug)]
+pub struct Use(Arc<Pooled>);
+
+/// Notices that a socket is closed.
+struct End(Arc<Pooled>);
+
+/// Connects, and counts what it has made.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    counter: Counter,
+    dial: Option<Dial>,
+}
+
+impl Counter {
+    /// Counts what is in `all`.
+    pub fn new(all: &Arc<Connections>) -> Self {
+        Self { all: Arc::clone(all) }
+    }
+
+    /// A connection that was just made and is in use.
+    pub fn connection(&self) -> Connection {
+        self.all.opened();
+        self.all.taken();
+        Connection { all: Arc::clone(&self.all), is_active: true }
+    }
+
+    /// Connects as `dial` does, or as Pingora does.
+    pub(crate) fn dial(&self, dial: Option<Dial>) -> Dial {
+        Arc::new(Counting { counter: self.clone(), dial })
+    }
+
+    /// Makes the connections of `peer` counted, which go into one of Pingora's pools.
+    pub(crate) fn count(&self, peer: &mut HttpPeer, plain: &Dial) {
+        let dial = peer.options.custom_l4.take();
+        peer.options.custom_l4 = Some(if dial.is_some() { self.dial(dial) } else { Arc::clone(plain) });
+    }
+}
+
+impl Connection {
+    /// It waits for its next use.
+    pub fn rest(&mut self) {
+        if std::mem::take(&mut self.is_active) {
+            self.all.released();
+        }
+    }
+
+    /// It is used again, for whom `counter` counts: upstreams that lead to the same place share what waits.
+    pub fn resume(&mut self, counter: &Counter) {
+        if !Arc::ptr_eq(&self.all, &counter.all) {
+            self.rest();
+            counter.all.opened();
+            std::mem::replace(&mut self.all, Arc::clone(&counter.all)).closed();
+        }
+        if !std::mem::replace(&mut self.is_active, true) {
+            self.all.taken();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.rest();
+        self.all.closed();
+    }
+}
+
+impl Use {
+    /// Uses the connection that `digest` is of, where that is counted.
+    pub fn of(digest: Option<&Digest>) -> Option<Self> {
+        let pooled = digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Pooled>>()?;
+        if pooled.users.fetch_add(1, AcqRel) == 0 {
+            pooled.all.taken();
+        }
+        Some(Self(Arc::clone(pooled)))
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, AcqRel) == 1 {
+            self.0.all.released();
+        }
+    }
+}
+
+impl Pooled {
+    /// Whoever uses it yet is told so by its errors.
+    fn close(&self) {
+        let users = self.users.fetch_or(CLOSED, AcqRel);
+        if users & CLOSED != 0 {
+            return;
+        }
+        if users > 0 {
+            self.all.released();
+        }
+        self.all.closed();
+    }
+}
+
+impl Tracing for End {
+    fn on_connected(&self) {}
+
+    fn on_disconnected(&self) {
+        self.0.close();
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Tracing> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("End")
+    }
+}
+
+#[async_trait]
+impl L4Connect for Counting {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let mut stream = match &self.dial {
+            Some(dial) => dial.connect(address).await?,
+            None => plain(address).await?,
+        };
+        // Where a connection carries what we want to know of it: a stream has room for what a proxy before it has said.
+        let response = Box::new(ResponseHeader::build(StatusCode::OK, Some(0))?);
+        let pooled = Arc::new(Pooled { all: Arc::clone(&self.counter.all), users: AtomicU32::new(0) });
+        pooled.all.opened();
+        stream.tracer = Some(Tracer(Box::new(End(Arc::clone(&pooled)))));
+        stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(pooled))));
+        Ok(stream)
+    }
+}
+
+/// Connects as Pingora does. The peer's `total_connection_timeout` bounds it.
+pub(crate) async fn plain(address: &SocketAddr) -> Result<Stream> {
+    match address {
+        SocketAddr::Inet(address) => Ok(ext::connect(address, None).await.map_err(ours)?.into()),
+        SocketAddr::Unix(address) => {
+            let path = address.as_pathname().unwrap_or(Path::new(""));
+            Ok(ext::connect_uds(path).await.map_err(ours)?.into())
+        }
+    }
+}
+
+/// An error of our own socket is told as Pingora tells it where it connects itself: an internal one.
+fn ours(error: Box<Error>) -> Box<Error> {
+    match error.etype() {
+        ErrorType::SocketError | ErrorType::BindError => {
+            Error::because(ErrorType::InternalError, "cannot connect", error)
+        }
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(all: &Connections) -> (i64, i64) {
+        (all.active(), all.idle())
+    }
+
+    #[test]
+    fn a_connection_is_counted_once_however_it_ends() {
+        let all = Arc::new(Connections::default());
+        let counter = Counter::new(&all);
+        let (mut one, two) = (counter.connection(), counter.connection());
+        assert_eq!(counted(&all), (2, 0));
+        one.rest();
+        one.rest();
+        assert_eq!(counted(&all), (1, 1));
+        drop(two);
+        assert_eq!(counted(&all), (0, 1));
+        one.resume(&counter);
+        one.resume(&counter);
+        assert_eq!(counted(&all), (1, 0));
+        one.rest();
+        let others = Arc::new(Connections::default());
+        one.resume(&Counter::new(&others));
+        assert_eq!((counted(&all), counted(&others)), ((0, 0), (1, 0)), "it is theirs now");
+        one.resume(&counter);
+        assert_eq!((counted(&all), counted(&others)), ((1, 0), (0, 0)));
+        one.rest();
+        drop(one);
+        assert_eq!(counted(&all), (0, 0));
+    }
+
+    #[test]
+    fn one_with_many_users_is_active_until_the_last_has_left() {
+        let all = Arc::new(Connections::default());
+        let pooled = Arc::new(Pooled { all: Arc::clone(&all), users: AtomicU32::new(0) });
+        all.opened();
+        let digest = ProxyDigest::new(
+            Box::new(ResponseHeader::build(StatusCode::OK, None).unwrap()),
+            Some(Box::new(Arc::clone(&pooled))),
+        );
+        let digest = Digest { proxy_digest: Some(Arc::new(digest)), ..Digest::default() };
+        let (one, two) = (Use::of(Some(&digest)), Use::of(Some(&digest)));
+        assert_eq!(counted(&all), (1, 0));
+        drop(one);
+        assert_eq!(counted(&all), (1, 0));
+        drop(two);
+        assert_eq!(counted(&all), (0, 1));
+        let late = Use::of(Some(&digest));
+        End(Arc::clone(&pooled)).on_disconnected();
+        assert_eq!(counted(&all), (0, 0));
+        drop((late, Use::of(Some(&digest))));
+        End(pooled).on_disconnected();
+        assert_eq!(counted(&all), (0, 0), "what is closed is not counted again");
+    }
+}

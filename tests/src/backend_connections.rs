@@ -1,0 +1,165 @@
+//! How many connections to backends are open, and how many of them carry something.
+
+use testkit::{Answer, Authority, Gate, Origin, Proxy, Request};
+
+use crate::setting::{BOTH, upstream};
+
+/// What `MAITRED_ENGINE` is for each.
+const ENGINES: [&str; 2] = ["", "general"];
+
+const NAME: &str = "upstream_connections";
+
+/// Waits until so many carry something and so many wait for the next request.
+async fn until(proxy: &Proxy, active: usize, idle: usize) {
+    for (state, count) in [("active", active), ("idle", idle)] {
+        proxy.until_metric_is(NAME, &[("upstream", "app"), ("state", state)], count as f64).await;
+    }
+}
+
+/// An origin that answers at once, but for `/slow` not before the gate is open.
+async fn origin(kind: &str, gate: &Gate) -> Origin {
+    let builder = match kind {
+        "h2c" => Origin::builder().h2c(),
+        "https" => Origin::builder().tls(Authority::new().issue(&["127.0.0.1"])),
+        _ => Origin::builder(),
+    };
+    let gate = gate.clone();
+    let answer = move |seen: &testkit::Seen| match seen.target.as_str() {
+        "/slow" => Answer::text("x").after(&gate),
+        _ => Answer::text("x"),
+    };
+    builder.start(answer).await
+}
+
+#[tokio::test]
+async fn a_connection_is_active_while_it_carries_something_and_idle_after() {
+    for engine in ENGINES {
+        for kind in ["http", "https", "h2c"] {
+            let gate = Gate::new();
+            let origin = origin(kind, &gate).await;
+            let lines = if kind == "https" { "tls = { verify = false }" } else { "" };
+            let proxy = Proxy::with(upstream(&origin, lines)).variable("MAITRED_ENGINE", engine).start().await;
+            until(&proxy, 0, 0).await;
+            proxy.get("/").await.expect(200);
+            until(&proxy, 0, 1).await;
+            let mut slow = proxy.connect().await;
+            slow.start(&Request::get("/slow")).await;
+            gate.reached().await;
+            until(&proxy, 1, 0).await;
+            proxy.get("/").await.expect(200);
+            // Over HTTP/2 it is the same one.
+            let second = usize::from(kind != "h2c");
+            until(&proxy, 1, second).await;
+            gate.open();
+            slow.answer("GET").await.expect(200);
+            until(&proxy, 0, 1 + second).await;
+            assert_eq!(origin.connections(), 1 + second, "{engine} {kind}");
+            origin.stop().await;
+            until(&proxy, 0, 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_leaves_nothing_active() {
+    for engine in ENGINES {
+        for kind in ["http", "h2c"] {
+            let gate = Gate::new();
+            let origin = origin(kind, &gate).await;
+            let proxy = Proxy::with(upstream(&origin, "")).variable("MAITRED_ENGINE", engine).start().await;
+            let mut client = proxy.connect().await;
+            client.start(&Request::get("/slow")).await;
+            gate.reached().await;
+            until(&proxy, 1, 0).await;
+            drop(client);
+            proxy.until_metric_is(NAME, &[("state", "active")], 0.0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_and_a_stream_are_active() {
+    let origin = Origin::start(|_| Answer::websocket()).await;
+    let streams = "[listeners.streams]\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\nupstream = \"app\"\n";
+    let proxy = Proxy::start(format!("{}{streams}", upstream(&origin, ""))).await;
+    let socket = proxy.websocket("/").await;
+    until(&proxy, 1, 0).await;
+    let stream = testkit::Connection::to(proxy.listener("streams")).await;
+    until(&proxy, 2, 0).await;
+    drop(stream);
+    until(&proxy, 1, 0).await;
+    drop(socket);
+    until(&proxy, 0, 0).await;
+}
+
+#[tokio::test]
+async fn what_the_cache_and_a_mirror_ask_for_is_counted_for_whom_it_is_asked_of() {
+    for kind in ["http", "h2c"] {
+        let (gate, other_gate) = (Gate::new(), Gate::new());
+        let (app, copy) = (origin(kind, &gate).await, origin(kind, &other_gate).await);
+        let text = format!(
+            "{BOTH}[upstreams.app]\nbackends = \"{app}\"\n[upstreams.copy]\nbackends = \"{copy}\"\n\
+             [routes.app]\npath = \"/*\"\nupstream = \"app\"\ncache = true\nmirror = \"copy\"\n"
+        );
+        let proxy = Proxy::start(text).await;
+        let mut client = proxy.connect().await;
+        client.start(&Request::get("/slow")).await;
+        tokio::join!(gate.reached(), other_gate.reached());
+        for upstream in ["app", "copy"] {
+            proxy.until_metric_is(NAME, &[("upstream", upstream), ("state", "active")], 1.0).await;
+        }
+        gate.open();
+        other_gate.open();
+        client.answer("GET").await.expect(200);
+        for upstream in ["app", "copy"] {
+            proxy.until_metric_is(NAME, &[("upstream", upstream), ("state", "active")], 0.0).await;
+            proxy.until_metric_is(NAME, &[("upstream", upstream), ("state", "idle")], 1.0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_two_upstreams_share_counts_for_who_has_used_it_last() {
+    // In Pingora's pools it cannot be told anew, so there each has its own.
+    for (kind, engine, connections) in [("http", "", 1), ("http", "general", 2), ("h2c", "", 2)] {
+        let origin = origin(kind, &Gate::new()).await;
+        let text = format!(
+            "{BOTH}[upstreams.one]\nbackends = \"{origin}\"\n[upstreams.two]\nbackends = \"{origin}\"\n\
+             [routes]\n\"/one\" = \"one\"\n\"/two\" = \"two\"\n"
+        );
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        for path in ["/one", "/two", "/one", "/two"] {
+            proxy.get(path).await.expect(200);
+            let last = &path[1..];
+            proxy.until_metric_is(NAME, &[("upstream", last), ("state", "idle")], 1.0).await;
+        }
+        proxy.until_metric_is(NAME, &[], connections as f64).await;
+        assert_eq!(origin.connections(), connections, "{kind} {engine}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_gone_is_not_told_of_and_what_was_kept_of_it_is_counted_when_it_is_back() {
+    let (stays, goes) = (Origin::echo().await, Origin::echo().await);
+    let with = |backends: &[&Origin]| {
+        let urls: Vec<String> = backends.iter().map(ToString::to_string).collect();
+        format!("{BOTH}[upstreams.app]\nbackends = {urls:?}\n[routes]\n\"/*\" = \"app\"\n")
+    };
+    let proxy = Proxy::start(with(&[&stays, &goes])).await;
+    for _ in 0..2 {
+        proxy.get("/").await.expect(200);
+    }
+    until(&proxy, 0, 2).await;
+    let label = format!("backend=\"{}\"", goes.socket());
+    proxy.hang_up(with(&[&stays])).await;
+    proxy.get("/").await.expect(200);
+    until(&proxy, 0, 1).await;
+    assert!(!proxy.metrics().await.contains(&label), "nothing is left of it");
+    proxy.hang_up(with(&[&stays, &goes])).await;
+    until(&proxy, 0, 2).await;
+    for _ in 0..2 {
+        proxy.get("/").await.expect(200);
+    }
+    until(&proxy, 0, 2).await;
+    assert_eq!((stays.connections(), goes.connections()), (1, 1));
+}
