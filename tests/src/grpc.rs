@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, message, within, within_limit};
+use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, Seen, message, within, within_limit};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -21,7 +21,7 @@ fn call(method: &str) -> Request {
 
 /// A proxy for h2c before the testkit's gRPC service, and a client of it.
 async fn service() -> (Origin, Proxy, H2) {
-    let respond = |seen: &testkit::Seen| match seen.target.rsplit('/').next() {
+    let respond = |seen: &Seen| match seen.target.rsplit('/').next() {
         Some("Never") => Answer::hang().early(),
         Some("Missing") => Answer::status(200)
             .header("content-type", "application/grpc")
@@ -116,9 +116,48 @@ async fn a_deadline_is_kept() {
     let answer = client.fetch(call("Never").header("grpc-timeout", "300m").body(message(b"x"))).await.expect(200);
     assert_eq!(answer.header("grpc-status"), Some("4"));
     assert!(began.elapsed() >= Duration::from_millis(300) && began.elapsed() < Duration::from_secs(5));
-    assert_eq!(origin.request().await.header("grpc-timeout"), Some("300m"));
+    assert!((1..=300_000).contains(&told(&origin.request().await).unwrap()));
     assert_eq!(origin.ended(0).await.outcome, Outcome::Cancelled);
     assert_eq!(proxy.logged("/shop.v1.Orders/Never").await["error"], "upstream_timeout");
+}
+
+/// How long the caller waits, as the origin was told it: in microseconds.
+fn told(seen: &Seen) -> Option<u64> {
+    let text = seen.header("grpc-timeout")?;
+    let (digits, unit) = text.split_at(text.len() - 1);
+    assert!((1..=8).contains(&digits.len()), "{text}");
+    let number: u64 = digits.parse().unwrap();
+    Some(match unit {
+        "u" => number,
+        "m" => number * 1_000,
+        "S" => number * 1_000_000,
+        _ => panic!("{text}"),
+    })
+}
+
+#[tokio::test]
+async fn each_attempt_is_told_what_is_left_of_the_deadline() {
+    let unavailable = || Answer::status(200).header("content-type", "application/grpc").header("grpc-status", "14");
+    for origin in
+        [Origin::start(move |_| unavailable()).await, Origin::builder().h2c().start(move |_| unavailable()).await]
+    {
+        let retries = "timeout = \"5s\"\nretries = { attempts = 2, on = [\"unavailable\"] }";
+        let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, retries))).await;
+        let client = proxy.h2c().await;
+        let answer = client.fetch(call("Unary").header("grpc-timeout", "90S").body(message(b"x"))).await;
+        assert_eq!(answer.header("grpc-status"), Some("14"));
+        let seen = origin.requests();
+        let left: Vec<u64> = seen.iter().map(|seen| told(seen).unwrap()).collect();
+        assert_eq!(left.len(), 3);
+        assert!(left[0] < 90_000_000 && left.is_sorted_by(|before, after| after < before), "{left:?}");
+        assert!(left[2] > 30_000_000, "the route's own time ends with the head: {left:?}");
+
+        client.fetch(call("Unary").body(message(b"x"))).await;
+        assert_eq!(told(&origin.nth(3).await), None, "who says nothing is not spoken for");
+        let plain = Request::get("/").header("grpc-timeout", "7M");
+        client.fetch(plain).await.expect(200);
+        assert!(origin.requests().iter().any(|seen| seen.header("grpc-timeout") == Some("7M")), "not a call");
+    }
 }
 
 #[tokio::test]

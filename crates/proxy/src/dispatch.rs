@@ -181,20 +181,43 @@ fn starts(head: &RequestHeader, name: header::HeaderName, with: &str) -> bool {
 
 /// When a client of gRPC gives up that began at `start`, by its own word.
 pub(crate) fn call_ends(head: &RequestHeader, start: Instant) -> Option<Instant> {
-    start.checked_add(grpc_timeout(head)?)
+    start.checked_add(grpc_timeout(head)? + GRACE)
 }
 
-/// The time that a gRPC client gives a call, with a little grace so that its own expiry is what it sees. In any other
-/// request the field means nothing: who asks for a page does not say how long an origin may keep us.
+/// For so much longer than it says is a client of gRPC waited for, so that its own expiry is what it sees.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Tells the origin how long a client of gRPC will still wait that began at `start` and has said how long it would. What an
+/// attempt before has taken, or a place that was waited for, is gone: an origin that was told all of it would work on for
+/// nobody. The route's `timeout` is not told: it ends with the answer's head, where a call may only have begun.
+pub(crate) fn tell_call(start: Instant, from: &RequestHeader, to: &mut RequestHeader) -> pingora_core::Result<()> {
+    match grpc_timeout(from) {
+        Some(told) => to.insert_header(GRPC_TIMEOUT, in_grpc(told.saturating_sub(start.elapsed()))),
+        None => Ok(()),
+    }
+}
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+/// Writes a time as gRPC does: a number above 0 of at most eight digits, and the finest unit that it fits in.
+fn in_grpc(time: Duration) -> String {
+    let units = [(time.as_micros(), 'u'), (time.as_millis(), 'm'), (time.as_secs().into(), 'S')];
+    let fits = units.into_iter().find(|(number, _)| *number < 100_000_000);
+    let (number, unit) = fits.unwrap_or((u128::from(time.as_secs() / 3600), 'H'));
+    format!("{}{unit}", number.max(1))
+}
+
+/// The time that a gRPC client gives a call. In any other request the field means nothing: who asks for a page does not say
+/// how long an origin may keep us.
 fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
     if !is_grpc(head) {
         return None;
     }
-    let text = head.headers.get("grpc-timeout")?.to_str().ok()?;
+    let text = head.headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     // The gRPC specification allows at most eight digits.
     let number: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
-    let told = match unit {
+    Some(match unit {
         "H" => Duration::from_secs(number * 3600),
         "M" => Duration::from_secs(number * 60),
         "S" => Duration::from_secs(number),
@@ -202,8 +225,7 @@ fn grpc_timeout(head: &RequestHeader) -> Option<Duration> {
         "u" => Duration::from_micros(number),
         "n" => Duration::from_nanos(number),
         _ => return None,
-    };
-    Some(told + Duration::from_millis(100))
+    })
 }
 
 /// After a connection that was not made: nothing was sent, so any method may go elsewhere. Whether there is to be another
@@ -406,12 +428,26 @@ mod tests {
             head.insert_header("grpc-timeout", text).unwrap();
             grpc_timeout(&head)
         };
-        assert_eq!(read("2S"), Some(Duration::from_millis(2100)));
-        assert_eq!(read("150m"), Some(Duration::from_millis(250)));
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(read("150m"), Some(Duration::from_millis(150)));
         for wrong in ["", "S", "2", "2X", "123456789S", "-1S"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
         assert_eq!(grpc_timeout(&head("grpc-timeout", "2S")), None, "not gRPC");
+    }
+
+    #[test]
+    fn what_is_left_of_a_grpc_deadline_is_written_in_eight_digits() {
+        for (left, written) in [
+            (Duration::ZERO, "1u"),
+            (Duration::from_nanos(1_999), "1u"),
+            (Duration::from_micros(99_999_999), "99999999u"),
+            (Duration::from_micros(100_000_999), "100000m"),
+            (Duration::from_secs(100_000), "100000S"),
+            (Duration::from_secs(99_999_999 * 3600), "99999999H"),
+        ] {
+            assert_eq!(in_grpc(left), written);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use transform::hop;
 
 use upstream::Pick;
 
-use crate::{context::Context, invalidate, mirror, persist::is_interim, refuse::Answer};
+use crate::{context::Context, dispatch, invalidate, mirror, persist::is_interim, refuse::Answer};
 
 /// Where the fields go that the policies of a route add to a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub(crate) fn request_by(
     from: &RequestHeader,
     to: &mut RequestHeader,
 ) -> Result<()> {
+    dispatch::tell_call(ctx.record.start, from, to)?;
     make(ctx, pick.map(Pick::host), told, from, to)?;
     show(ctx, to)
 }
