@@ -22,7 +22,7 @@ pub(crate) use self::{dns::Dns, file::File, srv::Srv};
 use crate::{
     name::{Name, jittered, pause_after},
     pool::Pool,
-    resolve::Resolve,
+    resolve::{Resolve, Service},
     state::{Kept, State},
     subset::Labels,
     target::{Place, Target},
@@ -44,6 +44,11 @@ pub(crate) trait Discover: fmt::Debug + Send + Sync + 'static {
     /// How long to wait at most after looks that failed.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
+    }
+
+    /// The name whose SRV records it reads, where it does.
+    fn service(&self) -> Option<&Srv> {
+        None
     }
 
     /// The backends now: at least one. The error is a phrase for the log.
@@ -112,6 +117,31 @@ impl Discovery {
     pub(crate) fn begin_with(&self, backends: &Arc<[Listed]>) {
         if self.found.load().is_none() {
             self.found.store(Some(Arc::new(Found { backends: Arc::clone(backends), ttl: Duration::ZERO })));
+        }
+    }
+
+    /// What SRV records have said, by the name that they are of; `None` where that is not where it looks, or nothing was found.
+    pub(crate) fn services(&self) -> Option<(&str, Vec<Service>)> {
+        let service = |listed: &Listed| match &listed.target.place {
+            Place::Name(host, port) => Some(Service {
+                priority: listed.priority.into(),
+                weight: u16::try_from(listed.weight).unwrap_or(u16::MAX),
+                port: *port,
+                target: host.clone(),
+            }),
+            Place::Address(..) | Place::Unix(_) => None,
+        };
+        let services: Vec<Service> = self.found().iter().filter_map(service).collect();
+        Some((&*self.source.service()?.name, services)).filter(|(_, services)| !services.is_empty())
+    }
+
+    /// Goes on with what is known of the name that it looks at, until its own first look: where none of that succeeds, as
+    /// while no name server answers, that stays.
+    pub(crate) fn go_on_with(&self, known: impl FnOnce(&str) -> Option<Vec<Service>>) {
+        if let Some(srv) = self.source.service()
+            && let Some(services) = known(&srv.name)
+        {
+            self.begin_with(&srv.listed(&services).into());
         }
     }
 

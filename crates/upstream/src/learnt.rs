@@ -1,7 +1,7 @@
 //! What a process has learnt of backends, and what operators have ordered, written down for its successor.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, clock, endpoint::Endpoint, name::Name, order, outlier, pool::Pool, probe, probe::Probe, shun, split,
-    standing::Standing, state::State,
+    breaker, clock, endpoint::Endpoint, name::Name, order, outlier, pool::Pool, probe, probe::Probe, resolve::Service, shun,
+    split, standing::Standing, state::State,
 };
 
 /// How long what was handed over waits for the endpoint that it is about, which DNS may have yet to find.
@@ -27,6 +27,9 @@ struct Learnt {
     splits: Vec<split::Learnt>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<OfName>,
+    /// What SRV records have said, by the name that they are of.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    services: BTreeMap<Box<str>, Vec<Service>>,
 }
 
 /// The addresses of a host.
@@ -88,6 +91,7 @@ pub(crate) struct Inherited {
     orders: HashMap<(Box<str>, Box<str>), order::Learnt>,
     splits: HashMap<Box<str>, split::Learnt>,
     names: HashMap<(Box<str>, u16), Vec<SocketAddr>>,
+    services: BTreeMap<Box<str>, Vec<Service>>,
 }
 
 impl State {
@@ -100,6 +104,7 @@ impl State {
         learnt.splits = self.live_splits();
         let of_name = |name: &Arc<Name>| OfName { host: name.host.clone(), port: name.port, addresses: name.sockets() };
         learnt.names = self.resolved().iter().map(of_name).collect();
+        learnt.services = self.services();
         // Maps with keys of text, and nothing that could fail.
         serde_json::to_vec(&learnt).unwrap_or_default()
     }
@@ -119,6 +124,7 @@ impl State {
             orders: orders.map(|it| ((it.upstream, it.backend), it.ordered)).collect(),
             splits: splits.map(|it| (it.route.clone(), it)).collect(),
             names: learnt.names.into_iter().map(|it| ((it.host, it.port), it.addresses)).collect(),
+            services: learnt.services,
         });
         Ok(())
     }
@@ -179,6 +185,11 @@ impl Inherited {
     pub(crate) fn addresses(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         let known = self.names.get(&(host.into(), port)).filter(|known| !known.is_empty());
         known.filter(|_| Instant::now() < self.until).cloned()
+    }
+
+    /// What SRV records have said, for whoever asks while that may still be good.
+    pub(crate) fn services(&self, name: &str) -> Option<Vec<Service>> {
+        self.services.get(name).filter(|_| Instant::now() < self.until).cloned()
     }
 
     /// The weights of a route's split, once.

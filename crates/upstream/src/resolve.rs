@@ -15,6 +15,7 @@ use hickory_resolver::{
     proto::rr::{RData, Record},
     system_conf::parse_resolv_conf,
 };
+use serde::{Deserialize, Serialize};
 
 /// How often the hosts file is looked at again.
 const HOSTS_TTL: Duration = Duration::from_secs(30);
@@ -32,7 +33,7 @@ pub trait Resolve: Send + Sync + 'static {
 }
 
 /// Who offers a service, as one SRV record says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
     /// Those of the lowest are to be used first.
     pub priority: u16,

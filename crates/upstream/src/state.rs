@@ -30,7 +30,7 @@ use crate::{
     order::Orders,
     pool::Pool,
     probe::{self, Check, Probe},
-    resolve::{Resolve, System},
+    resolve::{Resolve, Service, System},
     split::{self, Arm, Split},
     standing::Standing,
     sweep,
@@ -226,9 +226,23 @@ impl State {
         self.in_use().into_iter().filter(|name| name.is_resolved()).collect()
     }
 
-    /// The place that `text` names and `source` looks at, which nobody looks at yet where it is made.
+    /// The place that `text` names and `source` looks at, which nobody looks at yet where it is made. It begins with what is known
+    /// of the same SRV records: looked up at other times here, or by the process before.
     pub(crate) fn discovery(&self, text: &str, source: Arc<dyn Discover>) -> Arc<Discovery> {
-        find(&self.0.discoveries, text.into(), || Discovery::new(text, source)).0
+        let known = in_use(&self.0.discoveries);
+        let (discovery, is_new) = find(&self.0.discoveries, text.into(), || Discovery::new(text, source));
+        if is_new {
+            let here = |name: &str| known.iter().find_map(|one| Some(one.services().filter(|(of, _)| *of == name)?.1));
+            let before = |name: &str| self.inherited(|inherited| inherited.services(name));
+            discovery.go_on_with(|name| here(name).or_else(|| before(name)));
+        }
+        discovery
+    }
+
+    /// What SRV records have said, by the name that they are of.
+    pub(crate) fn services(&self) -> BTreeMap<Box<str>, Vec<Service>> {
+        let discoveries = in_use(&self.0.discoveries);
+        discoveries.iter().filter_map(|one| one.services()).map(|(name, services)| (name.into(), services)).collect()
     }
 
     /// Whether `pool` is part of the configuration in force.

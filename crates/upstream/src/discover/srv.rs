@@ -27,6 +27,10 @@ impl Discover for Srv {
         "srv"
     }
 
+    fn service(&self) -> Option<&Srv> {
+        Some(self)
+    }
+
     async fn find(&self, resolver: &dyn Resolve) -> Result<Found, String> {
         let (services, ttl) = resolver.services(&self.name).await?;
         let backends = self.listed(&services);
@@ -42,7 +46,8 @@ impl Discover for Srv {
 }
 
 impl Srv {
-    fn listed(&self, services: &[Service]) -> Vec<Listed> {
+    /// The backends that records name.
+    pub(super) fn listed(&self, services: &[Service]) -> Vec<Listed> {
         let mut priorities: Vec<u16> = services.iter().map(|service| service.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();

@@ -196,6 +196,39 @@ async fn a_host_name_is_all_its_addresses_and_looked_up_as_often_as_is_said() {
 }
 
 #[tokio::test]
+async fn a_successor_begins_with_what_srv_records_have_said() {
+    const NAME: &str = "_http._tcp.app.test";
+    let zone = Zone::default();
+    ["a.test", "b.test", "c.test"].iter().for_each(|host| zone.host(host));
+    zone.offers(NAME, &[(10, 1, 81, "a.test."), (10, 9, 82, "b.test."), (20, 0, 83, "c.test.")]);
+    let old = Setting::new(&zone).await;
+    let before = old.upstream("srv://_http._tcp.app.test").unwrap();
+    old.state.first_resolution(SOON).await;
+    assert_eq!(before.backends().len(), 3);
+
+    let down = Zone::default();
+    let new = Setting::new(&down).await;
+    new.state.import(&old.state.export()).unwrap();
+    let after = new.upstream("srv://_http._tcp.app.test?scheme=h2c&refresh=10ms").unwrap();
+    let told = |upstream: &Upstream| {
+        let one = |backend: Arc<crate::Backend>| (backend.label.to_string(), backend.weight, backend.rank);
+        upstream.backends().map(one).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&after), told(&before), "at once");
+    assert!(after.backends().all(|backend| backend.is_resolved() && backend.protocol.is_h2()));
+    assert_eq!(new.state.first_resolution(SOON).await, [""; 0].map(Box::from));
+    after.goes_live();
+    assert!(new.metric("discovery_errors_total", "srv") >= 1.0, "nobody has told the new process");
+    assert_eq!(used(&after), set(["a.test:81", "b.test:82"]));
+    let other = new.upstream("srv://_http._tcp.app.test?scheme=h2c").unwrap();
+    assert_eq!(told(&other), told(&before), "how often it is looked at is another matter");
+
+    down.host("a.test");
+    down.offers(NAME, &[(1, 1, 84, "a.test.")]);
+    until("its own look", || used(&after) == set(["a.test:84"])).await;
+}
+
+#[tokio::test]
 async fn a_file_is_followed_and_its_last_good_state_stays() {
     let setting = Setting::new(&Zone::default()).await;
     let path = setting.folder.path().join("app.toml");
