@@ -1,6 +1,8 @@
 //! How many connections to backends are open, and how many of them carry something.
 
-use testkit::{Answer, Authority, Gate, Origin, Proxy, Request};
+use std::time::{Duration, Instant};
+
+use testkit::{Answer, Authority, Gate, Origin, Proxy, Request, within};
 
 use crate::setting::{BOTH, upstream};
 
@@ -162,4 +164,46 @@ async fn a_backend_that_is_gone_is_not_told_of_and_what_was_kept_of_it_is_counte
     }
     until(&proxy, 0, 2).await;
     assert_eq!((stays.connections(), goes.connections()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_connection_is_used_for_its_lifetime_and_what_it_carries_by_then_goes_on() {
+    const LIFETIME: Duration = Duration::from_millis(300);
+    for engine in ENGINES {
+        for kind in ["http", "https", "h2c"] {
+            let gate = Gate::new();
+            let origin = origin(kind, &gate).await;
+            let tls = if kind == "https" { "tls = { verify = false }" } else { "" };
+            let lines = format!("pool = {{ lifetime = \"300ms\" }}\n{tls}");
+            let proxy = Proxy::with(upstream(&origin, &lines)).variable("MAITRED_ENGINE", engine).start().await;
+            let mut slow = proxy.connect().await;
+            slow.start(&Request::get("/slow")).await;
+            gate.reached().await;
+            let mut asked: Vec<(Instant, Instant)> = Vec::new();
+            within("connections that take the place of others", async {
+                while origin.connections() < 4 {
+                    let began = Instant::now();
+                    proxy.get(&format!("/{}", asked.len())).await.expect(200);
+                    asked.push((began, Instant::now()));
+                }
+            })
+            .await;
+            gate.open();
+            slow.answer("GET").await.expect(200);
+
+            let seen = origin.requests();
+            let by = |n: usize| seen.iter().find(|seen| seen.target == format!("/{n}")).unwrap().connection;
+            for connection in 0..4 {
+                let on: Vec<usize> = (0..asked.len()).filter(|n| by(*n) == connection).collect();
+                let Some(first) = on.first() else { continue };
+                // It was made before the first answer that came by it.
+                let ended = asked[*first].1 + LIFETIME;
+                let late = on.iter().filter(|n| asked[**n].0 > ended).count();
+                // Who is told that a request is the last gets one.
+                let last = usize::from(engine == "general" && kind != "h2c");
+                assert!(late <= last, "{late} requests came late on connection {connection}: {engine} {kind}");
+            }
+            until(&proxy, 0, 0).await;
+        }
+    }
 }

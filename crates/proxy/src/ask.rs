@@ -114,13 +114,7 @@ pub(crate) async fn ask(fetches: &Fetches, ctx: &mut Context, what: &impl Ask) -
 }
 
 /// Waits for the answer, and asks others where it takes its time.
-async fn race(
-    fetches: &Fetches,
-    ctx: &mut Context,
-    what: &impl Ask,
-    line: Line,
-    peer: &HttpPeer,
-) -> First {
+async fn race(fetches: &Fetches, ctx: &mut Context, what: &impl Ask, line: Line, peer: &HttpPeer) -> First {
     let asked: &Context = ctx;
     let own = exchange(asked, asked.attempt.pick.as_ref(), what, line, peer);
     let own = in_time(dispatch::head_timeout(asked), own);

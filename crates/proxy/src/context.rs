@@ -1,9 +1,6 @@
 //! What one request carries from step to step.
 
-use std::{
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View, authority_of};

@@ -50,7 +50,9 @@ pub(crate) struct Line {
 enum Counted {
     Own(Connection),
     /// It is in Pingora's pool, and others may use it besides.
-    Shared { _used: Option<Use> },
+    Shared {
+        _used: Option<Use>,
+    },
 }
 
 /// What is to be fetched.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use filter::{Reason, Reply};
-use http::Version;
+use http::{HeaderValue, Version, header};
 use limit::Way;
 use pingora_core::{
     Error, ErrorType, Result,
@@ -163,7 +163,12 @@ impl ProxyHttp for Gateway {
         head: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        relay::request(ctx, relay::Told::Among, session.req_header(), head)
+        relay::request(ctx, relay::Told::Among, session.req_header(), head)?;
+        // Pingora's pool gives out whatever there is: the first request after a connection's time is its last.
+        match &ctx.attempt.used {
+            Some(used) if used.is_over() => head.insert_header(header::CONNECTION, HeaderValue::from_static("close")),
+            _ => Ok(()),
+        }
     }
 
     async fn request_body_filter(

@@ -9,9 +9,7 @@ use std::{
 use filter::Reason;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
-use crate::{
-    Connections, Latency, UpstreamReading, connections::AllConnections, families::Families, slots::Slots,
-};
+use crate::{Connections, Latency, UpstreamReading, connections::AllConnections, families::Families, slots::Slots};
 
 /// Room for codes, per backend.
 const CODES: usize = 16;

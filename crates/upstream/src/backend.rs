@@ -35,8 +35,10 @@ pub struct Backend {
     pub(crate) dial: Dial,
     /// What there is to connecting but the address: protocol and certificates.
     pub(crate) access: u64,
-    /// What keeps its connections apart where they go into one of Pingora's pools.
+    /// What keeps its connections apart where they go into one of Pingora's pools: they are counted for whom they were made.
     pub(crate) own: u64,
+    /// How long its connections get new streams, where it speaks HTTP/2.
+    pub(crate) generations: Option<Duration>,
     pub(crate) orders: Arc<Orders>,
     /// How its endpoints are asked whether they are well.
     pub(crate) check: Option<Arc<Check>>,

@@ -14,7 +14,7 @@ mod sticky;
 use std::{collections::HashMap, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use ::balance::Kind;
-use document::{At, Code, Diagnostic, OneOrMany, Report};
+use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
 use proxy_protocol::Version;
 use telemetry::Metrics;
 
@@ -37,6 +37,7 @@ use crate::{
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 const DEFAULT_QUEUE: Duration = Duration::from_secs(1);
 const DEFAULT_WEIGHT: u32 = 1;
 
@@ -363,9 +364,17 @@ fn is_public(ip: IpAddr) -> bool {
 fn times(config: &Config, at: &At, report: &mut Report) -> Times {
     let pool = config.pool.as_ref();
     let in_pool = at.key("pool");
+    let lifetime = match pool.and_then(|pool| pool.lifetime.clone()) {
+        Some(Toggle::Off) => None,
+        Some(Toggle::On(time)) => Some(positive(Some(time), DEFAULT_LIFETIME, in_pool.key("lifetime"), report)),
+        None => Some(DEFAULT_LIFETIME),
+    };
+    let idle = positive(pool.and_then(|pool| pool.idle), DEFAULT_IDLE, in_pool.key("idle"), report);
     Times {
+        lifetime,
         first_byte: positive(config.timeout, DEFAULT_TIMEOUT, at.key("timeout"), report),
-        idle: positive(pool.and_then(|pool| pool.idle), DEFAULT_IDLE, in_pool.key("idle"), report),
+        // What is not used again need not be kept.
+        idle: lifetime.map_or(idle, |lifetime| lifetime.min(idle)),
         connect: positive(pool.and_then(|pool| pool.connect), DEFAULT_CONNECT, in_pool.key("connect"), report),
     }
 }
@@ -376,6 +385,7 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
         return;
     }
     let idle = config.pool.as_ref().is_some_and(|pool| pool.idle.is_some());
+    let lifetime = config.pool.as_ref().is_some_and(|pool| pool.lifetime.is_some());
     let by_request = config.balance.as_deref().is_some_and(|text| text.starts_with("hash:") && text != "hash:ip");
     let credentials =
         (config.credentials.is_some(), at.key("credentials"), "is for requests, and bytes passed on are none");
@@ -391,6 +401,7 @@ fn refuse_http_keys(config: &Config, entries: &[Entry], at: &At, report: &mut Re
         (by_request, at.key("balance"), "goes by what a request has, and bytes passed on are none"),
         (config.timeout.is_some(), at.key("timeout"), "is for answers, and bytes passed on have none"),
         (idle, at.key("pool").key("idle"), "is for connections that wait for the next request"),
+        (lifetime, at.key("pool").key("lifetime"), "is for connections that carry one request after the other"),
     ];
     for (_, place, why) in keys.into_iter().filter(|(written, ..)| *written) {
         report.push(

@@ -283,6 +283,16 @@ pub struct Pool {
     /// Example: `idle = "60s"`
     pub idle: Option<Duration>,
 
+    /// How long a connection is used for new requests at most, up to a tenth less, so that those which were made together do
+    /// not end together. `false`: for as long as it lives. Default `"1h"`: whoever is new behind a name, an address that
+    /// moves or a balancer gets its share of the connections in the end.
+    ///
+    /// What a connection carries by then goes on to its end. One of a route that leads to HTTP/2 and HTTP/1.1 backends both
+    /// carries one more request over HTTP/1.1, which tells the backend that it is the last.
+    ///
+    /// Example: `lifetime = "10m"`
+    pub lifetime: Option<document::Toggle<Duration>>,
+
     /// How long connecting may take, the TLS handshake included. Default `"2s"`.
     ///
     /// Example: `connect = "2s"`

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::AcqRel},
     },
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -25,13 +26,16 @@ use pingora_core::{
 use pingora_http::ResponseHeader;
 use telemetry::Connections;
 
+use crate::name::jittered;
+
 /// Makes connections in Pingora's way.
 pub(crate) type Dial = Arc<dyn L4Connect + Send + Sync>;
 
-/// Counts the connections to one backend.
+/// Counts the connections to one backend, and says how long each is used.
 #[derive(Debug, Clone)]
 pub struct Counter {
     all: Arc<Connections>,
+    lifetime: Option<Duration>,
 }
 
 /// One connection, in use or waiting for its next use, counted until it is dropped.
@@ -39,6 +43,7 @@ pub struct Counter {
 pub struct Connection {
     all: Arc<Connections>,
     is_active: bool,
+    retires: Option<Instant>,
 }
 
 /// One of Pingora's, counted until its socket is closed. Over HTTP/2 it has many users at once.
@@ -47,6 +52,7 @@ struct Pooled {
     all: Arc<Connections>,
     /// How many there are, and [`CLOSED`].
     users: AtomicU32,
+    retires: Option<Instant>,
 }
 
 const CLOSED: u32 = 1 << 31;
@@ -66,16 +72,22 @@ pub(crate) struct Counting {
 }
 
 impl Counter {
-    /// Counts what is in `all`.
-    pub fn new(all: &Arc<Connections>) -> Self {
-        Self { all: Arc::clone(all) }
+    /// Counts what is in `all`, of which each is used for new requests for no longer than `lifetime`.
+    pub fn new(all: &Arc<Connections>, lifetime: Option<Duration>) -> Self {
+        Self { all: Arc::clone(all), lifetime }
+    }
+
+    /// Until when one that is made now is used: a little earlier than it may be, so that those that were made together do
+    /// not end together.
+    fn retires(&self) -> Option<Instant> {
+        Instant::now().checked_add(jittered(self.lifetime?))
     }
 
     /// A connection that was just made and is in use.
     pub fn connection(&self) -> Connection {
         self.all.opened();
         self.all.taken();
-        Connection { all: Arc::clone(&self.all), is_active: true }
+        Connection { all: Arc::clone(&self.all), is_active: true, retires: self.retires() }
     }
 
     /// Connects as `dial` does, or as Pingora does.
@@ -96,6 +108,11 @@ impl Connection {
         if std::mem::take(&mut self.is_active) {
             self.all.released();
         }
+    }
+
+    /// Until when it is used for new requests.
+    pub fn retires(&self) -> Option<Instant> {
+        self.retires
     }
 
     /// It is used again, for whom `counter` counts: upstreams that lead to the same place share what waits.
@@ -126,6 +143,11 @@ impl Use {
             pooled.all.taken();
         }
         Some(Self(Arc::clone(pooled)))
+    }
+
+    /// Whether the connection has had its time, and is not to be used after this.
+    pub fn is_over(&self) -> bool {
+        self.0.retires.is_some_and(|retires| retires <= Instant::now())
     }
 }
 
@@ -178,7 +200,8 @@ impl L4Connect for Counting {
         };
         // Where a connection carries what we want to know of it: a stream has room for what a proxy before it has said.
         let response = Box::new(ResponseHeader::build(StatusCode::OK, Some(0))?);
-        let pooled = Arc::new(Pooled { all: Arc::clone(&self.counter.all), users: AtomicU32::new(0) });
+        let (all, users, retires) = (Arc::clone(&self.counter.all), AtomicU32::new(0), self.counter.retires());
+        let pooled = Arc::new(Pooled { all, users, retires });
         pooled.all.opened();
         stream.tracer = Some(Tracer(Box::new(End(Arc::clone(&pooled)))));
         stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(pooled))));
@@ -218,7 +241,7 @@ mod tests {
     #[test]
     fn a_connection_is_counted_once_however_it_ends() {
         let all = Arc::new(Connections::default());
-        let counter = Counter::new(&all);
+        let counter = Counter::new(&all, None);
         let (mut one, two) = (counter.connection(), counter.connection());
         assert_eq!(counted(&all), (2, 0));
         one.rest();
@@ -231,7 +254,7 @@ mod tests {
         assert_eq!(counted(&all), (1, 0));
         one.rest();
         let others = Arc::new(Connections::default());
-        one.resume(&Counter::new(&others));
+        one.resume(&Counter::new(&others, None));
         assert_eq!((counted(&all), counted(&others)), ((0, 0), (1, 0)), "it is theirs now");
         one.resume(&counter);
         assert_eq!((counted(&all), counted(&others)), ((1, 0), (0, 0)));
@@ -243,7 +266,7 @@ mod tests {
     #[test]
     fn one_with_many_users_is_active_until_the_last_has_left() {
         let all = Arc::new(Connections::default());
-        let pooled = Arc::new(Pooled { all: Arc::clone(&all), users: AtomicU32::new(0) });
+        let pooled = Arc::new(Pooled { all: Arc::clone(&all), users: AtomicU32::new(0), retires: None });
         all.opened();
         let digest = ProxyDigest::new(
             Box::new(ResponseHeader::build(StatusCode::OK, None).unwrap()),
@@ -262,5 +285,15 @@ mod tests {
         drop((late, Use::of(Some(&digest))));
         End(pooled).on_disconnected();
         assert_eq!(counted(&all), (0, 0), "what is closed is not counted again");
+    }
+
+    #[test]
+    fn those_that_were_made_together_do_not_end_together() {
+        let lifetime = Duration::from_secs(100);
+        let counter = Counter::new(&Arc::default(), Some(lifetime));
+        let now = Instant::now();
+        let ends: Vec<Instant> = (0..10).map(|_| counter.connection().retires().unwrap()).collect();
+        assert!(ends.iter().all(|end| *end >= now + lifetime.mul_f32(0.9) && *end <= Instant::now() + lifetime));
+        assert!(ends.iter().any(|end| *end != ends[0]));
     }
 }

@@ -216,7 +216,11 @@ impl Pick {
 
     /// What Pingora connects to.
     pub fn peer(&self, timeouts: &Timeouts) -> Box<HttpPeer> {
-        self.backend().peer(self.endpoint.address, timeouts)
+        let mut peer = self.backend().peer(self.endpoint.address, timeouts);
+        if let Some(lifetime) = self.backend().generations {
+            self.endpoint.standing.generation.mark(&mut peer, lifetime, clock::now());
+        }
+        peer
     }
 
     /// How a cookie names it, where clients are kept here.

@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    breaker, clock, endpoint::Endpoint, name::Name, order, outlier, pool::Pool, probe, probe::Probe, resolve::Service, shun,
-    split, standing::Standing, state::State,
+    breaker, clock, endpoint::Endpoint, name::Name, order, outlier, pool::Pool, probe, probe::Probe, resolve::Service,
+    shun, split, standing::Standing, state::State,
 };
 
 /// How long what was handed over waits for the endpoint that it is about, which DNS may have yet to find.

@@ -35,6 +35,7 @@ mod dial;
 mod discover;
 mod durations;
 mod endpoint;
+mod generation;
 mod hedge;
 mod key;
 mod latency;

@@ -20,11 +20,10 @@ use crate::{
     trust::Trust,
 };
 
-/// Keeps a backend's connections in Pingora's pools apart from others' to the same place, since they are counted for whom they
-/// were made. The same after a reload, so that they are found again.
-fn own_key(upstream: &str, backend: &str) -> u64 {
+/// What keeps connections apart. The same after a reload, so that they are found again.
+fn key(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (upstream, backend).hash(&mut hasher);
+    of.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -47,11 +46,15 @@ impl Maker {
     pub(crate) fn backend(&self, listed: &Listed) -> Option<Arc<Backend>> {
         let label = listed.target.label();
         let meters = self.meters.backend(&label);
-        let counter = Counter::new(meters.connections());
+        let is_h2 = listed.target.protocol.is_h2();
+        let generations = self.times.lifetime.filter(|_| is_h2);
+        let counter = Counter::new(meters.connections(), self.times.lifetime.filter(|_| !is_h2));
         let dial = counter.dial(None);
         let mut template = peer::template(&listed.target, &self.trust, self.times)?;
-        let (access, own) = (template.group_key, own_key(&self.name, &label));
-        if listed.target.protocol.is_h2() {
+        let (access, own) = (template.group_key, key(&(&self.name, &label)));
+        // Who shares connections that wait keeps them for the same time.
+        template.group_key ^= key(&self.times.lifetime);
+        if is_h2 {
             template.group_key ^= own;
             template.options.custom_l4 = Some(Arc::clone(&dial));
         }
@@ -66,6 +69,7 @@ impl Maker {
             dial,
             access,
             own,
+            generations,
             orders: self.state.orders(&self.name, &label),
             check: self.check.clone(),
             label: label.into(),

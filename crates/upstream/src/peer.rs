@@ -35,6 +35,8 @@ pub(crate) struct Times {
     pub(crate) connect: Duration,
     pub(crate) idle: Duration,
     pub(crate) first_byte: Duration,
+    /// How long a connection is used for new requests.
+    pub(crate) lifetime: Option<Duration>,
 }
 
 /// Makes the template of a backend's peers. The address of a named host is put in later, for each request; nothing here

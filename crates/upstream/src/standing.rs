@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use crate::{breaker::Breaker, clock, latency::Latency, learnt::Known, outlier::Outlier, shun::Shun};
+use crate::{
+    breaker::Breaker, clock, generation::Generation, latency::Latency, learnt::Known, outlier::Outlier, shun::Shun,
+};
 
 /// Reasons to look closer before an endpoint is picked. Where none is set, one look is enough.
 pub(crate) const SHUNNED: u8 = 1;
@@ -26,6 +28,7 @@ pub(crate) struct Standing {
     pub(crate) outlier: Outlier,
     pub(crate) breaker: Breaker,
     pub(crate) latency: Latency,
+    pub(crate) generation: Generation,
     /// Since when it starts slowly, in milliseconds.
     started: AtomicU64,
     /// Whether it was fit for requests when it was last looked at.
@@ -44,6 +47,7 @@ impl Standing {
             outlier: Outlier::default(),
             breaker: Breaker::default(),
             latency: Latency::default(),
+            generation: Generation::default(),
             started: AtomicU64::new(0),
             up: AtomicBool::new(true),
             looked_at: AtomicBool::new(false),

@@ -72,12 +72,17 @@ impl Pool {
         })
     }
 
-    /// Keeps a connection for the next request, for no longer than `idle`. Where there is no room the one that waits
+    /// Keeps a connection for the next request, for no longer than `idle` and its lifetime. Where there is no room the one that waits
     /// longest goes.
     pub(crate) fn put(self: &Arc<Self>, key: u64, mut stream: Origin, idle: Option<Duration>) {
-        stream.counted().rest();
         let since = Instant::now();
-        let kept = Idle { stream, since, until: idle.and_then(|idle| since.checked_add(idle)) };
+        let counted = stream.counted();
+        let until = idle.and_then(|idle| since.checked_add(idle)).into_iter().chain(counted.retires()).min();
+        if until.is_some_and(|until| until <= since) {
+            return;
+        }
+        counted.rest();
+        let kept = Idle { stream, since, until };
         let gone = lock(&self.parts[self.own()]).put(key, kept, self.size);
         drop(gone);
         if !self.sweeping.load(Ordering::Relaxed) && !self.sweeping.swap(true, Ordering::AcqRel) {
@@ -208,11 +213,11 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
     fn origin(ours: DuplexStream) -> Origin {
-        Origin::new(Box::new(ours), Counter::new(&Arc::default()).connection())
+        Origin::new(Box::new(ours), Counter::new(&Arc::default(), None).connection())
     }
 
     fn taken(pool: &Pool, key: u64) -> Option<Origin> {
-        pool.take(key, &Counter::new(&Arc::default()))
+        pool.take(key, &Counter::new(&Arc::default(), None))
     }
 
     fn kept(pool: &Arc<Pool>, key: u64, idle: Option<Duration>) -> DuplexStream {

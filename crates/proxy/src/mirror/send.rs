@@ -63,8 +63,9 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
             reading.reason
         };
         let (mut session, reused) = connector.get_http_session(&*peer).await.map_err(|error| failed(&error))?;
-        let _used = Use::of(session.digest());
-        match exchange(order, &mut session, &peer, &pick, content.clone()).await {
+        let used = Use::of(session.digest());
+        let last = used.as_ref().is_some_and(Use::is_over);
+        match exchange(order, &mut session, &peer, &pick, last, content.clone()).await {
             Ok(head) => {
                 pick.answered(head.status.as_u16(), began.elapsed());
                 if head.status == StatusCode::UNAUTHORIZED
@@ -88,6 +89,7 @@ async fn exchange(
     session: &mut HttpSession<()>,
     peer: &HttpPeer,
     pick: &Pick,
+    last: bool,
     content: Bytes,
 ) -> pingora_core::Result<ResponseHeader> {
     session.set_read_timeout(peer.options.read_timeout);
@@ -95,6 +97,9 @@ async fn exchange(
     let mut head = order.head.clone();
     if order.names_backend {
         head.insert_header(header::HOST, pick.host().clone())?;
+    }
+    if last {
+        head.insert_header(header::CONNECTION, HeaderValue::from_static("close"))?;
     }
     if order.uploads {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content.len()))?;

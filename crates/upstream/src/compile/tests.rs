@@ -182,7 +182,12 @@ fn the_server_name_is_never_empty_and_never_resolved() {
     }
 }
 
-const TIMES: Times = Times { connect: DEFAULT_CONNECT, idle: DEFAULT_IDLE, first_byte: DEFAULT_TIMEOUT };
+const TIMES: Times = Times {
+    connect: DEFAULT_CONNECT,
+    idle: DEFAULT_IDLE,
+    first_byte: DEFAULT_TIMEOUT,
+    lifetime: Some(DEFAULT_LIFETIME),
+};
 
 #[test]
 fn tls_files_are_read() {
@@ -260,9 +265,8 @@ fn weights_are_told_when_the_upstream_goes_live() {
 
 #[test]
 fn what_streams_have_no_use_for_is_refused() {
-    let written =
-        json!({ "backends": "tcp://10.0.0.1:5432", "timeout": "5s", "pool": { "idle": "1m", "connect": "1s" } });
-    assert_eq!(findings(written), ["E0107 timeout", "E0107 pool.idle"]);
+    let written = json!({ "backends": "tcp://10.0.0.1:5432", "timeout": "5s", "pool": { "idle": "1m", "connect": "1s", "lifetime": "1h" } });
+    assert_eq!(findings(written), ["E0107 timeout", "E0107 pool.idle", "E0107 pool.lifetime"]);
     sound(json!({ "backends": ["tcp://10.0.0.1:5432", "unix:/run/db.sock"], "timeout": "5s" }));
     let upstream = sound(json!({ "backends": "tcp://10.0.0.1:5432", "pool": { "connect": "1s" }, "retries": 2 }));
     assert_eq!((upstream.connect_timeout(), upstream.retries().attempts), (Duration::from_secs(1), 2));
