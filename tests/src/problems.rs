@@ -1,6 +1,6 @@
 //! What maitred answers for itself: problem documents, pages and gRPC statuses, logged and counted under the same word.
 
-use testkit::{Address, Proxy, Request};
+use testkit::{Address, Answer, Origin, Proxy, Request};
 
 /// A proxy whose only backend refuses connections, for HTTP/1 and HTTP/2.
 async fn broken() -> Proxy {
@@ -99,4 +99,37 @@ async fn every_answer_has_a_request_id_that_the_origin_was_told() {
     assert_ne!(first, second);
     assert_eq!(proxy.logged("/1").await["request_id"], first.as_str());
     assert_eq!(proxy.logged("/2").await["request_id"], second.as_str());
+}
+
+#[tokio::test]
+async fn proxy_status_says_why_where_it_is_asked_for_and_only_in_answers_of_our_own() {
+    let nobody = Address::refusing();
+    let origin = Origin::start(|_| Answer::status(502)).await;
+    let with = |server: &str| {
+        format!(
+            "{server}[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2c\"]\n\
+             [routes]\n\"/broken/*\" = \"http://{nobody}\"\n\"/fails\" = \"{origin}\"\n\
+             \"/fixed\" = {{ respond = {{ body = \"x\" }} }}\n"
+        )
+    };
+    for engine in ["", "general"] {
+        let text = with("[server]\nproxy_status = true\n");
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let h2 = proxy.h2c().await;
+        for (path, status) in [
+            ("/nowhere", Some("maitred; error=destination_not_found; details=\"no_route\"")),
+            ("/broken/x", Some("maitred; error=connection_refused; details=\"upstream_refused\"")),
+            ("/fails", None),
+            ("/fixed", None),
+        ] {
+            assert_eq!(proxy.get(path).await.header("proxy-status"), status, "{path}");
+            assert_eq!(h2.fetch(Request::get(path)).await.header("proxy-status"), status, "{path}");
+        }
+        let upgrade = Request::get("/broken/x").header("Connection", "Upgrade").header("Upgrade", "x");
+        assert!(proxy.fetch(upgrade).await.header("proxy-status").unwrap().contains("error=connection_refused"));
+        let unread = proxy.exchange("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+        assert!(unread.contains("\r\nproxy-status: maitred; error=http_request_error; details="), "{unread}");
+        proxy.hang_up(with("")).await;
+        assert_eq!(proxy.get("/broken/x").await.expect(502).header("proxy-status"), None);
+    }
 }

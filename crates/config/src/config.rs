@@ -97,6 +97,12 @@ pub struct Server {
     ///
     /// Example: `grace_period = "1m"`
     pub grace_period: Option<Duration>,
+    /// Whether answers that maitred gives in place of an origin's say why in `Proxy-Status` (RFC 9209), as in
+    /// `maitred; error=connection_timeout; details="connect_timeout"`. Answers of origins are left as they are. The reference of
+    /// reasons says which error each is. Default `false`: it tells clients how things stand behind maitred.
+    ///
+    /// Example: `proxy_status = true`
+    pub proxy_status: Option<bool>,
 }
 
 /// How many threads serve requests.

@@ -168,6 +168,42 @@ impl Reason {
         if self == Self::None { other } else { self }
     }
 
+    /// What RFC 9209 section 2.3 calls it: the `error` of `Proxy-Status`. Empty for [`Reason::None`].
+    pub const fn proxy_error(self) -> &'static str {
+        use Reason::*;
+        match self {
+            None => "",
+            BadRequest | BadHost | BadPath | UrlTooLong | HeaderTooLarge | BodyTooLarge | UnknownCoding
+            | BadContent | HeaderTimeout | BodyTimeout | AnswerTimeout | BadVersion | Misdirected | MethodRefused
+            | BadExpectation | BadProxyHeader | NotTls | ClientClosed | ContentTypeRefused => "http_request_error",
+            Flood
+            | TooManyConnections
+            | TooManyConnectionsPerIp
+            | AddressDenied
+            | CountryDenied
+            | AuthMissing
+            | AuthInvalid
+            | AuthExpired
+            | Forbidden
+            | Limited
+            | LimitKeyMissing => "http_request_denied",
+            NoRoute | UnknownServerName => "destination_not_found",
+            NoBackend | CircuitOpen | UpstreamStatus => "destination_unavailable",
+            UpstreamBusy | UpstreamOverloaded => "connection_limit_reached",
+            UpstreamRefused => "connection_refused",
+            UpstreamUnreachable => "destination_ip_unroutable",
+            UpstreamTls => "tls_protocol_error",
+            ConnectTimeout => "connection_timeout",
+            UpstreamTimeout | Outrun => "http_response_timeout",
+            UpstreamReset => "connection_terminated",
+            UpstreamProtocol => "http_protocol_error",
+            Idle => "connection_read_timeout",
+            // Without a word to an origin, and for no fault.
+            NotCached | Stopping => "proxy_internal_response",
+            AuthUnavailable | LimitStoreDown | UpstreamCredentials | LocalResource | Internal => "proxy_internal_error",
+        }
+    }
+
     /// The reason's place in [`Reason::ALL`], for tables of pre-resolved metric handles; `None` for [`Reason::None`].
     pub fn index(self) -> Option<usize> {
         (self as usize).checked_sub(1)
@@ -183,6 +219,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), Some(index));
             assert_eq!(Reason::ALL.iter().filter(|other| other.word() == reason.word()).count(), 1);
+            assert!(!reason.proxy_error().is_empty());
         }
         assert_eq!(Reason::None.index(), None);
     }

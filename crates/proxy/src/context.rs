@@ -223,6 +223,11 @@ impl Context {
         matches!(self.body, Some(Body::Packed(_)))
     }
 
+    /// Whether an answer of our own says in `Proxy-Status` why it is one.
+    pub(crate) fn tells_status(&self) -> bool {
+        self.arrival.as_ref().is_some_and(|arrival| arrival.snapshot.proxy_status)
+    }
+
     /// Its name, where the route has several.
     pub fn variant(&self) -> Option<&str> {
         self.arm.and(self.upstream()).map(|upstream| &**upstream.name())

@@ -50,7 +50,7 @@ impl Gateway {
         let is_head = head.method == http::Method::HEAD;
         let version = head.version;
         let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
-        let mut answer = refuse::answer(&reply, form, id, is_head)?;
+        let mut answer = refuse::answer(&reply, form, id, is_head, ctx.tells_status())?;
         relay::encode_whole(ctx, session.req_header(), &mut answer);
         relay::response(ctx, relay::Told::Among, session.req_header(), &mut answer.head);
         let version = if version == Version::HTTP_2 { version } else { Version::HTTP_11 };

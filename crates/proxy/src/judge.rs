@@ -204,7 +204,7 @@ impl Answered {
         let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
         let is_head = head.method == Method::HEAD;
         let reason = reply.reason;
-        match refuse::answer(reply, refuse::Form::of(head), id, is_head) {
+        match refuse::answer(reply, refuse::Form::of(head), id, is_head, ctx.tells_status()) {
             Ok(mut answer) => {
                 relay::decorate(ctx, relay::Told::Among, head, &mut answer.head);
                 Self { by, status: answer.head.status, reason, fields: answer.head.headers.clone() }

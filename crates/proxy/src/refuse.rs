@@ -1,6 +1,6 @@
 //! Step 6: a [`Reply`] becomes bytes. The only writer of local answers.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use filter::{Body, Reason, Reply, RequestId, write_line};
@@ -41,11 +41,12 @@ pub struct Answer {
     pub content: Bytes,
 }
 
-/// Makes the answer for `reply`, as the request's `form` and method want it.
-pub fn answer(reply: &Reply, form: Form, id: Option<&RequestId>, is_head: bool) -> Result<Answer> {
+/// Makes the answer for `reply`, as the request's `form` and method want it, and `tells` in `Proxy-Status` why it is
+/// not an origin's where that is wanted.
+pub fn answer(reply: &Reply, form: Form, id: Option<&RequestId>, is_head: bool, tells: bool) -> Result<Answer> {
     let told = matches!(reply.body, Body::Problem | Body::Detail(_) | Body::Limits(_));
     if told && form == Form::Grpc {
-        return grpc(reply, id);
+        return grpc(reply, id, tells);
     }
     let (kind, content) = match &reply.body {
         Body::Empty => (None, Bytes::new()),
@@ -58,7 +59,7 @@ pub fn answer(reply: &Reply, form: Form, id: Option<&RequestId>, is_head: bool) 
         head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static(kind))?;
         head.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
     }
-    finish(&mut head, reply, id)?;
+    finish(&mut head, reply, id, tells)?;
     if !matches!(reply.status.as_u16(), 204 | 304) {
         head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(content.len()))?;
     }
@@ -68,13 +69,25 @@ pub fn answer(reply: &Reply, form: Form, id: Option<&RequestId>, is_head: bool) 
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-fn finish(head: &mut ResponseHeader, reply: &Reply, id: Option<&RequestId>) -> Result<()> {
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// What `Proxy-Status` says (RFC 9209), by the index of the reason: nothing that the answer itself does not.
+static STATUSES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    let text = |reason: &Reason| format!("maitred; error={}; details=\"{}\"", reason.proxy_error(), reason.word());
+    let value = |reason| HeaderValue::try_from(text(reason)).unwrap_or(HeaderValue::from_static("maitred"));
+    Reason::ALL.iter().map(value).collect()
+});
+
+fn finish(head: &mut ResponseHeader, reply: &Reply, id: Option<&RequestId>, tells: bool) -> Result<()> {
     for (name, value) in &reply.headers {
         head.append_header(name.clone(), value.clone())?;
     }
     if reply.reason == Reason::UpstreamOverloaded {
         // The limit follows what the upstream can do within a second.
         head.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
+    }
+    if tells && let Some(status) = reply.reason.index().and_then(|index| STATUSES.get(index)) {
+        head.insert_header(PROXY_STATUS, status.clone())?;
     }
     if let Some(id) = id.and_then(|id| HeaderValue::from_str(id.as_str()).ok()) {
         head.insert_header(X_REQUEST_ID, id)?;
@@ -171,12 +184,12 @@ fn html(reply: &Reply, detail: &str, id: Option<&RequestId>) -> Bytes {
 }
 
 /// A trailers-only response (gRPC over HTTP/2: the status travels in the head).
-fn grpc(reply: &Reply, id: Option<&RequestId>) -> Result<Answer> {
+fn grpc(reply: &Reply, id: Option<&RequestId>, tells: bool) -> Result<Answer> {
     let mut head = ResponseHeader::build(200, Some(reply.headers.len() + 4))?;
     head.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))?;
     head.insert_header("grpc-status", HeaderValue::from(grpc_code(reply.reason, reply.status.as_u16())))?;
     head.insert_header("grpc-message", HeaderValue::from_static(reply.reason.word()))?;
-    finish(&mut head, reply, id)?;
+    finish(&mut head, reply, id, tells)?;
     Ok(Answer { head: Box::new(head), content: Bytes::new() })
 }
 

@@ -87,10 +87,9 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     if report.has_errors() {
         return None;
     }
-    let keeps = routes.iter().flatten().any(|route| route.cache.is_some());
     Some(Compiled {
         snapshot: Snapshot {
-            cache: keeps.then(|| state.cache.clone()),
+            cache: routes.iter().flatten().any(|route| route.cache.is_some()).then(|| state.cache.clone()),
             caches: caches?,
             generation: 0,
             table: table?,
@@ -100,6 +99,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
             redis,
             unmatched: state.metrics.unmatched(),
             https_port: https_port(&listeners),
+            proxy_status: config.server.proxy_status == Some(true),
             access_log: None,
             audit: None,
         },

@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub unmatched: Arc<RouteMeters>,
     /// Where `redirect = "https"` leads; `None` where no listener speaks TLS.
     pub https_port: Option<u16>,
+    /// Whether answers of our own say in `Proxy-Status` why they are.
+    pub proxy_status: bool,
     /// Where requests are told of; `None` when switched off.
     pub access_log: Option<Arc<AccessLog>>,
     /// Where it is written down who tried to get in.

@@ -76,14 +76,20 @@ pub fn reasons_page() -> String {
         "# Reasons\n\n\
          When maitred answers instead of the origin, or a request ends early, one word says why: in the access log's\n\
          `error`, in the metric `maitred_http_errors_total`, and at the end of the problem document's `type`. Words do\n\
-         not change their meaning once released.\n\n\
-         | Reason | Status | Title | Meaning |\n|---|---|---|---|\n",
+         not change their meaning once released. With `server.proxy_status = true` the answer says the `error` of RFC 9209 as well.\n\n\
+         | Reason | Status | Title | `Proxy-Status` | Meaning |\n|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
         let sentence = reason.sentence().split_whitespace().collect::<Vec<_>>().join(" ");
         line(
             &mut page,
-            &format!("| `{}` | {} | {} | {sentence} |", reason.word(), reason.status_code(), reason.title()),
+            &format!(
+                "| `{}` | {} | {} | `{}` | {sentence} |",
+                reason.word(),
+                reason.status_code(),
+                reason.title(),
+                reason.proxy_error()
+            ),
         );
     }
     page.push_str("\nThe status 499 is never sent: the client had left.\n");

@@ -367,7 +367,8 @@ impl<C: Client> Passage<'_, C> {
         self.ctx.record.reason = reply.reason;
         let id = self.ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
         let is_head = self.head.method == Method::HEAD;
-        let Ok(mut answer) = refuse::answer(&reply, refuse::Form::of(self.head), id, is_head) else {
+        let Ok(mut answer) = refuse::answer(&reply, refuse::Form::of(self.head), id, is_head, self.ctx.tells_status())
+        else {
             self.after = After::Closes;
             return;
         };

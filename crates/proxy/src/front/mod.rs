@@ -289,7 +289,8 @@ impl Front {
         let id = arrive::new_request_id();
         let is_head = refused.method.as_deref() == Some("HEAD");
         let reply = Reply::refuse(refused.reason);
-        if let Ok(answer) = refuse::answer(&reply, refuse::Form::Problem, Some(&id), is_head) {
+        let tells = self.live.load().proxy_status;
+        if let Ok(answer) = refuse::answer(&reply, refuse::Form::Problem, Some(&id), is_head, tells) {
             say(&mut conn, &refuse::raw(&answer)).await;
             finish::refused(&self.live.load(), connection, &refused, &id, answer.content.len());
         }

@@ -324,7 +324,8 @@ pub(super) async fn refuse(conn: &mut Conn, head: &RequestHeader, ctx: &mut Cont
     ctx.record.status = reply.status.as_u16();
     let id = ctx.arrival.as_ref().map(|arrival| &arrival.client.request_id);
     let is_head = head.method == http::Method::HEAD;
-    let Ok(mut answer) = refuse::answer(reply, refuse::Form::of(head), id, is_head) else { return };
+    let tells = ctx.tells_status();
+    let Ok(mut answer) = refuse::answer(reply, refuse::Form::of(head), id, is_head, tells) else { return };
     relay::response(ctx, relay::Told::Among, head, &mut answer.head);
     ctx.record.bytes_out = answer.content.len() as u64;
     say(conn, &refuse::raw(&answer)).await;
