@@ -1,12 +1,7 @@
 //! The cache on disk: what outlives the process, however it ends.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use bytes::Bytes;
-use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Response, Seen, within};
+use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen, within};
 
 use crate::{
     caching::{counting, numbered, status},
@@ -78,72 +73,6 @@ async fn what_is_kept_outlives_the_process() {
     let proxy = proxy.stop().await.start().await;
     on_disk(&proxy, 1.0).await;
     assert!(!status(&proxy.get("/a").await).contains("hit"));
-}
-
-#[tokio::test]
-async fn a_kill_in_mid_write_leaves_nothing_wrong() {
-    let folder = tempfile::tempdir().unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let count = asked.clone();
-    let origin = Origin::start(move |seen: &Seen| {
-        count.fetch_add(1, Ordering::Relaxed);
-        keeps(Answer::text(content(&seen.target)))
-    })
-    .await;
-    let configuration = configuration(&origin, &folder, "64MiB");
-    let mut given = 0;
-    let mut from_disk = 0;
-    let rounds = std::env::var("MAITRED_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_u64);
-    for round in 0..rounds {
-        let proxy = Proxy::start(&configuration).await;
-        let check = |answer: Response, path: &str| {
-            assert_eq!(answer.status, 200, "{path}");
-            assert!(answer.body.start == content(path), "{path} is not what the origin gives: {}", status(&answer));
-            usize::from(status(&answer).contains("detail=disk"))
-        };
-        // Old and new, until the axe falls, at another moment each time.
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let mut clients = Vec::new();
-        for client in 0..4_u64 {
-            let (address, tell) = (proxy.address().clone(), tell.clone());
-            clients.push(tokio::spawn(async move {
-                let mut connection = Connection::to(&address).await;
-                for step in 0..u64::MAX {
-                    let path = format!("/{}", (round * 17 + client * 5 + step * 7) % 300);
-                    // It fails the task, and nothing else, when the axe falls.
-                    let answer = connection.fetch(Request::get(&path)).await;
-                    let _ = tell.send((answer, path));
-                }
-            }));
-        }
-        drop(tell);
-        let mut fallen = false;
-        let mut left = 10 + round * 13 % 60;
-        while let Some((answer, path)) = within("an answer", told.recv()).await {
-            left = left.saturating_sub(1);
-            if left == 0 && !fallen {
-                proxy.signal("KILL").await;
-                fallen = true;
-            }
-            // What was cut off is not given as whole.
-            if answer.cut.is_none() {
-                given += 1;
-                from_disk += check(answer, &path);
-            }
-        }
-        for client in clients {
-            assert!(client.await.is_err(), "the axe has fallen");
-        }
-        proxy.wait().await;
-    }
-    // What is there now is as the origin gives it.
-    let proxy = Proxy::start(&configuration).await;
-    for path in (0..300).map(|number| format!("/{number}")) {
-        assert!(proxy.get(&path).await.expect(200).body.start == content(&path), "{path}");
-    }
-    assert_eq!(proxy.metric("cache_broken_total", &[("tier", "disk")]).await, 0.0, "no file was torn");
-    assert!(given > 300 && from_disk > 50, "{given} answers, {from_disk} from disk");
-    println!("{given} answers over {rounds} kills, {from_disk} from disk, {} asked for", asked.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ mod deciders;
 mod decompression;
 mod discovery;
 mod disk_cache;
+mod disk_kills;
 mod documents;
 mod engines;
 mod events;

@@ -311,6 +311,11 @@ impl Proxy {
         assert!(kill.await.unwrap().success(), "cannot send {name}");
     }
 
+    /// Kills the process that was started, at this very moment.
+    pub fn kill(&mut self) {
+        self.child.start_kill().unwrap();
+    }
+
     /// Writes another configuration in the place of the one that it was started with (see [`Proxy::with`]).
     pub fn configure(&self, configuration: impl AsRef<str>) {
         write(self.folder.path(), configuration.as_ref());

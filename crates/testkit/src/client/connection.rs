@@ -60,6 +60,13 @@ impl Connection {
         self.answer(&request.method).await
     }
 
+    /// The same where the connection may end meanwhile; `None` where it ends before the head of an answer.
+    pub async fn try_fetch(&mut self, request: Request) -> Option<Response> {
+        self.start(&request).await;
+        let (method, limit) = (request.method.clone(), self.limit);
+        within_limit(limit, format!("the answer to a {method} request, or the end"), self.whole(&method)).await.ok()
+    }
+
     /// Sends a request without waiting for the answer.
     pub async fn start(&mut self, request: &Request) {
         let limit = self.limit;
@@ -93,25 +100,30 @@ impl Connection {
     pub fn answer(&mut self, method: &str) -> impl Future<Output = Response> {
         let (method, limit) = (method.to_owned(), self.limit);
         within_limit(limit, format!("the answer to a {method} request"), async move {
-            let (version, status, headers, interim) = self.head().await;
-            let framing = Framing::of_answer(&method, status, &headers);
-            let (body, cut) = if status == 101 { (Body::default(), None) } else { self.wire.collect(framing).await };
-            Response { version, status, interim, headers, body, cut }
+            self.whole(&method).await.unwrap_or_else(|why| panic!("{why}"))
         })
+    }
+
+    async fn whole(&mut self, method: &str) -> Result<Response, String> {
+        let (version, status, headers, interim) = self.head().await?;
+        let framing = Framing::of_answer(method, status, &headers);
+        let (body, cut) = if status == 101 { (Body::default(), None) } else { self.wire.collect(framing).await };
+        Ok(Response { version, status, interim, headers, body, cut })
     }
 
     /// Reads the head of the next final answer (or of a 101) and leaves its body on the connection.
     pub async fn answer_head(&mut self) -> (u16, Fields) {
-        let (_, status, headers, _) = within("the head of an answer", self.head()).await;
+        let head = within("the head of an answer", self.head()).await;
+        let (_, status, headers, _) = head.unwrap_or_else(|why| panic!("{why}"));
         (status, headers)
     }
 
-    async fn head(&mut self) -> (String, u16, Fields, Vec<(u16, Fields)>) {
+    async fn head(&mut self) -> Result<(String, u16, Fields, Vec<(u16, Fields)>), String> {
         let mut interim = Vec::new();
         loop {
-            let (version, status, fields) = self.any_head().await;
+            let (version, status, fields) = self.next_head().await?;
             if status >= 200 || status == 101 {
-                return (version, status, fields, interim);
+                return Ok((version, status, fields, interim));
             }
             interim.push((status, fields));
         }
@@ -119,17 +131,24 @@ impl Connection {
 
     /// Reads the next head, interim or final.
     pub async fn any_head(&mut self) -> (String, u16, Fields) {
+        self.next_head().await.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    async fn next_head(&mut self) -> Result<(String, u16, Fields), String> {
         let head = match self.wire.read_head().await {
             Ok(Some(head)) => head,
-            Ok(None) => panic!("closed instead of answering, after {:?}", String::from_utf8_lossy(self.wire.ahead())),
-            Err(cut) => panic!("cut off instead of answered: {cut:?}"),
+            Ok(None) => {
+                let ahead = String::from_utf8_lossy(self.wire.ahead());
+                return Err(format!("closed instead of answering, after {ahead:?}"));
+            }
+            Err(cut) => return Err(format!("cut off instead of answered: {cut:?}")),
         };
         let text = String::from_utf8_lossy(&head).into_owned();
         let (line, fields) = text.split_once("\r\n").unwrap_or((&text, ""));
         let mut words = line.splitn(3, ' ');
         let version = words.next().unwrap_or_default().to_owned();
         let status = words.next().and_then(|word| word.parse().ok());
-        (version, status.unwrap_or_else(|| panic!("{line:?} is no status line")), Fields::parse(fields))
+        Ok((version, status.ok_or_else(|| format!("{line:?} is no status line"))?, Fields::parse(fields)))
     }
 
     /// Reads one chunk of a chunked answer; empty at its end.
