@@ -124,6 +124,36 @@ async fn purges_count_on_disk_and_after_it() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_what_is_known_does_not_come_back_from_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(|seen: &Seen| match (seen.header("x-new"), seen.target.as_str()) {
+        (None, _) => keeps(Answer::text("old")),
+        (Some(_), "/outgrown") => keeps(Answer::status(200)).chunk(vec![b'n'; 9 << 20]),
+        (Some(_), "/fails") => Answer::status(503),
+        (Some(_), _) => Answer::text("new").header("Cache-Control", "no-store"),
+    })
+    .await;
+    let configuration = configuration(&origin, &folder, "64MiB");
+    let proxy = Proxy::start(&configuration).await;
+    let paths = ["/outgrown", "/fails", "/no-store"];
+    for path in paths {
+        proxy.get(path).await.expect(200);
+    }
+    on_disk(&proxy, 3.0).await;
+    for path in paths {
+        proxy.fetch(Request::get(path).header("Cache-Control", "no-cache").header("X-New", "1")).await;
+    }
+    proxy.until_metric_is("cache_entries", &[("tier", "disk")], 1.0).await;
+    proxy.until_metric_is("cache_entries", &[("tier", "memory")], 1.0).await;
+    let proxy = proxy.stop().await.start().await;
+    on_disk(&proxy, 1.0).await;
+    for path in paths {
+        let hit = status(&proxy.get(path).await.expect(200)).contains("hit");
+        assert_eq!(hit, path == "/fails", "{path}: an origin that fails says nothing of what it gave before");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_had_is_done_without() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("cache"), "a file").unwrap();

@@ -80,7 +80,11 @@ fn check(path: &str, range: Option<(usize, usize)>, answer: &Response) -> bool {
     match (large(path), range) {
         (Some(length), _) => {
             assert_eq!(answer.status, 200, "{path}");
-            assert!(answer.body.is_pattern && answer.body.length == length, "{path}: {} bytes, {told}", answer.body.length);
+            assert!(
+                answer.body.is_pattern && answer.body.length == length,
+                "{path}: {} bytes, {told}",
+                answer.body.length
+            );
         }
         (None, Some((from, to))) if answer.status == 206 => {
             assert!(answer.body.start == content(path)[from..to], "{path} from {from} to {to}: {told}");

@@ -1,9 +1,13 @@
 //! The cache in Redis: what processes share, and that nobody notices when Redis is away.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
-use testkit::{Answer, Origin, Proxy, Request, within};
+use testkit::{Answer, Origin, Proxy, Request, Seen, within};
 
 use crate::{
     caching::{counting, numbered, status},
@@ -67,6 +71,114 @@ async fn what_one_has_fetched_the_others_have() {
         .parse()
         .unwrap();
     assert!((1..=660_000).contains(&time), "{time}");
+}
+
+/// Waits until so many answers, and lists of what they vary by, are in Redis.
+async fn holds(redis: &Redis, count: usize) {
+    let is_meant = |name: &&str| name.contains(":cache:") && !name.contains(":changed:");
+    let names = || redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().filter(is_meant).count();
+    let holds = async {
+        while names() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(format!("{count} values to be in Redis"), holds).await;
+}
+
+/// A script that knows for each path whether it was asked before: the first answer of each can be shared.
+fn then_otherwise(second: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> impl Fn(&Seen) -> Answer + Send + Sync {
+    let turns = Mutex::new(HashMap::<String, usize>::new());
+    move |seen| {
+        let own = format!("{} {}", seen.target, seen.header("x-a").unwrap_or_default());
+        let turn = {
+            let mut turns = turns.lock().unwrap();
+            let turn = turns.entry(own).or_default();
+            *turn += 1;
+            *turn
+        };
+        let answer = if turn == 1 { keeps(Answer::text("old")) } else { second(seen) };
+        answer.header("Vary", "X-A")
+    }
+}
+
+fn anew(path: &str) -> Request {
+    Request::get(path).header("Cache-Control", "no-cache")
+}
+
+#[tokio::test]
+async fn what_is_older_than_what_is_known_does_not_stay_in_redis() {
+    let redis = Redis::start().await;
+    let script = then_otherwise(|seen| match seen.target.as_str() {
+        "/large" => keeps(Answer::text(vec![b'n'; 300_000])),
+        "/cookie" => keeps(Answer::text("new")).header("Set-Cookie", "a=1"),
+        "/private" => Answer::text("new").header("Cache-Control", "private"),
+        "/each-time" => {
+            Answer::text("new").header("Cache-Control", "max-age=0, must-revalidate").header("ETag", "\"n\"")
+        }
+        "/outgrown" => keeps(Answer::status(200)).chunk(vec![b'n'; 9 << 20]),
+        "/fails" => Answer::status(503),
+        _ => keeps(Answer::text("new")),
+    });
+    let origin = Origin::start(script).await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    let paths = ["/large", "/cookie", "/private", "/each-time", "/outgrown", "/refused", "/fails"];
+    for path in paths {
+        assert_eq!(one.get(path).await.expect(200).text(), "old", "{path}");
+    }
+    // What it varies by, and the answer.
+    holds(&redis, 2 * paths.len()).await;
+    for path in paths.iter().filter(|path| !matches!(**path, "/refused" | "/fails")) {
+        assert_ne!(one.fetch(anew(path)).await.expect(200).text(), "old", "{path}");
+    }
+    // What the large one varies by stays for the sake of those for other requests.
+    holds(&redis, 2 * 2 + 1).await;
+    // Redis has no room for the new one.
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(one.fetch(anew("/refused")).await.expect(200).text(), "new");
+    holds(&redis, 2 + 1).await;
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    // An origin that fails says nothing of what it gave before.
+    one.fetch(anew("/fails")).await.expect(200);
+    for path in paths.iter().filter(|path| **path != "/fails") {
+        let answer = other.get(path).await.expect(200);
+        assert!(answer.body.start.starts_with(b"n") && !status(&answer).contains("hit"), "{path}: {}", status(&answer));
+        assert_ne!(one.get(path).await.expect(200).text(), "old", "{path}");
+    }
+    assert_eq!(other.get("/fails").await.expect(200).text(), "old");
+}
+
+#[tokio::test]
+async fn what_varies_is_taken_away_alone() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(then_otherwise(|_| keeps(Answer::text(vec![b'n'; 300_000])))).await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    for value in ["1", "2"] {
+        one.fetch(Request::get("/").header("X-A", value)).await.expect(200);
+    }
+    holds(&redis, 3).await;
+    one.fetch(anew("/").header("X-A", "2")).await.expect(200);
+    holds(&redis, 2).await;
+    assert!(status(&other.fetch(Request::get("/").header("X-A", "1")).await).ends_with("; detail=redis"));
+    assert!(!status(&other.fetch(Request::get("/").header("X-A", "2")).await).contains("hit"));
+}
+
+#[tokio::test]
+async fn what_is_older_is_taken_away_when_redis_is_back() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(then_otherwise(|_| Answer::text("new").header("Cache-Control", "no-store"))).await;
+    let one = Proxy::start(configuration(&redis, &origin, "20ms")).await;
+    one.printed("redis: connected to").await;
+    assert_eq!(one.get("/a").await.expect(200).text(), "old");
+    holds(&redis, 2).await;
+    redis.signal("STOP");
+    assert_eq!(one.fetch(anew("/a")).await.expect(200).text(), "new");
+    redis.signal("CONT");
+    // It is not taken for an answer before Redis has been told, nor after.
+    assert_eq!(one.get("/a").await.expect(200).text(), "new");
+    holds(&redis, 0).await;
+    let one = one.stop().await.start().await;
+    one.printed("redis: connected to").await;
+    assert_eq!(one.get("/a").await.expect(200).text(), "new");
 }
 
 #[tokio::test]

@@ -209,6 +209,12 @@ impl Content {
         state.end == Some(Ok(())) && state.keeps.is_some()
     }
 
+    /// Whether it has come to its end, and is not kept all the same: there was more of it than may be kept.
+    pub(crate) fn has_passed(&self) -> bool {
+        let state = self.lock();
+        state.end == Some(Ok(())) && state.keeps.is_none()
+    }
+
     fn is_deserted(&self) -> bool {
         let state = self.lock();
         let wanted = state.wanted && state.keeps.is_some();

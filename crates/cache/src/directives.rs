@@ -1,6 +1,6 @@
 //! What `Cache-Control` says, on either side (RFC 9111 section 5.2).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use sfv::{BareItem, Item, ListEntry, Parser};
 
 use crate::structured;
@@ -200,13 +200,6 @@ impl Said {
             _ => &[],
         })
     }
-}
-
-/// The fields of an answer that are for one client, where it may be kept without them.
-pub fn withheld(fields: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let (said, _) = Said::of(fields);
-    let lines = said.withheld().flat_map(|name| fields.get_all(name).into_iter().map(move |value| (name, value)));
-    lines.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl Asked {

@@ -48,7 +48,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use compile::{DiskSettings, Settings};
 pub use config::{CacheConfig, CacheTable, DiskConfig, ZoneConfig};
 pub use content::{Coding, Content, Reader};
-pub use directives::{Asked, Delta, Reach, Said, withheld};
+pub use directives::{Asked, Delta, Reach, Said};
 pub use flight::{Boarded, Flight, Landed, Ticket};
 pub use freshness::{Freshness, Millis, Times, now};
 pub use key::Key;
@@ -57,7 +57,7 @@ pub use purge::{Address, Selector};
 pub use reuse::Reuse;
 pub use select::Selected;
 pub use status::{Forward, Status, Tier};
-pub use stored::{Fetched, Stored, Url};
+pub use stored::{Fetched, Stored, Url, Withheld};
 pub use storing::{Asking, Unkept};
 pub use zone::{Reading, Zone};
 

@@ -1,10 +1,11 @@
 //! The tier in Redis, which several processes share: small answers, what was changed, and what was purged.
 //!
 //! Nobody depends on it. A request waits for Redis no longer than `timeout` of `[redis]` says, and not at all while it is
-//! away; what is to be written is written by tasks of their own, a bounded number at once.
+//! away; what is to be written is written by tasks of their own, a bounded number at once. Where what is known is not in Redis,
+//! nothing older is to be there: it is taken away, if not now then when Redis is back.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +19,7 @@ use http::{HeaderMap, HeaderName};
 use store::{Down, Store};
 use tokio::{
     sync::{Notify, Semaphore},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -46,6 +47,12 @@ const WORTH: Millis = 1000;
 /// How many answers are written at the same time.
 const WRITERS: usize = 32;
 
+/// Of how many names it is remembered that what is there is older than what is known, until Redis has been told.
+const MOST_OLDER: usize = 4096;
+
+/// How many names are told at once.
+const BATCH: usize = 256;
+
 /// How often it is looked for purges of others.
 const PULSE: Duration = Duration::from_secs(1);
 
@@ -57,10 +64,17 @@ pub(crate) struct Shared {
     /// What the others do not know yet.
     changed: Mutex<BTreeSet<usize>>,
     purges: Mutex<VecDeque<Purge>>,
+    /// Under which names there may be something that is older than what is known, and what is to be there.
+    older: Mutex<BTreeMap<String, Instead>>,
+    /// What was asked for by then is not believed: there was no room for the names of all that is older than what is known.
+    believed: AtomicU64,
     wake: Arc<Notify>,
-    dropped: Arc<AtomicU64>,
+    dropped: AtomicU64,
     broken: AtomicU64,
 }
+
+/// What takes the place of what is older: a value and for how many milliseconds, or nothing.
+type Instead = Option<(Vec<u8>, Millis)>;
 
 impl Shared {
     /// The tier in this Redis. To be called within a Tokio runtime.
@@ -73,8 +87,10 @@ impl Shared {
             writers: Arc::new(Semaphore::new(WRITERS)),
             changed: Mutex::default(),
             purges: Mutex::default(),
+            older: Mutex::default(),
+            believed: AtomicU64::new(0),
             wake: Arc::default(),
-            dropped: Arc::default(),
+            dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
         });
         tokio::spawn(keep_up(Arc::downgrade(&shared), zone));
@@ -94,6 +110,9 @@ impl Shared {
     pub(crate) async fn find(&self, key: &Key, request: &View<'_>) -> Option<Stored> {
         let place = ledger::place(request.host, request.path);
         let asked = [self.name(key), self.place(place)];
+        if self.is_older(&asked[0]) {
+            return None;
+        }
         let mut values = self.redis.values(&asked).await.ok()?.into_iter();
         let (value, changed) = (values.next()?, values.next()?);
         if let Some(when) = changed.and_then(|when| In(&when).number()) {
@@ -105,6 +124,9 @@ impl Shared {
             Some(Value::Answer(record, content)) => read(key, record, content),
             Some(Value::Varies(names)) => {
                 let asked = [self.variant(key, &names, fields)];
+                if self.is_older(&asked[0]) {
+                    return None;
+                }
                 let value = self.redis.values(&asked).await.ok()?.into_iter().next()??;
                 match Value::read(&value) {
                     Some(Value::Answer(record, content)) => read(key, record, content),
@@ -120,7 +142,8 @@ impl Shared {
         self.learn(stored.label()).await.ok()?;
         let (label, asked) = (stored.label(), stored.freshness().asked());
         stored.outdate(self.ledger.outdated(label, asked));
-        (self.ledger.counts(label, asked) && stored.is_for(fields)).then_some(stored)
+        let is_believed = asked > self.believed.load(Ordering::Relaxed);
+        (is_believed && self.ledger.counts(label, asked) && stored.is_for(fields)).then_some(stored)
     }
 
     /// Asks when the groups of an answer were changed.
@@ -138,36 +161,64 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes an answer some time soon, if it is small and worth it.
-    pub(crate) fn keep(&self, key: &Key, stored: &Stored) {
+    /// Writes an answer some time soon, if it is small and worth it. Where it is not, or cannot be written, what is older is
+    /// not to stay in its place.
+    pub(crate) fn keep(self: &Arc<Self>, key: &Key, stored: &Stored) {
         let lasts = stored.freshness().does_for(freshness::now()).min(DAY);
-        let Some(content) = stored.content().bytes().filter(|content| content.len() <= MOST) else { return };
-        if lasts < WORTH {
-            return;
-        }
+        let content = stored.content().bytes().filter(|content| content.len() <= MOST && lasts >= WORTH);
+        let Some(content) = content else { return self.leave_out(key, stored, lasts) };
         let Ok(writer) = self.writers.clone().try_acquire_owned() else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+            return self.leave_out(key, stored, lasts);
         };
-        let names: Vec<HeaderName> = stored.selecting().iter().map(|(name, _)| name.clone()).collect();
-        let mut values = vec![(self.name(key), Value::Answer(&stored.record(key), &content).written())];
-        if !names.is_empty() {
-            let values_of = |wanted: &HeaderName| {
-                stored.selecting().iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.clone())
-            };
-            values[0].0 = self.variant_of(key, &names, values_of);
-            values.push((self.name(key), Value::Varies(names).written()));
+        let mut values = vec![(self.own_name(key, stored), Value::Answer(&stored.record(key), &content).written())];
+        values.extend(self.varies(key, stored));
+        {
+            let mut older = lock(&self.older);
+            values.iter().for_each(|(name, _)| drop(older.remove(name)));
         }
-        let (redis, dropped) = (self.redis.clone(), self.dropped.clone());
+        let shared = self.clone();
         tokio::spawn(async move {
-            for (name, value) in values {
-                if redis.put(&name, &value, lasts).await.is_err() {
-                    dropped.fetch_add(1, Ordering::Relaxed);
+            for (name, value) in &values {
+                if shared.redis.put(name, value, lasts).await.is_err() {
+                    shared.dropped.fetch_add(1, Ordering::Relaxed);
+                    shared.replace(values.into_iter().map(|(name, _)| (name, None)));
                     break;
                 }
             }
             drop(writer);
         });
+    }
+
+    /// An answer is kept, but not here: what is older is not to be given in its place. Those for other requests stay.
+    fn leave_out(&self, key: &Key, stored: &Stored, lasts: Millis) {
+        let varies = self.varies(key, stored).map(|(name, value)| (name, (lasts >= WORTH).then_some((value, lasts))));
+        self.replace([(self.own_name(key, stored), None)].into_iter().chain(varies));
+    }
+
+    /// An answer is not kept at all: nothing under its key is to be given in its place, nor under the names of these.
+    pub(crate) fn let_go<'s>(&self, key: &Key, answers: impl Iterator<Item = &'s Stored>) {
+        let names = answers.map(|stored| self.own_name(key, stored)).chain([self.name(key)]);
+        self.replace(names.map(|name| (name, None)));
+    }
+
+    fn replace(&self, names: impl IntoIterator<Item = (String, Instead)>) {
+        let mut older = lock(&self.older);
+        for (name, instead) in names {
+            if older.len() < MOST_OLDER || older.contains_key(&name) {
+                older.insert(name, instead);
+            } else {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.believed.store(freshness::now(), Ordering::Relaxed);
+            }
+        }
+        drop(older);
+        self.wake.notify_one();
+    }
+
+    /// Whether what is under a name is not to be used, because Redis was not told yet that there is something newer.
+    fn is_older(&self, name: &str) -> bool {
+        lock(&self.older).contains_key(name)
     }
 
     /// Something was changed there; the others are told.
@@ -198,6 +249,7 @@ impl Shared {
                 lock(&self.changed).remove(&place);
             }
         }
+        self.tell_of_older().await?;
         loop {
             let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(()) };
             let mut out = Out::default();
@@ -212,8 +264,55 @@ impl Shared {
         }
     }
 
+    /// Takes away what is older than what is known.
+    async fn tell_of_older(&self) -> Result<(), Down> {
+        loop {
+            let batch: Vec<(String, Instead)> = {
+                let older = lock(&self.older);
+                older.iter().take(BATCH).map(|(name, instead)| (name.clone(), instead.clone())).collect()
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let gone: Vec<String> =
+                batch.iter().filter(|(_, instead)| instead.is_none()).map(|(name, _)| name.clone()).collect();
+            if !gone.is_empty() {
+                self.redis.remove(&gone).await?;
+            }
+            for (name, instead) in &batch {
+                if let Some((value, lasts)) = instead {
+                    self.redis.put(name, value, *lasts).await?;
+                }
+            }
+            // What was ordered anew meanwhile is told anew.
+            let mut older = lock(&self.older);
+            for (name, instead) in batch {
+                if older.get(&name) == Some(&instead) {
+                    older.remove(&name);
+                }
+            }
+        }
+    }
+
     fn name(&self, key: &Key) -> String {
         format!("{}:cache:{:032x}", self.redis.prefix(), key.hash())
+    }
+
+    /// The name of the answer itself.
+    fn own_name(&self, key: &Key, stored: &Stored) -> String {
+        if stored.selecting().is_empty() {
+            return self.name(key);
+        }
+        let values_of = |wanted: &HeaderName| {
+            stored.selecting().iter().find(|(name, _)| name == wanted).and_then(|(_, value)| value.clone())
+        };
+        self.variant_of(key, &names(stored), values_of)
+    }
+
+    /// What stands under the key where the answer does not, because it varies.
+    fn varies(&self, key: &Key, stored: &Stored) -> Option<(String, Vec<u8>)> {
+        let names = names(stored);
+        (!names.is_empty()).then(|| (self.name(key), Value::Varies(names).written()))
     }
 
     fn variant(&self, key: &Key, names: &[HeaderName], request: &HeaderMap) -> String {
@@ -236,6 +335,11 @@ impl Shared {
     fn list(&self) -> String {
         format!("{}:cache:purges", self.redis.prefix())
     }
+}
+
+/// What an answer varies by.
+fn names(stored: &Stored) -> Vec<HeaderName> {
+    stored.selecting().iter().map(|(name, _)| name.clone()).collect()
 }
 
 /// What stands under a name: an answer, or what answers depend on that stand under further names.
@@ -290,19 +394,23 @@ fn read(key: &Key, record: &[u8], content: &[u8]) -> Option<Stored> {
 async fn keep_up(shared: Weak<Shared>, zone: Weak<Zone>) {
     let Some(wake) = shared.upgrade().map(|shared| shared.wake.clone()) else { return };
     let mut last = "0".to_owned();
+    let mut next_look = Instant::now();
     loop {
         {
             let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
             // While Redis is away it stays what is to be told.
             let _ = shared.tell().await;
-            if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
-                if let Some((name, _)) = entries.last() {
-                    last.clone_from(name);
+            if Instant::now() >= next_look {
+                if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
+                    if let Some((name, _)) = entries.last() {
+                        last.clone_from(name);
+                    }
+                    follow(&shared.ledger, zone, &entries).await;
                 }
-                follow(&shared.ledger, zone, &entries).await;
+                next_look = Instant::now() + PULSE;
             }
         }
-        let _ = timeout(PULSE, wake.notified()).await;
+        let _ = timeout_at(next_look, wake.notified()).await;
     }
 }
 

@@ -93,6 +93,9 @@ impl Url {
     }
 }
 
+/// Fields of an answer that are for who has asked for it, and are not kept.
+pub type Withheld = Vec<(HeaderName, HeaderValue)>;
+
 /// What an answer is told by that was just fetched.
 pub struct Fetched<'a> {
     /// The head as the origin sent it, without what is for one connection.
@@ -104,8 +107,8 @@ pub struct Fetched<'a> {
 }
 
 impl Stored {
-    /// Takes an answer in, and says whether it may be kept.
-    pub fn new(fetched: Fetched<'_>, content: Arc<Content>, policy: &Policy) -> (Self, Result<(), Unkept>) {
+    /// Takes an answer in, and says whether it may be kept, and without which fields.
+    pub fn new(fetched: Fetched<'_>, content: Arc<Content>, policy: &Policy) -> (Self, Result<Withheld, Unkept>) {
         let Fetched { mut head, request, times } = fetched;
         if freshness::date(&head.headers, &header::DATE).is_none() {
             // RFC 9110 section 6.6.1: it is of the moment when it came.
@@ -128,9 +131,7 @@ impl Stored {
             Some(length) if length > policy.max_object() => Err(Unkept::TooLarge),
             _ => Ok(()),
         });
-        if kept.is_ok() {
-            said.withheld().for_each(|name| drop(head.remove_header(name)));
-        }
+        let kept = kept.map(|()| withhold(&mut head, &said));
         let stored = Self {
             selecting: selecting_fields(&head.headers, fields, policy.asks_plain()),
             for_authorized: storing::allows_authorization(&said),
@@ -145,7 +146,7 @@ impl Stored {
 
     /// The same answer, made fresh by a 304 (RFC 9111 section 3.2): every field of it takes the place of the old ones, but
     /// for those that are about the content. `None` where it is about another one (RFC 9111 section 4.3.4).
-    pub fn freshened(&self, fetched: Fetched<'_>, policy: &Policy) -> Option<(Self, Result<(), Unkept>)> {
+    pub fn freshened(&self, fetched: Fetched<'_>, policy: &Policy) -> Option<(Self, Result<Withheld, Unkept>)> {
         let Fetched { head: update, request, times } = fetched;
         let strong =
             |fields: &HeaderMap| fields.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned();
@@ -283,6 +284,16 @@ fn selecting_fields(answer: &HeaderMap, request: &HeaderMap, plain: bool) -> Box
     names.dedup();
     names.retain(|name| encoded.is_some() || !plain || *name != header::ACCEPT_ENCODING);
     names.into_iter().map(|name| (name.clone(), selecting(request, &name))).collect()
+}
+
+/// Takes out the fields that must not be used again as they are (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
+fn withhold(head: &mut ResponseHeader, said: &Said) -> Withheld {
+    let mut withheld = Vec::new();
+    for name in said.withheld() {
+        withheld.extend(head.headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone())));
+        head.remove_header(name);
+    }
+    withheld
 }
 
 /// Without what is said anew each time.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use filter::{Captures, Client, View};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::{CacheConfig, CacheTable, Content, Fetched, Key, Millis, Policy, Stored, Times, Unkept};
+use crate::{CacheConfig, CacheTable, Content, Fetched, Key, Millis, Policy, Stored, Times, Unkept, Withheld};
 
 /// The moment of all tests.
 pub(crate) const NOW: Millis = 1_800_000_000_000;
@@ -47,7 +47,7 @@ pub(crate) fn stored_for(
     lines: &[(&'static str, &str)],
     asked: Millis,
     table: CacheTable,
-) -> (Key, Stored, Result<(), Unkept>) {
+) -> (Key, Stored, Result<Withheld, Unkept>) {
     let policy = policy(table);
     let content = Content::growing(None, policy.max_object());
     content.put_now(Bytes::from_static(b"0123456789"));

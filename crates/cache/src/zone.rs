@@ -71,6 +71,12 @@ impl Variants {
         let weight = answers.iter().map(|stored| stored.weight()).sum();
         Arc::new(Self { answers, weight, are_replaced: AtomicBool::new(false) })
     }
+
+    /// Whether one of them was asked for later than this one, for the same requests.
+    fn have_later(&self, stored: &Stored) -> bool {
+        let asked = stored.freshness().asked();
+        self.answers.iter().any(|other| stored.replaces(other) && other.freshness().asked() > asked)
+    }
 }
 
 /// What a tier holds.
@@ -257,10 +263,11 @@ impl Zone {
         self.ledger.counts(stored.label(), stored.freshness().asked())
     }
 
-    /// Keeps an answer whose content is whole.
+    /// Keeps an answer whose content is whole, unless a later one for the same requests was faster.
     pub fn keep(&self, key: &Key, stored: Arc<Stored>) {
         let asked = stored.freshness().asked();
-        if !stored.content().is_whole() || !self.counts(&stored) {
+        let is_late = || self.kept.peek(key).is_some_and(|variants| variants.have_later(&stored));
+        if !stored.content().is_whole() || !self.counts(&stored) || is_late() {
             return;
         }
         if stored.content().grows_in().is_none()
@@ -302,7 +309,10 @@ impl Zone {
     }
 
     /// [Keeps](Zone::keep) an answer whose content may have been written to disk as it came.
-    pub async fn keep_fetched(&self, key: &Key, stored: Arc<Stored>) {
+    pub async fn keep_fetched(&self, key: &Key, stored: Arc<Stored>, request: &HeaderMap) {
+        if stored.content().has_passed() {
+            return self.let_go_of_older(key, &stored, request);
+        }
         if let (Some(file), Some(disk)) = (stored.content().grows_in().cloned(), self.disk.load_full())
             && stored.content().is_whole()
         {
@@ -319,6 +329,9 @@ impl Zone {
         }
         let mut variants = vec![stored];
         if let Some(old) = self.kept.peek(key) {
+            if old.have_later(&variants[0]) {
+                return;
+            }
             old.are_replaced.store(true, Ordering::Relaxed);
             let others = old.answers.iter().filter(|other| !variants[0].replaces(other) && self.is_valid(other));
             variants.extend(others.take(VARIANTS - 1).cloned().collect::<Vec<_>>());
@@ -337,13 +350,6 @@ impl Zone {
             variants.are_replaced.store(true, Ordering::Relaxed);
             self.kept.insert(key.clone(), Variants::new(variants.answers.clone()));
         }
-    }
-
-    /// Lets go of what is kept under a key, here and on disk.
-    pub fn forget(&self, key: &Key) {
-        self.disk.load().iter().for_each(|disk| disk.forget(key));
-        let _changing = lock(&self.changing);
-        self.kept.remove(key);
     }
 
     /// Something was changed at this path of this host: what was asked for before is not to be used again (RFC 9111
@@ -390,15 +396,33 @@ impl Zone {
     }
 
     fn drop_meant(&self, key: &Key, purge: &Purge) {
+        self.drop_of(key, |stored| purge.means(stored.label(), stored.freshness().asked()));
+    }
+
+    /// Lets go of those answers under a key that are meant, in memory, and gives them.
+    fn drop_of(&self, key: &Key, is_meant: impl Fn(&Stored) -> bool) -> Vec<Arc<Stored>> {
         let _changing = lock(&self.changing);
-        let Some(variants) = self.kept.peek(key) else { return };
-        let means = |stored: &&Arc<Stored>| !purge.means(stored.label(), stored.freshness().asked());
-        let left: Vec<_> = variants.answers.iter().filter(means).cloned().collect();
+        let Some(variants) = self.kept.peek(key) else { return Vec::new() };
+        let (gone, left): (Vec<_>, Vec<_>) = variants.answers.iter().cloned().partition(|stored| is_meant(stored));
         if left.is_empty() {
             self.kept.remove(key);
-        } else {
+        } else if !gone.is_empty() {
             variants.are_replaced.store(true, Ordering::Relaxed);
             self.kept.insert(key.clone(), Variants::new(left));
+        }
+        gone
+    }
+
+    /// An answer is known that is not kept: nothing that is older is to be given to such a request in its place, out of
+    /// whichever tier.
+    pub fn let_go_of_older(&self, key: &Key, stored: &Stored, request: &HeaderMap) {
+        let asked = stored.freshness().asked();
+        if let Some(disk) = &*self.disk.load() {
+            disk.let_go_for(key, asked, request);
+        }
+        let gone = self.drop_of(key, |other| other.freshness().asked() <= asked && other.is_for(request));
+        if let Some(shared) = &*self.shared.load() {
+            shared.let_go(key, gone.iter().map(|gone| &**gone).chain([stored]));
         }
     }
 

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Zone};
+use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
 use filter::{Reason, Reply};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use limit::Way;
 use pingora_core::{
     connectors::{TransportConnector, http::Connector},
@@ -87,7 +87,7 @@ pub(crate) struct Arrived {
     /// Whether the origin said that what was kept is still good.
     pub(crate) revalidated: bool,
     /// Fields that are for who has caused the fetch, and are not kept.
-    pub(crate) withheld: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) withheld: Withheld,
 }
 
 /// An attempt that came to nothing.
@@ -167,16 +167,17 @@ impl Fetches {
                 (Err(reply), None)
             }
         };
-        let stored = landed.as_ref().ok().filter(|arrived| !arrived.revalidated).map(|arrived| arrived.stored.clone());
+        let arrived = landed.as_ref().ok().filter(|arrived| !arrived.revalidated);
+        let stored = arrived.map(|arrived| (arrived.stored.clone(), arrived.kept.is_ok()));
         // Whoever began it may have left; then its reader goes with it.
         finish::last_try(&mut order.ctx, landed.as_ref().err().map(|reply| reply.reason).unwrap_or_default());
         let backend = order.ctx.attempt.pick.as_ref().map(|pick| pick.label().clone());
         let backend = backend.or_else(|| order.ctx.attempt.last.clone());
         drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));
         match (heard, stored) {
-            (Some(heard), Some(stored)) => {
+            (Some(heard), Some((stored, is_kept))) => {
                 order.zone.prepare(&order.key, &stored).await;
-                self.carry(heard, stored, &mut order).await;
+                self.carry(heard, stored, is_kept, &mut order).await;
             }
             (Some(heard), None) => self.release(heard).await,
             _ => {}
@@ -202,7 +203,7 @@ impl Fetches {
     }
 
     /// Takes the content in, to its end, or until nobody wants it.
-    async fn carry(&self, heard: Heard, stored: Arc<Stored>, order: &mut Order) {
+    async fn carry(&self, heard: Heard, stored: Arc<Stored>, is_kept: bool, order: &mut Order) {
         let Heard { mut line, peer, .. } = heard;
         let content = stored.content();
         loop {
@@ -239,7 +240,9 @@ impl Fetches {
         }
         content.finish(Ok(()));
         mirror::conclude(&mut order.ctx, Reason::None);
-        order.zone.keep_fetched(&order.key, stored.clone()).await;
+        if is_kept {
+            order.zone.keep_fetched(&order.key, stored.clone(), &order.client.headers).await;
+        }
         self.give_back(line, &peer).await;
     }
 
@@ -268,13 +271,11 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
     {
         let (stored, kept) = stale.freshened(fetched(heard.head.clone()), policy).ok_or(Failed::Other)?;
         let stored = Arc::new(stored);
-        match kept {
-            Ok(()) => order.zone.keep(&order.key, stored.clone()),
-            Err(_) => order.zone.forget(&order.key),
+        if kept.is_ok() {
+            order.zone.keep(&order.key, stored.clone());
         }
         let reader = stored.content().reader();
-        land(order, &stored, kept);
-        return Ok(Arrived { stored, reader, kept, revalidated: true, withheld: withheld(heard, kept) });
+        return Ok(land(order, stored, reader, kept, true));
     }
     let length = length(&heard.head);
     // What nobody says the length of is kept in memory, or not.
@@ -282,37 +283,44 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         if length.is_some() { policy.max_object() } else { policy.max_object().min(order.zone.most_in_memory()) };
     let content = Content::growing(length, most);
     let (stored, kept) = Stored::new(fetched(heard.head.clone()), content.clone(), policy);
-    let kept = kept.and_then(|()| if order.zone.has_room(&stored) { Ok(()) } else { Err(Unkept::TooLarge) });
+    let kept =
+        kept.and_then(|withheld| if order.zone.has_room(&stored) { Ok(withheld) } else { Err(Unkept::TooLarge) });
     let stored = Arc::new(stored);
     let reader = content.reader();
     if kept.is_err() {
         content.pass();
     }
-    land(order, &stored, kept);
-    Ok(Arrived { stored, reader, kept, revalidated: false, withheld: withheld(heard, kept) })
-}
-
-/// RFC 9111 sections 5.2.2.4 and 5.2.2.7: the fields that are not kept although the answer is.
-fn withheld(heard: &Heard, kept: Result<(), Unkept>) -> Vec<(HeaderName, HeaderValue)> {
-    if kept.is_ok() { cache::withheld(&heard.head.headers) } else { Vec::new() }
+    Ok(land(order, stored, reader, kept, false))
 }
 
 /// Tells who waits.
-fn land(order: &Order, stored: &Arc<Stored>, kept: Result<(), Unkept>) {
-    match kept {
-        Ok(()) => order.flight.land(Landed::Shared(stored.clone())),
-        Err(_) => {
-            // An origin that fails for a while is still asked once for all whom a stale answer does.
-            let stale_does = order.stale.is_some() && consult::is_failure(stored.status());
-            if !stale_does {
-                if order.stale.is_some() {
-                    order.zone.forget(&order.key);
-                }
+fn land(
+    order: &Order,
+    stored: Arc<Stored>,
+    reader: Option<Reader>,
+    kept: Result<Withheld, Unkept>,
+    revalidated: bool,
+) -> Arrived {
+    let (kept, withheld) = match kept {
+        Ok(withheld) => {
+            order.flight.land(Landed::Shared(stored.clone()));
+            (Ok(()), withheld)
+        }
+        Err(why) => {
+            // An origin that fails says nothing of what it gave before.
+            let fails = !revalidated && consult::is_failure(stored.status());
+            if !fails {
+                order.zone.let_go_of_older(&order.key, &stored, &order.client.headers);
+            }
+            // While it does it is still asked once for all whom a stale answer does.
+            if !fails || order.stale.is_none() {
                 order.zone.leave_alone(&order.key, cache::now());
             }
             order.flight.land(Landed::Alone);
+            (Err(why), Vec::new())
         }
-    }
+    };
+    Arrived { stored, reader, kept, revalidated, withheld }
 }
 
 /// Ready once nobody reads the content and nobody is about to.

@@ -46,6 +46,15 @@ impl Store {
         self.ask(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(millis)).await
     }
 
+    /// Removes what is under these keys.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have removed them all the same.
+    pub async fn remove(&self, keys: &[String]) -> Result<(), Down> {
+        self.ask::<i64>(redis::cmd("DEL").arg(keys)).await.map(drop)
+    }
+
     /// Adds a value to a list that has no more than about `most`.
     ///
     /// # Errors

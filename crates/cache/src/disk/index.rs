@@ -136,6 +136,11 @@ impl Entry {
         })
     }
 
+    /// Whether it may answer this request, which has the same key.
+    pub(super) fn is_for(&self, request: &HeaderMap) -> bool {
+        stored::is_for(&self.selecting, self.for_authorized, request)
+    }
+
     /// Whether the answer is a later one for the same requests.
     pub(super) fn is_replaced_by(&self, stored: &Stored) -> bool {
         self.asked < stored.freshness().asked() && *self.selecting == *stored.selecting()
@@ -169,8 +174,7 @@ impl Index {
     /// The file with the answer to a request.
     pub(super) fn find(&self, hash: u128, request: &HeaderMap) -> Option<Arc<Entry>> {
         let shelf = self.shelves.get(&hash)?;
-        let does = |entry: &&Arc<Entry>| stored::is_for(&entry.selecting, entry.for_authorized, request);
-        shelf.entries.iter().find(does).cloned()
+        shelf.entries.iter().find(|entry| entry.is_for(request)).cloned()
     }
 
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.

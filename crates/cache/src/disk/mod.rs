@@ -12,7 +12,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
@@ -63,6 +63,9 @@ const WAITING: u64 = 16;
 /// How many answers wait to be written at most.
 const MOST_WAITING: usize = 1024;
 
+/// Of how many keys it is remembered that files were let go which nobody had looked at yet.
+const MOST_LET_GO: usize = 64 * 1024;
+
 /// The tier on disk.
 pub(crate) struct Disk {
     path: PathBuf,
@@ -88,6 +91,8 @@ pub(crate) struct Disk {
     dropped: AtomicU64,
     broken: AtomicU64,
     changed: Mutex<BTreeSet<usize>>,
+    /// What was let go before all files were looked at: under which hash, and what was asked for by then.
+    let_go: Mutex<HashMap<u128, Millis>>,
     /// Purges that files may still be there of.
     purges: Mutex<Vec<Purge>>,
 }
@@ -117,6 +122,7 @@ impl Disk {
             dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             changed: Mutex::default(),
+            let_go: Mutex::default(),
             purges: Mutex::default(),
         });
         let own = disk.clone();
@@ -244,7 +250,8 @@ impl Disk {
 
     /// The file is whole: from here on it is found.
     pub(crate) async fn adopt(self: &Arc<Self>, key: &Key, stored: Arc<Stored>, growing: Arc<Growing>) {
-        let (disk, name) = (self.clone(), Name { hash: key.hash(), number: self.next_number() });
+        let (disk, key) = (self.clone(), key.clone());
+        let name = Name { hash: key.hash(), number: self.next_number() };
         let adopting = move || {
             if disk.is_closed() {
                 return;
@@ -256,7 +263,10 @@ impl Disk {
                     disk.index.add(Entry::of(name, &stored, length, written), |entry| disk.is_void(entry));
                     disk.wake();
                 }
-                Err(error) => disk.complain(&error),
+                Err(error) => {
+                    disk.complain(&error);
+                    disk.let_go_of_older(&key, &stored);
+                }
             }
         };
         // A panic there is told of, and costs this one answer.
@@ -309,16 +319,23 @@ impl Disk {
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
         // A file that was found good again is its own older one.
         if stored.content().file().is_none() {
-            self.let_go(key, |entry| entry.is_replaced_by(stored));
+            self.let_go(key, stored.freshness().asked(), |entry| entry.is_replaced_by(stored));
         }
     }
 
-    /// Lets go of everything under a key.
-    pub(crate) fn forget(&self, key: &Key) {
-        self.let_go(key, |_| true);
+    /// Lets go of what was asked for by then and would be given to this request.
+    pub(crate) fn let_go_for(&self, key: &Key, asked: Millis, request: &HeaderMap) {
+        self.let_go(key, asked, |entry| entry.asked <= asked && entry.is_for(request));
     }
 
-    fn let_go(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {
+    fn let_go(&self, key: &Key, asked: Millis, is_meant: impl Fn(&Entry) -> bool) {
+        if !self.is_loaded.load(Ordering::Acquire) {
+            let mut let_go = lock(&self.let_go);
+            if let_go.len() < MOST_LET_GO {
+                let known = let_go.entry(key.hash()).or_default();
+                *known = asked.max(*known);
+            }
+        }
         if !self.index.remove(Some(key.hash()), is_meant).is_empty() {
             self.wake();
         }
@@ -380,7 +397,8 @@ impl Disk {
 
     /// Whether what is known of a file says that it counts no more.
     fn is_void(&self, entry: &Entry) -> bool {
-        !self.ledger.counts(&entry.label, entry.asked)
+        let was_let_go = || lock(&self.let_go).get(&entry.name.hash).is_some_and(|asked| entry.asked < *asked);
+        !self.ledger.counts(&entry.label, entry.asked) || (!self.is_loaded.load(Ordering::Acquire) && was_let_go())
     }
 
     fn file(&self, name: Name) -> PathBuf {

@@ -318,7 +318,7 @@ async fn what_grows_on_disk_is_read_while_it_comes_and_found_when_it_is_whole() 
         assert_eq!(growing.size(), 0, "none of it is held");
     }
     growing.finish(Ok(()));
-    zone.keep_fetched(&key, stored.clone()).await;
+    zone.keep_fetched(&key, stored.clone(), &HeaderMap::new()).await;
     assert_eq!(fs::read_dir(folder.path().join("cache/v1/new")).unwrap().count(), 0);
     // Who is behind, or comes by a part, is served by the file that it became.
     drop(behind);
@@ -357,4 +357,51 @@ async fn no_more_grows_than_there_is_room_for() {
     drop(one);
     assert!(grows(&begin("/4").await), "what is given up makes room");
     assert_eq!(zone.disk.load_full().unwrap().reading().dropped, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_takes_what_is_older_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let zone = zone(&settings).await;
+    let began = now();
+    let key = keep(&zone, "/a", 10, began).await;
+    let disk = zone.disk.load_full().unwrap();
+    fs::remove_dir(folder.path().join("cache/v1/new")).unwrap();
+    let (_, later) = made("/a", 10, began + 1, FRESH, &[]);
+    zone.keep(&key, later);
+    until(|| files(&folder).is_empty()).await;
+    assert_eq!((disk.reading().entries, disk.reading().dropped), (0, 1));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_kept_leaves_nothing_older_behind_for_such_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let first = zone(&settings).await;
+    let began = now();
+    let lines = &[("cache-control", "max-age=3600"), ("vary", "accept-language")][..];
+    let in_language = |language: &'static str, asked| made("/a", 10, asked, lines, &[("accept-language", language)]);
+    let (key, german) = in_language("de", began);
+    first.keep(&key, german);
+    first.keep(&key, in_language("en", began).1);
+    let other = keep(&first, "/b", 10, began).await;
+    until(|| files(&folder).len() == 3).await;
+    // Another process cannot look at the files yet, and knows something newer of both.
+    let second = Arc::new(Zone::new());
+    second.arrange(&settings, None);
+    let asked = head(&[("accept-language", "de")]);
+    for (zone, key, path) in [(&first, &key, "/a"), (&second, &other, "/b")] {
+        let (_, newer) = made(path, 10, began + 1, &[("cache-control", "max-age=3600")], &[]);
+        zone.let_go_of_older(key, &newer, &asked.headers);
+    }
+    assert!(first.find(&key, &asked.headers).is_none());
+    assert!(first.find(&key, &head(&[("accept-language", "en")]).headers).is_some(), "it is for other requests");
+    until(|| files(&folder).len() == 2).await;
+    end(first).await;
+    let disk = second.disk.load_full().unwrap();
+    until(|| disk.is_loaded.load(std::sync::atomic::Ordering::Acquire)).await;
+    until(|| files(&folder).len() == 1).await;
+    assert!(found(&second, &other).await.is_none());
+    keep(&second, "/b", 10, began + 2).await;
 }

@@ -123,7 +123,10 @@ impl Disk {
                 let length = stored.content().length().unwrap_or(0);
                 self.index.add(Entry::of(name, &stored, length, written), |entry| self.is_void(entry));
             }
-            Err(error) => self.complain(&error),
+            Err(error) => {
+                self.complain(&error);
+                self.let_go_of_older(&key, &stored);
+            }
         }
         self.waiting.fetch_sub(size, Ordering::AcqRel);
     }

@@ -101,7 +101,7 @@ fn what_is_larger_than_may_be_is_not_kept() {
             )
             .1
         };
-        assert_eq!((kept(10), kept(11)), (Ok(()), Err(Unkept::TooLarge)));
+        assert_eq!((kept(10), kept(11)), (Ok(Vec::new()), Err(Unkept::TooLarge)));
     });
 }
 

@@ -19,7 +19,7 @@ const FRESH: &[(&str, &str)] = &[("cache-control", "max-age=60"), ("cache-tag", 
 fn keep(zone: &Zone, path: &str, asked: Millis) -> Key {
     let table = CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() };
     let (key, stored, kept) = stored_for(&head(&[]), path, FRESH, asked, table);
-    assert_eq!(kept, Ok(()));
+    assert_eq!(kept, Ok(Vec::new()));
     zone.keep(&key, Arc::new(stored));
     key
 }
@@ -84,6 +84,14 @@ fn what_was_on_its_way_when_it_was_purged_is_not_kept() {
     assert!(!has(&zone, &key));
     keep(&zone, "/a", NOW + 1);
     assert!(has(&zone, &key));
+}
+
+#[test]
+fn what_was_asked_for_earlier_does_not_take_the_place_of_what_was_faster_rfc_9111_4() {
+    let zone = zone();
+    let key = keep(&zone, "/a", NOW + 1);
+    keep(&zone, "/a", NOW);
+    assert_eq!(zone.find(&key, &HeaderMap::new()).unwrap().freshness().asked(), NOW + 1, "the most recent one counts");
 }
 
 #[test]
