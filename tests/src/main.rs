@@ -23,6 +23,7 @@ mod bandwidth;
 mod broken;
 mod cache_apart;
 mod cache_memory;
+mod cache_musts;
 mod cache_orders;
 mod cache_rules;
 mod cache_warm;

@@ -1,0 +1,144 @@
+//! What RFC 9111 and RFC 9110 demand of a cache and no other test names, each with its section.
+
+use std::time::{Duration, SystemTime};
+
+use testkit::{Answer, Request};
+
+use crate::caching::{caching, counting, numbered, status};
+
+fn keeps(answer: Answer) -> Answer {
+    answer.header("Cache-Control", "max-age=600")
+}
+
+#[tokio::test]
+async fn only_a_get_is_kept_and_all_others_are_written_through_rfc_9111_3_and_4() {
+    let (origin, proxy) = caching("cache = true", counting(|_, n| keeps(numbered(n)))).await;
+    for (turn, method) in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "X-OWN"].into_iter().enumerate() {
+        for again in 0..2 {
+            let answer = proxy.fetch(Request::new(method, "/a")).await.expect(200);
+            assert_eq!(answer.text(), format!("answer {}", 2 * turn + again), "{method}");
+            assert!(!status(&answer).contains("stored"), "{method}: {}", status(&answer));
+        }
+    }
+    assert_eq!(origin.requests().len(), 12);
+    assert!(status(&proxy.get("/a").await).ends_with("fwd=uri-miss; stored"), "none of them was kept for a GET");
+}
+
+#[tokio::test]
+async fn fields_of_one_connection_are_not_kept_rfc_9111_3_1() {
+    let (_origin, proxy) = caching("cache = true", |_| {
+        keeps(Answer::text("x")).header("Connection", "X-Hop").header("X-Hop", "1").header("X-Own", "1")
+    })
+    .await;
+    proxy.get("/").await.expect(200);
+    let hit = proxy.get("/").await.expect(200);
+    assert!(status(&hit).contains("hit"));
+    assert_eq!((hit.header("x-hop"), hit.header("x-own")), (None, Some("1")));
+}
+
+#[tokio::test]
+async fn what_comes_before_the_answer_is_not_taken_for_it_rfc_9111_3() {
+    let (origin, proxy) = caching("cache = true", |_| {
+        keeps(Answer::text("final")).interim(103, &[("Link", "</a.css>; rel=preload"), ("Cache-Control", "no-store")])
+    })
+    .await;
+    for _ in 0..2 {
+        let answer = proxy.get("/").await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("link")), ("final", None));
+    }
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
+    let (origin, proxy) = caching(
+        "cache = true\nretries = 0",
+        counting(|seen, n| match seen.target.as_str() {
+            "/plain" => numbered(n).header("Cache-Control", "max-age=1").header("Age", "5").header("ETag", "\"v\""),
+            "/must" => numbered(n)
+                .header("Cache-Control", "max-age=1, must-revalidate, stale-if-error=600")
+                .header("Age", "5")
+                .header("ETag", "\"v\""),
+            _ => numbered(n).header("Cache-Control", "no-cache, stale-if-error=600").header("ETag", "\"v\""),
+        }),
+    )
+    .await;
+    let paths = ["/plain", "/must", "/no-cache"];
+    for path in paths {
+        assert!(status(&proxy.get(path).await.expect(200)).ends_with("stored"), "{path}");
+    }
+    origin.stop().await;
+    for path in paths {
+        proxy.get(path).await.expect(502);
+    }
+}
+
+#[tokio::test]
+async fn dates_validate_where_there_is_no_tag_rfc_9111_4_3_1_and_4_3_3() {
+    let modified = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(1000));
+    let told = modified.clone();
+    let (origin, proxy) = caching(
+        "cache = true",
+        counting(move |_, n| match n {
+            1 => Answer::status(304).header("Cache-Control", "max-age=0"),
+            _ => numbered(n).header("Last-Modified", told.clone()).header("Cache-Control", "max-age=0"),
+        }),
+    )
+    .await;
+    assert_eq!(proxy.get("/").await.text(), "answer 0");
+    assert_eq!(proxy.get("/").await.text(), "answer 0", "the 304 says that it is still good");
+    assert_eq!(origin.nth(1).await.header("if-modified-since"), Some(modified.as_str()));
+    let replaced = proxy.get("/").await.expect(200);
+    assert_eq!((replaced.text().as_str(), status(&replaced).as_str()), ("answer 2", "maitred; fwd=stale; stored"));
+}
+
+#[tokio::test]
+async fn a_304_and_a_206_say_what_the_200_would_rfc_9110_15_3_7_and_15_4_5() {
+    let fields = [
+        ("Cache-Control", "max-age=600"),
+        ("Content-Location", "/own"),
+        ("ETag", "\"v\""),
+        ("Expires", "Thu, 01 Jan 2099 00:00:00 GMT"),
+        ("Vary", "X-A"),
+        ("Date", "Thu, 26 Nov 2026 00:00:00 GMT"),
+    ];
+    let now = httpdate::fmt_http_date(SystemTime::now());
+    let (origin, proxy) = caching("cache = true", move |_| {
+        let value = |name: &str, value: &str| if name == "Date" { now.clone() } else { value.to_owned() };
+        fields.iter().fold(Answer::text("0123456789"), |answer, (name, text)| answer.header(name, value(name, text)))
+    })
+    .await;
+    let whole = proxy.get("/").await.expect(200);
+    for (name, value, expected) in [("If-None-Match", "\"v\"", 304), ("Range", "bytes=2-3", 206)] {
+        let answer = proxy.fetch(Request::get("/").header(name, value)).await.expect(expected);
+        for (field, _) in fields {
+            assert_eq!(answer.header(field), whole.header(field), "{field} of a {expected}");
+        }
+    }
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn conditions_and_ranges_count_for_what_went_well_alone_rfc_9110_13_2_1_and_14_2() {
+    let (_origin, proxy) =
+        caching("cache = true", |_| keeps(Answer::status(404)).header("ETag", "\"v\"").body("0123456789")).await;
+    proxy.get("/").await.expect(404);
+    for (name, value) in [("If-None-Match", "\"v\""), ("If-None-Match", "*"), ("Range", "bytes=0-1")] {
+        let answer = proxy.fetch(Request::get("/").header(name, value)).await.expect(404);
+        assert_eq!((answer.text().as_str(), status(&answer).contains("hit")), ("0123456789", true), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_transformed_is_not_compressed_rfc_9111_5_2_2_6() {
+    let text = "compressible ".repeat(500);
+    let body = text.clone();
+    let (_origin, proxy) = caching("cache = true\ncompress = true", move |_| {
+        Answer::text(body.clone()).header("Cache-Control", "max-age=600, no-transform")
+    })
+    .await;
+    for _ in 0..2 {
+        let answer = proxy.fetch(Request::get("/").header("Accept-Encoding", "gzip")).await.expect(200);
+        assert_eq!((answer.header("content-encoding"), answer.text() == text), (None, true));
+    }
+}
