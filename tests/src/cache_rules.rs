@@ -164,3 +164,52 @@ async fn each_side_of_a_split_has_answers_of_its_own() {
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert_eq!((one.requests().len(), other.requests().len()), (1, 1));
 }
+
+/// A path, the fields of what is there, and whether that is kept.
+type Kept = (&'static str, &'static [(&'static str, &'static str)], bool);
+
+#[tokio::test]
+async fn operators_say_which_fields_are_for_this_cache_rfc_9213_2_2() {
+    let cases: &[Kept] = &[
+        ("/own", &[("Maitred-Cache-Control", "max-age=60"), ("CDN-Cache-Control", "no-store")], true),
+        ("/own-forbids", &[("Maitred-Cache-Control", "no-store"), ("CDN-Cache-Control", "max-age=60")], false),
+        ("/cdn", &[("CDN-Cache-Control", "max-age=60"), ("Cache-Control", "no-store")], true),
+        ("/broken", &[("Maitred-Cache-Control", "no-store, ="), ("CDN-Cache-Control", "max-age=60")], true),
+        ("/empty", &[("Maitred-Cache-Control", ""), ("Cache-Control", "private")], false),
+        ("/others", &[("Other-Cache-Control", "max-age=60"), ("Cache-Control", "no-store")], false),
+        ("/none", &[("Cache-Control", "max-age=60")], true),
+    ];
+    let (origin, proxy) = caching(
+        "cache = { targeted = [\"Maitred-Cache-Control\", \"CDN-Cache-Control\"] }\nresponse = { remove = \"Maitred-Cache-Control\" }",
+        counting(move |seen, n| {
+            if seen.header("if-none-match").is_some() {
+                return Answer::status(304).header("ETag", "\"v\"");
+            }
+            let fields = cases.iter().find(|(path, ..)| *path == seen.target).map_or(&[][..], |(_, fields, _)| fields);
+            let answer = fields.iter().fold(numbered(n), |answer, (name, value)| answer.header(name, *value));
+            match seen.target.as_str() {
+                "/again" => answer.header("ETag", "\"v\"").header("Maitred-Cache-Control", "max-age=60").header("Age", "100"),
+                _ => answer,
+            }
+        }),
+    )
+    .await;
+    for (path, _, kept) in cases {
+        let first = proxy.get(path).await.expect(200);
+        let second = proxy.get(path).await.expect(200);
+        assert_eq!(status(&second).contains("hit"), *kept, "{path}");
+        // Clients need not see them; what is kept has them.
+        assert!([first, second].iter().all(|answer| answer.header("maitred-cache-control").is_none()), "{path}");
+    }
+    // What was kept is judged again by what it said itself, when a 304 says nothing of it.
+    proxy.get("/again").await.expect(200);
+    let before = origin.requests().len();
+    assert_eq!(status(&proxy.get("/again").await), "maitred; fwd=stale; fwd-status=304; stored");
+    assert!(status(&proxy.get("/again").await).contains("hit"), "fresh for the minute that it says");
+    assert_eq!(origin.requests().len(), before + 1);
+    for (wrong, told) in [("Cache-Control", "is for all caches"), ("a b", "is not a header name")] {
+        let lines = format!("cache = {{ targeted = \"{wrong}\" }}");
+        let refused = Proxy::with(format!("{BOTH}{}", route(&origin, &lines))).refused().await.expect(3);
+        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    }
+}

@@ -148,6 +148,7 @@ impl Policy {
             key: key.into(),
             vary: names(table.vary.as_ref(), &at.key("vary"), report),
             bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
+            targeted: targets(table.targeted.as_ref(), &at.key("targeted"), report),
             tags: names(table.tags.as_ref(), &at.key("tags"), report),
             max_object: max_object(table.max_object, room, &at.key("max_object"), report),
             purge: table.purge.as_ref().map(|written| purgers(written, &at.key("purge"), report)),
@@ -298,6 +299,30 @@ fn names(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> B
         }
     }
     names.into()
+}
+
+/// The fields of RFC 9213 that count, in their order.
+fn targets(written: Option<&OneOrMany<String>>, at: &At, report: &mut Report) -> Box<[HeaderName]> {
+    let Some(written) = written else { return [HeaderName::from_static("cdn-cache-control")].into() };
+    let mut seen = Vec::new();
+    for (place, text) in placed(written, at) {
+        let name = text.to_ascii_lowercase();
+        if matches!(&*name, "cache-control" | "expires") {
+            report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` is for all caches"))
+                    .label(&place, "it counts where none of these fields does")
+                    .help("delete it, or write for example \"CDN-Cache-Control\""),
+            );
+        } else if seen.contains(&name) {
+            report.push(
+                Diagnostic::new(Code::E0108, format!("`{text}` stands in the list twice"))
+                    .label(&place, "the second time")
+                    .help("delete it"),
+            );
+        }
+        seen.push(name);
+    }
+    names(Some(written), at, report)
 }
 
 fn statuses(

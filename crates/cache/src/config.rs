@@ -156,6 +156,13 @@ pub struct CacheTable {
     /// Default: none. Example: `tags = "Cache-Tag"`.
     pub tags: Option<OneOrMany<String>>,
 
+    /// Names of answer headers that say to caches like this one alone how long an answer is fresh and who may keep it (RFC
+    /// 9213): the first that is there and can be read counts instead of `Cache-Control` and `Expires`. Each is a list of
+    /// directives as in `Cache-Control`, in lower case. `[]` where none counts.
+    ///
+    /// Default: `["CDN-Cache-Control"]`. Example: `targeted = ["Maitred-Cache-Control", "CDN-Cache-Control"]`.
+    pub targeted: Option<OneOrMany<String>>,
+
     /// Who may let go of kept answers with the method `PURGE`: addresses and networks of clients. Nobody else gets more than
     /// a 403, and without it PURGE is a method like any other, which the origin gets.
     ///

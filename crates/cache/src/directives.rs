@@ -76,8 +76,6 @@ pub enum Delta {
 /// What is larger than a cache can count counts as this (RFC 9111 section 1.2.2).
 const FOREVER: u64 = 1 << 31;
 
-static CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
-
 impl Delta {
     pub(crate) fn read(value: Option<&[u8]>) -> Self {
         let Some(digits) = value.filter(|value| !value.is_empty() && value.iter().all(u8::is_ascii_digit)) else {
@@ -132,13 +130,13 @@ impl Reach {
 }
 
 impl Said {
-    /// What an answer says to a shared cache, and whether it says it to such ones in particular: where
-    /// `CDN-Cache-Control` is there, it counts instead of `Cache-Control` and `Expires` (RFC 9213 section 2.2).
-    pub fn of(fields: &HeaderMap) -> (Self, bool) {
-        if let Some(targeted) = Self::targeted(fields) {
-            return (targeted, true);
+    /// What an answer says to a shared cache, and whether it says it to such ones in particular: of the fields `targets`,
+    /// the first that says anything counts instead of `Cache-Control` and `Expires` (RFC 9213 section 2.2).
+    pub fn of(fields: &HeaderMap, targets: &[HeaderName]) -> (Self, bool) {
+        match targets.iter().find_map(|name| Self::targeted(fields, name)) {
+            Some(said) => (said, true),
+            None => (Self::read(fields), false),
         }
-        (Self::read(fields), false)
     }
 
     fn read(fields: &HeaderMap) -> Self {
@@ -149,10 +147,10 @@ impl Said {
         said
     }
 
-    /// What `CDN-Cache-Control` says, which is a dictionary. `None` where it is empty or is none: it does not count then (RFC
+    /// What a targeted field says, which is a dictionary. `None` where it is empty or is none: it does not count then (RFC
     /// 9213 section 2.1).
-    fn targeted(fields: &HeaderMap) -> Option<Self> {
-        let said = Parser::parse_dictionary(&structured::text(fields, &CDN_CACHE_CONTROL)?).ok()?;
+    fn targeted(fields: &HeaderMap, name: &HeaderName) -> Option<Self> {
+        let said = Parser::parse_dictionary(&structured::text(fields, name)?).ok()?;
         let mut this = Self::default();
         for (directive, member) in &said {
             // Parameters are passed over.

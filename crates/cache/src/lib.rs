@@ -13,7 +13,7 @@
 //!
 //! let mut fields = http::HeaderMap::new();
 //! fields.insert("cache-control", "max-age=60, stale-if-error=\"300\"".parse().unwrap());
-//! let (said, _) = Said::of(&fields);
+//! let (said, _) = Said::of(&fields, &[]);
 //! assert_eq!(said.max_age, Delta::Seconds(60));
 //! assert_eq!(said.stale_if_error, Delta::Seconds(300));
 //! assert_eq!(Asked::of(&fields).max_age, Some(60));

@@ -26,6 +26,8 @@ pub struct Policy {
     pub(crate) vary: Box<[HeaderName]>,
     pub(crate) bypass: Box<[Part]>,
     pub(crate) tags: Box<[HeaderName]>,
+    /// Which fields say to caches like this one alone how long an answer is fresh.
+    pub(crate) targeted: Box<[HeaderName]>,
     pub(crate) max_object: u64,
     /// Who may purge by method.
     pub(crate) purge: Option<Networks>,
@@ -149,6 +151,11 @@ impl Policy {
     /// The request headers that answers depend on whatever the origin says.
     pub fn vary(&self) -> &[HeaderName] {
         &self.vary
+    }
+
+    /// The fields that count instead of `Cache-Control` and `Expires`, the first that says anything (RFC 9213).
+    pub fn targeted(&self) -> &[HeaderName] {
+        &self.targeted
     }
 
     /// The largest content that is kept.

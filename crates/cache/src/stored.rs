@@ -115,13 +115,13 @@ impl Stored {
             let came = UNIX_EPOCH + Duration::from_millis(times.answered);
             let _ = head.insert_header(header::DATE, httpdate::fmt_http_date(came));
         }
-        let (said, targeted) = Said::of(&head.headers);
+        let (said, targeted) = Said::of(&head.headers, policy.targeted());
         let fields = &request.head.headers;
         let asking = Asking {
             authorized: fields.contains_key(header::AUTHORIZATION),
             no_store: crate::Asked::of(fields).no_store,
         };
-        let kept = storing::judge(asking, head.status, &said, &head.headers, policy);
+        let kept = storing::judge(asking, head.status, (&said, targeted), &head.headers, policy);
         let freshness = Freshness::of(&said, targeted, head.status, &head.headers, policy, times);
         let kept = kept.and_then(|()| {
             let validates = head.headers.contains_key(header::ETAG) || head.headers.contains_key(header::LAST_MODIFIED);

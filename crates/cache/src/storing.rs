@@ -54,11 +54,11 @@ pub struct Asking {
     pub no_store: bool,
 }
 
-/// Whether a shared cache may keep the answer to a GET.
+/// Whether a shared cache may keep the answer to a GET, which says this, to such caches in particular or to all.
 pub(crate) fn judge(
     asking: Asking,
     status: StatusCode,
-    said: &Said,
+    (said, targeted): (&Said, bool),
     fields: &HeaderMap,
     policy: &Policy,
 ) -> Result<(), Unkept> {
@@ -84,7 +84,7 @@ pub(crate) fn judge(
     if partial || status.is_informational() {
         return Err(Unkept::Status);
     }
-    let told = said.max_age.is_said() || said.s_maxage.is_said() || fields.contains_key(header::EXPIRES);
+    let told = said.max_age.is_said() || said.s_maxage.is_said() || (!targeted && fields.contains_key(header::EXPIRES));
     let known = told || said.public || policy.ttl_of(status).is_some() || is_heuristically_cacheable(status);
     if known { Ok(()) } else { Err(Unkept::NoFreshness) }
 }

@@ -11,7 +11,7 @@ fn fields(name: HeaderName, lines: &[&str]) -> HeaderMap {
 }
 
 fn said(lines: &[&str]) -> Said {
-    Said::of(&fields(header::CACHE_CONTROL, lines)).0
+    Said::of(&fields(header::CACHE_CONTROL, lines), &[]).0
 }
 
 fn asked(lines: &[&str]) -> Asked {
@@ -72,10 +72,10 @@ fn some_directives_reach_fields_only_rfc_9111_5_2_2_4_and_7() {
 fn targeted_directives_take_the_place_of_all_others_rfc_9213_2_2() {
     let mut fields = fields(header::CACHE_CONTROL, &["no-store"]);
     fields.append("cdn-cache-control", "max-age=60".parse().unwrap());
-    let (said, targeted) = Said::of(&fields);
+    let (said, targeted) = Said::of(&fields, &[HeaderName::from_static("cdn-cache-control")]);
     assert!(targeted && !said.no_store && said.max_age == Delta::Seconds(60));
     fields.insert("cdn-cache-control", "".parse().unwrap());
-    assert!(Said::of(&fields).0.no_store, "an empty one says nothing");
+    assert!(Said::of(&fields, &[HeaderName::from_static("cdn-cache-control")]).0.no_store, "an empty one says nothing");
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn pragma_counts_where_there_is_no_cache_control_rfc_9111_5_4() {
 #[test]
 fn what_is_said_to_cdns_is_a_dictionary_rfc_9213_2_1() {
     let cdn = |lines: &[&str]| {
-        let mut fields = fields(CDN_CACHE_CONTROL.clone(), lines);
+        let mut fields = fields(HeaderName::from_static("cdn-cache-control"), lines);
         fields.insert(header::CACHE_CONTROL, "private".parse().unwrap());
-        Said::of(&fields)
+        Said::of(&fields, &[HeaderName::from_static("cdn-cache-control")])
     };
     let (said, targeted) = cdn(&["no-store;x=1", "max-age=60;y"]);
     assert!((said.no_store, said.max_age, targeted) == (true, Delta::Seconds(60), true), "parameters are passed over");
@@ -117,5 +117,31 @@ fn what_is_said_to_cdns_is_a_dictionary_rfc_9213_2_1() {
     assert!(!cdn(&["no-store=?0, max-age=60"]).0.no_store);
     for none in ["", "max-age=", "max-age=60,,", "Max-Age=60", "max-age=60, \"x"] {
         assert_eq!(cdn(&[none]), (Said { private: Reach::Whole, ..Said::default() }, false), "{none:?} does not count");
+    }
+}
+
+#[test]
+fn of_several_targets_the_first_that_is_valid_counts_rfc_9213_2_2() {
+    let [own, cdn] = ["maitred-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
+    let seconds = |lines: &[(&HeaderName, &str)], targets: &[HeaderName]| {
+        let mut fields = HeaderMap::new();
+        fields.insert(header::CACHE_CONTROL, "max-age=1".parse().unwrap());
+        for (name, line) in lines {
+            fields.append(*name, line.parse().unwrap());
+        }
+        Said::of(&fields, targets).0.max_age.seconds()
+    };
+    let both = [own.clone(), cdn.clone()];
+    for (lines, targets, expected) in [
+        (&[(&cdn, "max-age=2"), (&own, "max-age=3")][..], &both[..], 3),
+        (&[(&cdn, "max-age=2"), (&own, "max-age=3")], &both[1..], 2),
+        (&[(&cdn, "max-age=2"), (&own, "max-age=3")], &[], 1),
+        (&[(&cdn, "max-age=2")], &both, 2),
+        (&[(&cdn, "max-age=2"), (&own, "")], &both, 2),
+        (&[(&cdn, "max-age=2"), (&own, "max-age=3, max age")], &both, 2),
+        (&[(&cdn, "=2"), (&own, "?")], &both, 1),
+        (&[(&own, "public"), (&own, "max-age=3")], &both, 3),
+    ] {
+        assert_eq!(seconds(lines, targets), Some(expected), "{lines:?} {targets:?}");
     }
 }

@@ -21,7 +21,7 @@ fn freshness_of(status: u16, lines: &[(&str, &str)], policy: &Policy, times: Tim
     for (name, value) in lines {
         fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    let (said, targeted) = Said::of(&fields);
+    let (said, targeted) = Said::of(&fields, policy.targeted());
     Freshness::of(&said, targeted, StatusCode::from_u16(status).unwrap(), &fields, policy, times)
 }
 

@@ -10,7 +10,9 @@ fn judged(asking: Asking, status: u16, lines: &[(&str, &str)], table: CacheTable
     for (name, value) in lines {
         fields.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
     }
-    judge(asking, StatusCode::from_u16(status).unwrap(), &Said::of(&fields).0, &fields, &policy.unwrap())
+    let policy = policy.unwrap();
+    let (said, targeted) = Said::of(&fields, policy.targeted());
+    judge(asking, StatusCode::from_u16(status).unwrap(), (&said, targeted), &fields, &policy)
 }
 
 fn plain(status: u16, lines: &[(&str, &str)]) -> Result<(), Unkept> {
@@ -71,4 +73,11 @@ fn who_must_understand_has_to_rfc_9111_5_2_2_3() {
     assert_eq!(plain(599, lines), Err(Unkept::NoStore));
     assert_eq!(plain(599, &[("cache-control", "must-understand, max-age=60")]), Err(Unkept::NoStore));
     assert_eq!(plain(599, &[("cache-control", "max-age=60")]), Ok(()));
+}
+
+#[test]
+fn what_is_said_to_such_caches_alone_counts_instead_of_expires_rfc_9213_2_2() {
+    let expires = ("expires", "Thu, 01 Jan 2099 00:00:00 GMT");
+    assert_eq!(plain(302, &[expires, ("cdn-cache-control", "must-revalidate")]), Err(Unkept::NoFreshness));
+    assert_eq!(plain(302, &[expires, ("cdn-cache-control", "")]), Ok(()), "an empty one does not count");
 }
