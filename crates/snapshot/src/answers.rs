@@ -1,12 +1,27 @@
 //! What a route has to know of its origins' answers.
 
-/// Which fields of an answer somebody has to see before the client does. All others may pass as they came (ADR 69).
+/// Which fields of an answer somebody has to see before the client does, and which the client is never sent. All others may
+/// pass as they came (ADR 69).
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Names in lower case; `None` where every field has to be seen.
-    names: Option<Box<[Box<str>]>>,
+    names: Option<Box<[Named]>>,
     /// A bit for each length that a name has, so that most fields are told apart by nothing else.
     lengths: u64,
+}
+
+/// The name of a field in lower case, and what becomes of it.
+type Named = (Box<str>, Passes);
+
+/// What becomes of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// It may go to the client as it came.
+    Unseen,
+    /// It has to be seen.
+    Seen,
+    /// It does not go to the client.
+    Never,
 }
 
 /// What limits put in an answer instead of what the origin says under the same name.
@@ -20,13 +35,17 @@ impl Answers {
         looks: bool,
     ) -> Self {
         let edited = match response {
-            Some(edits) => edits.names().map(Iterator::collect::<Vec<&str>>),
+            Some(edits) => edits.taken().map(Iterator::collect::<Vec<&str>>),
             None => Some(Vec::new()),
         };
         let Some(edited) = edited.filter(|_| !looks) else { return Self::default() };
-        let hidden = security.into_iter().flat_map(transform::SecurityHeaders::touched);
-        let names: Box<[Box<str>]> = edited.into_iter().chain(hidden).chain(COUNTED).map(Box::from).collect();
-        let lengths = names.iter().fold(0, |lengths, name| lengths | bit(name.len()));
+        let hidden = security.into_iter().flat_map(transform::SecurityHeaders::hidden);
+        let seen = security.into_iter().flat_map(transform::SecurityHeaders::put).chain(COUNTED);
+        // The first one of a name counts: what is taken out is not there to be seen.
+        let never = edited.into_iter().chain(hidden).map(|name| (name, Passes::Never));
+        let names = never.chain(seen.map(|name| (name, Passes::Seen)));
+        let names: Box<[Named]> = names.map(|(name, passes)| (name.into(), passes)).collect();
+        let lengths = names.iter().fold(0, |lengths, (name, _)| lengths | bit(name.len()));
         Self { names: Some(names), lengths }
     }
 
@@ -35,10 +54,14 @@ impl Answers {
         self.names.is_some()
     }
 
-    /// Whether the field `name`, in any case, has to be seen.
-    pub fn need(&self, name: &[u8]) -> bool {
-        let Some(names) = &self.names else { return true };
-        self.lengths & bit(name.len()) != 0 && names.iter().any(|needed| needed.as_bytes().eq_ignore_ascii_case(name))
+    /// What becomes of the field `name`, in any case.
+    pub fn passes(&self, name: &[u8]) -> Passes {
+        let Some(names) = &self.names else { return Passes::Seen };
+        if self.lengths & bit(name.len()) == 0 {
+            return Passes::Unseen;
+        }
+        let known = names.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
+        known.map_or(Passes::Unseen, |(_, passes)| *passes)
     }
 }
 
@@ -52,11 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_policies_are_needed_in_any_case() {
+    fn fields_of_policies_are_seen_in_any_case() {
         let bare = Answers::of(None, None, false);
-        assert!(bare.spare_some() && bare.need(b"X-RateLimit-Reset"));
-        assert!(!bare.need(b"Server") && !bare.need(b"x-ratelimit-resets"));
+        assert!(bare.spare_some());
+        assert_eq!(bare.passes(b"X-RateLimit-Reset"), Passes::Seen);
+        assert_eq!((bare.passes(b"Server"), bare.passes(b"x-ratelimit-resets")), (Passes::Unseen, Passes::Unseen));
         let curious = Answers::of(None, None, true);
-        assert!(!curious.spare_some() && curious.need(b"Server"));
+        assert!(!curious.spare_some());
+        assert_eq!(curious.passes(b"Server"), Passes::Seen);
     }
 }

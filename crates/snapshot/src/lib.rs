@@ -14,7 +14,7 @@ mod state;
 mod unkeyed;
 mod warnings;
 
-pub use answers::Answers;
+pub use answers::{Answers, Passes};
 pub use compile::{Compiled, Settings, compile};
 pub use heirloom::{HEIRLOOMS, Heirloom};
 pub use live::Live;

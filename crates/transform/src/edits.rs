@@ -56,9 +56,11 @@ impl<H> HeaderEdits<H> {
         self.set.iter().chain(&self.add).map(|edit| edit.name.as_str())
     }
 
-    /// The names of the fields that may be changed, in lower case; `None` where they are told by how they begin.
-    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
-        self.remove_prefixes.is_empty().then(|| self.remove.iter().map(HeaderName::as_str).chain(self.put()))
+    /// The names of the fields that are taken out whatever they say, in lower case: those that are removed, and those that are
+    /// set. `None` where they are told by how they begin.
+    pub fn taken(&self) -> Option<impl Iterator<Item = &str>> {
+        let set = self.set.iter().map(|edit| &edit.name);
+        self.remove_prefixes.is_empty().then(|| self.remove.iter().chain(set).map(HeaderName::as_str))
     }
 
     /// What its values are made of.

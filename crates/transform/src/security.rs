@@ -95,8 +95,17 @@ impl SecurityHeaders {
 
     /// The names of the fields that may be put or removed, in lower case.
     pub fn touched(&self) -> impl Iterator<Item = &str> {
-        let hidden = TELLTALES.iter().filter(|_| self.hide);
-        self.fields.iter().chain(&self.hsts).map(|field| &field.name).chain(hidden).map(HeaderName::as_str)
+        self.put().chain(self.hidden())
+    }
+
+    /// The names of those that may be put.
+    pub fn put(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().chain(&self.hsts).map(|field| field.name.as_str())
+    }
+
+    /// The names of those that are removed.
+    pub fn hidden(&self) -> impl Iterator<Item = &str> {
+        TELLTALES.iter().filter(|_| self.hide).map(HeaderName::as_str)
     }
 
     /// The fields that are sent, for `explain`.

@@ -1,23 +1,19 @@
 //! The fields of an answer that nobody here has to see: they go to the client as they came (ADR 69).
 
-use std::ops::Range;
-
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::StatusCode;
 use httparse::Header;
 use pingora_http::RequestHeader;
-use snapshot::Answers;
+use snapshot::{Answers, Passes};
 
 use super::client::Client;
 use crate::{context::Context, front::head::parse_length, relay};
 
-/// The lines of an answer's fields, as the origin wrote them, but for what it says of its connection. There are none where
+/// The lines of an answer's fields, as the origin wrote them, but for those that the client is not sent. There are none where
 /// somebody has to see one of them: all are in the head's table then.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
-    text: Bytes,
-    /// What within is said of the connection.
-    without: Range<usize>,
+    text: BytesMut,
     /// What they say of the length of the content.
     pub(super) length: Option<u64>,
     /// Whether they say when the answer was made.
@@ -56,6 +52,9 @@ impl Lines {
         let end = head.len().checked_sub(2)?;
         let start = fields.first().map_or(end, |first| place(first.name.as_bytes()));
         let mut at = start;
+        // What is not copied yet, though it is meant for the client.
+        let mut kept = start;
+        lines.text.reserve(end.checked_sub(start)?);
         for field in fields {
             let (name, value) = (field.name.as_bytes(), field.value);
             let (begins, said) = (at, at + name.len() + 2);
@@ -64,41 +63,46 @@ impl Lines {
             if place(name) != begins || place(value) != said || head.get(said - 1) != Some(&b' ') {
                 return None;
             }
-            match kind(name) {
-                Kind::Seen => return None,
-                Kind::Plain if asked.need(name) => return None,
-                Kind::Plain => {}
-                Kind::Date => lines.is_dated = true,
+            let passes = match kind(name) {
+                Kind::Seen => Passes::Seen,
+                Kind::Plain => asked.passes(name),
+                Kind::Date => {
+                    lines.is_dated = true;
+                    Passes::Unseen
+                }
                 Kind::Length => lines.take_length(value)?,
-                Kind::Connection => {
-                    lines.take_connection(value)?;
-                    lines.without = begins - start..at - start;
+                Kind::Connection => lines.take_connection(value)?,
+            };
+            match passes {
+                Passes::Unseen => {}
+                Passes::Seen => return None,
+                Passes::Never => {
+                    lines.text.put_slice(head.get(kept..begins)?);
+                    kept = at;
                 }
             }
         }
-        lines.text = Bytes::copy_from_slice(head.get(start..at).filter(|_| at == end)?);
+        lines.text.put_slice(head.get(kept..at).filter(|_| at == end)?);
         Some(lines)
     }
 
     /// Anything but one plain number has to be seen.
-    fn take_length(&mut self, value: &[u8]) -> Option<()> {
+    fn take_length(&mut self, value: &[u8]) -> Option<Passes> {
         let is_padded = value.len() > 1 && value.starts_with(b"0");
         let length = parse_length(value).filter(|_| !is_padded)?;
-        self.length.replace(length).is_none().then_some(())
+        self.length.replace(length).is_none().then_some(Passes::Unseen)
     }
 
     /// Anything but one of the two usual words has to be seen: it may name other fields.
-    fn take_connection(&mut self, value: &[u8]) -> Option<()> {
+    fn take_connection(&mut self, value: &[u8]) -> Option<Passes> {
         let closes = value.eq_ignore_ascii_case(b"close");
         let is_usual = closes || value.eq_ignore_ascii_case(b"keep-alive");
-        (is_usual && self.persists.replace(!closes).is_none()).then_some(())
+        (is_usual && self.persists.replace(!closes).is_none()).then_some(Passes::Never)
     }
 
     /// Writes them.
     pub(super) fn write(&self, out: &mut BytesMut) {
-        let Range { start, end } = self.without.clone();
-        out.put_slice(&self.text[..start]);
-        out.put_slice(&self.text[end..]);
+        out.put_slice(&self.text);
     }
 }
 
