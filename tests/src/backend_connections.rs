@@ -121,6 +121,40 @@ async fn what_the_cache_and_a_mirror_ask_for_is_counted_for_whom_it_is_asked_of(
 }
 
 #[tokio::test]
+async fn a_connection_of_http_2_whose_stream_was_given_up_ends_when_it_has_been_idle() {
+    // The cache gives up a fetch that nobody waits for, and a mirror an answer that is longer than it wants.
+    for policy in ["cache = true", "mirror = { upstream = \"copy\", compare = true, max_body = \"1KiB\" }"] {
+        let gate = Gate::new();
+        let slow = origin("h2c", &gate).await;
+        let long = Origin::builder().h2c().start(|_| Answer::text("x".repeat(4096))).await;
+        let (app, copy) = if policy.starts_with("cache") { (&slow, &long) } else { (&long, &long) };
+        let pool = "pool = { idle = \"1s\" }";
+        let text = format!(
+            "{BOTH}[upstreams.app]\nbackends = \"{app}\"\n{pool}\n[upstreams.copy]\nbackends = \"{copy}\"\n{pool}\n\
+             [routes.app]\npath = \"/*\"\nupstream = \"app\"\n{policy}\n"
+        );
+        let proxy = Proxy::start(text).await;
+        if policy.starts_with("cache") {
+            let mut client = proxy.connect().await;
+            client.start(&Request::get("/slow")).await;
+            gate.reached().await;
+            proxy.until_metric_is(NAME, &[("state", "active")], 1.0).await;
+            drop(client);
+        } else {
+            proxy.get("/").await.expect(200);
+            within("the copy", async {
+                while copy.requests().len() < 2 {
+                    tokio::task::yield_now().await
+                }
+            })
+            .await;
+        }
+        proxy.until_metric_is(NAME, &[("state", "active")], 0.0).await;
+        proxy.until_metric_is(NAME, &[], 0.0).await;
+    }
+}
+
+#[tokio::test]
 async fn one_that_two_upstreams_share_counts_for_who_has_used_it_last() {
     // In Pingora's pools it cannot be told anew, so there each has its own.
     for (kind, engine, connections) in [("http", "", 1), ("http", "general", 2), ("h2c", "", 2)] {

@@ -20,9 +20,10 @@ use upstream::{Pick, Reading};
 use crate::{
     context::Context,
     dispatch,
-    fetch::{Fetches, Line},
+    fetch::Fetches,
     finish,
     hedge::{self, Second},
+    line::Line,
     persist::is_interim,
     relay,
 };
@@ -287,7 +288,7 @@ async fn exchange(
     mut line: Line,
     peer: &HttpPeer,
 ) -> pingora_core::Result<Came> {
-    let session = &mut line.session;
+    let session = line.session()?;
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
     let is_h2 = matches!(session, HttpSession::H2(_));

@@ -18,7 +18,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use telemetry::Record;
 use tokio::sync::oneshot;
-use upstream::{Connection, Pick, Reading, Use};
+use upstream::{Pick, Reading};
 
 use crate::{
     ask::{self, Ask, Heard, name_authority},
@@ -26,7 +26,9 @@ use crate::{
     context::Context,
     dispatch,
     engine::{Origin, Pool},
-    finish, mirror, relay,
+    finish,
+    line::Line,
+    mirror, relay,
     throttle::Flows,
 };
 
@@ -38,21 +40,7 @@ pub(crate) struct Fetches {
     transport: Arc<TransportConnector>,
     pool: Arc<Pool>,
     /// For HTTP/2. Made when it is first needed: it reads all the authorities that the system trusts.
-    connector: OnceLock<Connector<()>>,
-}
-
-/// A connection on which something is asked, and what counts it.
-pub(crate) struct Line {
-    pub(crate) session: HttpSession<()>,
-    counted: Counted,
-}
-
-enum Counted {
-    Own(Connection),
-    /// It is in Pingora's pool, and others may use it besides.
-    Shared {
-        _used: Option<Use>,
-    },
+    connector: OnceLock<Arc<Connector<()>>>,
 }
 
 /// What is to be fetched.
@@ -109,36 +97,30 @@ impl Fetches {
         Arc::new(Self { transport, pool, connector: OnceLock::new() })
     }
 
-    fn connector(&self) -> &Connector<()> {
-        self.connector.get_or_init(|| Connector::new(None))
+    fn connector(&self) -> Arc<Connector<()>> {
+        self.connector.get_or_init(|| Arc::new(Connector::new(None))).clone()
     }
 
     /// A connection to the `peer` of `pick`, and whether it was used before.
     pub(crate) async fn connect(&self, pick: &Pick, peer: &HttpPeer) -> pingora_core::Result<(Line, bool)> {
         if speaks_h2(peer) {
-            let (session, reused) = self.connector().get_http_session(peer).await?;
-            let counted = Counted::Shared { _used: Use::of(session.digest()) };
-            return Ok((Line { session, counted }, reused));
+            return Line::of_pool(self.connector(), peer).await;
         }
         let ((stream, counted), reused) = match self.pool.take(peer.reuse_hash(), pick.counter()) {
             Some(origin) => (origin.into_parts(), true),
             None => ((self.transport.new_stream(peer).await?, pick.counter().connection()), false),
         };
         let session = HttpSession::H1(Http1::new_with_options(stream, peer));
-        Ok((Line { session, counted: Counted::Own(counted) }, reused))
+        Ok((Line::own(session, counted), reused))
     }
 
     /// Gives a connection back that is done with its answer.
     pub(crate) async fn give_back(&self, line: Line, peer: &HttpPeer) {
-        let idle = peer.idle_timeout();
-        match (line.session, line.counted) {
-            (HttpSession::H1(mut h1), Counted::Own(counted)) => {
-                h1.respect_keepalive();
-                if let Some(stream) = h1.reuse().await {
-                    self.pool.put(peer.reuse_hash(), Origin::new(stream, counted), idle);
-                }
+        if let Some((HttpSession::H1(mut h1), counted)) = line.give_back().await {
+            h1.respect_keepalive();
+            if let Some(stream) = h1.reuse().await {
+                self.pool.put(peer.reuse_hash(), Origin::new(stream, counted), peer.idle_timeout());
             }
-            (session, _used) => self.connector().release_http_session(session, peer, idle).await,
         }
     }
 
@@ -209,7 +191,7 @@ impl Fetches {
         loop {
             let piece = tokio::select! {
                 biased;
-                piece = line.session.read_response_body() => piece,
+                piece = line.next_piece() => piece,
                 () = unwanted(content, &order.flight), if !order.background => {
                     content.finish(Err(Reason::ClientClosed));
                     return;
@@ -249,7 +231,7 @@ impl Fetches {
     /// Gives a connection back whose answer has no content.
     async fn release(&self, heard: Heard) {
         let Heard { mut line, peer, .. } = heard;
-        if let Ok(None) = line.session.read_response_body().await {
+        if let Ok(None) = line.next_piece().await {
             self.give_back(line, &peer).await;
         }
     }

@@ -119,7 +119,7 @@ pub(crate) async fn carry(
         pass(session, ctx, &mut heard).await?;
     }
     let Heard { mut line, peer, .. } = heard;
-    if has_content || matches!(line.session.read_response_body().await, Ok(None)) {
+    if has_content || matches!(line.next_piece().await, Ok(None)) {
         fetches.give_back(line, &peer).await;
     }
     Ok(Ok(()))
@@ -141,7 +141,7 @@ async fn pass(session: &mut Session, ctx: &mut Context, heard: &mut Heard) -> Re
     loop {
         let mut piece = tokio::select! {
             biased;
-            piece = heard.line.session.read_response_body() => piece.map_err(|error| {
+            piece = heard.line.next_piece() => piece.map_err(|error| {
                 let error = error.into_up();
                 dispatch::count_failure(ctx, Reading::of(&error));
                 error

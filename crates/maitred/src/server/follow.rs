@@ -26,7 +26,12 @@ pub async fn follow(state: State, admin: Arc<Admin>, mut shutdown: ShutdownWatch
             Ok(changed) => changed.into_iter().for_each(|file| {
                 let admin = admin.clone();
                 // Nobody waits for it: the next look does not take it for changed before it is read.
-                drop(spawn_blocking(move || tell(&file.read(), &admin)));
+                let reading = spawn_blocking(move || tell(&file.read(), &admin));
+                drop(tokio::spawn(async move {
+                    if let Err(error) = reading.await {
+                        log::error!("a file that is followed was not read: {error}");
+                    }
+                }));
             }),
             Err(error) => log::error!("the watch over files failed: {error}"),
         }

@@ -5,20 +5,16 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use filter::Reason;
 use http::{HeaderValue, StatusCode, Version, header};
-use pingora_core::{
-    Error, ErrorType,
-    connectors::http::Connector,
-    protocols::http::client::HttpSession,
-    upstreams::peer::{HttpPeer, Peer},
-};
+use pingora_core::{Error, ErrorType, protocols::http::client::HttpSession, upstreams::peer::HttpPeer};
 use pingora_http::ResponseHeader;
 use tokio::time::timeout;
-use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Use, Wish};
+use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Wish};
 
 use super::{Order, settle};
 use crate::{
     ask::{MOST_INTERIM, is_closed, name_authority},
     dispatch,
+    line::Line,
     persist::is_interim,
 };
 
@@ -62,10 +58,8 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
             pick.failed(reading, began.elapsed(), true);
             reading.reason
         };
-        let (mut session, reused) = connector.get_http_session(&*peer).await.map_err(|error| failed(&error))?;
-        let used = Use::of(session.digest());
-        let last = used.as_ref().is_some_and(Use::is_over);
-        match exchange(order, &mut session, &peer, &pick, last, content.clone()).await {
+        let (mut line, reused) = Line::of_pool(connector.clone(), &peer).await.map_err(|error| failed(&error))?;
+        match exchange(order, &mut line, &peer, &pick, content.clone()).await {
             Ok(head) => {
                 pick.answered(head.status.as_u16(), began.elapsed());
                 if head.status == StatusCode::UNAUTHORIZED
@@ -73,7 +67,7 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
                 {
                     credentials.spurned();
                 }
-                let content = read(order, session, &connector, &peer).await.map_err(|error| failed(&error))?;
+                let content = read(order, line).await.map_err(|error| failed(&error))?;
                 return Ok(MirrorAnswer { status: head.status.as_u16(), headers: head.headers.clone(), content });
             }
             // The origin may have closed a connection that nobody used; a fresh one gets the request.
@@ -86,12 +80,13 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
 /// Sends the request and reads the final head.
 async fn exchange(
     order: &Order,
-    session: &mut HttpSession<()>,
+    line: &mut Line,
     peer: &HttpPeer,
     pick: &Pick,
-    last: bool,
     content: Bytes,
 ) -> pingora_core::Result<ResponseHeader> {
+    let last = line.is_over();
+    let session = line.session()?;
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout.or(Some(order.place.mirror().timeout())));
     let mut head = order.head.clone();
@@ -130,15 +125,10 @@ async fn exchange(
 }
 
 /// The content, unless it is longer than is wanted: then the connection ends with it.
-async fn read(
-    order: &Order,
-    mut session: HttpSession<()>,
-    connector: &Connector,
-    peer: &HttpPeer,
-) -> pingora_core::Result<Option<Bytes>> {
+async fn read(order: &Order, mut line: Line) -> pingora_core::Result<Option<Bytes>> {
     let mirror = order.place.mirror();
     let (mut content, mut length) = (BytesMut::new(), 0);
-    while let Some(piece) = session.read_response_body().await? {
+    while let Some(piece) = line.next_piece().await? {
         length += piece.len();
         if length > mirror.max_body() {
             return Ok(None);
@@ -147,6 +137,6 @@ async fn read(
             content.extend_from_slice(&piece);
         }
     }
-    connector.release_http_session(session, peer, peer.idle_timeout()).await;
+    line.give_back().await;
     Ok(Some(content.freeze()))
 }
