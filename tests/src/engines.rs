@@ -377,6 +377,8 @@ async fn idle_connections_to_origins_end_when_the_configuration_says() {
         );
         let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
         proxy.get("/").await.expect(200);
+        // The client may have its answer before the connection is in the pool.
+        proxy.until_metric_is("upstream_connections", &[("state", "idle")], 1.0).await;
         proxy.get("/").await.expect(200);
         assert_eq!(origin.connections(), 1);
         origin.until_open(0).await;
