@@ -166,7 +166,15 @@ impl Stored {
                 let _ = head.append_header(name.clone(), value.clone());
             }
         }
-        Some(Self::new(Fetched { head, request, times }, self.content.clone(), policy))
+        // A cookie is not kept; where it is for the requester alone they have it nevertheless.
+        let is_own = update.headers.contains_key(header::SET_COOKIE)
+            && Said::of(&head.headers, policy.targeted()).0.withheld().any(|name| *name == header::SET_COOKIE);
+        let (stored, kept) = Self::new(Fetched { head, request, times }, self.content.clone(), policy);
+        let kept = kept.map(|mut withheld| {
+            withheld.extend(all(&update.headers, &header::SET_COOKIE).filter(|_| is_own));
+            withheld
+        });
+        Some((stored, kept))
     }
 
     /// The head, without framing and age.
@@ -290,10 +298,14 @@ fn selecting_fields(answer: &HeaderMap, request: &HeaderMap, plain: bool) -> Box
 fn withhold(head: &mut ResponseHeader, said: &Said) -> Withheld {
     let mut withheld = Vec::new();
     for name in said.withheld() {
-        withheld.extend(head.headers.get_all(name).into_iter().map(|value| (name.clone(), value.clone())));
+        withheld.extend(all(&head.headers, name));
         head.remove_header(name);
     }
     withheld
+}
+
+fn all(fields: &HeaderMap, name: &HeaderName) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    fields.get_all(name).into_iter().map(|value| (name.clone(), value.clone()))
 }
 
 /// Without what is said anew each time.

@@ -52,6 +52,29 @@ fn a_304_updates_all_but_what_is_about_the_content_rfc_9111_3_2() {
 }
 
 #[test]
+fn a_cookie_of_a_304_is_for_its_requester_alone_rfc_9111_5_2_2_7() {
+    let old = testing::stored(&[("etag", "\"v\""), ("cache-control", "max-age=1")]);
+    let policy = testing::policy(CacheTable::default());
+    let request = testing::head(&[]);
+    for (control, told) in [
+        ("max-age=60, private=\"set-cookie, x-user\"", vec!["set-cookie: s=1", "set-cookie: t=2", "x-user: me"]),
+        ("max-age=60, no-cache=\"Set-Cookie\"", vec!["set-cookie: s=1", "set-cookie: t=2"]),
+        ("max-age=60", vec![]),
+    ] {
+        let (stored, kept) = testing::viewed(&request, "/a", None, |view| {
+            let lines = [("cache-control", control), ("set-cookie", "s=1"), ("set-cookie", "t=2"), ("x-user", "me")];
+            let head = testing::answer(304, &lines);
+            old.freshened(Fetched { head, request: view, times: TIMES }, &policy).unwrap()
+        });
+        let line = |(name, value): (HeaderName, HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut withheld: Vec<String> = kept.unwrap().into_iter().map(line).collect();
+        withheld.sort();
+        assert_eq!(withheld, told, "{control}");
+        assert!(!stored.head().headers.contains_key("set-cookie"), "{control}");
+    }
+}
+
+#[test]
 fn a_304_about_something_else_updates_nothing_rfc_9111_4_3_4() {
     let old = testing::stored(&[("etag", "\"v\""), ("cache-control", "max-age=1")]);
     assert!(fresh(&old, &[("etag", "\"w\"")]).is_none());
