@@ -163,6 +163,32 @@ async fn what_varies_is_taken_away_alone() {
 }
 
 #[tokio::test]
+async fn who_has_credentials_takes_nothing_away_from_those_who_have_none_rfc_9111_3_5() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(|seen| match (seen.target.as_str(), seen.header("authorization")) {
+        ("/own", None) => Answer::text("for all").header("Cache-Control", "public, max-age=600"),
+        (_, None) => keeps(Answer::text("for all")),
+        _ => keeps(Answer::text("mine")),
+    })
+    .await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    let credentials = |path: &str| anew(path).header("Authorization", "Bearer x");
+    for path in ["/a", "/own"] {
+        assert_eq!(one.get(path).await.expect(200).text(), "for all", "{path}");
+    }
+    holds(&redis, 2).await;
+    assert_eq!(one.fetch(credentials("/a")).await.expect(200).text(), "mine");
+    // What was for this request as well is taken away, and by then the other would have been too.
+    assert_eq!(one.fetch(credentials("/own")).await.expect(200).text(), "mine");
+    holds(&redis, 1).await;
+    assert!(status(&one.get("/a").await.expect(200)).contains("hit"), "in memory");
+    let elsewhere = other.get("/a").await.expect(200);
+    assert_eq!(elsewhere.text(), "for all");
+    assert!(status(&elsewhere).ends_with("; detail=redis"), "{}", status(&elsewhere));
+    assert!(!status(&other.get("/own").await.expect(200)).contains("hit"));
+}
+
+#[tokio::test]
 async fn what_is_older_is_taken_away_when_redis_is_back() {
     let redis = Redis::start().await;
     let origin = Origin::start(then_otherwise(|_| Answer::text("new").header("Cache-Control", "no-store"))).await;

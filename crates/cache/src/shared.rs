@@ -196,10 +196,14 @@ impl Shared {
         self.replace([(self.own_name(key, stored), None)].into_iter().chain(varies));
     }
 
-    /// An answer is not kept at all: nothing under its key is to be given in its place, nor under the names of these.
-    pub(crate) fn let_go<'s>(&self, key: &Key, answers: impl Iterator<Item = &'s Stored>) {
-        let names = answers.map(|stored| self.own_name(key, stored)).chain([self.name(key)]);
-        self.replace(names.map(|name| (name, None)));
+    /// An answer is not kept at all: nothing under its key is to be given in its place, nor under the names of those that
+    /// are `gone`. Without one it is they alone that are not to be found any more.
+    pub(crate) fn let_go(&self, key: &Key, stored: Option<&Stored>, gone: &[Arc<Stored>]) {
+        let own = stored.map(|stored| [self.own_name(key, stored), self.name(key)]);
+        let names: Vec<_> = gone.iter().map(|gone| self.own_name(key, gone)).chain(own.into_iter().flatten()).collect();
+        if !names.is_empty() {
+            self.replace(names.into_iter().map(|name| (name, None)));
+        }
     }
 
     fn replace(&self, names: impl IntoIterator<Item = (String, Instead)>) {

@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use filter::View;
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
 use crate::{
@@ -414,7 +414,8 @@ impl Zone {
     }
 
     /// An answer is known that is not kept: nothing that is older is to be given to such a request in its place, out of
-    /// whichever tier.
+    /// whichever tier. Where it has `Authorization`, what is kept for everybody else is none of its business: only what is
+    /// known to be for it is let go.
     pub fn let_go_of_older(&self, key: &Key, stored: &Stored, request: &HeaderMap) {
         let asked = stored.freshness().asked();
         if let Some(disk) = &*self.disk.load() {
@@ -422,7 +423,8 @@ impl Zone {
         }
         let gone = self.drop_of(key, |other| other.freshness().asked() <= asked && other.is_for(request));
         if let Some(shared) = &*self.shared.load() {
-            shared.let_go(key, gone.iter().map(|gone| &**gone).chain([stored]));
+            let own = (!request.contains_key(AUTHORIZATION)).then_some(stored);
+            shared.let_go(key, own, &gone);
         }
     }
 

@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, header::AUTHORIZATION};
 use tokio::{sync::Semaphore, time::timeout};
 
 pub(crate) use self::{file::Resting, growing::Growing};
@@ -319,16 +319,22 @@ impl Disk {
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
         // A file that was found good again is its own older one.
         if stored.content().file().is_none() {
-            self.let_go(key, stored.freshness().asked(), |entry| entry.is_replaced_by(stored));
+            self.note(key, stored.freshness().asked());
+            self.remove(key, |entry| entry.is_replaced_by(stored));
         }
     }
 
     /// Lets go of what was asked for by then and would be given to this request.
     pub(crate) fn let_go_for(&self, key: &Key, asked: Millis, request: &HeaderMap) {
-        self.let_go(key, asked, |entry| entry.asked <= asked && entry.is_for(request));
+        // What nobody has looked at yet is most likely for everybody else.
+        if !request.contains_key(AUTHORIZATION) {
+            self.note(key, asked);
+        }
+        self.remove(key, |entry| entry.asked <= asked && entry.is_for(request));
     }
 
-    fn let_go(&self, key: &Key, asked: Millis, is_meant: impl Fn(&Entry) -> bool) {
+    /// What is older is not taken in where it is found later.
+    fn note(&self, key: &Key, asked: Millis) {
         if !self.is_loaded.load(Ordering::Acquire) {
             let mut let_go = lock(&self.let_go);
             if let_go.len() < MOST_LET_GO {
@@ -336,6 +342,9 @@ impl Disk {
                 *known = asked.max(*known);
             }
         }
+    }
+
+    fn remove(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {
         if !self.index.remove(Some(key.hash()), is_meant).is_empty() {
             self.wake();
         }
