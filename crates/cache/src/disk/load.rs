@@ -10,7 +10,6 @@ use super::{
     Disk, file,
     index::{Entry, Name},
 };
-use crate::lock;
 
 /// Takes in all files that say of themselves that they are whole; their content is checked when it is read. The others are
 /// removed.
@@ -30,7 +29,6 @@ pub(super) fn load(disk: &Arc<Disk>) {
         }
     }
     disk.is_loaded.store(true, Ordering::Release);
-    *lock(&disk.let_go) = Default::default();
     disk.wake();
     if taken + removed > 0 {
         log::info!("cache: found {taken} answers in {}, and {removed} that are not whole", disk.folder.display());

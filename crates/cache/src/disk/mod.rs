@@ -2,6 +2,7 @@
 //! long: files are read by threads for what blocks, a bounded number at once, and written by a thread of its own.
 
 mod file;
+mod gone;
 mod growing;
 mod head;
 mod index;
@@ -12,7 +13,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
@@ -31,6 +32,7 @@ use tokio::{sync::Semaphore, time::timeout};
 pub(crate) use self::{file::Resting, growing::Growing};
 use self::{
     file::{Body, Broken},
+    gone::Gone,
     index::{Chores, Entry, Index, Name},
     writer::Job,
 };
@@ -63,9 +65,6 @@ const WAITING: u64 = 16;
 /// How many answers wait to be written at most.
 const MOST_WAITING: usize = 1024;
 
-/// Of how many keys it is remembered that files were let go which nobody had looked at yet.
-const MOST_LET_GO: usize = 64 * 1024;
-
 /// The tier on disk.
 pub(crate) struct Disk {
     path: PathBuf,
@@ -91,8 +90,7 @@ pub(crate) struct Disk {
     dropped: AtomicU64,
     broken: AtomicU64,
     changed: Mutex<BTreeSet<usize>>,
-    /// What was let go before all files were looked at: under which hash, and what was asked for by then.
-    let_go: Mutex<HashMap<u128, Millis>>,
+    gone: Gone,
     /// Purges that files may still be there of.
     purges: Mutex<Vec<Purge>>,
 }
@@ -122,7 +120,7 @@ impl Disk {
             dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
             changed: Mutex::default(),
-            let_go: Mutex::default(),
+            gone: Gone::default(),
             purges: Mutex::default(),
         });
         let own = disk.clone();
@@ -180,7 +178,7 @@ impl Disk {
     /// Whether there is a file with an answer that counts.
     pub(crate) fn has(&self, key: &Key, request: &HeaderMap) -> bool {
         let entry = self.index.find(key.hash(), request);
-        !self.is_closed() && entry.is_some_and(|entry| !self.is_void(&entry))
+        !self.is_closed() && entry.is_some_and(|entry| self.ledger.counts(&entry.label, entry.asked))
     }
 
     fn read(self: &Arc<Self>, key: &Key, entry: &Entry, whole: bool) -> Option<Stored> {
@@ -319,29 +317,18 @@ impl Disk {
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
         // A file that was found good again is its own older one.
         if stored.content().file().is_none() {
-            self.note(key, stored.freshness().asked());
+            self.gone.note(key.hash(), stored.freshness().asked());
             self.remove(key, |entry| entry.is_replaced_by(stored));
         }
     }
 
     /// Lets go of what was asked for by then and would be given to this request.
     pub(crate) fn let_go_for(&self, key: &Key, asked: Millis, request: &HeaderMap) {
-        // What nobody has looked at yet is most likely for everybody else.
+        // What is not in the index yet is most likely for everybody else.
         if !request.contains_key(AUTHORIZATION) {
-            self.note(key, asked);
+            self.gone.note(key.hash(), asked + 1);
         }
         self.remove(key, |entry| entry.asked <= asked && entry.is_for(request));
-    }
-
-    /// What is older is not taken in where it is found later.
-    fn note(&self, key: &Key, asked: Millis) {
-        if !self.is_loaded.load(Ordering::Acquire) {
-            let mut let_go = lock(&self.let_go);
-            if let_go.len() < MOST_LET_GO {
-                let known = let_go.entry(key.hash()).or_default();
-                *known = asked.max(*known);
-            }
-        }
     }
 
     fn remove(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {
@@ -404,10 +391,9 @@ impl Disk {
         }
     }
 
-    /// Whether what is known of a file says that it counts no more.
+    /// Whether what is known of a file that is about to be found says that it counts no more.
     fn is_void(&self, entry: &Entry) -> bool {
-        let was_let_go = || lock(&self.let_go).get(&entry.name.hash).is_some_and(|asked| entry.asked < *asked);
-        !self.ledger.counts(&entry.label, entry.asked) || (!self.is_loaded.load(Ordering::Acquire) && was_let_go())
+        self.gone.means(entry.name.hash, entry.asked) || !self.ledger.counts(&entry.label, entry.asked)
     }
 
     fn file(&self, name: Name) -> PathBuf {

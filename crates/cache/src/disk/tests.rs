@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::{
-    CacheTable, Content, DiskSettings, Fetched, Key, Millis, Selector, Settings, Stored, Times, Zone, now,
+    CacheTable, Content, DiskSettings, Fetched, Key, Millis, Selector, Settings, Stored, Times, Zone, lock, now,
     testing::{answer, head, policy, viewed},
 };
 
@@ -404,4 +404,40 @@ async fn an_answer_that_is_not_kept_leaves_nothing_older_behind_for_such_request
     until(|| files(&folder).len() == 1).await;
     assert!(found(&second, &other).await.is_none());
     keep(&second, "/b", 10, began + 2).await;
+}
+
+#[tokio::test]
+async fn what_waits_to_be_written_does_not_come_back_after_it_was_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let zone = zone(&settings).await;
+    let disk = zone.disk.load_full().unwrap();
+    let began = now();
+    let (first, stored) = made("/first", 10, began, FRESH, &[]);
+    let credentials = head(&[("authorization", "Bearer x")]);
+    {
+        // The thread that writes comes to the first one at most.
+        let _held = lock(&disk.purges);
+        zone.keep(&first, stored);
+        for (path, request) in [("/a", &head(&[])), ("/b", &credentials)] {
+            let (key, older) = made(path, 10, began, FRESH, &[]);
+            zone.keep(&key, older);
+            let (_, newer) = made(path, 10, began, FRESH, &[]);
+            zone.let_go_of_older(&key, &newer, &request.headers);
+        }
+        let (key, later) = made("/c", 10, began, FRESH, &[]);
+        zone.let_go_of_older(&key, &made("/c", 10, began - 1, FRESH, &[]).1, &HeaderMap::new());
+        zone.keep(&key, later);
+    }
+    let is_there = |path: &str| {
+        let (key, _) = made(path, 10, began, FRESH, &[]);
+        disk.index.find(key.hash(), &HeaderMap::new()).is_some()
+    };
+    until(|| is_there("/c") && files(&folder).len() == 3).await;
+    assert!(is_there("/first") && is_there("/b"), "they are for other requests");
+    assert!(!is_there("/a"), "it was let go while it waited");
+    end(zone).await;
+    let second = self::zone(&settings).await;
+    let disk = second.disk.load_full().unwrap();
+    assert_eq!(disk.reading().entries, 3);
 }
