@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use testkit::{Answer, Request};
+use testkit::{Answer, Connection, Gate, Request};
 
 use crate::caching::{caching, counting, numbered, status};
 
@@ -22,6 +22,57 @@ async fn only_a_get_is_kept_and_all_others_are_written_through_rfc_9111_3_and_4(
     }
     assert_eq!(origin.requests().len(), 12);
     assert!(status(&proxy.get("/a").await).ends_with("fwd=uri-miss; stored"), "none of them was kept for a GET");
+}
+
+#[tokio::test]
+async fn who_is_refused_takes_nothing_away_from_others_rfc_9111_4_3_3() {
+    let (_origin, proxy) = caching("cache = true\nretries = 0", |seen| {
+        let refused = seen.header("x-status").map(|status| Answer::status(status.parse().unwrap()));
+        refused.unwrap_or_else(|| keeps(Answer::text("kept")))
+    })
+    .await;
+    let stays = [400, 401, 403, 407, 408, 417, 421, 425, 429, 431, 500, 502, 503, 504];
+    let replaced = [402, 404, 405, 406, 409, 410, 411, 412, 413, 414, 415, 418, 422, 423, 428, 451, 501, 505, 507];
+    for (status_code, is_kept) in stays.map(|code| (code, true)).into_iter().chain(replaced.map(|code| (code, false))) {
+        let path = format!("/{status_code}");
+        assert_eq!(proxy.get(&path).await.expect(200).text(), "kept");
+        let number = status_code.to_string();
+        let refused = Request::get(&path).header("Cache-Control", "no-cache").header("X-Status", &number);
+        proxy.fetch(refused).await;
+        let again = status(&proxy.get(&path).await.expect(200)).to_owned();
+        assert_eq!(again.contains("; hit"), is_kept, "{status_code}: {again}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_refused_makes_nobody_ask_for_themselves() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let script = counting(move |seen, n| match (seen.header("authorization"), n) {
+        (Some(_), _) => Answer::status(401),
+        (None, 0..=2) => keeps(numbered(n)),
+        _ => keeps(numbered(n)).after(&held),
+    });
+    let (origin, proxy) = caching("cache = true", script).await;
+    proxy.get("/").await.expect(200);
+    proxy.fetch(Request::get("/").header("Authorization", "Bearer x")).await.expect(401);
+    assert!(status(&proxy.get("/").await).contains("; hit"));
+    proxy.fetch(Request::new("POST", "/")).await.expect(200);
+    let mut asking = Vec::new();
+    for number in 0..10 {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get("/")).await;
+        if number == 0 {
+            origin.nth(3).await;
+        }
+        asking.push(connection);
+    }
+    proxy.until_metric("http_requests_in_flight", &[("route", "app")], 10.0).await;
+    gate.open();
+    for mut connection in asking {
+        assert_eq!(connection.answer("GET").await.expect(200).text(), "answer 3");
+    }
+    assert_eq!(origin.requests().len(), 4);
 }
 
 #[tokio::test]

@@ -117,34 +117,38 @@ async fn what_is_older_than_what_is_known_does_not_stay_in_redis() {
         }
         "/outgrown" => keeps(Answer::status(200)).chunk(vec![b'n'; 9 << 20]),
         "/fails" => Answer::status(503),
+        "/forbidden" => Answer::status(403),
         _ => keeps(Answer::text("new")),
     });
     let origin = Origin::start(script).await;
     let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
-    let paths = ["/large", "/cookie", "/private", "/each-time", "/outgrown", "/refused", "/fails"];
+    let paths = ["/large", "/cookie", "/private", "/each-time", "/outgrown", "/refused", "/fails", "/forbidden"];
     for path in paths {
         assert_eq!(one.get(path).await.expect(200).text(), "old", "{path}");
     }
     // What it varies by, and the answer.
     holds(&redis, 2 * paths.len()).await;
-    for path in paths.iter().filter(|path| !matches!(**path, "/refused" | "/fails")) {
+    for path in paths.iter().filter(|path| !matches!(**path, "/refused" | "/fails" | "/forbidden")) {
         assert_ne!(one.fetch(anew(path)).await.expect(200).text(), "old", "{path}");
     }
     // What the large one varies by stays for the sake of those for other requests.
-    holds(&redis, 2 * 2 + 1).await;
+    holds(&redis, 2 * 3 + 1).await;
     // Redis has no room for the new one.
     redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     assert_eq!(one.fetch(anew("/refused")).await.expect(200).text(), "new");
-    holds(&redis, 2 + 1).await;
+    holds(&redis, 2 * 2 + 1).await;
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
-    // An origin that fails says nothing of what it gave before.
+    // An origin that fails says nothing of what it gave before, nor one that refuses a request.
     one.fetch(anew("/fails")).await.expect(200);
-    for path in paths.iter().filter(|path| **path != "/fails") {
+    one.fetch(anew("/forbidden")).await.expect(403);
+    for path in paths.iter().filter(|path| !matches!(**path, "/fails" | "/forbidden")) {
         let answer = other.get(path).await.expect(200);
         assert!(answer.body.start.starts_with(b"n") && !status(&answer).contains("hit"), "{path}: {}", status(&answer));
         assert_ne!(one.get(path).await.expect(200).text(), "old", "{path}");
     }
-    assert_eq!(other.get("/fails").await.expect(200).text(), "old");
+    for path in ["/fails", "/forbidden"] {
+        assert_eq!(other.get(path).await.expect(200).text(), "old", "{path}");
+    }
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ pub use reuse::Reuse;
 pub use select::Selected;
 pub use status::{Forward, Status, Tier};
 pub use stored::{Fetched, Stored, Url, Withheld};
-pub use storing::{Asking, Unkept};
+pub use storing::{Asking, Unkept, is_about_the_request};
 pub use zone::{Reading, Zone};
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -289,13 +289,15 @@ fn land(
             (Ok(()), withheld)
         }
         Err(why) => {
-            // An origin that fails says nothing of what it gave before.
+            // An origin that fails says nothing of what it gave before, and neither does one that refuses this request.
             let fails = !revalidated && consult::is_failure(stored.status());
-            if !fails {
+            let refuses = !revalidated && cache::is_about_the_request(stored.status());
+            if !fails && !refuses {
                 order.zone.let_go_of_older(&order.key, &stored, &order.client.headers);
             }
-            // While it does it is still asked once for all whom a stale answer does.
-            if !fails || order.stale.is_none() {
+            // While it does it is still asked once for all whom a stale answer does, or one that is not for this request.
+            let does = (fails || refuses) && order.stale.is_some() || refuses && order.zone.has(&order.key);
+            if !does {
                 order.zone.leave_alone(&order.key, cache::now());
             }
             order.flight.land(Landed::Alone);

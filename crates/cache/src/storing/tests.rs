@@ -81,3 +81,11 @@ fn what_is_said_to_such_caches_alone_counts_instead_of_expires_rfc_9213_2_2() {
     assert_eq!(plain(302, &[expires, ("cdn-cache-control", "must-revalidate")]), Err(Unkept::NoFreshness));
     assert_eq!(plain(302, &[expires, ("cdn-cache-control", "")]), Ok(()), "an empty one does not count");
 }
+
+#[test]
+fn what_is_about_one_request_alone_says_nothing_of_others() {
+    for status in (100..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
+        let is_so = [400, 401, 403, 407, 408, 417, 421, 425, 429, 431].contains(&status.as_u16());
+        assert_eq!(is_about_the_request(status), is_so, "{status}");
+    }
+}
