@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName};
 use store::{Down, Store};
 use tokio::{
     sync::{Notify, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -400,10 +400,9 @@ async fn keep_up(shared: Weak<Shared>, zone: Weak<Zone>) {
     let mut last = "0".to_owned();
     let mut next_look = Instant::now();
     loop {
-        {
+        let told = {
             let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
-            // While Redis is away it stays what is to be told.
-            let _ = shared.tell().await;
+            let told = shared.tell().await;
             if Instant::now() >= next_look {
                 if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
                     if let Some((name, _)) = entries.last() {
@@ -413,8 +412,13 @@ async fn keep_up(shared: Weak<Shared>, zone: Weak<Zone>) {
                 }
                 next_look = Instant::now() + PULSE;
             }
+            told
+        };
+        // While Redis is away it stays what is to be told, and more of it is no reason to try again at once.
+        match told {
+            Ok(()) => drop(timeout_at(next_look, wake.notified()).await),
+            Err(Down) => sleep_until(next_look).await,
         }
-        let _ = timeout_at(next_look, wake.notified()).await;
     }
 }
 

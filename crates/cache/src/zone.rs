@@ -401,6 +401,10 @@ impl Zone {
 
     /// Lets go of those answers under a key that are meant, in memory, and gives them.
     fn drop_of(&self, key: &Key, is_meant: impl Fn(&Stored) -> bool) -> Vec<Arc<Stored>> {
+        // Most often there is nothing under the key, which takes no lock that all share to be seen.
+        if self.kept.peek(key).is_none_or(|variants| !variants.answers.iter().any(|stored| is_meant(stored))) {
+            return Vec::new();
+        }
         let _changing = lock(&self.changing);
         let Some(variants) = self.kept.peek(key) else { return Vec::new() };
         let (gone, left): (Vec<_>, Vec<_>) = variants.answers.iter().cloned().partition(|stored| is_meant(stored));

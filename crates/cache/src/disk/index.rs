@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use http::{HeaderMap, HeaderName};
@@ -179,6 +179,15 @@ impl Index {
 
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.
     pub(super) fn add(&self, entry: Arc<Entry>, is_void: impl Fn(&Entry) -> bool) {
+        self.insert(entry.clone(), &is_void);
+        // Who lets go of it notes that first, and then looks whether it is here, without the lock.
+        fence(Ordering::SeqCst);
+        if is_void(&entry) {
+            self.remove(Some(entry.name.hash), |other| other.name == entry.name);
+        }
+    }
+
+    fn insert(&self, entry: Arc<Entry>, is_void: impl Fn(&Entry) -> bool) {
         let hash = entry.name.hash;
         let _changing = lock(&self.changing);
         if is_void(&entry) {
@@ -214,8 +223,12 @@ impl Index {
 
     /// Lets go of the files that are meant, of all keys or of one.
     pub(super) fn remove(&self, hash: Option<u128>, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
-        let _changing = lock(&self.changing);
         let any_is_meant = |shelf: &Arc<Shelf>| shelf.entries.iter().any(|entry| is_meant(entry));
+        // Most often there is nothing under the key, which takes no lock that all share to be seen.
+        if hash.is_some_and(|hash| !self.shelves.peek(&hash).as_ref().is_some_and(any_is_meant)) {
+            return Vec::new();
+        }
+        let _changing = lock(&self.changing);
         let shelves: Vec<_> = match hash {
             Some(hash) => {
                 self.shelves.peek(&hash).filter(any_is_meant).map(|shelf| (hash, shelf)).into_iter().collect()

@@ -1,10 +1,11 @@
 //! Files that outlive their process, that are torn, that are many.
 
-use std::{fs, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{cell::Cell, fs, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
 
+use super::index::{Entry, Index, Name};
 use crate::{
     CacheTable, Content, DiskSettings, Fetched, Key, Millis, Selector, Settings, Stored, Times, Zone, lock, now,
     testing::{answer, head, policy, viewed},
@@ -440,4 +441,18 @@ async fn what_waits_to_be_written_does_not_come_back_after_it_was_let_go() {
     let second = self::zone(&settings).await;
     let disk = second.disk.load_full().unwrap();
     assert_eq!(disk.reading().entries, 3);
+}
+
+#[test]
+fn what_is_let_go_while_it_is_added_is_not_there() {
+    let chores = Arc::default();
+    let index = Index::new(MIB, Arc::clone(&chores));
+    let (key, stored) = made("/a", 10, now(), FRESH, &[]);
+    let entry = |number| Entry::of(Name { hash: key.hash(), number }, &stored, 10, 10);
+    let is_there = || index.find(key.hash(), &HeaderMap::new()).is_some();
+    let looks = Cell::new(0);
+    index.add(entry(1), |_| looks.replace(looks.get() + 1) > 0);
+    assert!(!is_there() && chores.take().len() == 1, "who let go of it did not see it yet");
+    index.add(entry(2), |_| false);
+    assert!(is_there() && chores.take().is_empty());
 }

@@ -95,6 +95,26 @@ fn what_was_asked_for_earlier_does_not_take_the_place_of_what_was_faster_rfc_911
 }
 
 #[test]
+fn what_is_not_kept_waits_for_nobody_where_nothing_is_kept() {
+    let zone = zone();
+    let kept = keep(&zone, "/b", NOW);
+    let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW + 1, CacheTable::default());
+    let (tell, told) = std::sync::mpsc::channel();
+    let held = lock(&zone.changing);
+    let own = zone.clone();
+    let others = std::thread::spawn(move || {
+        for key in [&key, &kept] {
+            own.let_go_of_older(key, &stored, &HeaderMap::new());
+            let _ = tell.send(own.has(key));
+        }
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(false));
+    drop(held);
+    assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(false), "what is kept is let go of");
+    others.join().unwrap();
+}
+
+#[test]
 fn one_leads_and_others_follow() {
     let zone = zone();
     let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW, CacheTable::default());
