@@ -122,6 +122,24 @@ async fn a_field_that_is_for_one_client_reaches_that_one_rfc_9111_5_2_2_7() {
 }
 
 #[tokio::test]
+async fn a_cookie_of_a_304_that_is_for_one_client_reaches_that_one() {
+    let script = counting(|_, n| match n {
+        0 => numbered(n).header("Cache-Control", "max-age=1").header("Age", "5").header("ETag", "\"v\""),
+        _ => Answer::status(304)
+            .header("Cache-Control", "max-age=600, private=\"set-cookie\"")
+            .header("ETag", "\"v\"")
+            .header("Set-Cookie", "s=1"),
+    });
+    let (origin, proxy) = caching("cache = true", script).await;
+    for (is_new, cookie) in [(true, None), (true, Some("s=1")), (false, None)] {
+        let answer = proxy.get("/").await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("answer 0", cookie));
+        assert_eq!(!status(&answer).contains("; hit"), is_new, "{}", status(&answer));
+    }
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[tokio::test]
 async fn parameters_in_another_order_are_the_same_and_some_tell_nothing_apart() {
     let echo = |seen: &Seen| keeps(Answer::text(seen.target.clone()));
     let key = "cache = { key = [\"path\", \"query:!utm_*\", \"query:!gclid\"] }";
