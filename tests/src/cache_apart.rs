@@ -1,6 +1,6 @@
 //! What must not be mixed up: sites, callers, answers of before a change, and what is for one client alone.
 
-use testkit::{Answer, Connection, Gate, Origin, Proxy, Request, Seen, within};
+use testkit::{Answer, Authority, Certificate, Connection, Gate, H2, Origin, Proxy, Request, Seen, maitred, within};
 
 use crate::{
     caching::{caching, counting, numbered, status},
@@ -158,4 +158,65 @@ async fn parameters_in_another_order_are_the_same_and_some_tell_nothing_apart() 
     let both = "[routes.app]\npath = \"/*\"\nupstream = \"http://a\"\ncache = { key = [\"path\", \"query:*\", \"query:a\"] }\n";
     let refused = Proxy::with(both).refused().await.expect(3);
     assert!(refused.stderr.contains("cannot both tell answers apart"), "{}", refused.stderr);
+}
+
+/// A listener that asks for certificates, two routes that keep answers, and whom the origin answers for.
+async fn by_certificate() -> (Authority, Authority, Origin, Proxy) {
+    let (servers, clients) = (Authority::new(), Authority::new());
+    let origin = Origin::start(|seen| {
+        let answer = keeps(Answer::text(seen.header("client-cert").unwrap_or("nobody").to_owned()));
+        if seen.target.ends_with("vary") { answer.header("Vary", "Client-Cert") } else { answer }
+    })
+    .await;
+    let Certificate { cert_file, key_file, .. } = servers.issue(&["localhost"]);
+    let proxy = Proxy::start(format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n\
+         [listeners.https]\naddress = \"127.0.0.1:0\"\ntls = {{ cert = {cert_file:?}, key = {key_file:?} }}\n\
+         client_ca = {:?}\nclient_auth = \"optional\"\n\
+         [routes.hidden]\npath = \"/hidden/*\"\nupstream = \"{origin}\"\ncache = true\n\
+         request = {{ remove = \"Client-Cert\" }}\n{}",
+        clients.file(),
+        route(&origin, "cache = true"),
+    ))
+    .await;
+    (servers, clients, origin, proxy)
+}
+
+#[tokio::test]
+async fn each_certificate_that_the_origin_is_told_has_answers_of_its_own() {
+    let (servers, clients, origin, proxy) = by_certificate().await;
+    let (one, other) = (clients.issue(&["one.example"]), clients.issue(&["other.example"]));
+    let client = |certificate: Option<&Certificate>| {
+        let client = servers.client();
+        certificate.map_or_else(|| servers.client(), |own| client.identity(own.clone()))
+    };
+    let told = |certificate: &Certificate| {
+        let body: String = certificate.pem().0.lines().filter(|line| !line.starts_with("-----")).collect();
+        format!(":{body}:")
+    };
+    for target in ["/a", "/vary"] {
+        let before = origin.requests().len();
+        for certificate in [Some(&one), Some(&other), None, Some(&one), None, Some(&other)] {
+            let expected = certificate.map_or_else(|| "nobody".to_owned(), told);
+            let h1 = client(certificate).connect(proxy.address()).await;
+            let h1 = Connection::over(h1, "localhost").fetch(Request::get(target)).await.expect(200);
+            let h2 = client(certificate).alpn(&["h2"]).connect(proxy.address()).await;
+            let h2 = H2::over(h2, "localhost").await.fetch(Request::get(target)).await.expect(200);
+            assert_eq!((h1.text(), h2.text()), (expected.clone(), expected), "{target}");
+            assert!(status(&h2).starts_with("maitred; hit"), "{}", status(&h2));
+        }
+        assert_eq!(origin.requests().len() - before, 3, "{target}: once for each certificate, and once for none");
+    }
+    // Where the origin is not told it one answer does for all.
+    let before = origin.requests().len();
+    for certificate in [Some(&one), Some(&other), None] {
+        let stream = client(certificate).connect(proxy.address()).await;
+        let answer = Connection::over(stream, "localhost").fetch(Request::get("/hidden/a")).await.expect(200);
+        assert_eq!(answer.text(), "nobody");
+    }
+    assert_eq!(origin.requests().len() - before, 1);
+    for (target, counts) in [("/a", true), ("/hidden/a", false)] {
+        let told = maitred(proxy.folder(), ["explain", target, "-c", "maitred.toml"]).await.expect(0).stdout;
+        assert_eq!(told.contains("no client certificate"), counts, "{told}");
+    }
 }

@@ -120,6 +120,17 @@ impl Key {
         Self(out.into())
     }
 
+    /// The same among the answers to who has shown the certificate with this SHA-256.
+    #[must_use]
+    pub fn of_certificate(self, fingerprint: &str) -> Self {
+        let mut out = self.0.into_vec();
+        // What follows one that is absent is a host, which is not, and no name of an upstream is absent.
+        put(&mut out, None);
+        put(&mut out, None);
+        put(&mut out, Some(fingerprint.as_bytes()));
+        Self(out.into())
+    }
+
     /// The same among the answers of one upstream, where a route has several.
     #[must_use]
     pub fn of_upstream(self, name: &str) -> Self {
@@ -232,4 +243,26 @@ pub(crate) fn selecting(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>
         value.make_ascii_lowercase();
     }
     Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_no_host_and_no_upstream() {
+        let key = || Key(b"a".as_slice().into());
+        let keys = [
+            key(),
+            key().of_certificate("x"),
+            key().of_host("x"),
+            key().of_upstream("x"),
+            key().of_host("x").of_certificate("x"),
+            key().of_host("x").of_upstream("x"),
+            key().of_certificate("x").of_upstream("x"),
+            key().of_host("x").of_certificate("x").of_upstream("x"),
+        ];
+        let different: std::collections::HashSet<&Key> = keys.iter().collect();
+        assert_eq!(different.len(), keys.len());
+    }
 }

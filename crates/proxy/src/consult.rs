@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use cache::{
     Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
 };
-use filter::{Body, Reason, Reply};
+use filter::{Body, ClientCertificate, Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::{Destination, Route};
@@ -155,10 +155,26 @@ pub(crate) fn key_of(route: &Route, policy: &Policy, request: &filter::View<'_>)
     let key = policy.key(request)?;
     // The origin is told it, and may answer by it.
     let told = if request.client.trusted { told::host(&request.head.headers) } else { None };
-    Some(match told.filter(|_| policy.tells_hosts()) {
+    let key = match told.filter(|_| policy.tells_hosts()) {
         Some(host) => key.of_host(host),
         None => key,
+    };
+    Some(match certificate(route, request) {
+        Some(shown) => key.of_certificate(&shown.fingerprint),
+        None => key,
     })
+}
+
+/// The certificate of the client that the origin is told (RFC 9440). A `Vary` that names the field says nothing: no client
+/// sends it.
+fn certificate<'r>(route: &Route, request: &filter::View<'r>) -> Option<&'r ClientCertificate> {
+    let shown = request.client.tls.as_ref()?.client.as_deref()?;
+    tells_certificates(route).then_some(shown)
+}
+
+/// Whether the origin is told the certificates of clients.
+pub(crate) fn tells_certificates(route: &Route) -> bool {
+    !route.request.as_ref().is_some_and(|edits| edits.hides("client-cert"))
 }
 
 /// Lets go of answers for who may order that.

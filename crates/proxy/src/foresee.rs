@@ -42,7 +42,13 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
         Some(upstream) => key.of_upstream(upstream),
         None => key,
     };
-    let told = Some(policy.describe_key(&view, &|part| route.auth.is_secret(part)));
+    let mut told = policy.describe_key(&view, &|part| route.auth.is_secret(part));
+    let listener = &ctx.arrival.as_ref()?.connection.listener;
+    if listener.client_auth.is_some() && consult::tells_certificates(route) {
+        // Nobody sends the request, so nobody shows one.
+        told.push_str(" + no client certificate");
+    }
+    let told = Some(told);
     if !in_force {
         return Some(Foreseen { key: told, what: None });
     }

@@ -51,6 +51,12 @@ impl<H> HeaderEdits<H> {
             || self.remove_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
     }
 
+    /// Whether nothing of the field `name`, in lower case, passes as it came.
+    pub fn hides(&self, name: &str) -> bool {
+        self.remove.iter().chain(self.set.iter().map(|edit| &edit.name)).any(|edited| edited == name)
+            || self.remove_prefixes.iter().any(|prefix| name.starts_with(&**prefix))
+    }
+
     /// The names of the fields that are set or added, in lower case.
     pub fn put(&self) -> impl Iterator<Item = &str> {
         self.set.iter().chain(&self.add).map(|edit| edit.name.as_str())
