@@ -110,7 +110,8 @@ async fn where_credentials_are_passed_on_the_cookies_are_as_they_were_written() 
 
 #[tokio::test]
 async fn explaining_shows_no_key() {
-    let cache = "cache = { key = [\"path\", \"query\", \"cookie:api_key\"], vary = \"Cookie\" }";
+    let cache = "cache = { key = [\"path\", \"query\", \"cookie:api_key\"], vary = \"Cookie\" }\n\
+                 [routes.old]\npath = \"/old\"\nauth = \"partners\"\nredirect = { to = \"/new\" }";
     let (_origin, starter) = keyed("query = \"k\"", cache, echo).await;
     let key = key(starter.folder(), "acme").await;
     let field = format!("Cookie: a=1; api_key={key}");
@@ -122,6 +123,14 @@ async fn explaining_shows_no_key() {
     let live = proxy.command(["explain", "--live", "/a", "-H", &field]).await.expect(0);
     assert!(live.stdout.contains("user `acme`") && !live.stdout.contains(&key), "{}", live.stdout);
     assert!(!proxy.lines().iter().any(|line| line.contains(&key)), "{:?}", proxy.lines());
+    // Nor where it stands in the URL, whatever becomes of the request.
+    for target in [format!("/a?k={key}&b=1"), format!("/a?b=1&%6b={key}"), format!("/old?k={key}&b=1")] {
+        let told = maitred(proxy.folder(), ["explain", &target, "-c", "maitred.toml"]).await.expect(0);
+        assert!(told.stdout.contains("=***") && told.stdout.contains("b=1"), "{}", told.stdout);
+        assert!(!told.stdout.contains(&key) && !told.stderr.contains(&key), "{}{}", told.stdout, told.stderr);
+        let live = proxy.command(["explain", "--live", "--json", &*target]).await;
+        assert!(live.stdout.contains("=***") && !live.stdout.contains(&key), "{}{}", live.stdout, live.stderr);
+    }
 }
 
 #[tokio::test]

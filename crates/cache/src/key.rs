@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use filter::{Identity, Scheme, View, template::Input};
+use filter::{
+    Identity, Scheme, View,
+    query::{HIDDEN, shown},
+    template::Input,
+};
 use http::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -156,18 +160,6 @@ impl Key {
         }
         Some(Self(out.into()))
     }
-}
-
-/// What stands for a value that nobody is to be shown.
-const HIDDEN: &str = "***";
-
-/// The query without the values that are secret.
-fn shown(query: &str, secret: &dyn Fn(&Input<'_>) -> bool) -> String {
-    let pair = |pair: &'_ str| {
-        let name = name_of(pair);
-        if secret(&Input::Parameter(name)) { format!("{name}={HIDDEN}") } else { pair.to_owned() }
-    };
-    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// The query without these parameters, the others in the order of their names; those of one name stay in theirs. `None`

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::template::Input;
+
 /// The bytes that a parameter's name or value stands for (WHATWG URL section 5.1): `+` is a space, triplets are bytes,
 /// anything else stands for itself. Allocates only where something has to be decoded.
 pub fn decode(text: &str) -> Cow<'_, [u8]> {
@@ -30,6 +32,18 @@ pub fn decode(text: &str) -> Cow<'_, [u8]> {
 pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// What stands for a value that nobody is to be shown.
+pub const HIDDEN: &str = "***";
+
+/// The query without the values that are secret, for people to read.
+pub fn shown(query: &str, secret: &dyn Fn(&Input<'_>) -> bool) -> String {
+    let pair = |pair: &'_ str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        if secret(&Input::Parameter(name)) { format!("{name}={HIDDEN}") } else { pair.to_owned() }
+    };
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]

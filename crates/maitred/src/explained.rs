@@ -124,7 +124,7 @@ fn steps(route: &Route, verdict: &Verdict, live: bool) -> Vec<Step> {
     match verdict.outcome() {
         Outcome::Answered(answered) => {
             let location = answered.fields.get(http::header::LOCATION).and_then(|to| to.to_str().ok());
-            let to = location.map(|to| format!(" → {to}")).unwrap_or_default();
+            let to = location.map(|to| format!(" → {}", verdict::shown(Some(route), to))).unwrap_or_default();
             match answered.by {
                 Stage::Redirect => step("redirect", format!("{}{to}", answered.status)),
                 Stage::Respond => step("respond", answered.status.to_string()),
@@ -169,7 +169,7 @@ fn outward(route: &Route, sent: &Forwarded, foreseen: Option<Foreseen>) -> Vec<S
     let mut steps = Vec::new();
     let mut step = |name, what: String| steps.push(Step { name, what });
     if route.rewrite.is_some() {
-        step("rewrite", sent.target.clone());
+        step("rewrite", verdict::shown(Some(route), &sent.target));
     }
     match &route.host {
         HostPolicy::Keep => {}
@@ -226,17 +226,19 @@ impl Explained<'_> {
         found.map(|location| format!("{}:{}", location.file, location.position.line)).unwrap_or_default()
     }
 
-    /// The URL as it was understood: the scheme that the client used, the canonical host, the normalised path.
+    /// The URL as it was understood, but for credentials: the scheme that the client used, the canonical host, the normalised
+    /// path.
     fn url(&self) -> String {
         let head = self.verdict.head();
         let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        match self.verdict.arrival() {
+        let url = match self.verdict.arrival() {
             Some(arrival) => {
                 let view = arrival.view(head);
                 format!("{}://{}{}{query}", arrival.client.scheme, view.host, view.path)
             }
             None => format!("{}{query}", head.uri.path()),
-        }
+        };
+        verdict::shown(self.verdict.route(), &url)
     }
 
     /// For programs.

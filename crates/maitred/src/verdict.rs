@@ -1,6 +1,6 @@
 //! What becomes of a request, in a few words.
 
-use filter::{Mode, Reason, Reply};
+use filter::{Mode, Reason, Reply, query};
 use http::header;
 use proxy::{Answered, Outcome, Step, Verdict};
 use snapshot::Route;
@@ -11,7 +11,7 @@ pub fn sentence(verdict: &Verdict) -> String {
     match verdict.outcome() {
         Outcome::Forwarded(sent) => format!("route `{route}` sends it to upstream `{}`", sent.upstream.name()),
         Outcome::Answered(answer) => {
-            let told = answered(answer);
+            let told = answered(verdict.route(), answer);
             match (answer.by, answer.reason) {
                 (Step::Front, _) => format!("refused as it is read: {told}"),
                 (Step::Arrive, Reason::NoRoute) => format!("no route matches: {told}"),
@@ -57,11 +57,21 @@ pub fn in_shadow(reply: &Reply) -> String {
     format!("would refuse with {} ({}), in shadow", reply.status, reply.reason.word())
 }
 
+/// A URL or a target without the credentials in its query.
+pub fn shown(route: Option<&Route>, target: &str) -> String {
+    match (route, target.split_once('?')) {
+        (Some(route), Some((path, query))) => {
+            format!("{path}?{}", query::shown(query, &|part| route.auth.is_secret(part)))
+        }
+        _ => target.to_owned(),
+    }
+}
+
 /// `413 body_too_large`, `308 → https://new.example.com/`.
-fn answered(answer: &Answered) -> String {
+fn answered(route: Option<&Route>, answer: &Answered) -> String {
     let status = answer.status.as_u16();
     match answer.fields.get(header::LOCATION).and_then(|location| location.to_str().ok()) {
-        Some(location) => format!("{status} → {location}"),
+        Some(location) => format!("{status} → {}", shown(route, location)),
         None => format!("{status} {}", answer.reason.word()).trim_end().to_owned(),
     }
 }
