@@ -7,7 +7,7 @@ use crate::{
     clock::{MILLISECOND, Now},
     counters::{Counters, Hashed},
     lease,
-    limit::Limit,
+    limit::{Limit, Salted},
     rule::{Rule, Said},
 };
 
@@ -33,8 +33,9 @@ impl Limit {
         let rules = self.rules_of(self.tier(plan));
         let now = Now::read();
         let waiting = |key| self.fair.as_ref().map_or(0, |fair| fair.gate.look(key).1);
-        let look = |(index, hashed): (usize, Hashed)| {
-            let rule = rules[index].rule;
+        let value = self.value_of(counters, key);
+        let look = |salted: &Salted| {
+            let (rule, hashed) = (salted.rule, value.with(salted.salt));
             let queues = self.source(&rule) == Source::Queue;
             let said = if queues { self.queue_says(hashed, &rule) } else { self.says(counters, &rule, hashed, now) };
             let (remaining, wait) = match said {
@@ -44,7 +45,7 @@ impl Limit {
             };
             Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait, waiting: waiting(hashed) }
         };
-        self.cells(counters, key).into_iter().enumerate().map(look).collect()
+        rules.iter().map(look).collect()
     }
 
     /// Forgives a key what it has used up: in the store first, where several processes count together, since until then it
@@ -62,10 +63,11 @@ impl Limit {
         asked
     }
 
-    /// The same in this process alone. Says whether anything was known of the key.
+    /// The same in this process alone, under whatever plan it was counted. Says whether anything was known of the key.
     pub(crate) fn reset_here(&self, counters: &Counters, key: &str) -> bool {
-        let mut known = false;
-        for (hashed, salted) in self.cells(counters, key).into_iter().zip(&self.rules) {
+        let (value, mut known) = (self.value_of(counters, key), false);
+        for salted in self.every_rule() {
+            let hashed = value.with(salted.salt);
             known |= match self.estimate(&salted.rule) {
                 Some((sketch, window)) => sketch.forgive(window, hashed, Now::read()),
                 None if matches!(salted.rule, Rule::Quota(_)) => counters.forgive_quota(hashed),
@@ -79,11 +81,10 @@ impl Limit {
         known
     }
 
-    /// What the key is called under each rule.
-    fn cells(&self, counters: &Counters, key: &str) -> Vec<Hashed> {
+    /// What a key that is written by hand is counted by, before a rule makes a cell of it.
+    fn value_of(&self, counters: &Counters, key: &str) -> Hashed {
         let first = self.rules.first().map(|salted| salted.salt);
         let shown = counters.limited().find(&self.name, key).zip(first).map(|(shown, salt)| shown.with(salt));
-        let value = shown.unwrap_or_else(|| self.key.meant(key).hash(counters));
-        self.rules.iter().map(|salted| value.with(salted.salt)).collect()
+        shown.unwrap_or_else(|| self.key.meant(key).hash(counters))
     }
 }

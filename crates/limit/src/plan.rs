@@ -100,6 +100,17 @@ impl Limit {
         self.plans.get(usize::from(tier.0).checked_sub(1)?)
     }
 
+    /// Every rule that somebody is counted by, one of each kind: a plan may have a burst that the limit itself has not.
+    pub(crate) fn every_rule(&self) -> SmallVec<[&Salted; 4]> {
+        let mut every = SmallVec::<[&Salted; 4]>::new();
+        for salted in self.rules.iter().chain(self.plans.iter().flat_map(|(_, rules)| rules)) {
+            if every.iter().all(|known| known.salt != salted.salt) {
+                every.push(salted);
+            }
+        }
+        every
+    }
+
     /// Which rules concern callers of a plan.
     pub(crate) fn tier(&self, plan: Option<&str>) -> Tier {
         let place = plan.and_then(|plan| self.plans.binary_search_by(|(name, _)| (**name).cmp(plan)).ok());

@@ -379,3 +379,25 @@ fn answers_tell_of_the_plan() {
         assert_eq!((look[0].limit, look[0].remaining), (amount, amount - 1));
     }
 }
+
+#[test]
+fn an_operator_sees_and_forgives_the_burst_that_only_a_plan_has() {
+    for ban in ["", r#", "ban": { "after": 500, "for": "1h" }"#] {
+        let mut scene = scene(&format!(
+            r#"{{ "requests": 10, "window": "30d", "key": "user"{ban},
+                 "plans": {{ "partner": {{ "requests": 5000, "burst": 20 }} }} }}"#
+        ));
+        assert_eq!(passing_of(&mut scene, "ann", Some("partner")), 20);
+        let (limit, counters) = (scene.stage().limits[0].clone(), scene.stage().counters.clone());
+        let look = |plan| limit.look(&counters, "ann", plan);
+        let seen: Vec<_> = look(Some("partner")).iter().map(|look| (look.kind, look.remaining)).collect();
+        assert_eq!(seen[..2], [("window", 4980), ("bucket", 0)], "{ban}");
+        let kinds = |plan| look(plan).iter().map(|look| look.kind).collect::<Vec<_>>();
+        let expected: &[&str] = if ban.is_empty() { &["window", "bucket"] } else { &["window", "bucket", "ban"] };
+        assert_eq!(kinds(Some("partner")), expected);
+        assert!(!kinds(None).contains(&"bucket"));
+        assert!(limit.reset_here(&counters, "ann"));
+        assert_eq!((look(Some("partner"))[1].remaining, counters.keys()), (20, 0), "{ban}");
+        assert_eq!(passing_of(&mut scene, "ann", Some("partner")), 20, "{ban}");
+    }
+}

@@ -77,7 +77,8 @@ impl Shared {
     /// Every key of the store that a key written by hand may have under the rules that are counted there.
     pub(crate) fn places(&self, limit: &Limit, text: &str) -> Vec<String> {
         let names = meant(&limit.key, text);
-        let rules = limit.rules.iter().map(|salted| &salted.rule).filter(|rule| limit.is_shared(rule));
+        let every = limit.every_rule();
+        let rules = every.iter().map(|salted| &salted.rule).filter(|rule| limit.is_shared(rule));
         rules.flat_map(|rule| names.iter().map(|name| self.place(&limit.name, rule, name))).collect()
     }
 }

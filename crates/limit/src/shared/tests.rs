@@ -6,10 +6,12 @@ use std::{
 };
 
 use document::{At, OneOrMany, Report};
+use filter::{Credential, Identity};
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
+    Ground, Limits, Meters, Named, Permits, Site, State, Written,
     bucket::Bucket,
     cell::Cell,
     clock::SECOND,
@@ -61,6 +63,49 @@ impl Redis {
         let numbers = self.store.run(&ADMIT, &[key.to_owned()], &arguments, self.store.timeout()).await.unwrap();
         assert_eq!(numbers.len(), ANSWER);
         answered(&numbers)
+    }
+}
+
+/// A route's limits that are counted there.
+fn limits(redis: &Redis, json: &str) -> Limits {
+    let written: OneOrMany<Written> = serde_json::from_str(json).unwrap();
+    let held = || prometheus::Counter::new("held", "held").unwrap();
+    let meters = |_: &str| Meters::of(|result| prometheus::IntCounter::new(result, result).unwrap(), held());
+    let (state, site, mut report) = (State::default(), Site { route: "r", upstreams: &["u"] }, Report::new());
+    let ground = Ground { state: &state, redis: crate::Redis::Found(&redis.store), meters: &meters };
+    let limits = Limits::compile(&written, site, &Named::new(), &At::root(), ground, &mut report);
+    limits.unwrap_or_else(|| panic!("{report:?}"))
+}
+
+/// What they say to a request of ann's, under this plan.
+async fn asked(limits: &Limits, plan: Option<&str>) -> Result<Permits, Reply> {
+    let (caller, mut identity) = (testkit::Caller::new(), Identity::new("p".into(), Credential::ApiKey));
+    (identity.user, identity.plan) = (Some("ann".into()), plan.map(Into::into));
+    let stage = limits.by_identity.as_ref().unwrap();
+    stage.pass(&caller.view_as(Some(&identity)), Waited::default()).await
+}
+
+/// How many of thirty such requests pass.
+async fn passing(limits: &Limits, plan: Option<&str>) -> usize {
+    let mut passed = 0;
+    for _ in 0..30 {
+        passed += usize::from(asked(limits, plan).await.is_ok());
+    }
+    passed
+}
+
+#[tokio::test]
+async fn a_burst_that_only_a_plan_has_is_forgiven_there() {
+    let redis = Redis::start().await;
+    let limits = limits(
+        &redis,
+        r#"{ "requests": 10, "window": "30d", "key": "user", "store": "redis",
+             "plans": { "partner": { "requests": 5000, "burst": 20 } } }"#,
+    );
+    let stage = limits.by_identity.as_ref().unwrap();
+    for _ in 0..2 {
+        assert_eq!(passing(&limits, Some("partner")).await, 20);
+        stage.limits[0].reset(&stage.counters, "ann").await.unwrap();
     }
 }
 
