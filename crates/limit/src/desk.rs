@@ -74,7 +74,7 @@ impl Limit {
                 None => counters.forgive(hashed),
             };
             if self.is_shared(&salted.rule) {
-                lease::forget(counters, hashed);
+                lease::forget(counters, hashed, self);
             }
             counters.limited().forget(hashed);
         }

@@ -2,9 +2,10 @@
 //!
 //! A lease is charged in the store when it is taken, so that no sum of leases exceeds the limit. A key begins with leases of
 //! one request; one that is used up within a second makes the next twice as large, up to what the limit says, and any other
-//! leads back to one. At most one lease of a key is being fetched; requests that come meanwhile ask for themselves alone. What is left of a lease may
-//! be used later than it was charged: in any window at most one lease a process more than the limit passes. In an upgrade the
-//! leases go along, and the old process has none from then on.
+//! leads back to one. At most one lease of a key is being fetched; requests that come meanwhile ask for themselves alone. Callers
+//! of each plan have leases of their own. What is left of a lease may be used later than it was charged: in any window at most one
+//! lease a process and plan more than the limit passes. In an upgrade the leases go along, and the old process has none from then
+//! on.
 //!
 //! The words of a cell are its state and how much is left, and a millisecond of the clock.
 
@@ -15,13 +16,23 @@ use crate::{
     cell::Cell,
     clock::{MILLISECOND, Now, SECOND, unix},
     counters::{Counters, Hashed},
-    limit::Stage,
+    limit::{Limit, Stage},
+    plan::Tier,
     rule::{Rule, Said, Standing},
     shard::Locked,
 };
 
-/// What tells the cell of a lease from that of its key: the same part of the table.
-const LEASED: Hashed = Hashed(0x6c65_6173_6564);
+/// What tells the cell of a lease from that of its key.
+const LEASED: u128 = 0x6c65_6173_6564;
+
+/// Where it says whose plan's lease it is, in bits that `LEASED` has not and that say nothing of the part of the table.
+const TIER: u32 = 48;
+
+/// What a lease of a key is counted under, for callers of one plan: what the store refuses them says nothing of what callers of
+/// another one may, and neither does how much it gives them.
+fn leased(key: Hashed, tier: Tier) -> Hashed {
+    key.with(Hashed(LEASED | u128::from(tier.0) << TIER))
+}
 
 /// A lease that is used up faster than this is too small, in milliseconds.
 const HOT: u64 = 1_000;
@@ -133,13 +144,15 @@ fn pay_back(cell: &mut Cell, cost: u32) {
 }
 
 /// Puts back what a request has taken that a later step refuses.
-pub(crate) fn give_back(counters: &Counters, key: Hashed, cost: u32) {
-    counters.change(key.with(LEASED), |cell| pay_back(cell, cost));
+pub(crate) fn give_back(counters: &Counters, key: Hashed, tier: Tier, cost: u32) {
+    counters.change(leased(key, tier), |cell| pay_back(cell, cost));
 }
 
-/// Gives up what is left of a lease, and what the store has said.
-pub(crate) fn forget(counters: &Counters, key: Hashed) {
-    counters.forgive(key.with(LEASED));
+/// Gives up what is left of the leases of a key, and what the store has said.
+pub(crate) fn forget(counters: &Counters, key: Hashed, limit: &Limit) {
+    for tier in limit.tiers() {
+        counters.forgive(leased(key, tier));
+    }
 }
 
 /// Until when a lease may be used that was taken in the millisecond `taken`: for as long as the store counts it.
@@ -163,8 +176,8 @@ impl Stage {
             let lease = limit.shared.as_ref().and_then(|shared| shared.lease);
             let Some(most) = lease.filter(|_| !locked.is_told(ask.key)) else { continue };
             let rule = *self.asked(ask).1;
-            let lent =
-                locked.change(ask.key.with(LEASED), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
+            let lent = locked
+                .change(leased(ask.key, ask.tier), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
             match lent {
                 Some(Lent::Spent) => {
                     let standing = match locked.find(ask.key).map(|(_, cell)| rule.ask(cell, now, limit.cost)) {
@@ -194,7 +207,7 @@ impl Stage {
                 }
                 Said::Free(_) => {
                     let more = ask.charged.saturating_sub(limit.cost);
-                    let before = match locked.find(ask.key.with(LEASED)).map(|(_, cell)| Lease::of(cell)) {
+                    let before = match locked.find(leased(ask.key, ask.tier)).map(|(_, cell)| Lease::of(cell)) {
                         Some(Lease::Left { left, .. }) => left,
                         _ => 0,
                     };
@@ -202,7 +215,7 @@ impl Stage {
                     (lease, end(&rule, now, millis))
                 }
             };
-            locked.change(ask.key.with(LEASED), None, now, |cell, _| lease.write_until(cell, ends));
+            locked.change(leased(ask.key, ask.tier), None, now, |cell, _| lease.write_until(cell, ends));
             if ask.charged >= limit.cost {
                 ask.source = Source::Lease;
             }
@@ -215,7 +228,7 @@ impl Stage {
         let spent = |ask: &&Ask| ask.source == Source::Lease && matches!(ask.said, Said::Free(_));
         for ask in asks.iter().filter(spent) {
             let cost = self.limits[ask.limit].cost;
-            locked.change(ask.key.with(LEASED), None, now, |cell, _| pay_back(cell, cost));
+            locked.change(leased(ask.key, ask.tier), None, now, |cell, _| pay_back(cell, cost));
         }
     }
 }

@@ -247,7 +247,7 @@ impl Stage {
             (Some(store), Source::Store, Some(called)) => Some(Box::new((store.clone(), called, ask.charged_by))),
             _ => None,
         };
-        let (leased, sketch) = (ask.source == Source::Lease, limit.sketch.clone());
+        let (leased, sketch) = ((ask.source == Source::Lease).then_some(ask.tier), limit.sketch.clone());
         let item = Item { key: ask.key, rule, by: charge.by, cost: limit.cost, hold, elsewhere, leased, sketch };
         permits.keep(&self.counters, item);
     }

@@ -16,7 +16,7 @@ use crate::{
     gate::Place,
     lease,
     meters::Meters,
-    plan::Plan,
+    plan::{Plan, Tier},
     rule::Rule,
     shared,
     sketch::Sketch,
@@ -71,8 +71,8 @@ pub(crate) struct Item {
     pub(crate) hold: Hold,
     /// The store that has charged as well, what it calls the key, and what it gives the charge back by.
     pub(crate) elsewhere: Option<Box<(store::Store, Box<str>, i64)>>,
-    /// Whether it was taken out of a lease.
-    pub(crate) leased: bool,
+    /// Where it was taken out of a lease, whose.
+    pub(crate) leased: Option<Tier>,
     /// Where it was estimated, not counted.
     pub(crate) sketch: Option<Arc<Sketch>>,
 }
@@ -258,8 +258,8 @@ impl Held {
                 continue;
             }
             self.counters.give_back(item.key, &item.rule, now, item.by, item.cost);
-            if item.leased {
-                lease::give_back(&self.counters, item.key, item.cost);
+            if let Some(tier) = item.leased {
+                lease::give_back(&self.counters, item.key, tier, item.cost);
             }
             if let Some((store, called, by)) = item.elsewhere.as_deref() {
                 shared::give_back(store, called, &item.rule, item.cost, *by);

@@ -24,7 +24,7 @@ pub(crate) type Plans = Box<[(Box<str>, Rules)]>;
 
 /// Which rules of a limit concern a caller: the limit's own, which is 0, or those of one of its plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tier(u8);
+pub(crate) struct Tier(pub(crate) u8);
 
 /// The number of a plan among those that the limits of a route name; 0 for none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -95,11 +95,6 @@ impl Limit {
         self.plan(tier).map_or(&self.rules, |(_, rules)| rules)
     }
 
-    /// The plan that a caller has these rules by.
-    pub(crate) fn plan(&self, tier: Tier) -> Option<&(Box<str>, Rules)> {
-        self.plans.get(usize::from(tier.0).checked_sub(1)?)
-    }
-
     /// Every rule that somebody is counted by, one of each kind: a plan may have a burst that the limit itself has not.
     pub(crate) fn every_rule(&self) -> SmallVec<[&Salted; 4]> {
         let mut every = SmallVec::<[&Salted; 4]>::new();
@@ -109,6 +104,16 @@ impl Limit {
             }
         }
         every
+    }
+
+    /// The plan that a caller has these rules by.
+    pub(crate) fn plan(&self, tier: Tier) -> Option<&(Box<str>, Rules)> {
+        self.plans.get(usize::from(tier.0).checked_sub(1)?)
+    }
+
+    /// The limit's own rules, and those of each plan.
+    pub(crate) fn tiers(&self) -> impl Iterator<Item = Tier> {
+        (0..=self.plans.len()).filter_map(|tier| u8::try_from(tier).ok()).map(Tier)
     }
 
     /// Which rules concern callers of a plan.

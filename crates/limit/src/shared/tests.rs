@@ -95,6 +95,27 @@ async fn passing(limits: &Limits, plan: Option<&str>) -> usize {
 }
 
 #[tokio::test]
+async fn callers_of_each_plan_have_leases_of_their_own() {
+    let redis = Redis::start().await;
+    let json = |lease: &str| {
+        format!(
+            r#"{{ "requests": 3, "window": "30d", "key": "user", "store": "redis"{lease}, "plans": {{ "pro": 9 }} }}"#
+        )
+    };
+    let limits = limits(&redis, &json(r#", "lease": 2"#));
+    assert_eq!(passing(&limits, None).await, 3);
+    // The refusal is remembered, and is none for the other plan; what that one has on lease is not for this one.
+    for index in 0..3 {
+        assert!(asked(&limits, Some("pro")).await.is_ok(), "{index}");
+        assert!(asked(&limits, None).await.is_err(), "{index}");
+    }
+    assert_eq!(passing(&limits, Some("pro")).await, 3);
+    let stage = limits.by_identity.as_ref().unwrap();
+    stage.limits[0].reset(&stage.counters, "ann").await.unwrap();
+    assert_eq!([passing(&limits, None).await, passing(&limits, Some("pro")).await], [3, 6]);
+}
+
+#[tokio::test]
 async fn a_burst_that_only_a_plan_has_is_forgiven_there() {
     let redis = Redis::start().await;
     let limits = limits(
