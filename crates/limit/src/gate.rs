@@ -2,8 +2,9 @@
 //!
 //! As long as a place is free everybody gets one at once. When all are taken, requests wait, each behind those of the same
 //! consumer. A place that becomes free goes to the consumer that has the fewest under way (max-min fairness), so that one
-//! within its share waits for one request to end and not for a queue. The queue is bounded in length and in time; when it
-//! is full, the newest request of the consumer that wants most has to go.
+//! within its share waits for one request to end and not for a queue. Callers of each plan may have another number of the same
+//! places, which says when there is one free for them. The queue is bounded in length and in time; when it is full, the newest
+//! request of the consumer that wants most has to go.
 
 use std::{
     collections::VecDeque,
@@ -12,9 +13,10 @@ use std::{
 };
 
 use indexmap::IndexMap;
+use smallvec::SmallVec;
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::{counters::Hashed, key::Key};
+use crate::{counters::Hashed, key::Key, plan::Tier};
 
 /// A limit whose requests wait for a place.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Fair {
 /// How many places there are, and for how many requests and how long one may wait for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Terms {
+    /// Whose they are: callers of each plan may have another number of the same places.
+    pub(crate) tier: Tier,
     pub(crate) places: u32,
     pub(crate) waiting: u32,
     pub(crate) patience: Duration,
@@ -40,7 +44,8 @@ pub(crate) struct Gate(Mutex<IndexMap<Hashed, Line>>);
 /// Everybody who shares the places of one key.
 #[derive(Debug, Default)]
 struct Line {
-    terms: Terms,
+    /// How many places there are for callers of each plan, as the newest of them was told.
+    places: SmallVec<[(Tier, u32); 1]>,
     taken: u32,
     waiting: u32,
     /// The number of the next who waits.
@@ -58,6 +63,7 @@ struct Consumer {
 struct Waiter {
     number: u64,
     cost: u32,
+    tier: Tier,
     /// Told whether it has a place, or has to go.
     tell: oneshot::Sender<bool>,
 }
@@ -103,8 +109,8 @@ impl Gate {
     pub(crate) fn ask(self: &Arc<Self>, terms: &Terms, wish: Wish) -> Result<Asked, Full> {
         let mut lines = self.lock();
         let line = lines.entry(wish.key).or_default();
-        line.terms = *terms;
-        if line.waiting == 0 && line.taken.saturating_add(wish.cost) <= terms.places {
+        line.there_are(terms);
+        if line.taken.saturating_add(wish.cost) <= terms.places && !line.is_before(terms, wish) {
             line.taken += wish.cost;
             line.consumers.entry(wish.consumer).or_default().taken += wish.cost;
             return Ok(Asked::Placed(Place { gate: self.clone(), wish }));
@@ -118,7 +124,7 @@ impl Gate {
         line.next += 1;
         line.waiting += 1;
         let queue = &mut line.consumers.entry(wish.consumer).or_default().queue;
-        queue.push_back(Waiter { number, cost: wish.cost, tell });
+        queue.push_back(Waiter { number, cost: wish.cost, tier: terms.tier, tell });
         let patience = terms.patience;
         Ok(Asked::Waits(Waiting { gate: self.clone(), wish, number, patience, told, settled: false }))
     }
@@ -174,6 +180,11 @@ fn tidy(lines: &mut IndexMap<Hashed, Line>, wish: Wish) {
     }
 }
 
+/// How many places there are for callers of a plan.
+fn places_of(places: &[(Tier, u32)], tier: Tier) -> u32 {
+    places.iter().find(|(own, _)| *own == tier).map_or(0, |(_, places)| *places)
+}
+
 impl Line {
     fn release(&mut self, wish: Wish) {
         self.taken = self.taken.saturating_sub(wish.cost);
@@ -182,16 +193,32 @@ impl Line {
         }
     }
 
-    /// Gives what is free to those who wait.
+    /// Callers of that plan have so many places from now on, and those of them who wait as well.
+    fn there_are(&mut self, terms: &Terms) {
+        match self.places.iter_mut().find(|(tier, _)| *tier == terms.tier) {
+            Some((_, places)) => *places = terms.places,
+            None => self.places.push((terms.tier, terms.places)),
+        }
+    }
+
+    /// Whether somebody waits whom the newcomer must not pass: of the same consumer, or for no fewer places. Who has more of
+    /// them does not wait for those who have fewer.
+    fn is_before(&self, terms: &Terms, newcomer: Wish) -> bool {
+        let no_fewer = |first: &Waiter| places_of(&self.places, first.tier) >= terms.places;
+        let before = |(consumer, own): (&Hashed, &Consumer)| {
+            own.queue.front().is_some_and(|first| *consumer == newcomer.consumer || no_fewer(first))
+        };
+        self.waiting > 0 && self.consumers.iter().any(before)
+    }
+
+    /// Gives what is free to those who wait, each of whom gets it by the places of their own plan.
     fn hand_on(&mut self) {
         while self.waiting > 0 {
+            let (taken, places) = (self.taken, &self.places);
+            let fits = |first: &Waiter| taken.saturating_add(first.cost) <= places_of(places, first.tier);
             let waits = |own: &Consumer| own.queue.front().map(|first| (own.taken, first.number));
-            let next = self.consumers.values_mut().filter(|own| !own.queue.is_empty()).min_by_key(|own| waits(own));
-            let Some(own) = next else { return };
-            let Some(first) = own.queue.front() else { return };
-            if self.taken.saturating_add(first.cost) > self.terms.places {
-                return;
-            }
+            let fitting = self.consumers.values_mut().filter(|own| own.queue.front().is_some_and(fits));
+            let Some(own) = fitting.min_by_key(|own| waits(own)) else { return };
             if let Some(first) = own.queue.pop_front() {
                 own.taken += first.cost;
                 self.taken += first.cost;

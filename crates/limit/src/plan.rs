@@ -26,6 +26,11 @@ pub(crate) type Plans = Box<[(Box<str>, Rules)]>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Tier(pub(crate) u8);
 
+impl Tier {
+    /// The limit's own rules.
+    pub(crate) const OWN: Self = Self(0);
+}
+
 /// The number of a plan among those that the limits of a route name; 0 for none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Plan(u16);

@@ -14,6 +14,7 @@ use crate::{
     gate::{Asked, Full, Terms, Waiting, Wish},
     key::{Key, Step, address},
     limit::{Limit, Stage},
+    plan::Tier,
     rule::{Rule, Said, Standing},
 };
 
@@ -48,7 +49,7 @@ pub(crate) fn compile(config: &Config, at: &At, report: &mut Report) -> Option<(
         report.add(Code::E0103, &at.key("max_waiting"), format!("`max_waiting` cannot be {waiting}"), label);
     }
     let by = by(config, at, report)?;
-    Some((by, Terms { places, waiting: waiting as u32, patience: std::time::Duration::ZERO }))
+    Some((by, Terms { tier: Tier::OWN, places, waiting: waiting as u32, patience: std::time::Duration::ZERO }))
 }
 
 fn by(config: &Config, at: &At, report: &mut Report) -> Option<Key> {
@@ -129,7 +130,7 @@ impl Stage {
         let consumer = fair.by.of(request, self.place_names()).unwrap_or(address(request.client.address));
         let wish = Wish { key: ask.key, consumer: consumer.hash(&self.counters), cost: limit.cost };
         // Those of the caller's plan.
-        let terms = Terms { places: self.asked(ask).1.most(), ..fair.terms };
+        let terms = Terms { tier: ask.tier, places: self.asked(ask).1.most(), ..fair.terms };
         Some(fair.gate.ask(&terms, wish))
     }
 

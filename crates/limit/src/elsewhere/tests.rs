@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::*;
 use crate::{
     gate::{Asked, Terms},
+    plan::Tier,
     rule::{Rule, Said},
 };
 
 const LIMIT: Hashed = Hashed(9);
-const TERMS: Terms = Terms { places: 2, waiting: 4, patience: Duration::from_secs(60) };
+const TERMS: Terms = Terms { tier: Tier::OWN, places: 2, waiting: 4, patience: Duration::from_secs(60) };
 
 fn used(counters: &Counters, key: Hashed) -> u32 {
     counters.look(key, |cell| cell.used).unwrap_or(0)

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const TERMS: Terms = Terms { places: 4, waiting: 8, patience: Duration::from_secs(60) };
+const TERMS: Terms = Terms { tier: Tier::OWN, places: 4, waiting: 8, patience: Duration::from_secs(60) };
 
 fn wish(consumer: u128) -> Wish {
     Wish { key: Hashed(7), consumer: Hashed(consumer), cost: 1 }
@@ -88,6 +88,27 @@ fn places_are_those_of_the_newest_terms_and_are_weighed() {
     assert!(matches!(gate.ask(&Terms { places: 6, ..TERMS }, wish(2)), Ok(Asked::Waits(_))));
     drop(place);
     assert!(has_place(&mut second));
+}
+
+#[test]
+fn callers_of_each_plan_have_their_own_number_of_the_places() {
+    let gate = Arc::<Gate>::default();
+    let more = Terms { tier: Tier(1), places: 6, ..TERMS };
+    let ask = |consumer| gate.ask(&more, wish(consumer));
+    let mut held: Vec<Place> = (0..4).map(|_| placed(&gate, 1)).collect();
+    let mut few = waits(&gate, 2);
+    // Who may have more does not wait for who may not.
+    let (Ok(Asked::Placed(fifth)), Ok(Asked::Placed(sixth))) = (ask(3), ask(3)) else { panic!("no place") };
+    let Ok(Asked::Waits(mut many)) = ask(3) else { panic!("no queue") };
+    // A place becomes free that is one too many for who has come first and has the fewest.
+    drop(fifth);
+    assert!(few.told.try_recv().is_err());
+    assert_eq!(many.told.try_recv(), Ok(true));
+    (many.settled, held) = (true, held.into_iter().take(1).collect());
+    assert_eq!(few.told.try_recv(), Ok(true));
+    few.settled = true;
+    assert_eq!(gate.look(Hashed(7)), (4, 0));
+    drop((held, sixth, few, many));
 }
 
 proptest::proptest! {
