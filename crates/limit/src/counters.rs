@@ -167,7 +167,8 @@ impl Counters {
         let mut shard = self.shard(key);
         shard.change_known(key, |cell| {
             rule.give_back(cell, now, by, cost);
-            if let Rule::Quota(_) = rule {
+            // A period that is over, or was made another one, is not what the cell counts.
+            if matches!(rule, Rule::Quota(_)) && cell.words.first() == Some(&by) {
                 self.book(key, by, cell.used);
             }
         });

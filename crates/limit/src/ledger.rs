@@ -160,9 +160,10 @@ fn read(path: &Path) -> io::Result<Option<Said>> {
         if end > now && used == FORGIVEN {
             records.insert(key, (end, 0));
         } else if end > now {
-            // Of two processes that write, the one that has seen more is right.
+            // Of two processes that write, the one that has seen more is right. Of another period, the later record is: the
+            // period of a quota may have been made shorter.
             let kept = records.entry(key).or_insert((end, used));
-            *kept = (*kept).max((end, used));
+            *kept = if kept.0 == end { (*kept).max((end, used)) } else { (end, used) };
         }
     }
     Ok(Some((secret, records)))
@@ -200,6 +201,22 @@ mod tests {
         ledger.book(|| [7; 16], Hashed(2), end, FORGIVEN);
         let (_, records) = Ledger::default().open(&path, false).unwrap().unwrap();
         assert_eq!((records[&Hashed(1)], records[&Hashed(2)]), ((end, 1), (end, 0)));
+    }
+
+    #[test]
+    fn a_quota_whose_period_was_made_shorter_is_the_one_that_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quotas");
+        let (ledger, end) = (Ledger::default(), unix() + 1_000);
+        ledger.open(&path, false).unwrap();
+        for (end, used) in [(end + 80_000, 700), (end, 3), (end, 2)] {
+            ledger.book(|| [7; 16], Hashed(1), end, used);
+        }
+        let (_, records) = Ledger::default().open(&path, false).unwrap().unwrap();
+        assert_eq!(records[&Hashed(1)], (end, 3));
+        // It was written anew by that, and says the same.
+        let (_, records) = Ledger::default().open(&path, false).unwrap().unwrap();
+        assert_eq!(records[&Hashed(1)], (end, 3));
     }
 
     #[test]
