@@ -217,6 +217,7 @@ impl Stage {
         let Passed { permits, verdict, asks } = passed;
         permits.delay = Duration::from_nanos(verdict.wait);
         permits.shadowed = !verdict.shadowed.is_empty();
+        permits.plan = asks.iter().map(|ask| ask.plan).max().unwrap_or_default();
         for ask in asks.iter_mut() {
             let (limit, rule) = self.asked(ask);
             if let Some(charge) = ask.charge {

@@ -33,6 +33,8 @@ pub struct Permits {
     pub(crate) delay: Duration,
     pub(crate) shadowed: bool,
     pub(crate) waited: Waited,
+    /// The caller's plan, as far as a step has asked for it that knows who calls.
+    pub(crate) plan: Plan,
 }
 
 pub(crate) struct Held {
@@ -147,8 +149,9 @@ impl Permits {
         self.has_waited(later.waited);
         self.shadowed |= later.shadowed;
         let both = self.nearest.into_iter().chain(later.nearest);
-        // An earlier step did not know the plan.
-        let plan = both.clone().map(|nearest| nearest.plan).max().unwrap_or_default();
+        // An earlier step did not know the plan, and a later one that does may have nothing to announce.
+        self.plan = self.plan.max(later.plan);
+        let plan = self.plan;
         self.nearest = both.min_by_key(|nearest| nearest.remaining).map(|nearest| Nearest { plan, ..nearest });
         match (&mut self.held, later.held.take()) {
             (_, None) => {}

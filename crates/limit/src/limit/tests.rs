@@ -381,6 +381,25 @@ fn answers_tell_of_the_plan() {
 }
 
 #[test]
+fn answers_tell_of_the_plan_also_where_its_limit_has_nothing_left() {
+    let mut scene = scene(
+        r#"["90/h per ip", { "rate": "10/h", "burst": 1, "key": "user", "over": "delay", "max_delay": "30s",
+             "plans": { "pro": { "rate": "2/s", "burst": 2 } } }]"#,
+    );
+    let mut caller = Identity::new("p".into(), Credential::ApiKey);
+    (caller.user, caller.plan) = (Some("bob".into()), Some("pro".into()));
+    scene.identity = Some(caller);
+    for delayed in [false, false, true] {
+        let mut permits = scene.limits.by_client.admit(&scene.view()).unwrap();
+        permits.add(scene.limits.by_identity.admit(&scene.view()).unwrap());
+        assert_eq!(!permits.delay().is_zero(), delayed);
+        let mut head = pingora_http::ResponseHeader::build(200, None).unwrap();
+        scene.limits.tell(permits.nearest(), &mut head);
+        assert_eq!(head.headers["ratelimit-policy"], "\"r-1\";q=90;w=3600, \"r-2\";q=2;w=1");
+    }
+}
+
+#[test]
 fn an_operator_sees_and_forgives_the_burst_that_only_a_plan_has() {
     for ban in ["", r#", "ban": { "after": 500, "for": "1h" }"#] {
         let mut scene = scene(&format!(
