@@ -1,5 +1,6 @@
 -- Gives back what one request was charged for under one rule. ARGV: kind, limit, length, quantum, cost, and what the charge is
--- given back by. What was charged to a run or a period that is over, or that an operator has forgiven, is nobody else's.
+-- given back by. What was charged to a run or a period that is over is nobody else's; to a run that an operator has forgiven, neither.
+-- A bucket and a quota do not say when they were forgiven: a charge of before that is taken from what came after it.
 local kept = redis.call('GET', KEYS[1])
 if not kept then return {} end
 local cost, by = tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -318,6 +318,14 @@ error[E0107]: `align` and `estimate` do not go together
 }
 
 #[test]
+fn an_estimate_under_a_plan_that_has_a_burst() {
+    let told = complaint(
+        "limit = { requests = 5, window = \"1d\", key = \"user\", estimate = true, plans = { pro = { requests = 9, burst = 3 } } }\n",
+    );
+    assert!(told.contains("the `burst` of the plan `pro` and `estimate` do not go together"), "{told}");
+}
+
+#[test]
 fn plans_belong_to_who_calls_and_say_how_much_as_the_limit_does() {
     for (text, message, help) in [
         (

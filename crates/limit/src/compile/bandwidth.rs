@@ -101,5 +101,15 @@ pub(super) fn estimates(config: &Config, at: &At, report: &mut Report) -> bool {
             excludes(key, "estimate", why, at, report);
         }
     }
+    let plans = config.plans.iter().flatten();
+    for (name, _) in plans.filter(|(_, amount)| amount.burst.is_some()) {
+        let of = at.key("plans").key(name);
+        report.push(
+            Diagnostic::new(Code::E0107, format!("the `burst` of the plan `{name}` and `estimate` do not go together"))
+                .label(of.key("burst"), "a burst is counted")
+                .label(at.key("estimate").name(), "with this")
+                .help("keep one of them"),
+        );
+    }
     true
 }
