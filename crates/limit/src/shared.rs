@@ -17,6 +17,7 @@ use crate::{
     config::WhenDown,
     limit::Stage,
     rule::{Rule, Said, Standing},
+    shard::Locked,
     waited::Waited,
 };
 
@@ -52,6 +53,7 @@ impl Stage {
         }
         if !passed.verdict.refused.is_empty() {
             self.repay(&passed.asks, &mut locked, now);
+            self.wait_for_shared(passed, &locked, now);
             drop(locked);
             return Err(self.refuse(&passed.verdict, &passed.asks, request));
         }
@@ -132,6 +134,21 @@ impl Stage {
             Ok(())
         };
         tokio::time::timeout(patience, each).await.unwrap_or(Err(Down))
+    }
+
+    /// The limits of this process refuse the request, and the store is not asked: what this process has seen of the others says
+    /// whether the client has to wait longer for them.
+    fn wait_for_shared(&self, passed: &mut Passed, locked: &Locked<'_>, now: Now) {
+        for ask in passed.asks.iter().filter(|ask| ask.source == Source::Unasked) {
+            let (limit, rule) = self.asked(ask);
+            if let Some((_, cell)) = locked.find(ask.key)
+                && let Said::Full { wait } = rule.ask(cell, now, limit.cost)
+                && wait > limit.patience
+                && limit.mode == filter::Mode::Enforce
+            {
+                passed.verdict.wait = passed.verdict.wait.max(wait);
+            }
+        }
     }
 
     fn is_refused(&self, ask: &Ask) -> bool {

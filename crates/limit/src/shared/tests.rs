@@ -130,6 +130,25 @@ async fn a_burst_that_only_a_plan_has_is_forgiven_there() {
     }
 }
 
+#[tokio::test]
+async fn who_is_refused_here_is_told_of_a_longer_wait_there() {
+    let redis = Redis::start().await;
+    let limits = limits(
+        &redis,
+        r#"[{ "requests": 2, "window": "1m", "key": "user" },
+            { "requests": 2, "window": "1h", "key": "user", "store": "redis" }]"#,
+    );
+    let mut last = None;
+    for _ in 0..3 {
+        last = asked(&limits, None).await.err();
+    }
+    let refused = last.unwrap();
+    let (_, wait) = refused.headers.iter().find(|(name, _)| *name == http::header::RETRY_AFTER).unwrap();
+    assert!(wait.to_str().unwrap().parse::<u64>().unwrap() > 3_000, "{wait:?}");
+    // The other was not asked, and nothing is said of it.
+    assert!(matches!(&refused.body, filter::Body::Limits(names) if names.len() == 1));
+}
+
 /// What is compared: milliseconds of the wait, rounded up, or how many are left.
 fn told(said: Said) -> Result<u32, u64> {
     match said {
