@@ -179,6 +179,27 @@ async fn who_is_refused_in_a_cluster_is_told_when_all_limits_would_let_pass() {
 }
 
 #[tokio::test]
+async fn who_is_refused_in_a_cluster_stays_so_when_a_node_hangs_that_is_asked_afterwards() {
+    let nodes = cluster().await;
+    let redis = format!("cluster = true\nurl = \"redis://127.0.0.1:{}\"", nodes[0].port);
+    let limit = |requests: u32| {
+        format!(
+            "{{ requests = {requests}, window = \"1h\", key = \"route\", store = \"redis\", when_store_is_down = \"deny\" }}"
+        )
+    };
+    let limits = [1, 90, 90, 90, 90].map(limit).join(", ");
+    let proxy = found(configuration(&redis, &format!("[{limits}]"))).await;
+    proxy.get("/").await.expect(200);
+    let keys: Vec<String> = nodes.iter().map(|node| node.cli(&["keys", "*"])).collect();
+    let first = keys.iter().position(|keys| keys.contains("app-1:")).expect("a node that has the first limit");
+    let other = (0..nodes.len()).find(|node| *node != first && !keys[*node].trim().is_empty()).expect("another node");
+    // They answer whoever asks how they are, and run no script: the one for long, the other until it refuses.
+    nodes[other].cli(&["client", "pause", "60000", "write"]);
+    nodes[first].cli(&["client", "pause", "300", "write"]);
+    proxy.get("/").await.expect_problem(429, "quota-exceeded");
+}
+
+#[tokio::test]
 async fn when_the_primary_dies_the_one_that_sentinels_name_goes_on() {
     let mut primary = Node::start(PLAIN, false).await;
     let replica =

@@ -121,19 +121,20 @@ impl Stage {
         if !store.is_spread() {
             return self.ask_some(store, patience, false, asks.iter_mut()).await;
         }
+        // After one that refuses the others are looked at, so that the client is told when all would let it pass. It is refused
+        // whatever becomes of them: a node that hangs takes nothing back.
+        let mut refused = false;
         let each = async {
-            // After one that refuses the others are looked at, so that the client is told when all would let it pass.
-            let mut refused = false;
             for index in 0..asks.len() {
                 match self.ask_some(store, patience, refused, asks[index..=index].iter_mut()).await {
                     Ok(()) => refused |= self.is_refused(&asks[index]),
-                    Err(Down) if refused => break,
                     Err(Down) => return Err(Down),
                 }
             }
             Ok(())
         };
-        tokio::time::timeout(patience, each).await.unwrap_or(Err(Down))
+        let asked = tokio::time::timeout(patience, each).await.unwrap_or(Err(Down));
+        if refused { Ok(()) } else { asked }
     }
 
     /// The limits of this process refuse the request, and the store is not asked: what this process has seen of the others says
