@@ -110,3 +110,20 @@ fn where_others_have_taken_the_memory_nobody_is_refused_who_keeps_to_the_limit()
     let spilled: usize = counters.shards.iter().map(|shard| shard.lock().spilled as usize).sum();
     assert_eq!(spilled, SPILLED);
 }
+
+#[test]
+fn what_is_given_back_of_another_period_is_not_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("quotas");
+    let (counters, key, now, end) = (Counters::default(), Hashed(1), Now::read(), unix() + 1_000);
+    counters.keep_quotas(&path, false);
+    let rule = Rule::Quota(crate::quota::Quota::new(9, 3_600));
+    counters.make(key, now, |cell| {
+        *cell = Cell { words: SmallVec::from_slice(&[end]), used: 2, expires: now.seconds() + 1_000 }
+    });
+    counters.book(key, end, 2);
+    // Charged before the period was made shorter.
+    counters.give_back(key, &rule, now, end + 80_000, 1);
+    let (_, records) = Ledger::default().open(&path, false).unwrap().unwrap();
+    assert_eq!(records[&key], (end, 2));
+}

@@ -390,7 +390,8 @@ fn answers_tell_of_the_plan_also_where_its_limit_has_nothing_left() {
     (caller.user, caller.plan) = (Some("bob".into()), Some("pro".into()));
     scene.identity = Some(caller);
     for delayed in [false, false, true] {
-        let mut permits = scene.limits.by_client.admit(&scene.view()).unwrap();
+        // Nobody knows yet who calls.
+        let mut permits = scene.limits.by_client.admit(&scene.caller.view()).unwrap();
         permits.add(scene.limits.by_identity.admit(&scene.view()).unwrap());
         assert_eq!(!permits.delay().is_zero(), delayed);
         let mut head = pingora_http::ResponseHeader::build(200, None).unwrap();
