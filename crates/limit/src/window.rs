@@ -182,8 +182,10 @@ impl Window {
 
     fn charge_ring(&self, mut ring: Ring, cell: &mut Cell, now: Now, cost: u32) -> u64 {
         let scale = self.scale();
+        // In this order: what a turn lets fall has ended, and is to be taken out of what is used.
+        let used = ring.pass(cell.used, scale, |began| self.end(began) <= now.millis());
         ring.turn(now.millis(), scale);
-        cell.used = ring.pass(cell.used, scale, |began| self.end(began) <= now.millis()).saturating_add(cost);
+        cell.used = used.saturating_add(cost);
         ring.add(cell.used, scale);
         cell.words = ring.words();
         self.of_part(ring.begin())
