@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
-use testkit::{Answer, Origin, Proxy, Request, Seen, Starter, maitred};
+use testkit::{Answer, Origin, Proxy, Request, Seen, Starter, maitred, within};
 
-use crate::{caching::status, setting::BOTH};
+use crate::{caching::status, setting::BOTH, shared_limits::Redis};
 
-/// A policy of keys in a cookie, with these lines more, and a route that asks for it, with those.
+/// A policy of keys in a cookie, with these lines more, and a route that asks for it, with those, in which ORIGIN stands for the
+/// origin.
 async fn keyed(
     policy: &str,
     route: &str,
     respond: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
 ) -> (Origin, Starter) {
     let origin = Origin::start(respond).await;
+    let route = route.replace("ORIGIN", &origin.to_string());
     let text = format!(
         "{BOTH}[auth.partners]\ntype = \"api_key\"\nkeys = \"keys.toml\"\ncookie = \"api_key\"\n\
          forward = {{ user = \"X-User\" }}\n{policy}\n\
@@ -117,7 +119,8 @@ async fn explaining_shows_no_key() {
     let field = format!("Cookie: a=1; api_key={key}");
     let told = maitred(starter.folder(), ["explain", "/a?b=1", "-H", &field, "-c", "maitred.toml"]).await.expect(0);
     assert!(told.stdout.contains("partners: user `acme`"), "{}", told.stdout);
-    assert!(told.stdout.contains("cookie:api_key ***") && told.stdout.contains("query \"b=1\""), "{}", told.stdout);
+    // What the origin is not shown tells nothing apart.
+    assert!(told.stdout.contains("no cookie:api_key") && told.stdout.contains("query \"b=1\""), "{}", told.stdout);
     assert!(!told.stdout.contains(&key) && !told.stderr.contains(&key), "{}{}", told.stdout, told.stderr);
     let proxy = starter.start().await;
     let live = proxy.command(["explain", "--live", "/a", "-H", &field]).await.expect(0);
@@ -131,6 +134,12 @@ async fn explaining_shows_no_key() {
         let live = proxy.command(["explain", "--live", "--json", &*target]).await;
         assert!(live.stdout.contains("=***") && !live.stdout.contains(&key), "{}{}", live.stdout, live.stderr);
     }
+    // And where it does tell answers apart.
+    let (_origin, starter) = keyed("query = \"k\"\nhide_credentials = false", cache, echo).await;
+    let key = self::key(starter.folder(), "acme").await;
+    let field = format!("Cookie: a=1; api_key={key}");
+    let told = maitred(starter.folder(), ["explain", "/a?b=1", "-H", &field, "-c", "maitred.toml"]).await.expect(0);
+    assert!(told.stdout.contains("cookie:api_key ***") && !told.stdout.contains(&key), "{}", told.stdout);
 }
 
 #[tokio::test]
@@ -173,4 +182,110 @@ async fn an_answer_to_a_credential_that_the_origin_alone_can_read_is_nobody_else
         assert_eq!(status(&answer).contains("hit"), hit, "{}", status(&answer));
     }
     assert!(!proxy.get("/b").await.expect(200).text().contains(&key));
+}
+
+/// All that is in the files of a folder.
+fn written(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            written(&path)
+        } else {
+            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+        }
+    };
+    entries.map(read).collect()
+}
+
+/// All that is in Redis, once it is so many values.
+async fn shared(redis: &Redis, count: usize) -> String {
+    let names = || redis.cli(&["--raw", "KEYS", "*:cache:*"]);
+    let holds = async {
+        while names().lines().count() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(format!("{count} values to be in Redis"), holds).await;
+    names().lines().map(|name| format!("{name}{}", redis.cli(&["GET", name]))).collect()
+}
+
+#[tokio::test]
+async fn a_credential_that_the_origin_is_not_shown_is_not_written_down_with_answers() {
+    let (redis, folder) = (Redis::start().await, tempfile::tempdir().unwrap());
+    let respond = |seen: &Seen| {
+        let answer = Answer::text(seen.target.clone()).header("Cache-Control", "public, max-age=600");
+        if seen.target.starts_with("/vary") {
+            answer.header("Vary", "Cookie, X-API-Key, Authorization")
+        } else {
+            answer
+        }
+    };
+    let route = format!(
+        "cache = true\n[routes.parts]\npath = \"/parts/*\"\nauth = \"partners\"\n\
+         cache = {{ key = [\"path\", \"query:b\", \"query:k\", \"cookie:api_key\"], vary = [\"Cookie\", \"X-API-Key\"] }}\n\
+         upstream = \"ORIGIN\"\n\
+         [redis]\nurl = \"unix:{}\"\ntimeout = \"1s\"\n[cache]\nredis = true\ndisk = {{ path = {:?}, size = \"16MiB\" }}",
+        redis.socket().display(),
+        folder.path().join("cache"),
+    );
+    let (origin, starter) = keyed("query = \"k\"", &route, respond).await;
+    let key = key(starter.folder(), "acme").await;
+    let proxy = starter.start().await;
+    proxy.printed("redis: connected to").await;
+    let h2 = proxy.h2c().await;
+    for target in ["/a", "/vary", "/parts/a"] {
+        let by_cookie = with_cookies(target, &["a=1; api_key=KEY"], &key);
+        let by_field = with_cookies(target, &["a=1"], "").header("X-API-Key", &key);
+        let by_scheme = with_cookies(target, &["a=1"], "").header("Authorization", &format!("ApiKey {key}"));
+        let in_query = |query: &str| with_cookies(&format!("{target}?{query}"), &["a=1"], "");
+        let (first, last) = (in_query(&format!("k={key}&b=1")), in_query(&format!("b=1&%6b={key}")));
+        let without = [by_cookie, by_field, by_scheme].map(|request| (request, target.to_owned()));
+        let with = [first, last].map(|request| (request, format!("{target}?b=1")));
+        for (request, asked) in without.into_iter().chain(with) {
+            assert_eq!(proxy.fetch(request.clone()).await.expect(200).text(), asked);
+            // It is kept a moment after it has gone out.
+            let again = request.header("Cache-Control", "only-if-cached");
+            let is_kept = async { while h2.fetch(again.clone()).await.status != 200 {} };
+            within(format!("the answer at {target} to be kept"), is_kept).await;
+        }
+    }
+    let on_disk = || written(&folder.path().join("cache"));
+    within("the answers to be on disk", async {
+        while !["a=1", "/vary", "/parts/a"].iter().all(|part| on_disk().contains(part)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let secret = key.rsplit('_').next().unwrap();
+    for kept in [shared(&redis, 9).await, on_disk()] {
+        assert!(kept.contains("a=1") && kept.contains("/parts/a"), "what is looked through is what is kept");
+        assert!(!kept.contains(secret), "{kept}");
+    }
+    // `Vary: Authorization` tells those with one from those without.
+    assert_eq!(origin.requests().len(), 7, "the place of a key tells no answers apart");
+    // The URL is known without it.
+    let at = |target: &str| Request::get(&format!("{target}k={key}")).header("Cookie", "a=1");
+    proxy.command(["purge", "/a?b=1"]).await.expect(0);
+    assert!(!status(&proxy.fetch(at("/a?b=1&")).await.expect(200)).contains("; hit"));
+    assert!(status(&proxy.fetch(at("/a?")).await.expect(200)).contains("; hit"));
+}
+
+#[tokio::test]
+async fn a_credential_that_the_route_itself_tells_the_origin_tells_answers_apart() {
+    let respond = |seen: &Seen| {
+        let told = seen.header("x-token").unwrap_or("none").to_owned();
+        Answer::text(told).header("Cache-Control", "max-age=600")
+    };
+    let route =
+        "cache = { key = [\"path\", \"cookie:api_key\"] }\nrequest = { set = { X-Token = \"{cookie.api_key}\" } }";
+    let (origin, starter) = keyed("mode = \"shadow\"", route, respond).await;
+    key(starter.folder(), "acme").await;
+    let proxy = starter.start().await;
+    let h2 = proxy.h2c().await;
+    for token in ["one", "other", "one"] {
+        let request = with_cookies("/a", &["api_key=KEY"], token);
+        assert_eq!(proxy.fetch(request.clone()).await.expect(200).text(), token);
+        assert_eq!(h2.fetch(request).await.expect(200).text(), token);
+    }
+    assert!(origin.requests().iter().all(|seen| seen.header("cookie").is_none()));
 }

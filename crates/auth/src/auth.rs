@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bytes::BytesMut;
 use filter::{Amend, Credential, Identity, Mode, Reason, Reply, Trail, View, template::Input, write_line};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
@@ -143,6 +143,34 @@ impl Auth {
     pub fn is_secret(&self, part: &Input<'_>) -> bool {
         let mut places = self.policies().iter().flat_map(|policy| policy.places.iter());
         places.any(|place| place.is_in(part))
+    }
+
+    /// Whether credentials other than `Authorization` are hidden from the origin.
+    pub fn veils(&self) -> bool {
+        let Self::Asked(asked) = self else { return false };
+        let other = |place: &Place| !matches!(place, Place::Authorization(_));
+        !asked.hidden_query.is_empty() || asked.hidden.iter().any(other)
+    }
+
+    /// The request without the credentials that are hidden from the origin; `None` where there are none in it. That there was
+    /// an `Authorization` stays to be seen.
+    pub fn veiled(&self, head: &RequestHeader) -> Option<RequestHeader> {
+        let Self::Asked(asked) = self else { return None };
+        let query = head.uri.query().map(|query| self.query(query));
+        let query = query.filter(|query| matches!(query, Cow::Owned(_)));
+        if query.is_none() && !asked.hidden.iter().any(|place| place.may_be_in(head)) {
+            return None;
+        }
+        let mut veiled = head.clone();
+        asked.hidden.iter().for_each(|place| place.clear(&mut veiled));
+        if head.headers.contains_key(header::AUTHORIZATION) && !veiled.headers.contains_key(header::AUTHORIZATION) {
+            // A name and a value that are valid cannot be refused.
+            let _ = veiled.insert_header(header::AUTHORIZATION, HeaderValue::from_static(""));
+        }
+        if let Some(query) = query {
+            place::ask_with(&query, &mut veiled);
+        }
+        Some(veiled)
     }
 
     /// The query without the credentials in it.

@@ -5,7 +5,7 @@ mod cookies;
 use std::borrow::Cow;
 
 use filter::{View, query, template::Input};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Uri, header};
 use pingora_http::RequestHeader;
 
 use crate::oidc::Cookies;
@@ -61,6 +61,16 @@ impl Place {
             (Self::Cookie(name), Input::Cookie(part)) => **name == **part,
             (Self::Session(own), Input::Cookie(part)) => own.has(part),
             _ => false,
+        }
+    }
+
+    /// Whether it has to be looked for in the fields of a head at all.
+    pub fn may_be_in(&self, head: &RequestHeader) -> bool {
+        match self {
+            Self::Field(name) => head.headers.contains_key(name),
+            Self::Authorization(_) => head.headers.contains_key(header::AUTHORIZATION),
+            Self::Cookie(_) | Self::Session(_) => head.headers.contains_key(header::COOKIE),
+            Self::Query(_) => false,
         }
     }
 
@@ -125,6 +135,25 @@ pub fn without<'q>(text: &'q str, names: &[Box<str>]) -> Cow<'q, str> {
         return text.into();
     }
     text.split('&').filter(|pair| !is_hidden(pair)).collect::<Vec<_>>().join("&").into()
+}
+
+/// Gives the target of a head another query in place of its own; without its `?` where that is empty.
+pub fn ask_with(query: &str, head: &mut RequestHeader) {
+    let mark = if query.is_empty() { "" } else { "?" };
+    if head.uri.authority().is_none() {
+        // Over HTTP/1 the target may be a whole URL, which is more than the URI knows.
+        let raw = head.raw_path();
+        let path = raw.split(|byte| *byte == b'?').next().unwrap_or_default();
+        let target = [path, mark.as_bytes(), query.as_bytes()].concat();
+        // It was valid, and is so without a part of its query.
+        let _ = head.set_raw_path(&target);
+        return;
+    }
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = format!("{}{mark}{query}", head.uri.path()).parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.set_uri(uri);
+    }
 }
 
 #[cfg(test)]

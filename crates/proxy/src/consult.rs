@@ -9,18 +9,18 @@ use bytes::{Bytes, BytesMut};
 use cache::{
     Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
 };
-use filter::{Body, ClientCertificate, Reason, Reply};
+use filter::{Body, Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
-use snapshot::{Destination, Route};
+use snapshot::Destination;
 use telemetry::Cached;
 use tokio::time::timeout;
-use transform::told;
 
 use crate::{
     context::Context,
-    dispatch::{self, is_stream},
+    dispatch,
     fetch::{Fetched, Fetches, Order},
+    keyed::{self, key_of, passes},
 };
 
 /// How often a request joins a fetch that turns out to be for others before it asks for itself.
@@ -73,6 +73,8 @@ struct Visit<'a> {
     policy: &'a Policy,
     zone: &'a Arc<Zone>,
     head: &'a RequestHeader,
+    /// It as the origin is shown it, where that is another one.
+    shown: Option<Box<RequestHeader>>,
     key: Key,
     asked: Asked,
 }
@@ -96,12 +98,14 @@ pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHe
     if passes(policy, &view, &asked, false).is_some() {
         return None;
     }
-    let key = key_of(route, policy, &view)?;
-    let stored = zone.find(&key, &head.headers)?;
+    let shown = keyed::shown(route, head);
+    let known = shown.as_deref().unwrap_or(head);
+    let key = key_of(route, policy, &ctx.view(known)?)?;
+    let stored = zone.find(&key, &known.headers)?;
     if cache::reuse::judge(&stored, &asked, cache::now()) != Reuse::Fresh {
         return None;
     }
-    let visit = Visit { fetches, policy, zone, head, key, asked };
+    let visit = Visit { fetches, policy, zone, head, shown, key, asked };
     let Consulted::Answer(mut answer) = visit.hit(ctx, &stored, None, Cached::Hit) else { return None };
     visit.encode(ctx, &mut answer);
     Some(*answer)
@@ -123,11 +127,13 @@ pub(crate) async fn consult(
     let Some((route, policy, zone)) = kept else { return Ok(Consulted::Pass) };
     let asked = Asked::of(&head.headers);
     let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
+    let shown = keyed::shown(route, head);
+    let Some(known) = ctx.view(shown.as_deref().unwrap_or(head)) else { return Ok(Consulted::Pass) };
     if let Some(may) = policy.purges(&view) {
-        return Err(if may { purge(zone, cache::Selector::of(&view)).await } else { Reason::AddressDenied.into() });
+        return Err(if may { purge(zone, cache::Selector::of(&known)).await } else { Reason::AddressDenied.into() });
     }
     let passes = passes(policy, &view, &asked, uploads);
-    let key = if passes.is_none() { key_of(route, policy, &view) } else { None };
+    let key = if passes.is_none() { key_of(route, policy, &known) } else { None };
     // Which upstream is asked decides what is answered.
     dispatch::choose_arm(ctx, head);
     let key = key.map(|key| match ctx.variant() {
@@ -139,42 +145,12 @@ pub(crate) async fn consult(
         ctx.record.cache = passes.filter(|why| *why != Forward::Method).map(|_| Cached::Bypass);
         return Ok(Consulted::Pass);
     };
-    let visit = Visit { fetches, policy, zone, head, key, asked };
+    let visit = Visit { fetches, policy, zone, head, shown, key, asked };
     let mut consulted = visit.run(ctx).await?;
     if let Consulted::Answer(answer) = &mut consulted {
         visit.encode(ctx, answer);
     }
     Ok(consulted)
-}
-
-/// What the request's answer is kept under; `None` where it is kept for nobody.
-pub(crate) fn key_of(route: &Route, policy: &Policy, request: &filter::View<'_>) -> Option<Key> {
-    if route.auth.exposes(request) {
-        return None;
-    }
-    let key = policy.key(request)?;
-    // The origin is told it, and may answer by it.
-    let told = if request.client.trusted { told::host(&request.head.headers) } else { None };
-    let key = match told.filter(|_| policy.tells_hosts()) {
-        Some(host) => key.of_host(host),
-        None => key,
-    };
-    Some(match certificate(route, request) {
-        Some(shown) => key.of_certificate(&shown.fingerprint),
-        None => key,
-    })
-}
-
-/// The certificate of the client that the origin is told (RFC 9440). A `Vary` that names the field says nothing: no client
-/// sends it.
-fn certificate<'r>(route: &Route, request: &filter::View<'r>) -> Option<&'r ClientCertificate> {
-    let shown = request.client.tls.as_ref()?.client.as_deref()?;
-    tells_certificates(route).then_some(shown)
-}
-
-/// Whether the origin is told the certificates of clients.
-pub(crate) fn tells_certificates(route: &Route) -> bool {
-    !route.request.as_ref().is_some_and(|edits| edits.hides("client-cert"))
 }
 
 /// Lets go of answers for who may order that.
@@ -187,20 +163,12 @@ async fn purge(zone: &Arc<Zone>, selectors: [cache::Selector; 2]) -> Reply {
     Reply::answer(StatusCode::OK, body).with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }
 
-/// Why a request has nothing to do with the cache; `None` where it has.
-pub(crate) fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked, uploads: bool) -> Option<Forward> {
-    let head = request.head;
-    if !matches!(head.method, Method::GET | Method::HEAD) {
-        return Some(Forward::Method);
-    }
-    if policy.bypasses(request) {
-        return Some(Forward::Bypass);
-    }
-    let own = uploads || asked.no_store || is_stream(head) || cache::select::is_for_origin(&head.headers);
-    own.then_some(Forward::Request)
-}
-
 impl Visit<'_> {
+    /// The request as kept answers are told apart by it.
+    fn known(&self) -> &RequestHeader {
+        self.shown.as_deref().unwrap_or(self.head)
+    }
+
     async fn run(&self, ctx: &mut Context) -> Result<Consulted, Reply> {
         for round in 0..=ROUNDS {
             let (found, tier) = self.find(ctx).await;
@@ -236,7 +204,7 @@ impl Visit<'_> {
                 Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
                 // What was asked for before a change or a purge does not answer who comes after it.
-                Ok(Landed::Shared(stored)) if stored.is_for(&self.head.headers) && self.zone.counts(&stored) => {
+                Ok(Landed::Shared(stored)) if stored.is_for(&self.known().headers) && self.zone.counts(&stored) => {
                     let Some(reader) = stored.content().reader() else { continue };
                     ctx.record.cache = Some(Cached::Hit);
                     let status = Status { collapsed: true, ..Status::forwarded(why) };
@@ -250,13 +218,13 @@ impl Visit<'_> {
 
     /// What is kept for the request, and where it is if not in memory. What is not fresh in memory may be so elsewhere.
     async fn find(&self, ctx: &Context) -> (Option<Arc<Stored>>, Option<Tier>) {
-        let found = self.zone.find(&self.key, &self.head.headers);
+        let found = self.zone.find(&self.key, &self.known().headers);
         let than = match &found {
             None => 0,
             Some(stored) if stored.left(cache::now()) > 0 || !self.zone.is_shared() => return (found, None),
             Some(stored) => stored.freshness().asked(),
         };
-        let Some(view) = ctx.view(self.head) else { return (found, None) };
+        let Some(view) = ctx.view(self.known()) else { return (found, None) };
         match self.zone.seek(&self.key, &view, than).await {
             Some((stored, tier)) => (Some(stored), Some(tier)),
             None => (found, None),
@@ -327,6 +295,7 @@ impl Visit<'_> {
             ctx: ctx.detached(background),
             zone: self.zone.clone(),
             client: self.head.clone(),
+            shown: self.shown.clone(),
             key: self.key.clone(),
             flight,
             stale,

@@ -50,12 +50,21 @@ pub(crate) struct Order {
     pub(crate) zone: Arc<Zone>,
     /// The request as the client sent it.
     pub(crate) client: RequestHeader,
+    /// It as the origin is shown it, where that is another one.
+    pub(crate) shown: Option<Box<RequestHeader>>,
     pub(crate) key: Key,
     pub(crate) flight: Arc<Flight>,
     /// What is kept already and has to be asked for anew.
     pub(crate) stale: Option<Arc<Stored>>,
     /// Whether it goes on though nobody waits.
     pub(crate) background: bool,
+}
+
+impl Order {
+    /// The request as kept answers are told apart by it.
+    fn known(&self) -> &RequestHeader {
+        self.shown.as_deref().unwrap_or(&self.client)
+    }
 }
 
 /// What came of it, for who began it.
@@ -223,7 +232,7 @@ impl Fetches {
         content.finish(Ok(()));
         mirror::conclude(&mut order.ctx, Reason::None);
         if is_kept {
-            order.zone.keep_fetched(&order.key, stored.clone(), &order.client.headers).await;
+            order.zone.keep_fetched(&order.key, stored.clone(), &order.known().headers).await;
         }
         self.give_back(line, &peer).await;
     }
@@ -245,7 +254,7 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         return Err(reading.reason.into());
     }
     let Some(policy) = policy_of(&order.ctx) else { return Err(Reason::Internal.into()) };
-    let Some(view) = order.ctx.view(&order.client) else { return Err(Reason::Internal.into()) };
+    let Some(view) = order.ctx.view(order.known()) else { return Err(Reason::Internal.into()) };
     let times = heard.times;
     let fetched = |head| cache::Fetched { head, request: &view, times };
     if heard.head.status == StatusCode::NOT_MODIFIED
@@ -293,7 +302,7 @@ fn land(
             let fails = !revalidated && consult::is_failure(stored.status());
             let refuses = !revalidated && cache::is_about_the_request(stored.status());
             if !fails && !refuses {
-                order.zone.let_go_of_older(&order.key, &stored, &order.client.headers);
+                order.zone.let_go_of_older(&order.key, &stored, &order.known().headers);
             }
             // While it does it is still asked once for all whom a stale answer does, or one that is not for this request.
             let does = (fails || refuses) && order.stale.is_some() || refuses && order.zone.has(&order.key);

@@ -4,7 +4,7 @@ use cache::{Asked, Forward, Reuse};
 use document::Duration;
 use pingora_http::RequestHeader;
 
-use crate::{consult, context::Context};
+use crate::{context::Context, keyed};
 
 /// What a route's cache would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
     let policy = route.cache.as_ref()?;
     let zone = ctx.arrival.as_ref()?.snapshot.cache.as_ref()?;
     let (view, asked) = (ctx.view(head)?, Asked::of(&head.headers));
-    if let Some(why) = consult::passes(policy, &view, &asked, false) {
+    if let Some(why) = keyed::passes(policy, &view, &asked, false) {
         let what = match why {
             Forward::Method => "the origin is asked: only GET and HEAD are answered from the cache",
             Forward::Bypass => "the origin is asked, and its answer not kept: `bypass` says so",
@@ -30,7 +30,10 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
         };
         return Some(Foreseen { key: None, what: Some(what.to_owned()) });
     }
-    let Some(key) = consult::key_of(route, policy, &view) else {
+    let shown = keyed::shown(route, head);
+    let head = shown.as_deref().unwrap_or(head);
+    let view = ctx.view(head)?;
+    let Some(key) = keyed::key_of(route, policy, &view) else {
         let what = if route.auth.exposes(&view) {
             "the origin is asked, and its answer not kept: it is shown a credential that the answer may depend on"
         } else {
@@ -44,7 +47,7 @@ pub(crate) fn foresee(ctx: &Context, head: &RequestHeader, upstream: Option<&str
     };
     let mut told = policy.describe_key(&view, &|part| route.auth.is_secret(part));
     let listener = &ctx.arrival.as_ref()?.connection.listener;
-    if listener.client_auth.is_some() && consult::tells_certificates(route) {
+    if listener.client_auth.is_some() && keyed::tells_certificates(route) {
         // Nobody sends the request, so nobody shows one.
         told.push_str(" + no client certificate");
     }

@@ -18,6 +18,7 @@ mod gateway;
 mod hedge;
 mod invalidate;
 mod judge;
+mod keyed;
 mod line;
 mod local;
 mod mirror;

@@ -250,6 +250,7 @@ impl Site<'_> {
             geo: geo?,
             access: access?,
             auth_meters: self.auth_meters(&auth),
+            veils: crate::route::veils(&auth, rewrite.as_ref()?.as_ref(), &request),
             auth,
             limits: limits?,
             rewrite: rewrite?,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use filter::template::Input;
 use telemetry::{AuthMeters, RouteMeters};
 use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
@@ -21,6 +22,9 @@ pub struct Route {
     pub access: access::Access,
     /// Who may call.
     pub auth: auth::Auth,
+    /// Whether the cache knows requests as `auth` shows them to the origin. It does not where the route itself tells the origin
+    /// a credential: then that tells answers apart.
+    pub veils: bool,
     /// The counters of each policy of `auth`.
     pub auth_meters: Box<[AuthMeters]>,
     /// How often, and how many at once.
@@ -93,6 +97,15 @@ impl Trails {
             response: !response.is_some_and(|edits| edits.put().any(is_late)),
         }
     }
+}
+
+/// Whether credentials are hidden from the origin, and nothing in the route's own words tells it one all the same.
+pub(crate) fn veils(auth: &auth::Auth, rewrite: Option<&rewrite::Rewrite>, request: &transform::RequestEdits) -> bool {
+    // A rewrite sees the query without the credentials.
+    let fields = |input: &Input<'_>| matches!(input, Input::Header(_) | Input::Cookie(_));
+    let written = rewrite.into_iter().flat_map(|rewrite| rewrite.templates()).flat_map(|template| template.inputs());
+    let edited = request.templates().flat_map(|template| template.inputs());
+    auth.veils() && !written.filter(fields).chain(edited).any(|input| auth.is_secret(&input))
 }
 
 /// How the fields begin that an answer is given after the route's edits: by `cors`, limits, sessions and sticky cookies.
