@@ -26,7 +26,7 @@ pub fn strip_request(head: &mut RequestHeader, client: &RequestHeader) {
     let upgrade = if head.version == Version::HTTP_11 { upgrade(client).cloned() } else { None };
     let trailers = head.version == Version::HTTP_2 && accepts_trailers(client);
     let mut names = nominated(&client.headers);
-    let hop = |name: &&HeaderName| is_hop_by_hop(name.as_str()) || is_request_hop_by_hop(name.as_str());
+    let hop = |name: &&HeaderName| is_hop_by_hop(name.as_ref()) || is_request_hop_by_hop(name.as_str());
     names.extend(head.headers.keys().filter(hop).cloned());
     for name in &names {
         head.take(name);
@@ -49,11 +49,7 @@ pub fn strip_response(head: &mut ResponseHeader, client: Version) {
     let upgrade = if upgrades { head.headers.get(header::UPGRADE).cloned() } else { None };
     let trailers = head.version == Version::HTTP_2 && client == Version::HTTP_2;
     let mut names = nominated(&head.headers);
-    let hop = |name: &&HeaderName| match name.as_str() {
-        "trailer" => !trailers,
-        "proxy-authentication-info" => true,
-        other => is_hop_by_hop(other),
-    };
+    let hop = |name: &&HeaderName| is_answer_hop_by_hop(name.as_ref()) && !(trailers && **name == header::TRAILER);
     names.extend(head.headers.keys().filter(hop).cloned());
     for name in &names {
         head.take(name);
@@ -100,8 +96,22 @@ fn nominated(fields: &http::HeaderMap) -> Names {
 }
 
 /// Fields that end at every hop, in either direction. `Transfer-Encoding` is left to whoever frames the message.
-fn is_hop_by_hop(name: &str) -> bool {
-    matches!(name, "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "upgrade")
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 => is("te"),
+        7 => is("upgrade"),
+        10 => is("connection") || is("keep-alive"),
+        16 => is("proxy-connection"),
+        18 => is("proxy-authenticate"),
+        _ => false,
+    }
+}
+
+/// Whether a field of an answer, by its name in any case, ends with us; but for `Trailer` from HTTP/2 to HTTP/2.
+pub fn is_answer_hop_by_hop(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    is_hop_by_hop(name) || is("trailer") || is("proxy-authentication-info")
 }
 
 /// Those that end with us in a request only. Pingora drops the trailers of HTTP/1.1, so none are announced.

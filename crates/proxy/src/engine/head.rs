@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Answers;
@@ -58,7 +58,10 @@ pub(super) fn read(bytes: &[u8], asked: Option<&Answers>) -> Result<Option<Answe
     let room = if lines.is_some() { 0 } else { answer.headers.len() + 4 };
     let mut head = ResponseHeader::build(status, Some(room)).map_err(|_| Malformed)?;
     if lines.is_none() {
-        hold(answer.headers, &bytes[..length], &mut head)?;
+        for field in Whole::new(&bytes[..length]).fields(answer.headers) {
+            let (name, value) = field.ok_or(Malformed)?;
+            head.append_header(name, value).map_err(|_| Malformed)?;
+        }
     }
     if let Some(words) = answer.reason
         && Some(words) != head.status.canonical_reason()
@@ -72,16 +75,6 @@ pub(super) fn read(bytes: &[u8], asked: Option<&Answers>) -> Result<Option<Answe
     };
     head.set_version(Version::HTTP_11);
     Ok(Some(Answered { head, lines: lines.unwrap_or_default(), length, persists }))
-}
-
-/// Puts `fields`, which stand in `bytes`, into the table of `head`.
-fn hold(fields: &[httparse::Header<'_>], bytes: &[u8], head: &mut ResponseHeader) -> Result<(), Malformed> {
-    let whole = Whole::new(bytes);
-    for field in fields {
-        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).map_err(|_| Malformed)?;
-        head.append_header(whole.part(field.name.as_bytes()), value).map_err(|_| Malformed)?;
-    }
-    Ok(())
 }
 
 /// Whether a connection goes on after a message with these fields (RFC 9112 section 9.3).

@@ -5,6 +5,7 @@ use http::StatusCode;
 use httparse::Header;
 use pingora_http::RequestHeader;
 use snapshot::{Answers, Passes};
+use transform::hop;
 
 use super::client::Client;
 use crate::{context::Context, front::head::parse_length, relay};
@@ -114,21 +115,14 @@ fn is_special(status: StatusCode) -> bool {
 }
 
 fn kind(name: &[u8]) -> Kind {
-    let seen = |names: &[&str]| names.iter().any(|seen| seen.as_bytes().eq_ignore_ascii_case(name));
-    let is = |kind: Kind, whose: &str| if name.eq_ignore_ascii_case(whose.as_bytes()) { kind } else { Kind::Plain };
-    let is_seen = match name.len() {
-        4 => return is(Kind::Date, "date"),
-        14 => return is(Kind::Length, "content-length"),
-        2 => seen(&["te"]),
-        7 => seen(&["trailer", "upgrade"]),
-        10 if name.eq_ignore_ascii_case(b"connection") => return Kind::Connection,
-        10 => seen(&["keep-alive"]),
-        11 => seen(&["retry-after", "grpc-status"]),
-        16 => seen(&["proxy-connection"]),
-        17 => seen(&["transfer-encoding"]),
-        18 => seen(&["proxy-authenticate"]),
-        25 => seen(&["proxy-authentication-info"]),
-        _ => false,
-    };
-    if is_seen { Kind::Seen } else { Kind::Plain }
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        4 if is("date") => Kind::Date,
+        10 if is("connection") => Kind::Connection,
+        11 if is("retry-after") || is("grpc-status") => Kind::Seen,
+        14 if is("content-length") => Kind::Length,
+        17 if is("transfer-encoding") => Kind::Seen,
+        _ if hop::is_answer_hop_by_hop(name) => Kind::Seen,
+        _ => Kind::Plain,
+    }
 }

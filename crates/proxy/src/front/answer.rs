@@ -89,10 +89,9 @@ pub(super) fn hold(request: &httparse::Request<'_, '_>, bytes: &[u8]) -> Option<
     let room = Some(request.headers.len() + 1);
     let mut head = RequestHeader::build(request.method?, request.path?.as_bytes(), room).ok()?;
     head.set_version(if request.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 });
-    let whole = Whole::new(bytes);
-    for field in request.headers.iter() {
-        let value = HeaderValue::from_maybe_shared(whole.part(field.value)).ok()?;
-        head.append_header(whole.part(field.name.as_bytes()), value).ok()?;
+    for field in Whole::new(bytes).fields(request.headers) {
+        let (name, value) = field?;
+        head.append_header(name, value).ok()?;
     }
     Some(head)
 }
@@ -108,8 +107,17 @@ impl<'h> Whole<'h> {
         Self { from: head, copy: Bytes::copy_from_slice(head) }
     }
 
+    /// Names and values as parts of the copy; `None` for a value that is none.
+    pub(crate) fn fields(&self, fields: &[httparse::Header<'_>]) -> impl Iterator<Item = Option<(Bytes, HeaderValue)>> {
+        let held = |field: &httparse::Header<'_>| {
+            let value = HeaderValue::from_maybe_shared(self.part(field.value)).ok()?;
+            Some((self.part(field.name.as_bytes()), value))
+        };
+        fields.iter().map(held)
+    }
+
     /// What in the copy is `part` of the head.
-    pub(crate) fn part(&self, part: &[u8]) -> Bytes {
+    fn part(&self, part: &[u8]) -> Bytes {
         let start = (part.as_ptr() as usize).wrapping_sub(self.from.as_ptr() as usize);
         match start.checked_add(part.len()) {
             Some(end) if end <= self.copy.len() => self.copy.slice(start..end),
