@@ -122,12 +122,12 @@ pub fn count(statuses: &[u16], status: u16) -> usize {
 #[tokio::test]
 async fn two_processes_together_never_let_more_pass() {
     let redis = Redis::start().await;
-    for limit in [
-        "requests = 100, window = \"1h\"",
-        "rate = \"100/h\"",
-        "requests = 100, window = \"1h\", burst = 100",
-        "requests = 100, window = \"7d\", align = \"calendar\"",
-        "requests = 100, window = \"1mo\", align = \"calendar\"",
+    for (limit, days) in [
+        ("requests = 100, window = \"1h\"", 7),
+        ("rate = \"100/h\"", 7),
+        ("requests = 100, window = \"1h\", burst = 100", 7),
+        ("requests = 100, window = \"7d\", align = \"calendar\"", 7),
+        ("requests = 100, window = \"1mo\", align = \"calendar\"", 31),
     ] {
         redis.cli(&["flushall"]);
         let (one, two) = tokio::join!(redis.proxy(limit), redis.proxy(limit));
@@ -136,7 +136,7 @@ async fn two_processes_together_never_let_more_pass() {
         assert_eq!((count(&all, 200), count(&all, 429)), (100, 120), "{limit}");
         let refused = one.get("/").await.expect_problem(429, "quota-exceeded");
         let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
-        assert!((1..=31 * 86_400).contains(&wait), "{wait}");
+        assert!((1..=days * 86_400).contains(&wait), "{wait}");
     }
 }
 

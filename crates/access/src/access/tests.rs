@@ -12,9 +12,10 @@ fn access(json: &str) -> Access {
     Access::compile(&config, &At::root().key("routes").key("a"), &mut Report::new()).unwrap()
 }
 
-fn judged(json: &str, head: &RequestHeader) -> Option<Reason> {
+/// What is said of a request with this head.
+fn said<T>(head: &RequestHeader, says: impl FnOnce(&View<'_>) -> T) -> T {
     let (client, captures) = (Client::local("public".into()), Captures::new());
-    let view = View {
+    says(&View {
         generation: 1,
         identity: None,
         head,
@@ -23,10 +24,13 @@ fn judged(json: &str, head: &RequestHeader) -> Option<Reason> {
         path: "/",
         query: None,
         captures: &captures,
-    };
+    })
+}
+
+fn judged(json: &str, head: &RequestHeader) -> Option<Reason> {
     let access = access(json);
-    let verdict = access.judge(&view).err().map(|reply| reply.reason);
-    assert_eq!(access.admit(&view).err().map(|reply| reply.reason), verdict);
+    let verdict = said(head, |view| access.judge(view)).err().map(|reply| reply.reason);
+    assert_eq!(said(head, |view| access.admit(view)).err().map(|reply| reply.reason), verdict);
     verdict
 }
 
@@ -121,18 +125,7 @@ fn a_body_of_unknown_length_ends_where_it_is_too_large() {
 
 /// What of a request is refused, and what in shadow would be.
 fn both(json: &str, head: &RequestHeader) -> (Option<Reason>, Reason) {
-    let (client, captures) = (Client::local("public".into()), Captures::new());
-    let view = View {
-        generation: 1,
-        identity: None,
-        head,
-        client: &client,
-        host: "",
-        path: "/",
-        query: None,
-        captures: &captures,
-    };
-    (judged(json, head), access(json).would_refuse(&view))
+    (judged(json, head), said(head, |view| access(json).would_refuse(view)))
 }
 
 #[test]
