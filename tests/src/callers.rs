@@ -8,7 +8,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 use crate::setting::{BOTH, TRUSTING};
 
 /// What `maitred hash` makes of a password.
-async fn hashed(password: &str) -> String {
+pub async fn hashed(password: &str) -> String {
     let mut command = Command::new(binary());
     let mut child = command.arg("hash").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).await.unwrap();

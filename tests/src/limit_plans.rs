@@ -4,15 +4,15 @@ use testkit::{Proxy, Request, Response};
 
 use crate::{setting::BOTH, shared_limits::Redis};
 
-const FREE: &str = "free-has-a-key-of-32-characters-xx";
-const PRO: &str = "pro-has-a-key-of-32-characters-xx";
+pub const FREE: &str = "free-has-a-key-of-32-characters-xx";
+pub const PRO: &str = "pro-has-a-key-of-32-characters-xx";
 
 /// As `sha256sum` says.
-const KEYS: &str = "[keys.f]\nconsumer = \"fred\"\nsha256 = \"5deb409fa6939d285da75da1376994554e3412f51a05f90781a88f03b43ebe2e\"\n\
+pub const KEYS: &str = "[keys.f]\nconsumer = \"fred\"\nsha256 = \"5deb409fa6939d285da75da1376994554e3412f51a05f90781a88f03b43ebe2e\"\n\
                     [keys.p]\nconsumer = \"paula\"\nsha256 = \"1b91c3415c064532cf1759a36d4ddc52ee7e33493e0638bd8c67efa5e10b0556\"\n\
                     [consumers.paula]\nplan = \"pro\"\n";
 
-fn configuration(limit: &str) -> String {
+pub fn configuration(limit: &str) -> String {
     format!(
         "{BOTH}[auth.partners]\ntype = \"api_key\"\nkeys = \"keys.toml\"\n\
          [limits.calls]\nkey = \"api_key\"\n{limit}\n\
@@ -20,12 +20,12 @@ fn configuration(limit: &str) -> String {
     )
 }
 
-async fn get(proxy: &Proxy, key: &str) -> Response {
+pub async fn get(proxy: &Proxy, key: &str) -> Response {
     proxy.fetch(Request::get("/").header("X-Api-Key", key)).await
 }
 
 /// How many requests pass of so many.
-async fn passing(proxy: &Proxy, key: &str, count: usize) -> usize {
+pub async fn passing(proxy: &Proxy, key: &str, count: usize) -> usize {
     let mut passed = 0;
     for _ in 0..count {
         passed += usize::from(get(proxy, key).await.status == 200);

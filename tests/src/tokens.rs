@@ -75,7 +75,7 @@ const jose = require("jose"), crypto = require("crypto"), now = Math.floor(Date.
 "#;
 
 /// What PyJWT makes of the wish.
-async fn made(wish: Value) -> Value {
+pub async fn made(wish: Value) -> Value {
     // Debian's own interpreter, which has Debian's modules.
     let mut command = tool("/usr/bin/python3", "python3-jwt python3-cryptography");
     command.args(["-c", MAKE]);

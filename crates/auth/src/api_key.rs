@@ -19,6 +19,10 @@ impl ApiKeys {
         self.like(|own| own.user.as_deref() == Some(user))
     }
 
+    pub(crate) fn each(&self, tell: &mut dyn FnMut(&Identity)) {
+        self.0.get().each(tell);
+    }
+
     pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
         self.0.get().like(is)
     }

@@ -93,6 +93,7 @@ pub(crate) fn external(draft: Draft<'_>, report: &mut Report) -> Option<External
         fields(&written, &at.key(key), report).into_iter().next()
     };
     let (user, roles) = (named("user", &config.user), named("roles", &config.roles));
+    let plan = named("plan", &config.plan);
     (report.errors() == errors).then_some(())?;
     Some(External {
         policy: policy.clone(),
@@ -102,6 +103,7 @@ pub(crate) fn external(draft: Draft<'_>, report: &mut Report) -> Option<External
         copy,
         user,
         roles,
+        plan,
         forward: forward.clone(),
         lasts: lasts?,
         verdicts: Verdicts::new(external::REMEMBERED),

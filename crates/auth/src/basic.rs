@@ -45,6 +45,10 @@ pub(crate) struct Basic {
 }
 
 impl Basic {
+    pub(crate) fn each(&self, tell: &mut dyn FnMut(&Identity)) {
+        self.users.get().each(tell);
+    }
+
     pub(crate) fn like(&self, is: impl Fn(&Identity) -> bool) -> Option<Arc<Identity>> {
         self.users.get().like(is)
     }

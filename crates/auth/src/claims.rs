@@ -60,6 +60,8 @@ pub(crate) struct Told {
     pub user: Box<str>,
     /// The one that has the roles.
     pub roles: Box<str>,
+    /// The one that names the plan, where any does.
+    pub plan: Option<Box<str>>,
 }
 
 impl Told {
@@ -74,10 +76,11 @@ impl Told {
         let user = all.get(&self.user).map(|claim| claim.as_str().into());
         let scopes = claims.get("scope").or_else(|| claims.get("scp")).map(words).unwrap_or_default();
         let roles = all.get(&self.roles).map(members).unwrap_or_default();
+        let plan = self.plan.as_ref().and_then(|name| all.get(name)).and_then(single);
         if claims.get("sub").is_some_and(|sub| !sub.is_string()) {
             return Err(Doubt::Invalid);
         }
-        Ok(Identity { user, scopes, roles, claims: all, ..Identity::new(policy.clone(), credential) })
+        Ok(Identity { user, plan, scopes, roles, claims: all, ..Identity::new(policy.clone(), credential) })
     }
 }
 
@@ -135,6 +138,11 @@ fn words(value: &Value) -> Box<[Box<str>]> {
         Value::Array(list) => list.iter().filter_map(text).collect(),
         _ => Box::default(),
     }
+}
+
+/// The plan that a claim names: one, where it has one value.
+fn single(claim: &Claim) -> Option<Box<str>> {
+    Some(claim.as_str()).filter(|name| !claim.is_list() && !name.is_empty()).map(Into::into)
 }
 
 /// The values of a claim.

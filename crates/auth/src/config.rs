@@ -113,6 +113,11 @@ pub struct Config {
     ///
     /// Example: `roles = "realm_access.roles"`
     pub roles: Option<String>,
+    /// The claim that names what the user has subscribed to, which limits with `plans` go by; one within another is written with a dot,
+    /// and one that is a list names none. For `type = "forward"`: the field of the service's answer that does. Default: none.
+    ///
+    /// Example: `plan = "plan"`
+    pub plan: Option<String>,
     /// The service that is asked: of `type = "introspection"` the issuer's endpoint (RFC 7662), of `type = "forward"` the one
     /// that decides. While it is away, slow or answers nonsense, requests are refused with 503 (`auth_unavailable`).
     ///

@@ -55,6 +55,8 @@ pub(crate) struct External {
     pub user: Option<HeaderName>,
     /// The one that has the roles.
     pub roles: Option<HeaderName>,
+    /// The one that names the plan.
+    pub plan: Option<HeaderName>,
     pub forward: Forward,
     /// For how many seconds a good decision is believed; 0: for this one request.
     pub lasts: i64,
@@ -181,13 +183,16 @@ impl External {
             .iter()
             .flat_map(|name| headers.get_all(name).iter().map(|value| (name.clone(), value.clone())))
             .collect();
-        let user = self.user.as_ref().and_then(text).filter(|user| !user.is_empty()).map(Into::into);
+        let named =
+            |field: &Option<HeaderName>| field.as_ref().and_then(text).filter(|name| !name.is_empty()).map(Into::into);
+        let (user, plan) = (named(&self.user), named(&self.plan));
         let listed =
             |roles: &str| roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(Into::into).collect();
         let roles = self.roles.as_ref().and_then(text).map(listed).unwrap_or_default();
-        let told = self.copy.iter().chain(&self.user).chain(&self.roles);
+        let told = self.copy.iter().chain(&self.user).chain(&self.roles).chain(&self.plan);
         let claims = told.filter_map(|name| Some((name.as_str().into(), Claim::one(text(name)?)))).collect();
-        let mut identity = Identity { user, roles, claims, ..Identity::new(self.policy.clone(), Credential::Forward) };
+        let mut identity =
+            Identity { user, plan, roles, claims, ..Identity::new(self.policy.clone(), Credential::Forward) };
         self.forward.fill(&mut identity);
         identity.fields = fields.into_iter().chain(std::mem::take(&mut identity.fields)).collect();
         identity

@@ -10,12 +10,12 @@ use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
 };
-use filter::{Claim, Credential, Identity};
+use filter::{Amounts, Claim, Credential, Identity};
 
 use crate::policy::{Doubt, Forward};
 
-pub(crate) use file::toml;
 pub use file::{Consumer, File, Key, expiry};
+pub(crate) use file::{amounts, toml};
 pub use fresh::{Fresh, ID_LENGTH};
 
 /// The longest key that is looked at: whatever is longer is none of ours, and costs no hashing.
@@ -39,13 +39,19 @@ impl Keys {
     /// Makes identities of what a file says.
     pub(crate) fn new(file: &File, policy: &Arc<str>, forward: &Forward) -> Result<Self, String> {
         let mut by_hash = HashMap::with_capacity(file.keys.len());
-        let nobody = Consumer::default();
+        let (nobody, none) = (Consumer::default(), Amounts::default());
+        let mut limits: HashMap<&str, Amounts> = HashMap::new();
+        for (name, consumer) in file.consumers.iter().filter(|(_, consumer)| !consumer.limits.is_empty()) {
+            let own = amounts(&consumer.limits).map_err(|why| format!("consumer `{name}`: {why}"))?;
+            limits.insert(name, own);
+        }
         for (id, key) in &file.keys {
             let wrong = |what: &str| format!("key `{id}`: {what}");
             let hash = hash_of(&key.sha256).ok_or_else(|| wrong("`sha256` is not 64 hexadecimal digits"))?;
             let expires = key.expires.as_deref().map(expiry).transpose().map_err(|why| wrong(&why))?;
             let consumer = file.consumers.get(&key.consumer).unwrap_or(&nobody);
-            let mut identity = identity(policy, id, key, consumer);
+            let own = limits.get(&*key.consumer).unwrap_or(&none);
+            let mut identity = Identity { limits: own.clone(), ..identity(policy, id, key, consumer) };
             forward.fill(&mut identity);
             let entry = Entry { hash, expires, identity: Arc::new(identity) };
             if by_hash.insert(place(&hash), entry).is_some() {
@@ -68,6 +74,11 @@ impl Keys {
             Some(end) if end <= now => Err(Doubt::Expired),
             _ => Ok(entry.identity.clone()),
         }
+    }
+
+    /// Everybody who has a key, as often as that.
+    pub(crate) fn each(&self, tell: &mut dyn FnMut(&Identity)) {
+        self.by_hash.values().for_each(|entry| tell(&entry.identity));
     }
 
     /// Any identity that is like this.

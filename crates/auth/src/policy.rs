@@ -169,6 +169,15 @@ impl Policy {
         }
     }
 
+    /// Tells of everybody whom a file of keys or of users names.
+    pub fn each_named_caller(&self, tell: &mut dyn FnMut(&Identity)) {
+        match &self.scheme {
+            Scheme::ApiKey(keys) => keys.each(tell),
+            Scheme::Basic(basic) => basic.each(tell),
+            _ => {}
+        }
+    }
+
     /// Whether a path is a page of the policy's own, which nobody else is asked about.
     pub(crate) fn owns(&self, path: &str) -> bool {
         matches!(&self.scheme, Scheme::Oidc(oidc) if oidc.is_own(path))

@@ -102,7 +102,9 @@ codes! {
     W0303 "balanced by a user that nobody knows"
         "The upstream's `balance` is \"hash:user\", and this route to it has no `auth` that would find out who calls. Its requests go to any backend; those of other routes, which ask, go where their user belongs.";
     W0304 "plan that nobody has"
-        "A limit names a plan in `plans` that no consumer of a file of keys and no user of a file of users has. It is a slip of the pen, or a plan that is yet to be given to somebody. Plans are known of callers with API keys and with passwords; of others, such as those with tokens, none is.";
+        "A limit names a plan in `plans` that no consumer of a file of keys and no user of a file of users has. It is a slip of the pen, or a plan that is yet to be given to somebody. Where a policy has a `plan` of its own, the claim or field that names it, nobody can know which plans there are, and nothing is warned of.";
+    W0305 "amount that no limit goes by"
+        "A consumer of a file of keys, or a user of a file of users, has an amount of its own in `limits` for a limit that does not exist, or for one that goes by no such amount: it does not count by who calls (`key` is \"user\", \"api_key\" or \"claim:NAME\" then), or it counts bytes. A limit of `[limits]` is called by its name; one of a route's own has the route's name, and its number behind it (`orders-2`) where the route has several. The files are looked at when the configuration is checked or loaded, and not when they change.";
     W0401 "certificate expires soon or does not cover a host"
         "The certificate ends within 14 days, or no certificate of the listener covers the route's host.";
     W0402 "certificate not verified"

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::Amounts;
+
 /// Who a request is from, as a policy of `auth` has verified it. Made once for a key or a token, and shared by the
 /// requests that come with it. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Identity {
     pub key: Option<Box<str>>,
     /// What the user has subscribed to.
     pub plan: Option<Box<str>>,
+    /// How much the user may of what limits count, where that is neither what the limit says nor the plan.
+    pub limits: Amounts,
     /// What the credential is good for.
     pub scopes: Box<[Box<str>]>,
     /// What the user is.
@@ -73,6 +77,7 @@ impl Identity {
             user: None,
             key: None,
             plan: None,
+            limits: Amounts::default(),
             scopes: Box::default(),
             roles: Box::default(),
             claims: Claims::default(),

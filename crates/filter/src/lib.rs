@@ -8,6 +8,7 @@
 //! This crate is vocabulary: it knows no concern, no configuration and no socket.
 
 mod admit;
+mod amounts;
 mod captures;
 mod client;
 mod identity;
@@ -22,6 +23,7 @@ mod trace;
 mod view;
 
 pub use admit::{Admit, Amend, Inspect, Trail, write_line};
+pub use amounts::Amounts;
 pub use captures::Captures;
 pub use client::{AlternativeName, Client, ClientCertificate, RequestId, Scheme, TlsFacts};
 pub use identity::{Claim, Claims, Credential, Identity};

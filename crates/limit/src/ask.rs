@@ -7,7 +7,7 @@ use crate::{
     permits::Permits,
     plan::{Plan, Tier},
     quota::Quota,
-    rule::Said,
+    rule::{Rule, Said},
     verdict::Verdict,
 };
 
@@ -15,10 +15,10 @@ use crate::{
 pub(crate) struct Ask {
     pub(crate) key: Hashed,
     pub(crate) said: Said,
-    /// The number of the limit in its step, and of the rule in its limit.
+    /// The number of the limit in its step, and its rule as it is for this caller.
     pub(crate) limit: usize,
-    pub(crate) rule: u8,
-    /// The caller's plan, and which rules of the limit it means.
+    pub(crate) rule: Rule,
+    /// The caller's plan, and which rules of the limit concern the caller.
     pub(crate) plan: Plan,
     pub(crate) tier: Tier,
     pub(crate) source: Source,

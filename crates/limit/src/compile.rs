@@ -21,7 +21,7 @@ use crate::{
     limit::{Limit, Salted, Stage},
     limits::Limits,
     meters::Meters,
-    plan::Tariff,
+    plan::{Planned, Tariff},
     queue,
     rule::Rule,
     window::MOST,
@@ -258,8 +258,11 @@ impl Limit {
             let kind = format!("{name}\0{}\0{}", rule.kind(), config.key.as_deref().unwrap_or("ip"));
             Salted { rule, salt: ground.state.hash(b'L', kind.as_bytes()) }
         };
-        let planned =
-            |(name, rules): (Box<str>, SmallVec<[Rule; 1]>)| (name, rules.into_iter().chain(ban).map(salted).collect());
+        let planned = |plans::Planned { name, rules, measure }: plans::Planned| Planned {
+            name,
+            rules: rules.into_iter().chain(ban).map(salted).collect(),
+            measure,
+        };
         let fair = queue.map(|(by, terms)| {
             let gate = ground.state.gate(salted(Rule::Concurrent(terms.places)).salt);
             Fair { gate, terms: Terms { patience, ..terms }, by }
@@ -273,6 +276,8 @@ impl Limit {
         Some(Self {
             name: name.into(),
             told: crate::fields::told(name),
+            measure: (key.as_ref()?.step() == Step::Identity && config.bandwidth.is_none())
+                .then(|| plans::measure(config)),
             key: key?,
             rules: rules?.into_iter().chain(ban).map(salted).collect(),
             plans: plans.into_iter().map(planned).collect(),

@@ -75,7 +75,8 @@ pub struct Config {
     pub key: Option<String>,
     /// What callers of a plan may in the place of what others may, by the plan's name: a number where the limit has `requests` or
     /// `concurrent`, a rate where it has `rate`, or a table that says the `burst` as well; without it a burst grows as the rest does. The plan is what the file of API
-    /// keys or of users says of a caller (`plan = "pro"`); who has another one or none may what the limit says itself. With a `key` that
+    /// keys or of users says of a caller (`plan = "pro"`), or the claim that `plan` of `[auth]` names; who has another one or none may what
+    /// the limit says itself, and who has an amount of its own in such a file (`limits = { calls = 5000 }`) may that. With a `key` that
     /// says who calls: `"user"`, `"api_key"` or `"claim:NAME"`.
     ///
     /// Example: `plans = { pro = 1000, partner = 5000 }`

@@ -1,5 +1,6 @@
 //! What an operator sees of a key, and can do about it.
 
+use filter::Identity;
 use store::Down;
 
 use crate::{
@@ -28,13 +29,12 @@ pub struct Look {
 
 impl Limit {
     /// Where a key stands, written by hand: an address, a user, the value of a header, or what a list of those who are
-    /// limited shows. `plan` is the plan of the caller that it belongs to.
-    pub fn look(&self, counters: &Counters, key: &str, plan: Option<&str>) -> Vec<Look> {
-        let rules = self.rules_of(self.tier(plan));
+    /// limited shows. `caller` is who it belongs to, where that is known.
+    pub fn look(&self, counters: &Counters, key: &str, caller: Option<&Identity>) -> Vec<Look> {
         let now = Now::read();
         let waiting = |key| self.fair.as_ref().map_or(0, |fair| fair.gate.look(key).1);
         let value = self.value_of(counters, key);
-        let look = |salted: &Salted| {
+        let look = |salted: Salted| {
             let (rule, hashed) = (salted.rule, value.with(salted.salt));
             let queues = self.source(&rule) == Source::Queue;
             let said = if queues { self.queue_says(hashed, &rule) } else { self.says(counters, &rule, hashed, now) };
@@ -45,26 +45,26 @@ impl Limit {
             };
             Look { kind: rule.kind(), limit: rule.most(), remaining, wait_ms: wait, waiting: waiting(hashed) }
         };
-        rules.iter().map(look).collect()
+        self.rules_of(self.tier_of(caller)).map(look).collect()
     }
 
     /// Forgives a key what it has used up: in the store first, where several processes count together, since until then it
-    /// would refuse again. What is under way stays so.
+    /// would refuse again. What is under way stays so. `caller` is as in [`look`](Limit::look).
     ///
     /// # Errors
     ///
     /// When the store is away or does not answer. The key is forgiven in this process alone then.
-    pub async fn reset(&self, counters: &Counters, key: &str) -> Result<(), Down> {
+    pub async fn reset(&self, counters: &Counters, key: &str, caller: Option<&Identity>) -> Result<(), Down> {
         let asked = match &self.shared {
             Some(shared) => shared.store.forget(&shared.places(self, key)).await,
             None => Ok(()),
         };
-        self.reset_here(counters, key);
+        self.reset_here(counters, key, caller);
         asked
     }
 
     /// The same in this process alone, under whatever plan it was counted. Says whether anything was known of the key.
-    pub(crate) fn reset_here(&self, counters: &Counters, key: &str) -> bool {
+    pub(crate) fn reset_here(&self, counters: &Counters, key: &str, caller: Option<&Identity>) -> bool {
         let (value, mut known) = (self.value_of(counters, key), false);
         for salted in self.every_rule() {
             let hashed = value.with(salted.salt);
@@ -74,7 +74,7 @@ impl Limit {
                 None => counters.forgive(hashed),
             };
             if self.is_shared(&salted.rule) {
-                lease::forget(counters, hashed, self);
+                lease::forget(counters, hashed, self.tiers().chain([self.tier_of(caller)]));
             }
             counters.limited().forget(hashed);
         }

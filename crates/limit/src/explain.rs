@@ -21,19 +21,21 @@ impl Stage {
         let plan = self.tariff.plan(request.identity);
         let explain = |(number, limit): (usize, &'v Arc<Limit>)| {
             let name = &limit.name;
-            let tier = self.tier(plan, number);
+            let tier = self.tier(plan, number, request.identity);
             let Ok(value) = self.value(limit, request) else { return format!("{name}: refuses, its key is missing") };
             let Some(value) = value else { return format!("{name}: does not concern it, its key is missing") };
             let mut who = value.text(&self.counters).into_string();
-            if let Some((plan, _)) = limit.plan(tier) {
-                who.push_str(&format!(" with the plan `{plan}`"));
+            match limit.plan(tier) {
+                _ if tier.amount.is_some() => who.push_str(" with an amount of its own"),
+                Some(plan) => who.push_str(&format!(" with the plan `{}`", plan.name)),
+                None => {}
             }
             let shadow = if limit.mode == Mode::Shadow { ", in shadow" } else { "" };
             if live {
                 let seen = if limit.shared.is_some() { ", as far as this process has seen" } else { "" };
                 return format!("{name}: {} for {who}{seen}{shadow}", self.standings(limit, tier, value).join(", "));
             }
-            let rules: Vec<String> = limit.rules_of(tier).iter().map(|salted| salted.rule.to_string()).collect();
+            let rules: Vec<String> = limit.rules_of(tier).map(|salted| salted.rule.to_string()).collect();
             format!("{name}: counts {} for {who}, {}{shadow}", limit.cost, rules.join(", "))
         };
         self.limits.iter().enumerate().map(explain).collect()
@@ -42,7 +44,7 @@ impl Stage {
     /// What each rule of a limit says of a key.
     fn standings(&self, limit: &Limit, tier: Tier, value: Value<'_>) -> Vec<String> {
         let now = Now::read();
-        let says = limit.rules_of(tier).iter().filter_map(|salted| {
+        let says = limit.rules_of(tier).filter_map(|salted| {
             let key = value.hash(&self.counters).with(salted.salt);
             if limit.source(&salted.rule) == Source::Queue {
                 let (taken, waiting) = limit.fair.as_ref().map_or((0, 0), |fair| fair.gate.look(key));

@@ -1,6 +1,6 @@
 //! What answers tell of limits (draft-ietf-httpapi-ratelimit-headers-11).
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 use bytes::BytesMut;
 use filter::{Reply, Short, write_line};
@@ -59,29 +59,28 @@ fn state_value(limit: &Limit, remaining: u32, reset: u64) -> Option<HeaderValue>
 }
 
 /// The older fields, which every gateway fills in a little differently: the quota, what is left, seconds until more.
-fn x_fields(told: Told<'_>) -> Option<[(HeaderName, HeaderValue); 3]> {
-    let Told { limit, tier, remaining, reset, .. } = told;
+fn x_fields(told: &Told<'_>) -> Option<[(HeaderName, HeaderValue); 3]> {
+    let Told { limit, tier, remaining, reset, .. } = *told;
     let (quota, _) = limit.policy(tier, 0).filter(|_| limit.x_headers)?;
     Some([(X_LIMIT, quota.into()), (X_REMAINING, remaining.into()), (X_RESET, reset.into())])
 }
 
 /// What a client is told.
-#[derive(Clone, Copy)]
 pub(crate) struct Told<'t> {
     /// The limit that it is nearest to the end of, and which of its rules concern the client.
     pub(crate) limit: &'t Limit,
     pub(crate) tier: Tier,
     /// What is said of all limits.
-    pub(crate) policies: Option<&'t HeaderValue>,
+    pub(crate) policies: Option<Cow<'t, HeaderValue>>,
     pub(crate) remaining: u32,
     /// Seconds until there is more.
     pub(crate) reset: u64,
 }
 
 /// Tells a client that passes where it stands. An origin that has limits of its own has told of them already.
-pub(crate) fn passing(told: Told<'_>, head: &mut ResponseHeader) {
+pub(crate) fn passing(told: &Told<'_>, head: &mut ResponseHeader) {
     let state = state_value(told.limit, told.remaining, told.reset).map(|state| (STATE, state));
-    let policies = told.policies.map(|policies| (POLICY, policies.clone()));
+    let policies = told.policies.as_deref().map(|policies| (POLICY, policies.clone()));
     for (name, value) in policies.into_iter().chain(state) {
         // Such a field cannot be refused: its name and value are checked.
         let _ = head.append_header(name, value);
@@ -92,8 +91,8 @@ pub(crate) fn passing(told: Told<'_>, head: &mut ResponseHeader) {
 }
 
 /// The same as lines of HTTP/1, behind all other fields of a head that was [cleared](clear).
-pub(crate) fn write(told: Told<'_>, out: &mut BytesMut) {
-    if let Some(policies) = told.policies {
+pub(crate) fn write(told: &Told<'_>, out: &mut BytesMut) {
+    if let Some(policies) = &told.policies {
         write_line(out, POLICY.as_str().as_bytes(), policies.as_bytes());
     }
     out.extend_from_slice(b"ratelimit: ");
@@ -112,8 +111,8 @@ pub(crate) fn clear(limit: &Limit, head: &mut ResponseHeader) {
 }
 
 /// Tells a client that is refused by a limit.
-pub(crate) fn refusal(told: Told<'_>, reply: &mut Reply) {
-    let policies = told.policies.map(|policies| (POLICY, policies.clone()));
+pub(crate) fn refusal(told: &Told<'_>, reply: &mut Reply) {
+    let policies = told.policies.as_deref().map(|policies| (POLICY, policies.clone()));
     let state = state_value(told.limit, 0, told.reset).map(|state| (STATE, state));
     reply.headers.extend(policies.into_iter().chain(state));
     reply.headers.extend(x_fields(told).into_iter().flatten());

@@ -3,7 +3,7 @@
 //! As long as a place is free everybody gets one at once. When all are taken, requests wait, each behind those of the same
 //! consumer. A place that becomes free goes to the consumer that has the fewest under way (max-min fairness), so that one
 //! within its share waits for one request to end and not for a queue. Callers of each plan may have another number of the same
-//! places, which says when there is one free for them. The queue is bounded in length and in time; when it is full, the newest
+//! places, and a caller one of its own, which says when there is one free for them. The queue is bounded in length and in time; when it is full, the newest
 //! request of the consumer that wants most has to go.
 
 use std::{
@@ -180,8 +180,11 @@ fn tidy(lines: &mut IndexMap<Hashed, Line>, wish: Wish) {
     }
 }
 
-/// How many places there are for callers of a plan.
+/// How many places there are for callers of a plan, or for one by an amount of its own.
 fn places_of(places: &[(Tier, u32)], tier: Tier) -> u32 {
+    if let Some(own) = tier.amount {
+        return own.get();
+    }
     places.iter().find(|(own, _)| *own == tier).map_or(0, |(_, places)| *places)
 }
 
@@ -193,8 +196,12 @@ impl Line {
         }
     }
 
-    /// Callers of that plan have so many places from now on, and those of them who wait as well.
+    /// Callers of that plan have so many places from now on, and those of them who wait as well. Who comes by an amount of its
+    /// own waits by that one.
     fn there_are(&mut self, terms: &Terms) {
+        if terms.tier.amount.is_some() {
+            return;
+        }
         match self.places.iter_mut().find(|(tier, _)| *tier == terms.tier) {
             Some((_, places)) => *places = terms.places,
             None => self.places.push((terms.tier, terms.places)),

@@ -3,11 +3,13 @@
 //! A lease is charged in the store when it is taken, so that no sum of leases exceeds the limit. A key begins with leases of
 //! one request; one that is used up within a second makes the next twice as large, up to what the limit says, and any other
 //! leads back to one. At most one lease of a key is being fetched; requests that come meanwhile ask for themselves alone. Callers
-//! of each plan have leases of their own. What is left of a lease may be used later than it was charged: in any window at most one
+//! of each plan, and of each amount of their own, have leases of their own. What is left of a lease may be used later than it was charged: in any window at most one
 //! lease a process and plan more than the limit passes. In an upgrade the leases go along, and the old process has none from then
 //! on.
 //!
 //! The words of a cell are its state and how much is left, and a millisecond of the clock.
+
+use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
@@ -16,7 +18,7 @@ use crate::{
     cell::Cell,
     clock::{MILLISECOND, Now, SECOND, unix},
     counters::{Counters, Hashed},
-    limit::{Limit, Stage},
+    limit::Stage,
     plan::Tier,
     rule::{Rule, Said, Standing},
     shard::Locked,
@@ -25,13 +27,16 @@ use crate::{
 /// What tells the cell of a lease from that of its key.
 const LEASED: u128 = 0x6c65_6173_6564;
 
-/// Where it says whose plan's lease it is, in bits that `LEASED` has not and that say nothing of the part of the table.
-const TIER: u32 = 48;
+/// Where it says whose plan's lease it is, and by which amount of the caller's own, in bits that `LEASED` has not and that say
+/// nothing of the part of the table.
+const PLAN: u32 = 48;
+const AMOUNT: u32 = 80;
 
-/// What a lease of a key is counted under, for callers of one plan: what the store refuses them says nothing of what callers of
-/// another one may, and neither does how much it gives them.
+/// What a lease of a key is counted under, for callers who may the same: what the store refuses them says nothing of what others
+/// may, and neither does how much it gives them.
 fn leased(key: Hashed, tier: Tier) -> Hashed {
-    key.with(Hashed(LEASED | u128::from(tier.0) << TIER))
+    let amount = tier.amount.map_or(0, NonZeroU32::get);
+    key.with(Hashed(LEASED | u128::from(tier.plan) << PLAN | u128::from(amount) << AMOUNT))
 }
 
 /// A lease that is used up faster than this is too small, in milliseconds.
@@ -149,8 +154,8 @@ pub(crate) fn give_back(counters: &Counters, key: Hashed, tier: Tier, cost: u32)
 }
 
 /// Gives up what is left of the leases of a key, and what the store has said.
-pub(crate) fn forget(counters: &Counters, key: Hashed, limit: &Limit) {
-    for tier in limit.tiers() {
+pub(crate) fn forget(counters: &Counters, key: Hashed, tiers: impl Iterator<Item = Tier>) {
+    for tier in tiers {
         counters.forgive(leased(key, tier));
     }
 }
@@ -175,7 +180,7 @@ impl Stage {
             let limit = &self.limits[ask.limit];
             let lease = limit.shared.as_ref().and_then(|shared| shared.lease);
             let Some(most) = lease.filter(|_| !locked.is_told(ask.key)) else { continue };
-            let rule = *self.asked(ask).1;
+            let rule = ask.rule;
             let lent = locked
                 .change(leased(ask.key, ask.tier), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
             match lent {
@@ -197,7 +202,7 @@ impl Stage {
     /// Keeps what the store has given for leases, and what it has said where it gave nothing.
     pub(crate) fn deposit(&self, asks: &mut [Ask], locked: &mut Locked<'_>, now: Now) {
         for ask in asks.iter_mut().filter(|ask| ask.fetches && ask.source == Source::Store) {
-            let (limit, &rule) = self.asked(ask);
+            let (limit, rule) = (&self.limits[ask.limit], ask.rule);
             let millis = now.millis();
             let (lease, ends) = match ask.said {
                 Said::Full { wait } => {

@@ -9,6 +9,7 @@ use filter::{Admit, Body, Mode, Reason, Reply, View};
 use http::{HeaderValue, header};
 
 use crate::{
+    amount::Measure,
     ask::{Ask, Asks, Begun, Charge, Passed, Source},
     cell::Cell,
     clock::Now,
@@ -41,6 +42,8 @@ pub struct Limit {
     pub(crate) rules: Rules,
     /// What callers of some plans may in their place.
     pub(crate) plans: Plans,
+    /// What amounts of callers' own are measured by, where callers may have any.
+    pub(crate) measure: Option<Measure>,
     pub(crate) cost: u32,
     /// Whether a request is forgiven when its answer is a good one.
     pub(crate) failures: bool,
@@ -108,7 +111,7 @@ impl Admit for Stage {
         // Of what is counted elsewhere, what this process knows.
         for ask in &mut passed.asks {
             match ask.source {
-                Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key, self.asked(ask).1),
+                Source::Queue => ask.said = self.limits[ask.limit].queue_says(ask.key, &ask.rule),
                 Source::Sketch => {}
                 _ => ask.source = Source::Here,
             }
@@ -119,7 +122,7 @@ impl Admit for Stage {
         if passed.verdict.refused.is_empty() {
             Ok(())
         } else {
-            Err(self.refusal(&passed.verdict, passed.verdict.wait, &passed.asks))
+            Err(self.refusal(&passed.verdict, passed.verdict.wait, &passed.asks, request))
         }
     }
 }
@@ -192,14 +195,14 @@ impl Stage {
     /// What the request is answered that the limits refuse; counted and remembered.
     pub(crate) fn refuse(&self, verdict: &Verdict, asks: &[Ask], request: &View<'_>) -> Reply {
         let wait = self.tell_refusal(verdict, asks, request);
-        self.refusal(verdict, wait, asks)
+        self.refusal(verdict, wait, asks, request)
     }
 
     /// Charges for a request that passes. What the store has charged is remembered here as well, so that this process knows
     /// of it when the store is away.
     pub(crate) fn charge(&self, passed: &mut Passed, locked: &mut Locked<'_>, now: Now) {
         for ask in &mut passed.asks {
-            let (limit, rule) = self.asked(ask);
+            let (limit, rule) = (&*self.limits[ask.limit], &ask.rule);
             let elsewhere = matches!(ask.source, Source::Nobody | Source::Queue);
             let counts = !matches!(rule, Rule::Ban(_) | Rule::Bandwidth(_)) && !elsewhere;
             if !counts || passed.verdict.shadowed.contains(&ask.limit) {
@@ -219,11 +222,10 @@ impl Stage {
         permits.shadowed = !verdict.shadowed.is_empty();
         permits.plan = asks.iter().map(|ask| ask.plan).max().unwrap_or_default();
         for ask in asks.iter_mut() {
-            let (limit, rule) = self.asked(ask);
             if let Some(charge) = ask.charge {
                 self.keep(permits, ask, charge);
-            } else if let Rule::Bandwidth(throughput) = *rule {
-                self.open_flow(permits, limit, ask.key, throughput);
+            } else if let Rule::Bandwidth(throughput) = ask.rule {
+                self.open_flow(permits, &self.limits[ask.limit], ask.key, throughput);
             }
         }
         permits.nearest = self.nearest(asks);
@@ -231,7 +233,7 @@ impl Stage {
 
     /// Keeps what may have to be given back of a charge.
     fn keep(&self, permits: &mut Permits, ask: &mut Ask, charge: Charge) {
-        let (limit, &rule) = self.asked(ask);
+        let (limit, rule) = (&self.limits[ask.limit], ask.rule);
         if let Rule::Quota(quota) = rule {
             self.counters.book(ask.key, charge.by, charge.used);
             if let Some((used, charged)) = ask.used(&quota, charge.used, limit.cost) {
@@ -261,9 +263,8 @@ impl Stage {
     }
 
     /// Whom a question was put to.
-    pub(crate) fn asked(&self, ask: &Ask) -> (&Limit, &Rule) {
-        let limit = &self.limits[ask.limit];
-        (limit, &limit.rules_of(ask.tier)[usize::from(ask.rule)].rule)
+    pub(crate) fn asked<'a>(&'a self, ask: &'a Ask) -> (&'a Limit, &'a Rule) {
+        (&self.limits[ask.limit], &ask.rule)
     }
 
     pub(crate) fn place_names(&self) -> Place<'_> {
@@ -287,13 +288,13 @@ impl Stage {
         for (index, limit) in self.limits.iter().enumerate() {
             let Some(value) = self.value(limit, request)? else { continue };
             let key = value.hash(&self.counters);
-            let tier = self.tier(plan, index);
-            for (number, salted) in (0..).zip(limit.rules_of(tier)) {
+            let tier = self.tier(plan, index, request.identity);
+            for salted in limit.rules_of(tier) {
                 asks.push(Ask {
                     key: key.with(salted.salt),
                     said: Said::Free(Standing { remaining: salted.rule.most(), reset: 0 }),
                     limit: index,
-                    rule: number,
+                    rule: salted.rule,
                     plan,
                     tier,
                     source: limit.source(&salted.rule),
@@ -315,7 +316,7 @@ impl Stage {
         let Passed { verdict, asks, .. } = passed;
         *verdict = Verdict::default();
         for ask in asks {
-            let (limit, rule) = self.asked(ask);
+            let (limit, rule) = (&*self.limits[ask.limit], &ask.rule);
             if ask.source == Source::Here {
                 (ask.at, ask.said) = match locked.find(ask.key) {
                     Some((at, cell)) => (Some(at), rule.ask(cell, now, limit.cost)),
@@ -359,7 +360,7 @@ impl Stage {
         limit.mode == Mode::Enforce && limit.headers == Headers::Always && rule.policy(0).is_some()
     }
 
-    fn refusal(&self, verdict: &Verdict, wait: u64, asks: &[Ask]) -> Reply {
+    fn refusal(&self, verdict: &Verdict, wait: u64, asks: &[Ask], request: &View<'_>) -> Reply {
         let seconds = wait.div_ceil(crate::clock::SECOND).max(1);
         let names = verdict.refused.iter().map(|index| Arc::clone(&self.limits[*index].name)).collect();
         let mut reply = Reply::refuse(Reason::Limited).with(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -372,9 +373,9 @@ impl Stage {
                 && rule.policy(0).is_some()
         });
         if let Some(ask) = violated {
-            let (limit, policies) = (&self.limits[ask.limit], self.tariff.policies(ask.plan));
+            let (limit, policies) = (&self.limits[ask.limit], self.tariff.policies(ask.plan, request.identity));
             let told = Told { limit, tier: ask.tier, policies, remaining: 0, reset: seconds };
-            fields::refusal(told, &mut reply);
+            fields::refusal(&told, &mut reply);
         }
         reply
     }
@@ -478,7 +479,7 @@ impl Limit {
         if self.mode == Mode::Shadow || self.headers == Headers::Never {
             return None;
         }
-        self.rules_of(tier).first()?.rule.policy(days)
+        self.rules_of(tier).next()?.rule.policy(days)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use filter::View;
+use filter::{Identity, View};
 use pingora_http::ResponseHeader;
 
 use crate::{
@@ -65,28 +65,28 @@ impl Limits {
         stage.as_ref()
     }
 
-    fn told(&self, nearest: Nearest) -> Option<Told<'_>> {
+    fn told(&self, nearest: Nearest, caller: Option<&Identity>) -> Option<Told<'_>> {
         let (stage, number) = (self.stage(nearest)?, usize::from(nearest.limit));
         Some(Told {
             limit: stage.limits.get(number)?,
-            tier: stage.tier(nearest.plan, number),
-            policies: self.tariff.policies(nearest.plan),
+            tier: stage.tier(nearest.plan, number, caller),
+            policies: self.tariff.policies(nearest.plan, caller),
             remaining: nearest.remaining,
             reset: nearest.reset.into(),
         })
     }
 
-    /// Tells the client in its answer where it stands.
-    pub fn tell(&self, nearest: Option<Nearest>, head: &mut ResponseHeader) {
-        if let Some(told) = nearest.and_then(|nearest| self.told(nearest)) {
-            fields::passing(told, head);
+    /// Tells the client in its answer where it stands, and who calls with it.
+    pub fn tell(&self, nearest: Option<Nearest>, caller: Option<&Identity>, head: &mut ResponseHeader) {
+        if let Some(told) = nearest.and_then(|nearest| self.told(nearest, caller)) {
+            fields::passing(&told, head);
         }
     }
 
     /// Writes what [`tell`](Limits::tell) puts, as lines of HTTP/1 behind all other fields.
-    pub fn write(&self, nearest: Option<Nearest>, out: &mut BytesMut) {
-        if let Some(told) = nearest.and_then(|nearest| self.told(nearest)) {
-            fields::write(told, out);
+    pub fn write(&self, nearest: Option<Nearest>, caller: Option<&Identity>, out: &mut BytesMut) {
+        if let Some(told) = nearest.and_then(|nearest| self.told(nearest, caller)) {
+            fields::write(&told, out);
         }
     }
 

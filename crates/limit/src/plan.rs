@@ -1,12 +1,13 @@
 //! What callers of a plan may, where that is something else than what others may.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{borrow::Cow, num::NonZeroU32, ops::RangeInclusive, sync::Arc};
 
 use filter::Identity;
 use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::{
+    amount::Measure,
     clock::unix,
     fields,
     limit::{Limit, Salted, Stage},
@@ -20,15 +21,32 @@ const MONTHS: RangeInclusive<u64> = 28..=31;
 pub(crate) type Rules = SmallVec<[Salted; 1]>;
 
 /// The same for every plan that the limit names, in the order of the names.
-pub(crate) type Plans = Box<[(Box<str>, Rules)]>;
+pub(crate) type Plans = Box<[Planned]>;
 
-/// Which rules of a limit concern a caller: the limit's own, which is 0, or those of one of its plans.
+/// What callers of one plan may.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) name: Box<str>,
+    pub(crate) rules: Rules,
+    pub(crate) measure: Measure,
+}
+
+/// Which rules of a limit concern a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tier(pub(crate) u8);
+pub(crate) struct Tier {
+    /// The limit's own, which is 0, or those of one of its plans.
+    pub(crate) plan: u8,
+    /// What stands in them in the place of what they say.
+    pub(crate) amount: Option<NonZeroU32>,
+}
 
 impl Tier {
     /// The limit's own rules.
-    pub(crate) const OWN: Self = Self(0);
+    pub(crate) const OWN: Self = Self::of(0);
+
+    pub(crate) const fn of(plan: u8) -> Self {
+        Self { plan, amount: None }
+    }
 }
 
 /// The number of a plan among those that the limits of a route name; 0 for none of them.
@@ -38,6 +56,7 @@ pub(crate) struct Plan(u16);
 /// The plans that the limits of a route name, and what callers of each are told.
 #[derive(Debug, Default)]
 pub(crate) struct Tariff {
+    limits: Box<[Arc<Limit>]>,
     plans: Box<[Box<str>]>,
     /// What `RateLimit-Policy` says, by the number of the plan.
     policies: Box<[Policies]>,
@@ -49,7 +68,7 @@ type Policies = SmallVec<[Option<HeaderValue>; 1]>;
 impl Tariff {
     pub(crate) fn of(limits: &[Arc<Limit>]) -> Self {
         let named = limits.iter().flat_map(|limit| limit.plans.iter());
-        let mut plans: Vec<Box<str>> = named.map(|(name, _)| name.clone()).collect();
+        let mut plans: Vec<Box<str>> = named.map(|plan| plan.name.clone()).collect();
         plans.sort_unstable();
         plans.dedup();
         let monthly = limits.iter().flat_map(|limit| &limit.rules).any(|salted| salted.rule.is_monthly());
@@ -59,7 +78,7 @@ impl Tariff {
             if monthly { MONTHS.map(of).collect() } else { Policies::from_iter([of(0)]) }
         };
         let policies = std::iter::once(told(None)).chain(plans.iter().map(|plan| told(Some(plan)))).collect();
-        Self { plans: plans.into(), policies }
+        Self { limits: limits.into(), plans: plans.into(), policies }
     }
 
     /// The caller's plan.
@@ -69,8 +88,20 @@ impl Tariff {
         Plan(place.and_then(|place| u16::try_from(place + 1).ok()).unwrap_or(0))
     }
 
-    /// What callers of a plan are told of the limits.
-    pub(crate) fn policies(&self, plan: Plan) -> Option<&HeaderValue> {
+    /// What a caller of a plan is told of the limits; written for that one alone where it has an amount of its own.
+    pub(crate) fn policies(&self, plan: Plan, caller: Option<&Identity>) -> Option<Cow<'_, HeaderValue>> {
+        let own = |caller: &&Identity| self.limits.iter().any(|limit| limit.amount(caller).is_some());
+        let Some(caller) = caller.filter(|caller| !caller.limits.is_empty()).filter(own) else {
+            return self.known(plan).map(Cow::Borrowed);
+        };
+        let name = usize::from(plan.0).checked_sub(1).and_then(|place| self.plans.get(place)).map(|name| &**name);
+        let tier = |limit: &Limit| Tier { amount: limit.amount(caller), ..limit.tier(name) };
+        let limits = self.limits.iter().map(|limit| (&**limit, tier(limit)));
+        fields::policies(limits, days_of_month(unix())).map(Cow::Owned)
+    }
+
+    /// What callers of a plan are told.
+    fn known(&self, plan: Plan) -> Option<&HeaderValue> {
         match &self.policies.get(usize::from(plan.0))?[..] {
             [policies] => policies.as_ref(),
             months => months.get((days_of_month(unix()) - MONTHS.start()) as usize)?.as_ref(),
@@ -88,22 +119,27 @@ impl Tariff {
 }
 
 impl Stage {
-    /// Which rules of the limit of this number concern callers of a plan.
-    pub(crate) fn tier(&self, plan: Plan, limit: usize) -> Tier {
-        self.tiers.get(usize::from(plan.0) * self.limits.len() + limit).copied().unwrap_or_default()
+    /// Which rules of the limit of this number concern a caller of a plan.
+    pub(crate) fn tier(&self, plan: Plan, limit: usize, caller: Option<&Identity>) -> Tier {
+        let tier = self.tiers.get(usize::from(plan.0) * self.limits.len() + limit).copied().unwrap_or_default();
+        match caller.filter(|caller| !caller.limits.is_empty()) {
+            None => tier,
+            Some(caller) => Tier { amount: self.limits.get(limit).and_then(|limit| limit.amount(caller)), ..tier },
+        }
     }
 }
 
 impl Limit {
     /// The rules that concern a caller.
-    pub(crate) fn rules_of(&self, tier: Tier) -> &[Salted] {
-        self.plan(tier).map_or(&self.rules, |(_, rules)| rules)
+    pub(crate) fn rules_of(&self, tier: Tier) -> impl Iterator<Item = Salted> {
+        let rules = self.plan(tier).map_or(&self.rules, |plan| &plan.rules);
+        rules.iter().map(move |salted| Salted { rule: self.sized(salted.rule, tier), ..*salted })
     }
 
     /// Every rule that somebody is counted by, one of each kind: a plan may have a burst that the limit itself has not.
     pub(crate) fn every_rule(&self) -> SmallVec<[&Salted; 4]> {
         let mut every = SmallVec::<[&Salted; 4]>::new();
-        for salted in self.rules.iter().chain(self.plans.iter().flat_map(|(_, rules)| rules)) {
+        for salted in self.rules.iter().chain(self.plans.iter().flat_map(|plan| &plan.rules)) {
             if every.iter().all(|known| known.salt != salted.salt) {
                 every.push(salted);
             }
@@ -112,24 +148,19 @@ impl Limit {
     }
 
     /// The plan that a caller has these rules by.
-    pub(crate) fn plan(&self, tier: Tier) -> Option<&(Box<str>, Rules)> {
-        self.plans.get(usize::from(tier.0).checked_sub(1)?)
+    pub(crate) fn plan(&self, tier: Tier) -> Option<&Planned> {
+        self.plans.get(usize::from(tier.plan).checked_sub(1)?)
     }
 
     /// The limit's own rules, and those of each plan.
     pub(crate) fn tiers(&self) -> impl Iterator<Item = Tier> {
-        (0..=self.plans.len()).filter_map(|tier| u8::try_from(tier).ok()).map(Tier)
+        (0..=self.plans.len()).filter_map(|plan| u8::try_from(plan).ok()).map(Tier::of)
     }
 
     /// Which rules concern callers of a plan.
     pub(crate) fn tier(&self, plan: Option<&str>) -> Tier {
-        let place = plan.and_then(|plan| self.plans.binary_search_by(|(name, _)| (**name).cmp(plan)).ok());
-        Tier(place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0))
-    }
-
-    /// Whether callers of some plan may something else than others.
-    pub fn has_plans(&self) -> bool {
-        !self.plans.is_empty()
+        let place = plan.and_then(|plan| self.plans.binary_search_by(|known| (*known.name).cmp(plan)).ok());
+        Tier::of(place.and_then(|place| u8::try_from(place + 1).ok()).unwrap_or(0))
     }
 
     /// Whether this limit counts a caller by `key`.

@@ -129,8 +129,8 @@ impl Stage {
         let fair = limit.fair.as_ref().filter(|_| ask.source == Source::Queue)?;
         let consumer = fair.by.of(request, self.place_names()).unwrap_or(address(request.client.address));
         let wish = Wish { key: ask.key, consumer: consumer.hash(&self.counters), cost: limit.cost };
-        // Those of the caller's plan.
-        let terms = Terms { tier: ask.tier, places: self.asked(ask).1.most(), ..fair.terms };
+        // Those of the caller's plan, or the caller's own.
+        let terms = Terms { tier: ask.tier, places: ask.rule.most(), ..fair.terms };
         Some(fair.gate.ask(&terms, wish))
     }
 

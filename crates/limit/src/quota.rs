@@ -58,6 +58,11 @@ impl Quota {
         Self { limit, period: Period::Month }
     }
 
+    /// As many as that in the same periods.
+    pub(crate) fn with(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+
     /// Its numbers, for a successor.
     pub(crate) fn words(&self) -> [u64; 3] {
         [self.limit.into(), self.seconds().unwrap_or(0), 0]

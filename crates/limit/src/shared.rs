@@ -115,7 +115,7 @@ impl Stage {
         for ask in asks.iter_mut().filter(|ask| ask.source == Source::Unasked) {
             let limit = &self.limits[ask.limit];
             if let (Some(shared), Ok(Some(value))) = (&limit.shared, self.value(limit, request)) {
-                ask.called = Some(shared.called(&limit.name, self.asked(ask).1, value));
+                ask.called = Some(shared.called(&limit.name, &ask.rule, value));
             }
         }
         if !store.is_spread() {
@@ -172,7 +172,7 @@ impl Stage {
             let obeyed = limit.mode == filter::Mode::Enforce;
             let delay = if obeyed { (limit.patience / MILLISECOND) as i64 } else { -1 };
             keys.extend(ask.called.as_deref().map(str::to_owned));
-            arguments.extend(self.asked(ask).1.script_arguments());
+            arguments.extend(ask.rule.script_arguments());
             let want = if looks { 0 } else { ask.want };
             arguments.extend([i64::from(limit.cost), delay, i64::from(want)]);
         }
@@ -214,7 +214,7 @@ impl Stage {
         }
         for ask in asks.iter().filter(|ask| ask.source == Source::Store && ask.charged > 0) {
             if let Some(called) = &ask.called {
-                give_back(store, called, self.asked(ask).1, ask.charged, ask.charged_by);
+                give_back(store, called, &ask.rule, ask.charged, ask.charged_by);
             }
         }
     }

@@ -266,6 +266,9 @@ pub struct KeyAdd {
     /// What the consumer has subscribed to
     #[arg(long)]
     pub plan: Option<String>,
+    /// How much the consumer may of what a limit counts, in the place of what the limit says or the plan; may be given more than once
+    #[arg(long, value_name = "LIMIT=AMOUNT", value_parser = amount)]
+    pub limit: Vec<(String, u32)>,
     /// What the consumer's keys are good for; may be given more than once
     #[arg(long)]
     pub scope: Vec<String>,
@@ -458,4 +461,11 @@ pub struct Follow {
     /// Only answers with such a status: 404, 5xx, or "404,5xx"
     #[arg(long, value_name = "STATUS")]
     pub status: Option<String>,
+}
+
+/// `calls=5000`.
+fn amount(text: &str) -> Result<(String, u32), &'static str> {
+    let wrong = "expected the name of a limit and a number of requests, such as calls=5000";
+    let (name, amount) = text.rsplit_once('=').ok_or(wrong)?;
+    Ok((name.to_owned(), amount.parse().map_err(|_| wrong)?))
 }

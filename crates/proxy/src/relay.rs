@@ -298,7 +298,7 @@ pub(crate) fn decorate(ctx: &Context, told: Told, from: &RequestHeader, head: &m
     route.cors.amend(head, &view);
     match trails {
         true => route.limits.clear(ctx.nearest(), head),
-        false => route.limits.tell(ctx.nearest(), head),
+        false => route.limits.tell(ctx.nearest(), view.identity, head),
     }
 }
 
@@ -309,6 +309,6 @@ pub(crate) fn tell_client(ctx: &Context, from: &RequestHeader, head: &ResponseHe
     {
         route.response.write(head, &view, out);
         route.security.write(head, &view, out);
-        route.limits.write(ctx.nearest(), out);
+        route.limits.write(ctx.nearest(), view.identity, out);
     }
 }

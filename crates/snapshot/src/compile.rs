@@ -8,7 +8,7 @@ use filter::template::Scope;
 use listen::Listener;
 use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
 
-use crate::{Answers, Destination, Route, Snapshot, State, Trails, fit, pages, unkeyed, warnings};
+use crate::{Answers, Destination, Route, Snapshot, State, Trails, callers::Known, fit, pages, unkeyed, warnings};
 
 /// Until the head of an answer, where neither route nor defaults say otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
         logging.hide(policies.flat_map(|policy| policy.query_parameters()));
     }
     fit::check(config, &listeners, &upstreams, report);
-    warnings::check(config, &listeners, &policies, report);
+    warnings::check(config, &listeners, Known { policies: &policies, limits: &limits, routes: &routes }, report);
     unkeyed::check(config, &routes, &listeners, report);
     if report.has_errors() {
         return None;

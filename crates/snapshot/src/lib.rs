@@ -4,6 +4,7 @@
 //! pointer. A request pins one snapshot and never sees two.
 
 mod answers;
+mod callers;
 mod compile;
 mod fit;
 mod heirloom;

@@ -1,56 +1,24 @@
 //! What runs, but probably not as meant.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use config::{Config, Route};
 use document::{At, Code, Diagnostic, OneOrMany, Report, Toggle};
-use filter::Identity;
-use limit::Written;
 use listen::Listener;
+
+use crate::callers::{self, Known};
 
 /// Words in a name or path that suggest a door for staff.
 const STAFF: [&str; 8] = ["admin", "internal", "manage", "management", "debug", "metrics", "actuator", "console"];
 
 /// Adds the warnings that concern more than one table.
-pub(crate) fn check(
-    config: &Config,
-    listeners: &[Arc<Listener>],
-    policies: &BTreeMap<String, Option<Arc<auth::Policy>>>,
-    report: &mut Report,
-) {
-    plans(config, policies, report);
+pub(crate) fn check(config: &Config, listeners: &[Arc<Listener>], known: Known<'_>, report: &mut Report) {
+    callers::check(config, known, report);
     for (name, route) in &config.routes {
         let at = At::root().key("routes").key(name);
         open_staff_door(name, route, &at, report);
         unreachable(name, route, listeners, &at, report);
         uncovered_hosts(route, listeners, &at, report);
-    }
-}
-
-/// W0304: a plan that no caller has.
-fn plans(config: &Config, policies: &BTreeMap<String, Option<Arc<auth::Policy>>>, report: &mut Report) {
-    let has = |plan: &str| {
-        let is = |caller: &Identity| caller.plan.as_deref() == Some(plan);
-        policies.values().flatten().any(|policy| policy.named_caller(is).is_some())
-    };
-    let root = At::root();
-    let named = config.limits.iter().map(|(name, limit)| (root.key("limits").key(name), limit));
-    let own = config.routes.iter().filter_map(|(name, route)| match &route.policies.limit {
-        Some(Toggle::On(limits)) => Some((root.key("routes").key(name).key("limit"), limits)),
-        _ => None,
-    });
-    let own = own.flat_map(|(at, limits)| limits.iter().enumerate().map(move |(index, one)| (at.index(index), one)));
-    for (at, written) in named.chain(own) {
-        let Written::Own(limit) = written else { continue };
-        for plan in limit.plans.iter().flat_map(|plans| plans.keys()).filter(|plan| !has(plan)) {
-            report.push(
-                Diagnostic::new(Code::W0304, format!("nobody has the plan `{plan}`"))
-                    .label(at.key("plans").key(plan).name(), "no file of keys or of users says so of anybody")
-                    .help(format!(
-                        "write `plan = \"{plan}\"` for a consumer of the file of keys, or delete the plan here"
-                    )),
-            );
-        }
     }
 }
 

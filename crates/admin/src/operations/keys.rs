@@ -1,6 +1,6 @@
 //! API keys: whose they are, new ones, and those that are to be refused.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -62,6 +62,8 @@ pub struct ApiKey {
     pub live: bool,
     /// What the consumer has subscribed to.
     pub plan: Option<String>,
+    /// How much the consumer may of what limits count, by the limit's name, where that is an amount of its own.
+    pub limits: BTreeMap<String, u32>,
     /// What it is good for.
     pub scopes: Vec<String>,
     /// What the consumer is.
@@ -78,6 +80,8 @@ pub struct KeyOrder {
     pub expires: Option<String>,
     /// What the consumer has subscribed to.
     pub plan: Option<String>,
+    /// How much the consumer may of what limits count, by the limit's name, in the place of what the limit says or the plan.
+    pub limits: BTreeMap<String, u32>,
     /// What the consumer's keys are good for.
     pub scopes: Vec<String>,
     /// What the consumer is.

@@ -41,6 +41,8 @@ struct Written {
     password: String,
     plan: Option<String>,
     #[serde(default)]
+    limits: BTreeMap<String, toml::Value>,
+    #[serde(default)]
     scopes: Vec<String>,
     #[serde(default)]
     roles: Vec<String>,
@@ -62,7 +64,8 @@ impl Users {
             if name.contains(':') || name.chars().any(char::is_control) {
                 return Err(format!("user {name:?}: a name has neither colons nor control characters (RFC 7617)"));
             }
-            let mut identity = identity(&name, &written, policy);
+            let limits = keys::amounts(&written.limits).map_err(|why| format!("user `{name}`: {why}"))?;
+            let mut identity = Identity { limits, ..identity(&name, &written, policy) };
             forward.fill(&mut identity);
             let user = User { password: written.password.into(), identity: identity.into() };
             by_name.insert(name.into(), user);
@@ -72,6 +75,11 @@ impl Users {
 
     pub(crate) fn find(&self, name: &str) -> Option<&User> {
         self.by_name.get(name)
+    }
+
+    /// Everybody.
+    pub(crate) fn each(&self, tell: &mut dyn FnMut(&Identity)) {
+        self.by_name.values().for_each(|user| tell(&user.identity));
     }
 
     /// Any identity that is like this.
@@ -119,5 +127,25 @@ mod tests {
             let why = parse(text).unwrap_err();
             assert!(why.contains(expected) && !why.contains("hush"), "{why}");
         }
+    }
+
+    #[test]
+    fn an_amount_is_a_number_that_can_be_counted() {
+        let good = crate::password_hash("hush").unwrap();
+        let parse = |limits: &str| {
+            let text = format!("[users.ada]\npassword = {good:?}\nlimits = {limits}");
+            Users::parse(&text, &"staff".into(), &Forward::default())
+        };
+        let users = parse("{ uploads = 1, calls = 16777215 }").unwrap();
+        let limits = &users.find("ada").unwrap().identity.limits;
+        assert_eq!(["calls", "uploads", "other"].map(|name| limits.get(name)), [Some(16_777_215), Some(1), None]);
+        for amount in ["0", "-1", "16777216", "9223372036854775807", "1.5", "\"5\"", "[5]", "true", "{ a = 5 }"] {
+            let why = parse(&format!("{{ calls = {amount} }}")).map(|_| ()).unwrap_err();
+            assert!(why.starts_with("user `ada`: `limits.calls` has to be a number from 1 to 16777215"), "{why}");
+        }
+        let many: Vec<_> = (0..65).map(|number| format!("l{number} = 1")).collect();
+        assert!(parse(&format!("{{ {} }}", many[1..].join(", "))).is_ok());
+        let why = parse(&format!("{{ {} }}", many.join(", "))).map(|_| ()).unwrap_err();
+        assert_eq!(why, "user `ada`: `limits` has 65 amounts, and at most 64 are taken");
     }
 }

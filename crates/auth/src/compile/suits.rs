@@ -43,6 +43,7 @@ pub(super) fn suits(kind: Kind, config: &Config, at: &At, report: &mut Report) {
         ("typ", config.typ.is_some(), JWT),
         ("user", config.user.is_some(), TOLD),
         ("roles", config.roles.is_some(), TOLD),
+        ("plan", config.plan.is_some(), TOLD),
         ("url", config.url.is_some(), ASKED),
         ("cache", config.cache.is_some(), ASKED),
         ("timeout", config.timeout.is_some(), WAITED_FOR),

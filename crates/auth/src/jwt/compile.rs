@@ -73,6 +73,7 @@ pub(crate) fn told(config: &Config) -> Told {
     Told {
         user: config.user.as_deref().unwrap_or("sub").into(),
         roles: config.roles.as_deref().unwrap_or("roles").into(),
+        plan: config.plan.as_deref().map(Into::into),
     }
 }
 

@@ -48,7 +48,7 @@ fn jwt(keys: Trusted, algorithms: &[Algorithm]) -> Jwt {
                 leeway: 60,
             },
         },
-        told: Told { user: "sub".into(), roles: "realm.roles".into() },
+        told: Told { user: "sub".into(), roles: "realm.roles".into(), plan: None },
         forward: Forward::default(),
         verdicts: Verdicts::new(1024),
     }
@@ -68,6 +68,32 @@ fn a_good_token_vouches_for_its_subject_the_second_time_as_well() {
     assert_eq!(first.claim("plan").map(|claim| claim.as_str()), Some("7"));
     assert_eq!(first.claim("aud").map(|claim| claim.as_str()), Some("other,api"));
     assert!(Arc::ptr_eq(&first, &jwt.verify(&token).unwrap()), "the verdict is remembered");
+}
+
+#[test]
+fn a_plan_is_what_one_claim_says_where_it_says_one() {
+    let plan = |name: Option<&str>, own: Value| {
+        let mut jwt = by_secret();
+        jwt.told.plan = name.map(Into::into);
+        let mut claims = good();
+        claims["own"] = own;
+        jwt.verify(&hs256(&json!({ "alg": "HS256" }), &claims)).unwrap().plan.clone()
+    };
+    // Whatever is claimed, where nobody has said that it is a plan.
+    assert_eq!(plan(None, json!("pro")), None);
+    assert_eq!(plan(Some("other"), json!("pro")), None);
+    for (own, expected) in [
+        (json!("pro"), Some("pro")),
+        (json!(7), Some("7")),
+        (json!(""), None),
+        (json!(["pro"]), None),
+        (json!([]), None),
+        (json!({ "pro": true }), None),
+        (Value::Null, None),
+    ] {
+        assert_eq!(plan(Some("own"), own.clone()).as_deref(), expected, "{own}");
+    }
+    assert_eq!(plan(Some("own.name"), json!({ "name": "pro" })).as_deref(), Some("pro"));
 }
 
 #[test]

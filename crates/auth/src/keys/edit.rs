@@ -1,12 +1,14 @@
 //! Keys are made, listed and revoked in their file, whoever asks for it: a command, or the admin API.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write as _,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::Path,
 };
 
+use filter::Amounts;
 use jiff::Timestamp;
 
 use super::{Consumer, File, Fresh, Key, expiry};
@@ -39,6 +41,8 @@ pub struct Order {
     pub expires: Option<String>,
     /// What the consumer has subscribed to.
     pub plan: Option<String>,
+    /// How much the consumer may of what limits count, by the limit's name.
+    pub limits: BTreeMap<String, u32>,
     /// What the consumer's keys are good for.
     pub scopes: Vec<String>,
     /// What the consumer is.
@@ -99,8 +103,10 @@ pub fn add(path: &Path, order: &Order) -> Result<Made, Refused> {
         let facts = facts(order);
         match (facts.is_empty(), known.consumers.get(&order.consumer)) {
             (false, Some(consumer)) if !says(consumer, order) => {
-                let message =
-                    format!("{} is in the file already: change its plan, scopes and roles there", order.consumer);
+                let message = format!(
+                    "{} is in the file already: change its plan, limits, scopes and roles there",
+                    order.consumer
+                );
                 return Err(Refused::Conflict(message));
             }
             (false, None) => text.push_str(&format!("\n[consumers.{:?}]\n{facts}", order.consumer)),
@@ -144,6 +150,16 @@ fn check(order: &Order) -> Result<Option<String>, Refused> {
     if words.count() > MOST {
         return Err(Refused::Wrong(format!("a consumer has at most {MOST} scopes and roles")));
     }
+    if let Some(odd) = order.limits.keys().find(|name| !plain(name)) {
+        return Err(Refused::Wrong(format!("{odd:?} is no limit: use the name of one")));
+    }
+    if let Some((name, odd)) = order.limits.iter().find(|(_, amount)| !(1..=Amounts::MOST).contains(*amount)) {
+        let message = format!("{odd} is no amount for the limit {name}: it is a number from 1 to {}", Amounts::MOST);
+        return Err(Refused::Wrong(message));
+    }
+    if order.limits.len() > Amounts::MANY {
+        return Err(Refused::Wrong(format!("a consumer has at most {} amounts of its own", Amounts::MANY)));
+    }
     order.expires.as_deref().map(ends).transpose().map_err(Refused::Wrong)
 }
 
@@ -163,6 +179,10 @@ fn facts(order: &Order) -> String {
     if let Some(plan) = &order.plan {
         text.push_str(&format!("plan   = {plan:?}\n"));
     }
+    if !order.limits.is_empty() {
+        let amounts: Vec<_> = order.limits.iter().map(|(name, amount)| format!("{name:?} = {amount}")).collect();
+        text.push_str(&format!("limits = {{ {} }}\n", amounts.join(", ")));
+    }
     for (key, list) in [("scopes", &order.scopes), ("roles", &order.roles)] {
         if !list.is_empty() {
             text.push_str(&format!("{key:<6} = {list:?}\n"));
@@ -174,6 +194,7 @@ fn facts(order: &Order) -> String {
 /// Whether the file says of a consumer already what is asked for.
 fn says(known: &Consumer, order: &Order) -> bool {
     (order.plan.is_none() || known.plan == order.plan)
+        && (order.limits.is_empty() || known.amounts() == order.limits)
         && (order.scopes.is_empty() || known.scopes == order.scopes)
         && (order.roles.is_empty() || known.roles == order.roles)
 }
@@ -268,6 +289,22 @@ mod tests {
         assert_eq!(read(&path).unwrap().consumers["acme"].scopes, ["a:\\\"b\"]"]);
         assert!(!fs::read_to_string(&path).unwrap().contains(&made.fresh.text));
         assert!(matches!(add(&path, &order("acme", "other")), Err(Refused::Conflict(_))));
+        let limited = |amount: u32| Order {
+            limits: [("a\\\"b".to_owned(), 5000), ("calls".to_owned(), amount)].into(),
+            ..order("beta", "orders")
+        };
+        for odd in [0, Amounts::MOST + 1] {
+            assert!(matches!(add(&path, &limited(odd)), Err(Refused::Wrong(_))), "{odd}");
+        }
+        for name in ["", "a b", "ä"] {
+            let order = Order { limits: [(name.to_owned(), 1)].into(), ..limited(1) };
+            assert!(matches!(add(&path, &order), Err(Refused::Wrong(_))), "{name}");
+        }
+        let beta = add(&path, &limited(7)).unwrap();
+        assert_eq!(read(&path).unwrap().consumers["beta"].amounts(), limited(7).limits);
+        assert!(matches!(add(&path, &limited(8)), Err(Refused::Conflict(_))));
+        revoke(&path, &add(&path, &limited(7)).unwrap().fresh.id).unwrap();
+        revoke(&path, &beta.fresh.id).unwrap();
         add(&path, &order("acme", "a:\\\"b\"]")).unwrap();
         assert!(matches!(add(&path, &order("acme", "a:\\\"b\"]")), Err(Refused::Conflict(_))), "two are enough");
         assert_eq!(revoke(&path, &made.fresh.text).unwrap(), made.fresh.id);

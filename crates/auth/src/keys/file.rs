@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use document::OneOrMany;
+use filter::Amounts;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
 
@@ -40,6 +41,10 @@ pub struct Key {
 pub struct Consumer {
     /// What they have subscribed to.
     pub plan: Option<String>,
+    /// How much they may of what limits count, by the limit's name, where that is an amount of their own. What is no such number
+    /// is refused with whose it is.
+    #[serde(default)]
+    pub limits: BTreeMap<String, toml::Value>,
     /// What their keys are good for.
     #[serde(default)]
     pub scopes: Vec<String>,
@@ -49,6 +54,13 @@ pub struct Consumer {
     /// What else is vouched for.
     #[serde(default)]
     pub claims: BTreeMap<String, OneOrMany<String>>,
+}
+
+impl Consumer {
+    /// Their own amounts, as far as they are such.
+    pub fn amounts(&self) -> BTreeMap<String, u32> {
+        self.limits.iter().filter_map(|(name, written)| Some((name.clone(), amount(written)?))).collect()
+    }
 }
 
 impl File {
@@ -70,6 +82,26 @@ pub(crate) fn toml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Stri
         };
         format!("{place}{message}")
     })
+}
+
+/// A caller's own amounts. The error prints nothing that is no number.
+pub(crate) fn amounts(written: &BTreeMap<String, toml::Value>) -> Result<Amounts, String> {
+    if written.len() > Amounts::MANY {
+        return Err(format!("`limits` has {} amounts, and at most {} are taken", written.len(), Amounts::MANY));
+    }
+    let one = |(name, written): (&String, &toml::Value)| match amount(written) {
+        Some(amount) => Ok((name.as_str().into(), amount)),
+        None => {
+            let found = written.as_integer().map(|number| format!(", and {number} is not")).unwrap_or_default();
+            Err(format!("`limits.{name}` has to be a number from 1 to {}{found}", Amounts::MOST))
+        }
+    };
+    written.iter().map(one).collect()
+}
+
+fn amount(written: &toml::Value) -> Option<u32> {
+    let number = u32::try_from(written.as_integer()?).ok()?;
+    (1..=Amounts::MOST).contains(&number).then_some(number)
 }
 
 /// When a key ends, in seconds since 1970: a date ends with its day in UTC.

@@ -58,6 +58,15 @@ fn a_guess_that_is_nearly_right_takes_as_long_as_any_other() {
 }
 
 #[test]
+fn all_keys_of_a_consumer_have_its_own_amounts_and_no_other_has() {
+    let fresh = [(); 3].map(|()| Fresh::new().unwrap());
+    let text = file(&fresh[0], "") + &file(&fresh[1], "") + &file(&fresh[2], "").replace("acme", "other");
+    let keys = keys(&format!("{text}[consumers.acme]\nlimits = {{ uploads = 7, calls = 5000 }}")).unwrap();
+    let amounts = |key: &Fresh| keys.find(&key.text, 0).unwrap().limits.iter().map(|(_, own)| own).collect::<Vec<_>>();
+    assert_eq!([0, 1, 2].map(|index| amounts(&fresh[index])), [vec![5000, 7], vec![5000, 7], vec![]]);
+}
+
+#[test]
 fn no_two_keys_are_alike_and_each_says_what_it_is() {
     let (one, two) = (Fresh::new().unwrap(), Fresh::new().unwrap());
     assert_ne!(one.text, two.text);
@@ -73,6 +82,15 @@ fn a_file_that_cannot_be_meant_is_refused_without_printing_it() {
         (file(&fresh, "expires = \"soon\""), "\"soon\" is neither a date"),
         (file(&fresh, "colour = 1"), "unknown field `colour`"),
         (twice, "another key has the same hash"),
+        (
+            file(&fresh, "[consumers.acme]\nlimits = { calls = 0 }"),
+            "consumer `acme`: `limits.calls` has to be a number",
+        ),
+        // Of somebody who has no key yet as well.
+        (
+            file(&fresh, "[consumers.b]\nlimits.calls = \"secret-of-mine\""),
+            "consumer `b`: `limits.calls` has to be a number",
+        ),
         (format!("{}\nsecret-of-mine = ", file(&fresh, "")), "line 5: "),
     ] {
         let why = keys(&text).unwrap_err();

@@ -1,21 +1,27 @@
 //! What is written of callers' plans.
 
-use document::{At, Code, Diagnostic, Rate, Report};
+use std::time::Duration;
+
+use document::{At, Code, Diagnostic, Report, Span};
 use smallvec::SmallVec;
 
-use super::{affordable, excludes, rules};
+use super::{affordable, excludes, rules, windows::SHORTEST_MONTH};
 use crate::{
+    amount::Measure,
     config::{Amount, Config},
     key::{Key, Step},
     rule::Rule,
-    window::MOST,
 };
 
 /// How many plans a limit may tell apart.
 const MANY: usize = 64;
 
 /// The rules of one plan.
-type Planned = (Box<str>, SmallVec<[Rule; 1]>);
+pub(super) struct Planned {
+    pub(super) name: Box<str>,
+    pub(super) rules: SmallVec<[Rule; 1]>,
+    pub(super) measure: Measure,
+}
 
 /// The rules for callers of each plan, in the order of the plans' names.
 pub(super) fn plans(
@@ -45,29 +51,30 @@ pub(super) fn plans(
     }
     let plan = |(name, amount): (&String, &Amount)| {
         let at = at.key(name);
-        let rules = rules(&own(config, name, amount, &at, report)?, &at, report)?;
+        let own = own(config, name, amount, &at, report)?;
+        let rules = rules(&own, &at, report)?;
         if let Some(cost) = cost {
             affordable(&rules, cost, &at, report);
         }
-        Some((name.as_str().into(), rules))
+        Some(Planned { name: name.as_str().into(), rules, measure: measure(&own) })
     };
     plans.iter().filter_map(plan).collect()
 }
 
 /// The limit as it is for callers of the plan.
 fn own(config: &Config, name: &str, amount: &Amount, at: &At, report: &mut Report) -> Option<Config> {
-    let mut own = Config { plans: None, ..config.clone() };
+    let (mut own, measure) = (Config { plans: None, ..config.clone() }, measure(config));
     let Amount { number, requests, rate, concurrent, burst } = *amount;
     // What says how much, as this limit is written, and what does not fit to it.
     let (fits, expected, example) = match (config.requests, config.rate, config.concurrent) {
-        (Some(before), ..) => {
+        (Some(_), ..) => {
             own.requests = number.or(requests);
-            own.burst = burst.or_else(|| scaled(config.burst, own.requests?, before));
+            own.burst = burst.or_else(|| measure.resized(own.requests?, measure.per).burst);
             (own.requests.is_some() && rate.is_none() && concurrent.is_none(), "a number of requests", "1000")
         }
-        (_, Some(before), _) => {
+        (_, Some(_), _) => {
             own.rate = rate;
-            own.burst = burst.or_else(|| faster(config.burst, rate?, before));
+            own.burst = burst.or_else(|| measure.resized(rate?.count, rate?.per.0).burst);
             (rate.is_some() && requests.is_none() && concurrent.is_none(), "a rate", "\"50/s\"")
         }
         _ => {
@@ -87,18 +94,13 @@ fn own(config: &Config, name: &str, amount: &Amount, at: &At, report: &mut Repor
     None
 }
 
-/// A burst that is to the new number as it was to the one before.
-fn scaled(burst: Option<u64>, now: u64, before: u64) -> Option<u64> {
-    ratio(burst?, u128::from(now), u128::from(before))
-}
-
-/// The same for rates.
-fn faster(burst: Option<u64>, now: Rate, before: Rate) -> Option<u64> {
-    let speed = |rate: Rate, per: Rate| u128::from(rate.count).saturating_mul(per.per.0.as_millis());
-    ratio(burst?, speed(now, before), speed(before, now))
-}
-
-fn ratio(burst: u64, now: u128, before: u128) -> Option<u64> {
-    let burst = u128::from(burst).saturating_mul(now).div_ceil(before.max(1));
-    Some(u64::try_from(burst).unwrap_or(u64::MAX).clamp(1, MOST.into()))
+/// How much that is.
+pub(super) fn measure(config: &Config) -> Measure {
+    let (count, per) = match (config.requests, config.rate, config.window) {
+        (Some(requests), _, Some(Span::Time(window))) => (requests, window.0),
+        (Some(requests), ..) => (requests, SHORTEST_MONTH),
+        (None, Some(rate), _) => (rate.count, rate.per.0),
+        (None, None, _) => (config.concurrent.unwrap_or(0), Duration::ZERO),
+    };
+    Measure { count, per, burst: config.burst }
 }

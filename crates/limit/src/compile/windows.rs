@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a burst comes back over in a month: whatever the month, the whole quota may pass.
-const SHORTEST_MONTH: Duration = Duration::from_secs(28 * DAY);
+pub(super) const SHORTEST_MONTH: Duration = Duration::from_secs(28 * DAY);
 
 /// A window that slides or is one of the calendar, and a burst within it.
 pub(super) fn rules(config: &Config, at: &At, report: &mut Report) -> Option<SmallVec<[Rule; 1]>> {

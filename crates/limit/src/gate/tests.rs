@@ -1,5 +1,7 @@
 //! Who gets a place when there are too few.
 
+use std::num::NonZeroU32;
+
 use super::*;
 
 const TERMS: Terms = Terms { tier: Tier::OWN, places: 4, waiting: 8, patience: Duration::from_secs(60) };
@@ -93,7 +95,7 @@ fn places_are_those_of_the_newest_terms_and_are_weighed() {
 #[test]
 fn callers_of_each_plan_have_their_own_number_of_the_places() {
     let gate = Arc::<Gate>::default();
-    let more = Terms { tier: Tier(1), places: 6, ..TERMS };
+    let more = Terms { tier: Tier::of(1), places: 6, ..TERMS };
     let ask = |consumer| gate.ask(&more, wish(consumer));
     let mut held: Vec<Place> = (0..4).map(|_| placed(&gate, 1)).collect();
     let mut few = waits(&gate, 2);
@@ -109,6 +111,25 @@ fn callers_of_each_plan_have_their_own_number_of_the_places() {
     few.settled = true;
     assert_eq!(gate.look(Hashed(7)), (4, 0));
     drop((held, sixth, few, many));
+}
+
+#[test]
+fn who_has_an_amount_of_its_own_waits_by_that_one() {
+    let gate = Arc::<Gate>::default();
+    let ask = |amount: u32, consumer| {
+        let tier = Tier { amount: NonZeroU32::new(amount), ..Tier::OWN };
+        gate.ask(&Terms { tier, places: amount, ..TERMS }, wish(consumer))
+    };
+    let (Ok(Asked::Placed(one)), Ok(Asked::Placed(two))) = (ask(2, 1), ask(2, 1)) else { panic!("no place") };
+    let Ok(Asked::Waits(mut few)) = ask(2, 2) else { panic!("no queue") };
+    let Ok(Asked::Placed(third)) = ask(3, 3) else { panic!("no place") };
+    // What another one may, who came later, is not for it.
+    drop(one);
+    assert!(few.told.try_recv().is_err());
+    drop(two);
+    assert!(has_place(&mut few));
+    assert!(gate.lock()[&Hashed(7)].places.is_empty(), "as many as there are amounts would be remembered");
+    drop(third);
 }
 
 proptest::proptest! {

@@ -1,5 +1,7 @@
 //! Limits as a route has them, asked with real requests.
 
+mod callers;
+
 use std::net::IpAddr;
 
 use document::{At, Report};
@@ -225,12 +227,12 @@ fn an_operator_sees_who_is_limited_and_forgives() {
     let [by_address, by_key] = [0, 1].map(|index| scene.stage().limits[index].clone());
     assert_eq!(by_address.look(&counters, "127.0.0.1", None)[0].remaining, 0);
     assert_eq!(by_address.look(&counters, "127.0.0.2", None)[0].remaining, 2);
-    assert!(by_address.reset_here(&counters, "127.0.0.1"));
-    assert!(!by_address.reset_here(&counters, "127.0.0.1"));
+    assert!(by_address.reset_here(&counters, "127.0.0.1", None));
+    assert!(!by_address.reset_here(&counters, "127.0.0.1", None));
     // A secret can be named by what is shown of it, or as it is.
-    assert!(by_key.reset_here(&counters, &shown("r-2")));
+    assert!(by_key.reset_here(&counters, &shown("r-2"), None));
     assert_eq!(scene.passing(), 2);
-    assert!(by_key.reset_here(&counters, "open-sesame") && by_address.reset_here(&counters, "127.0.0.1"));
+    assert!(by_key.reset_here(&counters, "open-sesame", None) && by_address.reset_here(&counters, "127.0.0.1", None));
     assert_eq!(scene.passing(), 2);
 }
 
@@ -248,7 +250,7 @@ fn who_is_refused_again_and_again_is_banned_even_when_the_limit_has_room() {
     let reply = scene.admit().unwrap_err();
     let wait: u64 = field(&reply, "retry-after").unwrap().parse().unwrap();
     assert!((3_590..=3_600).contains(&wait), "{wait}");
-    assert!(scene.stage().limits[0].reset_here(&scene.stage().counters, "127.0.0.1"));
+    assert!(scene.stage().limits[0].reset_here(&scene.stage().counters, "127.0.0.1", None));
     assert!(scene.admit().is_ok());
 }
 
@@ -282,143 +284,4 @@ fn the_hundred_and_first_is_refused_however_many_ask_at_once() {
     assert_eq!(passing_at_once(&scene(r#"{ "concurrent": 16 }"#), 16, 500, drop), 16 * 500);
     let failures = scene(r#"{ "requests": 100, "window": "1h", "count": "failures" }"#);
     assert_eq!(passing_at_once(&failures, 16, 50, |mut permits| permits.settle(500)), 100);
-}
-
-/// How many of a hundred requests of `user` pass, who has this plan.
-fn passing_of(scene: &mut Scene, user: &str, plan: Option<&str>) -> usize {
-    let mut caller = Identity::new("p".into(), Credential::ApiKey);
-    caller.user = Some(user.into());
-    caller.plan = plan.map(Into::into);
-    scene.identity = Some(caller);
-    scene.passing()
-}
-
-#[test]
-fn the_plan_of_a_caller_says_how_much_they_may() {
-    for (written, expected) in [
-        (
-            r#"{ "requests": 5, "window": "1h", "key": "user", "plans": { "pro": 9, "max": { "requests": 20 } } }"#,
-            [5, 9, 20],
-        ),
-        (
-            r#"{ "rate": "5/h", "key": "user", "plans": { "pro": "9/h", "max": { "rate": "40/h", "burst": 20 } } }"#,
-            [5, 9, 20],
-        ),
-        // A burst grows with the rest.
-        (r#"{ "rate": "10/h", "burst": 5, "key": "user", "plans": { "pro": "18/h", "max": "960/d" } }"#, [5, 9, 20]),
-        (
-            r#"{ "requests": 50, "window": "1h", "burst": 5, "key": "user",
-                 "plans": { "pro": 90, "max": { "requests": 99, "burst": 20 } } }"#,
-            [5, 9, 20],
-        ),
-        (
-            r#"{ "requests": 5, "window": "1d", "align": "calendar", "key": "user", "plans": { "pro": 9, "max": 20 } }"#,
-            [5, 9, 20],
-        ),
-        (
-            r#"{ "requests": 5, "window": "1h", "estimate": true, "key": "user", "plans": { "pro": 9, "max": 20 } }"#,
-            [5, 9, 20],
-        ),
-    ] {
-        let mut scene = scene(written);
-        let plans = [None, Some("pro"), Some("max")];
-        let users = ["ann", "bob", "eve"].into_iter().zip(plans);
-        let passed: Vec<usize> = users.map(|(user, plan)| passing_of(&mut scene, user, plan)).collect();
-        assert_eq!(passed, expected, "{written}");
-        assert_eq!(passing_of(&mut scene, "joe", Some("other")), 5, "{written}");
-    }
-}
-
-#[test]
-fn places_are_given_out_by_plan() {
-    for over in ["refuse", "delay"] {
-        let mut scene =
-            scene(&format!(r#"{{ "concurrent": 2, "key": "user", "over": "{over}", "plans": {{ "pro": 7 }} }}"#));
-        let mut held = Vec::new();
-        for (user, plan, places) in [("ann", None, 2), ("bob", Some("pro"), 7)] {
-            assert_eq!(passing_of(&mut scene, user, plan), 100);
-            let taken: Vec<_> = (0..20).filter_map(|_| scene.admit().ok()).collect();
-            assert_eq!(taken.len(), places, "{over}: {user}");
-            held.extend(taken);
-        }
-    }
-}
-
-#[test]
-fn who_changes_to_another_plan_goes_on_from_where_they_were() {
-    let state = State::default();
-    let written =
-        |pro: u32| format!(r#"{{ "requests": 5, "window": "1h", "key": "user", "plans": {{ "pro": {pro} }} }}"#);
-    let mut before = scene_on(&state, &written(9));
-    assert_eq!(passing_of(&mut before, "ann", None), 5);
-    assert_eq!(passing_of(&mut before, "ann", Some("pro")), 4);
-    let mut after = scene_on(&state, &written(12));
-    assert_eq!(passing_of(&mut after, "ann", Some("pro")), 3);
-    assert_eq!(passing_of(&mut after, "ann", None), 0);
-}
-
-#[test]
-fn answers_tell_of_the_plan() {
-    let mut scene = scene(
-        r#"["90/h per ip", { "requests": 5, "window": "1h", "key": "user", "x_headers": true, "plans": { "pro": 7 } }]"#,
-    );
-    for (user, plan, amount) in [("ann", None, 5), ("bob", Some("pro"), 7)] {
-        let mut caller = Identity::new("p".into(), Credential::ApiKey);
-        (caller.user, caller.plan) = (Some(user.into()), plan.map(Into::into));
-        scene.identity = Some(caller);
-        let mut permits = scene.limits.by_client.admit(&scene.view()).unwrap();
-        permits.add(scene.limits.by_identity.admit(&scene.view()).unwrap());
-        let mut head = pingora_http::ResponseHeader::build(200, None).unwrap();
-        scene.limits.tell(permits.nearest(), &mut head);
-        let told = |name: &str| head.headers[name].to_str().unwrap().to_owned();
-        assert_eq!(told("ratelimit-policy"), format!("\"r-1\";q=90;w=3600, \"r-2\";q={amount};w=3600"));
-        assert_eq!(told("ratelimit"), format!("\"r-2\";r={};t=3600", amount - 1));
-        assert_eq!(told("x-ratelimit-limit"), amount.to_string());
-        let explained = scene.limits.explain(&scene.view(), true);
-        assert!(explained[1].contains(&format!("{} of {amount} left for {user}", amount - 1)), "{explained:?}");
-        let look = scene.limits.by_identity.as_ref().unwrap().limits[0].look(&scene.stage().counters, user, plan);
-        assert_eq!((look[0].limit, look[0].remaining), (amount, amount - 1));
-    }
-}
-
-#[test]
-fn answers_tell_of_the_plan_also_where_its_limit_has_nothing_left() {
-    let mut scene = scene(
-        r#"["90/h per ip", { "rate": "10/h", "burst": 1, "key": "user", "over": "delay", "max_delay": "30s",
-             "plans": { "pro": { "rate": "2/s", "burst": 2 } } }]"#,
-    );
-    let mut caller = Identity::new("p".into(), Credential::ApiKey);
-    (caller.user, caller.plan) = (Some("bob".into()), Some("pro".into()));
-    scene.identity = Some(caller);
-    for delayed in [false, false, true] {
-        // Nobody knows yet who calls.
-        let mut permits = scene.limits.by_client.admit(&scene.caller.view()).unwrap();
-        permits.add(scene.limits.by_identity.admit(&scene.view()).unwrap());
-        assert_eq!(!permits.delay().is_zero(), delayed);
-        let mut head = pingora_http::ResponseHeader::build(200, None).unwrap();
-        scene.limits.tell(permits.nearest(), &mut head);
-        assert_eq!(head.headers["ratelimit-policy"], "\"r-1\";q=90;w=3600, \"r-2\";q=2;w=1");
-    }
-}
-
-#[test]
-fn an_operator_sees_and_forgives_the_burst_that_only_a_plan_has() {
-    for ban in ["", r#", "ban": { "after": 500, "for": "1h" }"#] {
-        let mut scene = scene(&format!(
-            r#"{{ "requests": 10, "window": "30d", "key": "user"{ban},
-                 "plans": {{ "partner": {{ "requests": 5000, "burst": 20 }} }} }}"#
-        ));
-        assert_eq!(passing_of(&mut scene, "ann", Some("partner")), 20);
-        let (limit, counters) = (scene.stage().limits[0].clone(), scene.stage().counters.clone());
-        let look = |plan| limit.look(&counters, "ann", plan);
-        let seen: Vec<_> = look(Some("partner")).iter().map(|look| (look.kind, look.remaining)).collect();
-        assert_eq!(seen[..2], [("window", 4980), ("bucket", 0)], "{ban}");
-        let kinds = |plan| look(plan).iter().map(|look| look.kind).collect::<Vec<_>>();
-        let expected: &[&str] = if ban.is_empty() { &["window", "bucket"] } else { &["window", "bucket", "ban"] };
-        assert_eq!(kinds(Some("partner")), expected);
-        assert!(!kinds(None).contains(&"bucket"));
-        assert!(limit.reset_here(&counters, "ann"));
-        assert_eq!((look(Some("partner"))[1].remaining, counters.keys()), (20, 0), "{ban}");
-        assert_eq!(passing_of(&mut scene, "ann", Some("partner")), 20, "{ban}");
-    }
 }

@@ -79,10 +79,22 @@ fn limits(redis: &Redis, json: &str) -> Limits {
 
 /// What they say to a request of ann's, under this plan.
 async fn asked(limits: &Limits, plan: Option<&str>) -> Result<Permits, Reply> {
-    let (caller, mut identity) = (testkit::Caller::new(), Identity::new("p".into(), Credential::ApiKey));
-    (identity.user, identity.plan) = (Some("ann".into()), plan.map(Into::into));
-    let stage = limits.by_identity.as_ref().unwrap();
-    stage.pass(&caller.view_as(Some(&identity)), Waited::default()).await
+    asked_by(limits, &ann(plan, None)).await
+}
+
+async fn asked_by(limits: &Limits, identity: &Identity) -> Result<Permits, Reply> {
+    let (caller, stage) = (testkit::Caller::new(), limits.by_identity.as_ref().unwrap());
+    stage.pass(&caller.view_as(Some(identity)), Waited::default()).await
+}
+
+/// Ann, with this plan and this amount of her own.
+fn ann(plan: Option<&str>, amount: Option<u32>) -> Identity {
+    Identity {
+        user: Some("ann".into()),
+        plan: plan.map(Into::into),
+        limits: amount.map(|amount| ("r".into(), amount)).into_iter().collect(),
+        ..Identity::new("p".into(), Credential::ApiKey)
+    }
 }
 
 /// How many of thirty such requests pass.
@@ -111,8 +123,37 @@ async fn callers_of_each_plan_have_leases_of_their_own() {
     }
     assert_eq!(passing(&limits, Some("pro")).await, 3);
     let stage = limits.by_identity.as_ref().unwrap();
-    stage.limits[0].reset(&stage.counters, "ann").await.unwrap();
+    stage.limits[0].reset(&stage.counters, "ann", None).await.unwrap();
     assert_eq!([passing(&limits, None).await, passing(&limits, Some("pro")).await], [3, 6]);
+}
+
+#[tokio::test]
+async fn an_amount_of_ones_own_is_counted_there_and_has_leases_of_its_own() {
+    let redis = Redis::start().await;
+    for lease in ["", r#", "lease": 2"#] {
+        let json = r#"{ "requests": 3, "window": "30d", "key": "user", "store": "redis""#;
+        let limits = limits(&redis, &format!("{json}{lease} }}"));
+        let few = ann(None, None);
+        // Two who share what is counted, as those do who have a claim in common.
+        let [more, most] = [9, 15].map(|amount| ann(None, Some(amount)));
+        let passing = async |who: &Identity| {
+            let mut passed = 0;
+            for _ in 0..30 {
+                passed += usize::from(asked_by(&limits, who).await.is_ok());
+            }
+            passed
+        };
+        assert_eq!(passing(&few).await, 3, "{lease}");
+        assert!(asked_by(&limits, &more).await.is_ok() && asked_by(&limits, &few).await.is_err(), "{lease}");
+        assert_eq!(passing(&more).await, 5, "{lease}");
+        // What the store refuses one is none of the other's.
+        assert!(asked_by(&limits, &most).await.is_ok() && asked_by(&limits, &more).await.is_err(), "{lease}");
+        assert_eq!(passing(&most).await, 5, "{lease}");
+        let stage = limits.by_identity.as_ref().unwrap();
+        stage.limits[0].reset(&stage.counters, "ann", Some(&most)).await.unwrap();
+        assert_eq!(passing(&most).await, 15, "{lease}");
+        stage.limits[0].reset(&stage.counters, "ann", Some(&most)).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -126,7 +167,7 @@ async fn a_burst_that_only_a_plan_has_is_forgiven_there() {
     let stage = limits.by_identity.as_ref().unwrap();
     for _ in 0..2 {
         assert_eq!(passing(&limits, Some("partner")).await, 20);
-        stage.limits[0].reset(&stage.counters, "ann").await.unwrap();
+        stage.limits[0].reset(&stage.counters, "ann", None).await.unwrap();
     }
 }
 

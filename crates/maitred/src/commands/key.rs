@@ -18,6 +18,7 @@ pub fn add(global: &Global, add: &cli::KeyAdd) -> Outcome {
         consumer: add.consumer.clone(),
         expires: add.expires.clone(),
         plan: add.plan.clone(),
+        limits: add.limit.iter().cloned().collect(),
         scopes: add.scope.clone(),
         roles: add.role.clone(),
     };
@@ -39,10 +40,12 @@ pub fn list(global: &Global, list: &cli::KeyFile) -> Outcome {
     if global.json {
         let keys: Vec<Value> = (known.keys.iter())
             .map(|(id, key)| {
+                let consumer = known.consumers.get(&key.consumer);
                 json!({
                     "id": id, "consumer": key.consumer, "created": key.created, "expires": key.expires,
                     "live": is_live(key, now),
-                    "plan": known.consumers.get(&key.consumer).and_then(|consumer| consumer.plan.as_deref()),
+                    "plan": consumer.and_then(|consumer| consumer.plan.as_deref()),
+                    "limits": consumer.map(auth::keys::Consumer::amounts).unwrap_or_default(),
                 })
             })
             .collect();

@@ -28,6 +28,7 @@ pub(super) fn all(loaded: &Loaded) -> Result<Vec<ApiKey>, NoKey> {
                 created: key.created.clone(),
                 expires: key.expires.clone(),
                 live: is_live(key, now),
+                limits: consumer.amounts(),
                 plan: consumer.plan,
                 scopes: key.scopes.clone().unwrap_or(consumer.scopes),
                 roles: consumer.roles,
@@ -44,6 +45,7 @@ pub(super) fn add(loaded: &Loaded, order: &KeyOrder) -> Result<FreshKey, NoKey> 
         consumer: order.consumer.clone(),
         expires: order.expires.clone(),
         plan: order.plan.clone(),
+        limits: order.limits.clone(),
         scopes: order.scopes.clone(),
         roles: order.roles.clone(),
     };

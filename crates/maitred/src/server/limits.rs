@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use filter::Identity;
 use limit::{Counters, Limit};
 use snapshot::Snapshot;
 
@@ -34,8 +35,8 @@ fn told(entry: &limit::Entry) -> admin::Limited {
 /// Where a key stands under the limit `name`.
 pub(super) fn key(snapshot: &Snapshot, counters: &Counters, name: &str, key: &str) -> Option<admin::LimitKey> {
     let limit = find(snapshot, name)?;
-    let plan = plan(snapshot, limit, key);
-    let rules = limit.look(counters, key, plan.as_deref()).into_iter().map(|look| admin::LimitRule {
+    let caller = caller(snapshot, limit, key);
+    let rules = limit.look(counters, key, caller.as_deref()).into_iter().map(|look| admin::LimitRule {
         kind: look.kind.to_owned(),
         limit: look.limit,
         remaining: look.remaining,
@@ -52,7 +53,8 @@ pub(super) async fn reset(
     name: &str,
     of: &str,
 ) -> Option<Result<admin::LimitKey, String>> {
-    if find(snapshot, name)?.reset(counters, of).await.is_ok() {
+    let limit = find(snapshot, name)?;
+    if limit.reset(counters, of, caller(snapshot, limit, of).as_deref()).await.is_ok() {
         return key(snapshot, counters, name, of).map(Ok);
     }
     let error = snapshot.redis.as_ref().map(|redis| redis.health().error).filter(|error| !error.is_empty());
@@ -60,15 +62,14 @@ pub(super) async fn reset(
     Some(Err(format!("Redis {why}; the key is forgiven in this process alone: ask again when Redis answers")))
 }
 
-/// The plan of the caller that a limit counts by this key, where it makes a difference.
-fn plan(snapshot: &Snapshot, limit: &Limit, key: &str) -> Option<Box<str>> {
-    if !limit.has_plans() {
+/// The caller that a limit counts by this key, where it makes a difference who that is.
+fn caller(snapshot: &Snapshot, limit: &Limit, key: &str) -> Option<Arc<Identity>> {
+    if !limit.takes_amounts() {
         return None;
     }
     let asks = snapshot.routes.iter().filter(|route| route.limits.iter().any(|own| own.name() == limit.name()));
     let mut policies = asks.flat_map(|route| route.auth.policies());
-    let caller = policies.find_map(|policy| policy.named_caller(|caller| limit.counts(caller, key)))?;
-    caller.plan.clone()
+    policies.find_map(|policy| policy.named_caller(|caller| limit.counts(caller, key)))
 }
 
 fn find<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Arc<Limit>> {
