@@ -193,3 +193,22 @@ async fn what_is_not_to_be_transformed_is_not_compressed_rfc_9111_5_2_2_6() {
         assert_eq!((answer.header("content-encoding"), answer.text() == text), (None, true));
     }
 }
+
+#[tokio::test]
+async fn what_says_no_date_of_change_is_as_old_as_its_date_rfc_9111_4_3_2() {
+    let (origin, proxy) = caching("cache = true", counting(|_, n| keeps(numbered(n)))).await;
+    let first = proxy.get("/a").await.expect(200);
+    let date = first.header("date").expect("an answer has a date").to_owned();
+    let before = httpdate::fmt_http_date(httpdate::parse_http_date(&date).unwrap() - Duration::from_secs(1));
+    let h2 = proxy.h2c().await;
+    for (since, code) in [(&date, 304), (&before, 200)] {
+        let request = Request::get("/a").header("If-Modified-Since", since);
+        for answer in [proxy.fetch(request.clone()).await, h2.fetch(request.clone()).await] {
+            let answer = answer.expect(code);
+            assert!(status(&answer).contains("; hit"), "{}", status(&answer));
+        }
+        // RFC 9110 section 13.1.3: where there is a tag the date says nothing.
+        proxy.fetch(request.header("If-None-Match", "\"x\"")).await.expect(200);
+    }
+    assert_eq!(origin.requests().len(), 1);
+}

@@ -39,7 +39,8 @@ pub fn select(method: &Method, request: &HeaderMap, stored: &Stored) -> Selected
     }
 }
 
-/// RFC 9110 sections 13.1.2 and 13.1.3.
+/// RFC 9110 sections 13.1.2 and 13.1.3. Where nobody says when it was changed it is as old as its `Date` (RFC 9111 section 4.3.2),
+/// which every kept answer has.
 fn is_unmodified(request: &HeaderMap, head: &HeaderMap) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         let tag = head.get(header::ETAG).map(|tag| opaque(tag.as_bytes()));
@@ -47,7 +48,8 @@ fn is_unmodified(request: &HeaderMap, head: &HeaderMap) -> bool {
         return lines.any(|line| tags(line.as_bytes()).any(|one| one == b"*" || Some(opaque(one)) == tag));
     }
     let since = freshness::date(request, &header::IF_MODIFIED_SINCE);
-    let modified = freshness::date(head, &header::LAST_MODIFIED);
+    let modified = if head.contains_key(header::LAST_MODIFIED) { header::LAST_MODIFIED } else { header::DATE };
+    let modified = freshness::date(head, &modified);
     since.zip(modified).is_some_and(|(since, modified)| modified <= since)
 }
 

@@ -35,6 +35,38 @@ fn dates_are_compared_where_they_can_be_read_rfc_9110_13_1_3() {
 }
 
 #[test]
+fn without_a_date_of_change_the_date_of_the_answer_counts_rfc_9111_4_3_2() {
+    let date = ("date", "Sun, 06 Nov 1994 08:49:39 GMT");
+    // When it came, where it says no date that can be read: the moment of all tests, Fri, 15 Jan 2027 08:00:00 GMT.
+    for (lines, since, expected) in [
+        (&[date][..], "Sun, 06 Nov 1994 08:49:39 GMT", Selected::NotModified),
+        (&[date], "Sun, 06 Nov 1994 08:49:40 GMT", Selected::NotModified),
+        (&[date], "Sun, 06 Nov 1994 08:49:38 GMT", Selected::Whole),
+        (&[date], "yesterday", Selected::Whole),
+        (&[], "Fri, 15 Jan 2027 08:00:00 GMT", Selected::NotModified),
+        (&[], "Fri, 15 Jan 2027 07:59:59 GMT", Selected::Whole),
+        (&[("date", "0")], "Fri, 15 Jan 2027 08:00:00 GMT", Selected::NotModified),
+        // What says when it was changed, though nobody can read it, is not older than it says.
+        (&[date, ("last-modified", "0")], "Sun, 06 Nov 1994 08:49:39 GMT", Selected::Whole),
+        (
+            &[date, ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")],
+            "Sun, 06 Nov 1994 08:49:38 GMT",
+            Selected::NotModified,
+        ),
+    ] {
+        let lines = [lines, &[("cache-control", "max-age=60")]].concat();
+        let request = testing::head(&[("if-modified-since", since)]);
+        assert_eq!(
+            select(&Method::GET, &request.headers, &testing::stored(&lines)),
+            expected,
+            "{lines:?} since {since}"
+        );
+        let tagged = testing::head(&[("if-modified-since", since), ("if-none-match", "\"x\"")]);
+        assert_eq!(select(&Method::GET, &tagged.headers, &testing::stored(&lines)), Selected::Whole, "the tag decides");
+    }
+}
+
+#[test]
 fn ranges_rfc_9110_14_1_2() {
     for (text, expected) in [
         ("bytes=0-0", Selected::Part(0, 1)),
