@@ -17,7 +17,7 @@ pub async fn hashed(password: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn user(name: &str, hash: &str) -> String {
+pub fn user(name: &str, hash: &str) -> String {
     format!("[users.{name}]\npassword = \"{hash}\"\nroles = [\"{name}s\"]\n")
 }
 

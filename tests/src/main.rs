@@ -27,6 +27,7 @@ mod cache_musts;
 mod cache_orders;
 mod cache_rules;
 mod cache_warm;
+mod cache_secrets;
 mod caching;
 mod callers;
 mod certificates;

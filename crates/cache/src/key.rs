@@ -1,21 +1,57 @@
 //! What answers are kept under.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
+use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use filter::{
     Identity, Scheme, View,
     query::{HIDDEN, shown},
     template::Input,
 };
-use http::{HeaderMap, HeaderName};
-use xxhash_rust::xxh3::xxh3_128;
+use http::{HeaderMap, HeaderName, header};
+use smallvec::SmallVec;
 
 use crate::policy::Policy;
 
 /// What an answer is kept under, before `Vary`: the route, the caller, and the parts of the request that count. Each part
-/// is written with its length, so that no two requests have the same key by accident or on purpose.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// is written with its length, so that no two requests have the same key by accident or on purpose. It is in memory alone: what is
+/// written down is what it is [sealed](Key::sealed) to.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) Box<[u8]>);
+
+/// Nothing of what it is made of.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:032x})", self.hash())
+    }
+}
+
+/// A key as it is written down: by nobody to be read, and that of no other key. It has names of users in it, and what the origin
+/// is told of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sealed([u8; SHA256_OUTPUT_LEN]);
+
+impl Sealed {
+    fn of(text: &[u8]) -> Self {
+        let mut sealed = [0; SHA256_OUTPUT_LEN];
+        sealed.copy_from_slice(digest(&SHA256, text).as_ref());
+        Self(sealed)
+    }
+
+    /// What was written down.
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        text.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A number for the key, the same in every process.
+    pub(crate) fn hash(&self) -> u128 {
+        self.0.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+    }
+}
 
 /// A part of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +108,7 @@ impl Part {
             Self::Sorted(without) => sorted(request, without).map(|query| shown(&query, secret)),
             Self::Parameter(name) => request.query_parameter(name).map(str::to_owned),
             Self::Header(name) => {
-                selecting(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
+                value_of(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
             }
             Self::Cookie(name) => request.cookie(name).map(str::to_owned),
         };
@@ -103,15 +139,22 @@ impl Part {
             Self::Sorted(without) => put(out, sorted(request, without).as_deref().map(str::as_bytes)),
             Self::Parameter(name) => put(out, request.query_parameter(name).map(str::as_bytes)),
             Self::Header(name) => put(out, selecting(&request.head.headers, name).as_deref()),
-            Self::Cookie(name) => put(out, request.cookie(name).map(str::as_bytes)),
+            Self::Cookie(name) => {
+                put(out, request.cookie(name).map(|value| Sealed::of(value.as_bytes())).as_ref().map(Sealed::bytes));
+            }
         }
     }
 }
 
 impl Key {
+    /// It as it is written down.
+    pub(crate) fn sealed(&self) -> Sealed {
+        Sealed::of(&self.0)
+    }
+
     /// A number for it, the same in every process.
     pub(crate) fn hash(&self) -> u128 {
-        xxh3_128(&self.0)
+        self.sealed().hash()
     }
 
     /// The same among the answers to requests for what a trusted proxy has told to be the host.
@@ -212,12 +255,67 @@ fn put(out: &mut Vec<u8>, part: Option<&[u8]>) {
     out.extend_from_slice(part.unwrap_or_default());
 }
 
+/// What tells answers apart of a request header: its [value](value_of), or its SHA-256 where it may let somebody in, so that it
+/// is nowhere to be read where the answer is. `None` where it is absent.
+pub(crate) fn selecting(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let value = value_of(fields, name)?;
+    Some(if is_harmless(name) { value } else { Sealed::of(&value).bytes().to_vec() })
+}
+
+/// A request, and what tells answers to it apart, as far as any has been looked at: there may be many under one key.
+pub(crate) struct Selecting<'r> {
+    request: &'r HeaderMap,
+    authorized: bool,
+    /// What was found out.
+    known: RefCell<Values>,
+}
+
+/// Names with what the request says under them. Most answers depend on one or two.
+type Values = SmallVec<[(HeaderName, Option<Vec<u8>>); 2]>;
+
+impl<'r> Selecting<'r> {
+    pub(crate) fn of(request: &'r HeaderMap) -> Self {
+        let authorized = request.contains_key(header::AUTHORIZATION);
+        Self { request, authorized, known: RefCell::default() }
+    }
+
+    /// Whether an answer that depends on these values may be given.
+    pub(crate) fn gets(&self, selecting: &[(HeaderName, Option<Vec<u8>>)], for_authorized: bool) -> bool {
+        (!self.authorized || for_authorized) && selecting.iter().all(|(name, value)| self.has(name, value.as_deref()))
+    }
+
+    fn has(&self, name: &HeaderName, value: Option<&[u8]>) -> bool {
+        let mut known = self.known.borrow_mut();
+        if let Some((_, own)) = known.iter().find(|(one, _)| one == name) {
+            return own.as_deref() == value;
+        }
+        let own = selecting(self.request, name);
+        let has = own.as_deref() == value;
+        known.push((name.clone(), own));
+        has
+    }
+}
+
+/// Fields that say what a client can read and what it is, and let nobody in. Most answers that vary do so by them. What others
+/// mean nobody knows.
+fn is_harmless(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::ACCEPT
+            | header::ACCEPT_CHARSET
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::ORIGIN
+            | header::USER_AGENT
+    )
+}
+
 /// The value of a request header as far as answers depend on it: several lines are one list, and what means the same is
 /// the same (RFC 9111 section 4.1). `None` where it is absent.
-pub(crate) fn selecting(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+fn value_of(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let mut lines = fields.get_all(name).into_iter();
     let first = lines.next()?;
-    if name == http::header::ACCEPT_ENCODING {
+    if name == header::ACCEPT_ENCODING {
         return Some(crate::encoding::accepted(fields).into_bytes());
     }
     let mut value = Vec::with_capacity(first.len());
@@ -230,7 +328,7 @@ pub(crate) fn selecting(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>
             value.extend_from_slice(member);
         }
     }
-    if name == http::header::ACCEPT_LANGUAGE || name == http::header::ACCEPT {
+    if name == header::ACCEPT_LANGUAGE || name == header::ACCEPT {
         value.retain(|byte| !matches!(byte, b' ' | b'\t'));
         value.make_ascii_lowercase();
     }
@@ -256,5 +354,25 @@ mod tests {
         ];
         let different: std::collections::HashSet<&Key> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
+    }
+
+    #[test]
+    fn what_may_let_somebody_in_tells_answers_apart_and_is_not_to_be_read() {
+        let value = |name: &'static str, text: &str| {
+            let mut fields = HeaderMap::new();
+            fields.insert(name, text.parse().unwrap());
+            selecting(&fields, &HeaderName::from_static(name)).unwrap()
+        };
+        for name in ["authorization", "proxy-authorization", "cookie", "x-api-key", "x-anything"] {
+            let (one, other) = (value(name, "Bearer secret"), value(name, "Bearer other"));
+            assert!(one != other && one.len() == SHA256_OUTPUT_LEN, "{name}");
+            assert!(!one.windows(6).any(|part| part == b"secret"), "{name}");
+            assert_eq!(one, value(name, " Bearer secret "), "{name}: what means the same is the same");
+        }
+        assert_eq!(value("accept-language", "DE, en"), b"de,en");
+        let key = Key(b"alice".as_slice().into());
+        assert!(!key.sealed().bytes().windows(5).any(|part| part == b"alice") && !format!("{key:?}").contains("alice"));
+        assert_eq!(Sealed::read(key.sealed().bytes()), Some(key.sealed()));
+        assert_eq!(Sealed::read(b"alice"), None);
     }
 }

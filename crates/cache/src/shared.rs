@@ -391,7 +391,7 @@ impl<'a> Value<'a> {
 
 fn read(key: &Key, record: &[u8], content: &[u8]) -> Option<Stored> {
     let (own, stored) = Stored::read(record, Content::whole(Bytes::copy_from_slice(content)))?;
-    (own == *key).then_some(stored)
+    (own == key.sealed()).then_some(stored)
 }
 
 /// Tells what the others do not know, and carries out what they have ordered, for as long as the tier is there.

@@ -199,7 +199,12 @@ impl Stored {
 
     /// Whether it may answer this request, which has the same key.
     pub fn is_for(&self, request: &HeaderMap) -> bool {
-        is_for(&self.selecting, self.for_authorized, request)
+        self.answers(&key::Selecting::of(request))
+    }
+
+    /// The same, for one of several answers.
+    pub(crate) fn answers(&self, request: &key::Selecting<'_>) -> bool {
+        request.gets(&self.selecting, self.for_authorized)
     }
 
     /// The request headers that it depends on, with the values that it is for.
@@ -271,12 +276,6 @@ impl Stored {
         let head = compact::weight(&self.head.headers) + self.label.weight() + selecting as u64 + FIXED;
         compact::with_gaps(self.content.size() + head)
     }
-}
-
-/// Whether an answer that depends on these values may answer this request.
-pub(crate) fn is_for(selecting: &[(HeaderName, Option<Vec<u8>>)], for_authorized: bool, request: &HeaderMap) -> bool {
-    let authorized = request.contains_key(header::AUTHORIZATION);
-    (!authorized || for_authorized) && selecting.iter().all(|(name, value)| key::selecting(request, name) == *value)
 }
 
 /// What an answer costs beside all that has a length: itself, its content, its place in the zone and what is remembered

@@ -22,7 +22,7 @@ use crate::{
     disk::Disk,
     flight::{Boarded, Flight, Landed},
     freshness::Millis,
-    key::Key,
+    key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
     lock,
     purge::Selector,
@@ -219,8 +219,8 @@ impl Zone {
 
     /// The kept answer for a request, in memory.
     pub fn find(&self, key: &Key, request: &HeaderMap) -> Option<Arc<Stored>> {
-        let variants = self.kept.get(key)?;
-        let found = variants.answers.iter().find(|stored| stored.is_for(request))?;
+        let (variants, request) = (self.kept.get(key)?, Selecting::of(request));
+        let found = variants.answers.iter().find(|stored| stored.answers(&request))?;
         self.is_valid(found).then(|| found.clone())
     }
 
@@ -425,7 +425,8 @@ impl Zone {
         if let Some(disk) = &*self.disk.load() {
             disk.let_go_for(key, asked, request);
         }
-        let gone = self.drop_of(key, |other| other.freshness().asked() <= asked && other.is_for(request));
+        let asking = Selecting::of(request);
+        let gone = self.drop_of(key, |other| other.freshness().asked() <= asked && other.answers(&asking));
         if let Some(shared) = &*self.shared.load() {
             let own = (!request.contains_key(AUTHORIZATION)).then_some(stored);
             shared.let_go(key, own, &gone);

@@ -21,13 +21,13 @@ use super::head;
 use crate::{
     content::Content,
     freshness::Millis,
-    key::Key,
+    key::{Key, Sealed},
     stored::Stored,
     wire::{In, Out},
 };
 
 /// What a file of ours begins with. The last character counts the ways of writing them.
-pub(super) const MAGIC: &[u8; 8] = b"maitred1";
+pub(super) const MAGIC: &[u8; 8] = b"maitred2";
 
 /// Content has a sum for each so many bytes.
 pub(super) const BLOCK: usize = 64 * 1024;
@@ -78,7 +78,7 @@ impl std::fmt::Debug for Broken {
 /// What a file says of itself.
 pub(super) struct Opened {
     file: File,
-    pub(super) key: Key,
+    pub(super) key: Sealed,
     pub(super) stored: Stored,
     pub(super) length: u64,
     begins: u64,

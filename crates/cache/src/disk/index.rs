@@ -10,8 +10,9 @@ use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync:
 
 use crate::{
     freshness::Millis,
+    key::Selecting,
     lock,
-    stored::{self, Label, Stored},
+    stored::{Label, Stored},
 };
 
 /// How many answers there are under one key for different values of what they vary by.
@@ -137,8 +138,8 @@ impl Entry {
     }
 
     /// Whether it may answer this request, which has the same key.
-    pub(super) fn is_for(&self, request: &HeaderMap) -> bool {
-        stored::is_for(&self.selecting, self.for_authorized, request)
+    pub(super) fn answers(&self, request: &Selecting<'_>) -> bool {
+        request.gets(&self.selecting, self.for_authorized)
     }
 
     /// Whether the answer is a later one for the same requests.
@@ -173,8 +174,8 @@ impl Index {
 
     /// The file with the answer to a request.
     pub(super) fn find(&self, hash: u128, request: &HeaderMap) -> Option<Arc<Entry>> {
-        let shelf = self.shelves.get(&hash)?;
-        shelf.entries.iter().find(|entry| entry.is_for(request)).cloned()
+        let (shelf, request) = (self.shelves.get(&hash)?, Selecting::of(request));
+        shelf.entries.iter().find(|entry| entry.answers(&request)).cloned()
     }
 
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.

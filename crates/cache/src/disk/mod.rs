@@ -39,7 +39,7 @@ use self::{
 use crate::{
     compile::{DiskSettings, SHARE},
     freshness::{self, Millis},
-    key::Key,
+    key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
     lock,
     purge::Selector,
@@ -190,7 +190,7 @@ impl Disk {
             }
         }));
         let read = file::open(&self.file(name)).and_then(|opened| {
-            let right = opened.key == *key;
+            let right = opened.key == key.sealed();
             opened.into_stored(whole, slots, broken).map(|stored| (stored, right))
         });
         match read {
@@ -328,7 +328,7 @@ impl Disk {
         if !request.contains_key(AUTHORIZATION) {
             self.gone.note(key.hash(), asked + 1);
         }
-        self.remove(key, |entry| entry.asked <= asked && entry.is_for(request));
+        self.remove(key, |entry| entry.asked <= asked && entry.answers(&Selecting::of(request)));
     }
 
     fn remove(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {

@@ -9,15 +9,15 @@ use super::{Label, Stored, Url};
 use crate::{
     content::Content,
     freshness::Freshness,
-    key::Key,
+    key::{Key, Sealed},
     wire::{In, Out},
 };
 
 impl Stored {
-    /// All of it but its content, with the key that it is kept under.
+    /// All of it but its content, with the key that it is kept under. No credential of the request is in it.
     pub(crate) fn record(&self, key: &Key) -> Vec<u8> {
         let mut out = Out::default();
-        out.text(&key.0);
+        out.text(key.sealed().bytes());
         out.number(u64::from(self.head.status.as_u16()));
         out.flag(self.head.version == Version::HTTP_2);
         let fields: Vec<(&[u8], &HeaderValue)> = if self.head.has_case() {
@@ -46,9 +46,9 @@ impl Stored {
     }
 
     /// Reads a [`record`](Stored::record). `None` for anything else.
-    pub(crate) fn read(record: &[u8], content: Arc<Content>) -> Option<(Key, Self)> {
+    pub(crate) fn read(record: &[u8], content: Arc<Content>) -> Option<(Sealed, Self)> {
         let mut from = In(record);
-        let key = Key(from.text()?.into());
+        let key = Sealed::read(from.text()?)?;
         let mut head = ResponseHeader::build(u16::try_from(from.number()?).ok()?, None).ok()?;
         if from.flag()? {
             head.set_version(Version::HTTP_2);
