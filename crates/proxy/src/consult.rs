@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     dispatch,
     fetch::{Fetched, Fetches, Order},
-    keyed::{self, key_of, passes},
+    keyed::{self, Shown, key_of, passes},
 };
 
 /// How often a request joins a fetch that turns out to be for others before it asks for itself.
@@ -74,7 +74,7 @@ struct Visit<'a> {
     zone: &'a Arc<Zone>,
     head: &'a RequestHeader,
     /// It as the origin is shown it, where that is another one.
-    shown: Option<Box<RequestHeader>>,
+    shown: Shown,
     key: Key,
     asked: Asked,
 }
@@ -85,8 +85,14 @@ pub(crate) fn applies(ctx: &Context) -> bool {
 }
 
 /// The answer to a request that nothing stands in the way of: it is in memory, fresh, and the request has nothing special about
-/// it. Where it is `None`, [`consult`] knows more. It waits for nothing, which most hits need not.
-pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHeader) -> Option<Answer> {
+/// it. Where it is `None`, [`consult`] knows more, and need not find out again what was `seen`. It waits for nothing, which most
+/// hits need not.
+pub(crate) fn glance(
+    fetches: &Arc<Fetches>,
+    ctx: &mut Context,
+    head: &RequestHeader,
+    seen: &mut Option<Shown>,
+) -> Option<Answer> {
     let snapshot = ctx.arrival.as_ref()?.snapshot.clone();
     let route = snapshot.routes.get(ctx.arrival.as_ref()?.route? as usize)?;
     let (policy, zone) = route.cache.as_ref().zip(snapshot.cache.as_ref())?;
@@ -98,13 +104,13 @@ pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHe
     if passes(policy, &view, &asked, false).is_some() {
         return None;
     }
-    let shown = keyed::shown(route, head);
-    let known = shown.as_deref().unwrap_or(head);
+    let known = seen.insert(keyed::shown(route, head)).as_deref().unwrap_or(head);
     let key = key_of(route, policy, &ctx.view(known)?)?;
     let stored = zone.find(&key, &known.headers)?;
     if cache::reuse::judge(&stored, &asked, cache::now()) != Reuse::Fresh {
         return None;
     }
+    let shown = seen.take()?;
     let visit = Visit { fetches, policy, zone, head, shown, key, asked };
     let Consulted::Answer(mut answer) = visit.hit(ctx, &stored, None, Cached::Hit) else { return None };
     visit.encode(ctx, &mut answer);
@@ -112,12 +118,13 @@ pub(crate) fn glance(fetches: &Arc<Fetches>, ctx: &mut Context, head: &RequestHe
 }
 
 /// Looks for an answer to the request, and fetches it for the cache where there is none. `uploads` says whether the request
-/// has a body.
+/// has a body, and `seen` what a [`glance`] at it has found out.
 pub(crate) async fn consult(
     fetches: &Arc<Fetches>,
     ctx: &mut Context,
     head: &RequestHeader,
     uploads: bool,
+    seen: Option<Shown>,
 ) -> Result<Consulted, Reply> {
     let Some(snapshot) = ctx.arrival.as_ref().map(|arrival| arrival.snapshot.clone()) else {
         return Ok(Consulted::Pass);
@@ -127,7 +134,7 @@ pub(crate) async fn consult(
     let Some((route, policy, zone)) = kept else { return Ok(Consulted::Pass) };
     let asked = Asked::of(&head.headers);
     let Some(view) = ctx.view(head) else { return Ok(Consulted::Pass) };
-    let shown = keyed::shown(route, head);
+    let shown = seen.unwrap_or_else(|| keyed::shown(route, head));
     let Some(known) = ctx.view(shown.as_deref().unwrap_or(head)) else { return Ok(Consulted::Pass) };
     if let Some(may) = policy.purges(&view) {
         return Err(if may { purge(zone, cache::Selector::of(&known)).await } else { Reason::AddressDenied.into() });

@@ -110,7 +110,7 @@ impl ProxyHttp for Gateway {
             Ok(()) if consult::applies(ctx) => {
                 let (uploads, head) = (!session.is_body_empty(), session.req_header().clone());
                 // In a box, since a route without a cache has no use for its room.
-                let consulting = Box::pin(consult::consult(&self.fetches, ctx, &head, uploads));
+                let consulting = Box::pin(consult::consult(&self.fetches, ctx, &head, uploads, None));
                 tokio::select! {
                     biased;
                     consulted = consulting => consulted,

@@ -9,9 +9,12 @@ use transform::told;
 
 use crate::dispatch::is_stream;
 
+/// A request as the origin is [`shown`] it, where that is another one than the client sent.
+pub(crate) type Shown = Option<Box<RequestHeader>>;
+
 /// The request as the origin is shown it, as far as credentials go, where that is another one than the client sent: what is
 /// hidden from the origin tells no answers apart, and is not to be written down with them.
-pub(crate) fn shown(route: &Route, head: &RequestHeader) -> Option<Box<RequestHeader>> {
+pub(crate) fn shown(route: &Route, head: &RequestHeader) -> Shown {
     if route.veils { route.auth.veiled(head).map(Box::new) } else { None }
 }
 

@@ -185,14 +185,13 @@ impl<C: Client> Passage<'_, C> {
         };
         let consulted = match passed {
             Ok(()) if consult::applies(self.ctx) => {
-                if self.client.is_body_read()
-                    && let Some(answer) = consult::glance(&self.engine.fetches, self.ctx, self.head)
-                {
+                let (fetches, mut seen) = (&self.engine.fetches, None);
+                let (read, watched) = (self.client.is_body_read(), self.client.can_be_watched());
+                if read && let Some(answer) = consult::glance(fetches, self.ctx, self.head, &mut seen) {
                     return self.give(answer).await;
                 }
-                let (read, watched) = (self.client.is_body_read(), self.client.can_be_watched());
                 // In a box, since a route without a cache has no use for its room.
-                let consulting = Box::pin(consult::consult(&self.engine.fetches, self.ctx, self.head, !read));
+                let consulting = Box::pin(consult::consult(fetches, self.ctx, self.head, !read, seen));
                 tokio::select! {
                     biased;
                     consulted = consulting => consulted,
