@@ -4,7 +4,7 @@
 //! * [`Policy`] is what a route keeps, compiled from [`CacheConfig`]; [`Key`] is what an answer is kept under.
 //! * [`Stored`] is an answer, and [`Content`] its content, which may still be growing while others read it.
 //! * [`judge`](reuse::judge) says whether what is kept will do, and [`select`](select::select) what of it a request gets.
-//! * [`Zone`] holds all kept answers and the [`Flight`]s of those that are being fetched.
+//! * [`Zone`] holds all kept answers, and the [`Flight`]s of those that are being fetched; a [`Course`] is the way of one there.
 //!
 //! Everything but the zone is pure, takes the time as an argument, and cites its section of the RFC:
 //!
@@ -22,6 +22,7 @@
 mod compile;
 mod config;
 mod content;
+mod course;
 mod directives;
 mod disk;
 pub mod encoding;
@@ -48,6 +49,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use compile::{DiskSettings, Settings};
 pub use config::{CacheConfig, CacheTable, DiskConfig, ZoneConfig};
 pub use content::{Coding, Content, Reader};
+pub use course::Course;
 pub use directives::{Asked, Delta, Reach, Said};
 pub use flight::{Boarded, Flight, Landed, Ticket};
 pub use freshness::{Freshness, Millis, Times, now};

@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     content::Content,
+    course::Course,
     freshness::{self, Millis},
     key::{Key, selecting},
     ledger::{self, Ledger, PURGES, Purge},
@@ -163,7 +164,8 @@ impl Shared {
 
     /// Writes an answer some time soon, if it is small and worth it. Where it is not, or cannot be written, what is older is
     /// not to stay in its place.
-    pub(crate) fn keep(self: &Arc<Self>, key: &Key, stored: &Stored) {
+    pub(crate) fn keep(self: &Arc<Self>, course: &Arc<Course>, stored: &Arc<Stored>) {
+        let key = course.key();
         let lasts = stored.freshness().does_for(freshness::now()).min(DAY);
         let content = stored.content().bytes().filter(|content| content.len() <= MOST && lasts >= WORTH);
         let Some(content) = content else { return self.leave_out(key, stored, lasts) };
@@ -171,23 +173,35 @@ impl Shared {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return self.leave_out(key, stored, lasts);
         };
-        let mut values = vec![(self.own_name(key, stored), Value::Answer(&stored.record(key), &content).written())];
+        let own = Value::Answer(&stored.record(key), &content).written(stored);
+        let mut values = vec![(self.own_name(key, stored), own)];
         values.extend(self.varies(key, stored));
         {
             let mut older = lock(&self.older);
             values.iter().for_each(|(name, _)| drop(older.remove(name)));
         }
-        let shared = self.clone();
+        let (shared, course, stored) = (self.clone(), course.clone(), stored.clone());
         tokio::spawn(async move {
-            for (name, value) in &values {
-                if shared.redis.put(name, value, lasts).await.is_err() {
-                    shared.dropped.fetch_add(1, Ordering::Relaxed);
-                    shared.replace(values.into_iter().map(|(name, _)| (name, None)));
-                    break;
-                }
+            let wrote = shared.write(&values, lasts, &stored).await;
+            if wrote.is_err() {
+                shared.dropped.fetch_add(1, Ordering::Relaxed);
             }
-            drop(writer);
+            // Who knows something later says so first, and then takes away what is here.
+            if wrote.is_err() || stored.is_overtaken() {
+                shared.replace(values.into_iter().map(|(name, _)| (name, None)));
+            }
+            drop((writer, course));
         });
+    }
+
+    async fn write(&self, values: &[(String, Vec<u8>)], lasts: Millis, stored: &Stored) -> Result<(), Down> {
+        for (name, value) in values {
+            // Another process may have put something later there.
+            if stored.is_overtaken() || !self.redis.put_after(name, value, lasts).await? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// An answer is kept, but not here: what is older is not to be given in its place. Those for other requests stay.
@@ -285,7 +299,7 @@ impl Shared {
             }
             for (name, instead) in &batch {
                 if let Some((value, lasts)) = instead {
-                    self.redis.put(name, value, *lasts).await?;
+                    self.redis.put_after(name, value, *lasts).await?;
                 }
             }
             // What was ordered anew meanwhile is told anew.
@@ -316,7 +330,7 @@ impl Shared {
     /// What stands under the key where the answer does not, because it varies.
     fn varies(&self, key: &Key, stored: &Stored) -> Option<(String, Vec<u8>)> {
         let names = names(stored);
-        (!names.is_empty()).then(|| (self.name(key), Value::Varies(names).written()))
+        (!names.is_empty()).then(|| (self.name(key), Value::Varies(names).written(stored)))
     }
 
     fn variant(&self, key: &Key, names: &[HeaderName], request: &HeaderMap) -> String {
@@ -353,8 +367,9 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn written(&self) -> Vec<u8> {
+    fn written(&self, stored: &Stored) -> Vec<u8> {
         let mut out = Out::default();
+        out.0.extend_from_slice(Store::order(stored.freshness().asked()).as_bytes());
         match self {
             Self::Answer(record, content) => {
                 out.flag(true);
@@ -377,6 +392,7 @@ impl<'a> Value<'a> {
             return None;
         }
         let mut from = In(value);
+        from.take(store::ORDER)?;
         if from.flag()? {
             let record = from.text()?;
             return Some(Self::Answer(record, from.0));

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, UNIX_EPOCH},
 };
@@ -40,6 +40,8 @@ pub struct Stored {
     label: Arc<Label>,
     /// When it was purged softly: it is stale from then on. 0 where it was not.
     outdated: AtomicU64,
+    /// Whether a later answer for the same requests is known since before it was kept.
+    overtaken: AtomicBool,
 }
 
 /// What purges know an answer by.
@@ -137,6 +139,7 @@ impl Stored {
             for_authorized: storing::allows_authorization(&said),
             label: Arc::new(Label { url: Url::of(request), tags: policy.tags_of(&head.headers) }),
             outdated: AtomicU64::new(0),
+            overtaken: AtomicBool::new(false),
             head: bare(head),
             content,
             freshness,
@@ -240,6 +243,16 @@ impl Stored {
     /// Since when it is stale by order; 0 where it is not.
     pub(crate) fn outdated(&self) -> Millis {
         self.outdated.load(Ordering::Relaxed)
+    }
+
+    /// A later one for the same requests is known before it is kept.
+    pub(crate) fn overtake(&self) {
+        self.overtaken.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a later one is known, so that it is not to be kept.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.overtaken.load(Ordering::SeqCst)
     }
 
     /// For how long, in milliseconds, it is fresh or has been stale (negative).

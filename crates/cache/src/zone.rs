@@ -1,11 +1,13 @@
 //! Where answers are kept, for all routes together: in memory, bounded in bytes, with the other tiers behind it.
 
+mod variants;
+
 use std::{
     collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,11 +16,13 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use filter::View;
 use http::{HeaderMap, header::AUTHORIZATION};
-use quick_cache::{Lifecycle, OptionsBuilder, Weighter, sync::Cache};
+use quick_cache::{OptionsBuilder, sync::Cache};
 
+use self::variants::{ByBytes, CountEvictions, Variants};
 use crate::{
     compile::{SHARE, Settings},
     content::Coding,
+    course::{Course, Courses},
     disk::Disk,
     flight::{Boarded, Flight, Landed},
     freshness::Millis,
@@ -50,33 +54,13 @@ pub struct Zone {
     /// Changing what is kept under a key is two steps.
     changing: Mutex<()>,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
+    courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
     ledger: Arc<Ledger>,
     pub(crate) disk: ArcSwapOption<Disk>,
     shared: ArcSwapOption<Shared>,
     evictions: Arc<AtomicU64>,
     capacity: AtomicU64,
-}
-
-/// The answers under one key, the latest first.
-struct Variants {
-    answers: Vec<Arc<Stored>>,
-    weight: u64,
-    /// Others take their place. `quick_cache` tells of that as it does of an eviction.
-    are_replaced: AtomicBool,
-}
-
-impl Variants {
-    fn new(answers: Vec<Arc<Stored>>) -> Arc<Self> {
-        let weight = answers.iter().map(|stored| stored.weight()).sum();
-        Arc::new(Self { answers, weight, are_replaced: AtomicBool::new(false) })
-    }
-
-    /// Whether one of them was asked for later than this one, for the same requests.
-    fn have_later(&self, stored: &Stored) -> bool {
-        let asked = stored.freshness().asked();
-        self.answers.iter().any(|other| stored.replaces(other) && other.freshness().asked() > asked)
-    }
 }
 
 /// What a tier holds.
@@ -94,28 +78,6 @@ pub struct Reading {
     pub dropped: u64,
     /// How many it had that were not what had been given to it.
     pub broken: u64,
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Key, Arc<Variants>> for ByBytes {
-    fn weight(&self, key: &Key, variants: &Arc<Variants>) -> u64 {
-        key.0.len() as u64 + variants.weight
-    }
-}
-
-#[derive(Clone)]
-struct CountEvictions(Arc<AtomicU64>);
-
-impl Lifecycle<Key, Arc<Variants>> for CountEvictions {
-    type RequestState = ();
-
-    fn on_evict(&self, (): &mut (), _: Key, variants: Arc<Variants>) {
-        if !variants.are_replaced.load(Ordering::Relaxed) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 }
 
 impl Default for Zone {
@@ -141,6 +103,7 @@ impl Zone {
             kept,
             changing: Mutex::default(),
             flights: Mutex::default(),
+            courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
             ledger: Arc::default(),
             disk: ArcSwapOption::empty(),
@@ -237,20 +200,28 @@ impl Zone {
     /// Looks for an answer in the other tiers, and takes it into memory where it is small. One that was asked for before
     /// `than` is of no use. Says where it was.
     pub async fn seek(&self, key: &Key, request: &View<'_>, than: Millis) -> Option<(Arc<Stored>, Tier)> {
-        let began = crate::now();
-        if let Some(disk) = self.disk.load_full().filter(|_| than == 0)
+        let (disk, shared) = (self.disk.load_full().filter(|_| than == 0), self.shared.load_full());
+        if disk.is_none() && shared.is_none() {
+            return None;
+        }
+        let (course, began) = (self.begin(key), crate::now());
+        if let Some(disk) = disk
             && let Some(stored) = disk.find(key, &request.head.headers).await
         {
             let stored = Arc::new(stored);
             if stored.content().file().is_none() {
-                self.keep_in_memory(key, stored.clone(), began);
+                self.keep_in_memory(&course, stored.clone(), began);
             }
             return Some((stored, Tier::Disk));
         }
-        let shared = self.shared.load_full()?;
-        let stored = Arc::new(shared.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
-        self.keep_in_memory(key, stored.clone(), began);
+        let stored = Arc::new(shared?.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
+        self.keep_in_memory(&course, stored.clone(), began);
         Some((stored, Tier::Redis))
+    }
+
+    /// Something under this key is about to be asked for, on its way into the cache.
+    pub fn begin(&self, key: &Key) -> Arc<Course> {
+        self.courses.begin(key)
     }
 
     /// Whether other processes may have what is kept here no more.
@@ -258,28 +229,32 @@ impl Zone {
         self.shared.load().is_some()
     }
 
-    /// Whether nothing was changed or purged since it was asked for that it is about.
+    /// Whether nothing was changed or purged since it was asked for that it is about, and no later one has come meanwhile.
     pub fn counts(&self, stored: &Stored) -> bool {
-        self.ledger.counts(stored.label(), stored.freshness().asked())
+        !stored.is_overtaken() && self.ledger.counts(stored.label(), stored.freshness().asked())
     }
 
-    /// Keeps an answer whose content is whole, unless a later one for the same requests was faster.
-    pub fn keep(&self, key: &Key, stored: Arc<Stored>) {
-        let asked = stored.freshness().asked();
+    /// Keeps an answer to this request whose content is whole, unless a later one for the same requests was faster.
+    pub fn keep(&self, course: &Arc<Course>, stored: Arc<Stored>, request: &HeaderMap) {
+        let (key, asked) = (course.key(), stored.freshness().asked());
+        course.bring(&stored);
         let is_late = || self.kept.peek(key).is_some_and(|variants| variants.have_later(&stored));
         if !stored.content().is_whole() || !self.counts(&stored) || is_late() {
             return;
         }
+        course.overtake(asked, request);
         if stored.content().grows_in().is_none()
             && let Some(disk) = &*self.disk.load()
         {
-            disk.keep(key, &stored);
+            disk.keep(course, &stored);
         }
         if let Some(shared) = &*self.shared.load() {
-            shared.keep(key, &stored);
+            shared.keep(course, &stored);
         }
         if stored.content().is_in_memory() {
-            self.keep_in_memory(key, stored, asked);
+            self.keep_in_memory(course, stored, asked);
+        } else {
+            self.drop_of(key, |other| stored.replaces(other) && other.freshness().asked() < asked);
         }
     }
 
@@ -309,24 +284,35 @@ impl Zone {
     }
 
     /// [Keeps](Zone::keep) an answer whose content may have been written to disk as it came.
-    pub async fn keep_fetched(&self, key: &Key, stored: Arc<Stored>, request: &HeaderMap) {
+    pub async fn keep_fetched(&self, course: &Arc<Course>, stored: Arc<Stored>, request: &HeaderMap) {
         if stored.content().has_passed() {
-            return self.let_go_of_older(key, &stored, request);
+            return self.let_go_of_older(course, &stored, request);
         }
         if let (Some(file), Some(disk)) = (stored.content().grows_in().cloned(), self.disk.load_full())
             && stored.content().is_whole()
         {
-            disk.adopt(key, stored.clone(), file).await;
+            disk.adopt(course.key(), stored.clone(), file).await;
         }
-        self.keep(key, stored);
+        self.keep(course, stored, request);
     }
 
-    /// What was purged since `since` is not kept.
-    fn keep_in_memory(&self, key: &Key, stored: Arc<Stored>, since: Millis) {
+    /// What was purged since `since`, or overtaken, is not kept.
+    fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>, since: Millis) {
+        course.bring(&stored);
+        self.insert(course.key(), &stored, since);
+        // Who knows something later says so first, and then looks whether it is here, without the lock.
+        if stored.is_overtaken() {
+            self.drop_of(course.key(), |other| std::ptr::eq(other, &*stored));
+        }
+    }
+
+    fn insert(&self, key: &Key, stored: &Arc<Stored>, since: Millis) {
         let _changing = lock(&self.changing);
-        if self.ledger.was_purged(stored.label(), stored.freshness().asked(), since) {
+        let was_purged = self.ledger.was_purged(stored.label(), stored.freshness().asked(), since);
+        if was_purged || stored.is_overtaken() {
             return;
         }
+        let stored = stored.clone();
         let mut variants = vec![stored];
         if let Some(old) = self.kept.peek(key) {
             if old.have_later(&variants[0]) {
@@ -375,6 +361,8 @@ impl Zone {
 
     pub(crate) fn carry_out(&self, purge: &Purge) -> u64 {
         self.ledger.note(purge.clone());
+        // Who did not see it yet has added by then what they were about to add.
+        drop(lock(&self.changing));
         let mut meant = HashSet::new();
         for (key, variants) in self.kept.iter() {
             let means = |stored: &&Arc<Stored>| purge.means(stored.label(), stored.freshness().asked());
@@ -418,10 +406,11 @@ impl Zone {
     }
 
     /// An answer is known that is not kept: nothing that is older is to be given to such a request in its place, out of
-    /// whichever tier. Where it has `Authorization`, what is kept for everybody else is none of its business: only what is
-    /// known to be for it is let go.
-    pub fn let_go_of_older(&self, key: &Key, stored: &Stored, request: &HeaderMap) {
-        let asked = stored.freshness().asked();
+    /// whichever tier, nor to come there yet. Where it has `Authorization`, what is kept for everybody else is none of its
+    /// business: only what is known to be for it is let go.
+    pub fn let_go_of_older(&self, course: &Course, stored: &Stored, request: &HeaderMap) {
+        let (key, asked) = (course.key(), stored.freshness().asked());
+        course.overtake(asked + 1, request);
         if let Some(disk) = &*self.disk.load() {
             disk.let_go_for(key, asked, request);
         }

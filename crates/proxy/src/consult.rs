@@ -210,7 +210,7 @@ impl Visit<'_> {
             match timeout(wait(ctx), ticket.landed()).await {
                 Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
-                // What was asked for before a change or a purge does not answer who comes after it.
+                // What was asked for before a change or a purge does not answer who comes after it, nor what is older by now.
                 Ok(Landed::Shared(stored)) if stored.is_for(&self.known().headers) && self.zone.counts(&stored) => {
                     let Some(reader) = stored.content().reader() else { continue };
                     ctx.record.cache = Some(Cached::Hit);
@@ -303,7 +303,7 @@ impl Visit<'_> {
             zone: self.zone.clone(),
             client: self.head.clone(),
             shown: self.shown.clone(),
-            key: self.key.clone(),
+            course: self.zone.begin(&self.key),
             flight,
             stale,
             background,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cache::{Content, Flight, Key, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
+use cache::{Content, Course, Flight, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
 use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use limit::Way;
@@ -27,6 +27,7 @@ use crate::{
     dispatch,
     engine::{Origin, Pool},
     finish,
+    keyed::Shown,
     line::Line,
     mirror, relay,
     throttle::Flows,
@@ -51,8 +52,9 @@ pub(crate) struct Order {
     /// The request as the client sent it.
     pub(crate) client: RequestHeader,
     /// It as the origin is shown it, where that is another one.
-    pub(crate) shown: Option<Box<RequestHeader>>,
-    pub(crate) key: Key,
+    pub(crate) shown: Shown,
+    /// The way of the answer into the cache.
+    pub(crate) course: Arc<Course>,
     pub(crate) flight: Arc<Flight>,
     /// What is kept already and has to be asked for anew.
     pub(crate) stale: Option<Arc<Stored>>,
@@ -167,7 +169,7 @@ impl Fetches {
         drop(tell.send(Fetched { landed, record: order.ctx.record.clone(), backend }));
         match (heard, stored) {
             (Some(heard), Some((stored, is_kept))) => {
-                order.zone.prepare(&order.key, &stored).await;
+                order.zone.prepare(order.course.key(), &stored).await;
                 self.carry(heard, stored, is_kept, &mut order).await;
             }
             (Some(heard), None) => self.release(heard).await,
@@ -232,7 +234,7 @@ impl Fetches {
         content.finish(Ok(()));
         mirror::conclude(&mut order.ctx, Reason::None);
         if is_kept {
-            order.zone.keep_fetched(&order.key, stored.clone(), &order.known().headers).await;
+            order.zone.keep_fetched(&order.course, stored.clone(), &order.known().headers).await;
         }
         self.give_back(line, &peer).await;
     }
@@ -263,7 +265,7 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         let (stored, kept) = stale.freshened(fetched(heard.head.clone()), policy).ok_or(Failed::Other)?;
         let stored = Arc::new(stored);
         if kept.is_ok() {
-            order.zone.keep(&order.key, stored.clone());
+            order.zone.keep(&order.course, stored.clone(), &order.known().headers);
         }
         let reader = stored.content().reader();
         return Ok(land(order, stored, reader, kept, true));
@@ -294,6 +296,7 @@ fn land(
 ) -> Arrived {
     let (kept, withheld) = match kept {
         Ok(withheld) => {
+            order.course.bring(&stored);
             order.flight.land(Landed::Shared(stored.clone()));
             (Ok(()), withheld)
         }
@@ -302,12 +305,12 @@ fn land(
             let fails = !revalidated && consult::is_failure(stored.status());
             let refuses = !revalidated && cache::is_about_the_request(stored.status());
             if !fails && !refuses {
-                order.zone.let_go_of_older(&order.key, &stored, &order.known().headers);
+                order.zone.let_go_of_older(&order.course, &stored, &order.known().headers);
             }
             // While it does it is still asked once for all whom a stale answer does, or one that is not for this request.
-            let does = (fails || refuses) && order.stale.is_some() || refuses && order.zone.has(&order.key);
+            let does = (fails || refuses) && order.stale.is_some() || refuses && order.zone.has(order.course.key());
             if !does {
-                order.zone.leave_alone(&order.key, cache::now());
+                order.zone.leave_alone(order.course.key(), cache::now());
             }
             order.flight.land(Landed::Alone);
             (Err(why), Vec::new())

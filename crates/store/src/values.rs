@@ -1,12 +1,12 @@
 //! Values under names, and a list that all processes follow.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, LazyLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, RedisError};
-use tokio::time::timeout;
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script};
+use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
     connect::Link,
@@ -15,6 +15,20 @@ use crate::{
 
 /// What `XREAD` answers: of each list, its entries with their names and fields.
 type Entries = Vec<(String, Vec<(String, Vec<(String, Vec<u8>)>)>)>;
+
+/// How many bytes say when a value is from that is [put in order](Store::put_after).
+pub const ORDER: usize = 16;
+
+/// Puts a value, unless the one that is there is from a later moment.
+static PUT_AFTER: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local there = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15))
+if there and there > tonumber(string.sub(ARGV[1], 1, 16)) then return {0} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1}",
+    )
+});
 
 impl Store {
     /// A connection of its own to the same Redis: large values on one hold up nobody on the other.
@@ -44,6 +58,25 @@ impl Store {
     /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
     pub async fn put(&self, key: &str, value: &[u8], millis: u64) -> Result<(), Down> {
         self.ask(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(millis)).await
+    }
+
+    /// What a value begins with that is [put in order](Store::put_after), so that Redis knows when it is from.
+    pub fn order(when: u64) -> String {
+        format!("{when:0ORDER$}")
+    }
+
+    /// Puts a value under a key, for so many milliseconds, unless one is there that is from a later moment. Says whether it was
+    /// put. It begins with its own [moment](Store::order).
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
+    pub async fn put_after(&self, key: &str, value: &[u8], millis: u64) -> Result<bool, Down> {
+        let mut call = PUT_AFTER.key(key);
+        call.arg(value).arg(millis);
+        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+        let answered = timeout(self.timeout(), link.invoke(&call)).await;
+        self.heard(&link, answered).map(|put| put == [1])
     }
 
     /// Removes what is under these keys.
@@ -97,13 +130,18 @@ impl Store {
 
     async fn ask_patiently<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Down> {
         let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
-        match timeout(patience, link.query(command)).await {
+        let answered = timeout(patience, link.query(command)).await;
+        self.heard(&link, answered)
+    }
+
+    fn heard<T>(&self, link: &Arc<Link>, answered: Result<RedisResult<T>, Elapsed>) -> Result<T, Down> {
+        match answered {
             Ok(answered) => {
-                answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(&link, &error))
+                answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(link, &error))
             }
             Err(_) => {
                 if self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
-                    self.0.lose(&link, "it does not answer in time");
+                    self.0.lose(link, "it does not answer in time");
                 }
                 Err(self.0.fail())
             }

@@ -1,4 +1,4 @@
-//! What was let go, for the sake of what comes into the index later: what waits to be written, grows, or was not looked at yet.
+//! What was let go, for the sake of the files that were not looked at yet.
 
 use std::sync::{
     OnceLock,

@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     compile::{DiskSettings, SHARE},
+    course::Course,
     freshness::{self, Millis},
     key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
@@ -258,7 +259,8 @@ impl Disk {
             match shelf.and_then(|()| growing.seal(&disk.file(name), stored.outdated())) {
                 Ok(written) => {
                     let length = stored.content().length().unwrap_or(0);
-                    disk.index.add(Entry::of(name, &stored, length, written), |entry| disk.is_void(entry));
+                    let is_void = |entry: &Entry| stored.is_overtaken() || disk.is_void(entry);
+                    disk.index.add(Entry::of(name, &stored, length, written), is_void);
                     disk.wake();
                 }
                 Err(error) => {
@@ -288,7 +290,8 @@ impl Disk {
     }
 
     /// Writes an answer some time soon, if it is worth it and there is room for it to wait.
-    pub(crate) fn keep(&self, key: &Key, stored: &Arc<Stored>) {
+    pub(crate) fn keep(&self, course: &Arc<Course>, stored: &Arc<Stored>) {
+        let key = course.key();
         if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
             return self.let_go_of_older(key, stored);
         }
@@ -303,7 +306,7 @@ impl Disk {
         };
         let before = self.waiting.fetch_add(size, Ordering::AcqRel);
         let fits = before == 0 || before + size <= self.most_waiting.load(Ordering::Relaxed);
-        let job = Job::Keep { key: key.clone(), stored: stored.clone(), body, size };
+        let job = Job::Keep { course: course.clone(), stored: stored.clone(), body, size };
         let taken = fits && lock(&self.jobs).as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
         if !taken {
             self.waiting.fetch_sub(size, Ordering::AcqRel);
@@ -317,18 +320,26 @@ impl Disk {
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
         // A file that was found good again is its own older one.
         if stored.content().file().is_none() {
-            self.gone.note(key.hash(), stored.freshness().asked());
+            self.note_gone(key, stored.freshness().asked());
             self.remove(key, |entry| entry.is_replaced_by(stored));
         }
     }
 
     /// Lets go of what was asked for by then and would be given to this request.
     pub(crate) fn let_go_for(&self, key: &Key, asked: Millis, request: &HeaderMap) {
-        // What is not in the index yet is most likely for everybody else.
+        // What was not looked at yet is most likely for everybody else.
         if !request.contains_key(AUTHORIZATION) {
-            self.gone.note(key.hash(), asked + 1);
+            self.note_gone(key, asked + 1);
         }
-        self.remove(key, |entry| entry.asked <= asked && entry.answers(&Selecting::of(request)));
+        let request = Selecting::of(request);
+        self.remove(key, |entry| entry.asked <= asked && entry.answers(&request));
+    }
+
+    /// What waits to be written, or grows, is told by its [`Course`], and for which requests it is.
+    fn note_gone(&self, key: &Key, until: Millis) {
+        if !self.is_loaded.load(Ordering::Acquire) {
+            self.gone.note(key.hash(), until);
+        }
     }
 
     fn remove(&self, key: &Key, is_meant: impl Fn(&Entry) -> bool) {

@@ -64,7 +64,7 @@ fn made(
 /// Keeps an answer, and waits until its file is there.
 async fn keep(zone: &Arc<Zone>, path: &str, size: usize, asked: Millis) -> Key {
     let (key, stored) = made(path, size, asked, FRESH, &[]);
-    zone.keep(&key, stored);
+    zone.keep(&zone.begin(&key), stored, &HeaderMap::new());
     let disk = zone.disk.load_full().unwrap();
     until(|| disk.index.find(key.hash(), &HeaderMap::new()).is_some_and(|entry| entry.asked == asked)).await;
     key
@@ -230,7 +230,7 @@ async fn it_is_bounded_and_what_is_asked_for_stays() {
     for number in 0..400 {
         assert!(found(&first, &hot).await.is_some(), "asked for all the time, it is gone after {number}");
         let (key, stored) = made(&format!("/{number}"), 100_000, asked, FRESH, &[]);
-        first.keep(&key, stored);
+        first.keep(&first.begin(&key), stored, &HeaderMap::new());
         let disk = first.disk.load_full().unwrap();
         until(|| disk.waiting.load(std::sync::atomic::Ordering::Relaxed) == 0).await;
     }
@@ -260,7 +260,7 @@ async fn variants_stand_side_by_side_and_the_latest_counts() {
     let mut keys = Vec::new();
     for (language, asked) in [("de", 1), ("en", 2), ("de", 3)] {
         let (key, stored) = made("/a", 10, now() + asked, lines, &[("accept-language", language)]);
-        first.keep(&key, stored);
+        first.keep(&first.begin(&key), stored, &HeaderMap::new());
         keys.push(key);
     }
     let disk = first.disk.load_full().unwrap();
@@ -319,7 +319,7 @@ async fn what_grows_on_disk_is_read_while_it_comes_and_found_when_it_is_whole() 
         assert_eq!(growing.size(), 0, "none of it is held");
     }
     growing.finish(Ok(()));
-    zone.keep_fetched(&key, stored.clone(), &HeaderMap::new()).await;
+    zone.keep_fetched(&zone.begin(&key), stored.clone(), &HeaderMap::new()).await;
     assert_eq!(fs::read_dir(folder.path().join("cache/v1/new")).unwrap().count(), 0);
     // Who is behind, or comes by a part, is served by the file that it became.
     drop(behind);
@@ -370,7 +370,7 @@ async fn what_cannot_be_written_takes_what_is_older_with_it() {
     let disk = zone.disk.load_full().unwrap();
     fs::remove_dir(folder.path().join("cache/v1/new")).unwrap();
     let (_, later) = made("/a", 10, began + 1, FRESH, &[]);
-    zone.keep(&key, later);
+    zone.keep(&zone.begin(&key), later, &HeaderMap::new());
     until(|| files(&folder).is_empty()).await;
     assert_eq!((disk.reading().entries, disk.reading().dropped), (0, 1));
 }
@@ -384,8 +384,8 @@ async fn an_answer_that_is_not_kept_leaves_nothing_older_behind_for_such_request
     let lines = &[("cache-control", "max-age=3600"), ("vary", "accept-language")][..];
     let in_language = |language: &'static str, asked| made("/a", 10, asked, lines, &[("accept-language", language)]);
     let (key, german) = in_language("de", began);
-    first.keep(&key, german);
-    first.keep(&key, in_language("en", began).1);
+    first.keep(&first.begin(&key), german, &HeaderMap::new());
+    first.keep(&first.begin(&key), in_language("en", began).1, &HeaderMap::new());
     let other = keep(&first, "/b", 10, began).await;
     until(|| files(&folder).len() == 3).await;
     // Another process cannot look at the files yet, and knows something newer of both.
@@ -394,7 +394,7 @@ async fn an_answer_that_is_not_kept_leaves_nothing_older_behind_for_such_request
     let asked = head(&[("accept-language", "de")]);
     for (zone, key, path) in [(&first, &key, "/a"), (&second, &other, "/b")] {
         let (_, newer) = made(path, 10, began + 1, &[("cache-control", "max-age=3600")], &[]);
-        zone.let_go_of_older(key, &newer, &asked.headers);
+        zone.let_go_of_older(&zone.begin(key), &newer, &asked.headers);
     }
     assert!(first.find(&key, &asked.headers).is_none());
     assert!(first.find(&key, &head(&[("accept-language", "en")]).headers).is_some(), "it is for other requests");
@@ -419,16 +419,17 @@ async fn what_waits_to_be_written_does_not_come_back_after_it_was_let_go() {
     {
         // The thread that writes comes to the first one at most.
         let _held = lock(&disk.purges);
-        zone.keep(&first, stored);
+        zone.keep(&zone.begin(&first), stored, &HeaderMap::new());
         for (path, request) in [("/a", &head(&[])), ("/b", &credentials)] {
             let (key, older) = made(path, 10, began, FRESH, &[]);
-            zone.keep(&key, older);
+            zone.keep(&zone.begin(&key), older, &HeaderMap::new());
             let (_, newer) = made(path, 10, began, FRESH, &[]);
-            zone.let_go_of_older(&key, &newer, &request.headers);
+            zone.let_go_of_older(&zone.begin(&key), &newer, &request.headers);
         }
         let (key, later) = made("/c", 10, began, FRESH, &[]);
-        zone.let_go_of_older(&key, &made("/c", 10, began - 1, FRESH, &[]).1, &HeaderMap::new());
-        zone.keep(&key, later);
+        let earlier = made("/c", 10, began - 1, FRESH, &[]).1;
+        zone.let_go_of_older(&zone.begin(&key), &earlier, &HeaderMap::new());
+        zone.keep(&zone.begin(&key), later, &HeaderMap::new());
     }
     let is_there = |path: &str| {
         let (key, _) = made(path, 10, began, FRESH, &[]);

@@ -19,7 +19,7 @@ use super::{
     journal::{self, Changes},
     load,
 };
-use crate::{key::Key, lock, stored::Stored};
+use crate::{course::Course, key::Key, lock, stored::Stored};
 
 /// How long it sleeps where nobody wakes it.
 const TICK: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// What the thread is asked to do.
 pub(super) enum Job {
     Keep {
-        key: Key,
+        course: Arc<Course>,
         stored: Arc<Stored>,
         body: Body,
         size: u64,
@@ -116,16 +116,18 @@ fn take(disk: &Disk) -> io::Result<Office> {
 
 impl Disk {
     fn carry_out(&self, job: Job) {
-        let Job::Keep { key, stored, body, size } = job else { return };
+        let Job::Keep { course, stored, body, size } = job else { return };
+        let key = course.key();
         let name = Name { hash: key.hash(), number: self.next_number() };
-        match self.put(name, &key, &stored, &body) {
+        match self.put(name, key, &stored, &body) {
             Ok(written) => {
                 let length = stored.content().length().unwrap_or(0);
-                self.index.add(Entry::of(name, &stored, length, written), |entry| self.is_void(entry));
+                let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
+                self.index.add(Entry::of(name, &stored, length, written), is_void);
             }
             Err(error) => {
                 self.complain(&error);
-                self.let_go_of_older(&key, &stored);
+                self.let_go_of_older(key, &stored);
             }
         }
         self.waiting.fetch_sub(size, Ordering::AcqRel);

@@ -1,6 +1,9 @@
 //! An answer without its content, written down and read again.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64},
+};
 
 use http::{HeaderName, HeaderValue, Version};
 use pingora_http::ResponseHeader;
@@ -84,6 +87,7 @@ impl Stored {
             for_authorized,
             label: Arc::new(Label { url: Url { origin, host, path, query }, tags: tags.into() }),
             outdated: AtomicU64::new(0),
+            overtaken: AtomicBool::new(false),
         };
         Some((key, stored))
     }

@@ -20,7 +20,7 @@ fn keep(zone: &Zone, path: &str, asked: Millis) -> Key {
     let table = CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() };
     let (key, stored, kept) = stored_for(&head(&[]), path, FRESH, asked, table);
     assert_eq!(kept, Ok(Vec::new()));
-    zone.keep(&key, Arc::new(stored));
+    zone.keep(&zone.begin(&key), Arc::new(stored), &HeaderMap::new());
     key
 }
 
@@ -35,7 +35,7 @@ fn what_is_kept_is_found_by_its_key_and_what_it_varies_by() {
     let lines = &[("cache-control", "max-age=60"), ("vary", "accept-language")][..];
     for language in ["de", "en", "de"] {
         let (key, stored, _) = stored_for(&ask(language), "/a", lines, NOW, CacheTable::default());
-        zone.keep(&key, Arc::new(stored));
+        zone.keep(&zone.begin(&key), Arc::new(stored), &HeaderMap::new());
     }
     let (key, ..) = stored_for(&ask("de"), "/a", lines, NOW, CacheTable::default());
     assert!(zone.find(&key, &ask("de").headers).is_some() && zone.find(&key, &ask("en").headers).is_some());
@@ -104,7 +104,7 @@ fn what_is_not_kept_waits_for_nobody_where_nothing_is_kept() {
     let own = zone.clone();
     let others = std::thread::spawn(move || {
         for key in [&key, &kept] {
-            own.let_go_of_older(key, &stored, &HeaderMap::new());
+            own.let_go_of_older(&own.begin(key), &stored, &HeaderMap::new());
             let _ = tell.send(own.has(key));
         }
     });
