@@ -110,9 +110,10 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
     };
     (report.errors() == errors).then_some(())?;
     let scheme = scheme?;
-    let copied = if let Scheme::Forward(external) = &scheme { &*external.copy } else { &[] };
+    let external = if let Scheme::Forward(external) = &scheme { Some(external) } else { None };
+    let told = external.into_iter().flat_map(|external| external.fields());
     Some(Policy {
-        fields: forward.0.iter().map(|(_, field)| field).chain(copied).cloned().collect(),
+        fields: forward.0.iter().map(|(_, field)| field).chain(told).cloned().collect(),
         name,
         mode: config.mode.unwrap_or_default(),
         scheme,

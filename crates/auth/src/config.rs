@@ -133,7 +133,7 @@ pub struct Config {
     /// Example: `send = ["Cookie", "X-API-Key"]`
     pub send: Option<OneOrMany<String>>,
     /// The fields of the answer of `type = "forward"` that the origin gets. Such fields of the client's own are removed
-    /// from every request of the route. What they say can be required as a claim by the field's name in lower case.
+    /// from every request of the route, and so are those that `user`, `roles` and `plan` name. What they say can be required as a claim by the field's name in lower case.
     /// Default: none.
     ///
     /// Example: `copy = ["X-User", "X-Groups"]`

@@ -66,6 +66,11 @@ pub(crate) struct External {
 }
 
 impl External {
+    /// The fields of its answer that say who calls: a client's own must not pass for them, whether the origin is shown them or not.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.copy.iter().chain(&self.user).chain(&self.roles).chain(&self.plan)
+    }
+
     /// What was decided before, where that is believed.
     pub(crate) fn known(&self, request: &View<'_>) -> Result<Arc<Identity>, Doubt> {
         if self.lasts == 0 {

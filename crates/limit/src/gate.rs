@@ -32,6 +32,8 @@ pub(crate) struct Fair {
 pub(crate) struct Terms {
     /// Whose they are: callers of each plan may have another number of the same places.
     pub(crate) tier: Tier,
+    /// Whose amount of its own that goes by, where it does.
+    pub(crate) caller: Option<Hashed>,
     pub(crate) places: u32,
     pub(crate) waiting: u32,
     pub(crate) patience: Duration,
@@ -64,6 +66,7 @@ struct Waiter {
     number: u64,
     cost: u32,
     tier: Tier,
+    caller: Option<Hashed>,
     /// Told whether it has a place, or has to go.
     tell: oneshot::Sender<bool>,
 }
@@ -109,7 +112,9 @@ impl Gate {
     pub(crate) fn ask(self: &Arc<Self>, terms: &Terms, wish: Wish) -> Result<Asked, Full> {
         let mut lines = self.lock();
         let line = lines.entry(wish.key).or_default();
-        line.there_are(terms);
+        if line.there_are(terms) {
+            line.hand_on();
+        }
         if line.taken.saturating_add(wish.cost) <= terms.places && !line.is_before(terms, wish) {
             line.taken += wish.cost;
             line.consumers.entry(wish.consumer).or_default().taken += wish.cost;
@@ -124,7 +129,7 @@ impl Gate {
         line.next += 1;
         line.waiting += 1;
         let queue = &mut line.consumers.entry(wish.consumer).or_default().queue;
-        queue.push_back(Waiter { number, cost: wish.cost, tier: terms.tier, tell });
+        queue.push_back(Waiter { number, cost: wish.cost, tier: terms.tier, caller: terms.caller, tell });
         let patience = terms.patience;
         Ok(Asked::Waits(Waiting { gate: self.clone(), wish, number, patience, told, settled: false }))
     }
@@ -196,16 +201,24 @@ impl Line {
         }
     }
 
-    /// Callers of that plan have so many places from now on, and those of them who wait as well. Who comes by an amount of its
-    /// own waits by that one.
-    fn there_are(&mut self, terms: &Terms) {
+    /// Callers of that plan have so many places from now on, or the caller whose amount it is, and those of them who wait as well.
+    /// Says whether somebody who waits goes by another number than before.
+    fn there_are(&mut self, terms: &Terms) -> bool {
         if terms.tier.amount.is_some() {
-            return;
+            return self.waiting > 0 && self.go_by(terms);
         }
         match self.places.iter_mut().find(|(tier, _)| *tier == terms.tier) {
             Some((_, places)) => *places = terms.places,
             None => self.places.push((terms.tier, terms.places)),
         }
+        false
+    }
+
+    /// A caller's amount may have changed since its other requests began to wait.
+    fn go_by(&mut self, terms: &Terms) -> bool {
+        let waiting = self.consumers.values_mut().flat_map(|own| &mut own.queue);
+        let outdated = waiting.filter(|waiter| waiter.caller == terms.caller && waiter.tier != terms.tier);
+        outdated.map(|waiter| waiter.tier = terms.tier).count() > 0
     }
 
     /// Whether somebody waits whom the newcomer must not pass: of the same consumer, or for no fewer places. Who has more of

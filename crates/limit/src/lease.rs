@@ -48,6 +48,9 @@ const FETCH: u64 = 1_000;
 /// How long a refusal of the store is taken as said for everybody who comes, in milliseconds.
 const REFUSAL: u64 = 100;
 
+/// Of how many leases an amount of a caller's own consists at least.
+const SHARES: u32 = 8;
+
 /// What a cell says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Lease {
@@ -160,6 +163,15 @@ pub(crate) fn forget(counters: &Counters, key: Hashed, tiers: impl Iterator<Item
     }
 }
 
+/// How large a lease may become. The limit says it with its own number in mind; of an amount of the caller's own, which nobody
+/// compares with it, it is a small part, so that one process does not keep all of it from the others.
+fn most_of(most: u32, ask: &Ask, cost: u32) -> u32 {
+    match ask.tier.amount {
+        None => most,
+        Some(_) => most.min((ask.rule.most() / SHARES).max(cost)),
+    }
+}
+
 /// Until when a lease may be used that was taken in the millisecond `taken`: for as long as the store counts it.
 fn end(rule: &Rule, now: Now, taken: u64) -> u64 {
     match rule {
@@ -180,7 +192,7 @@ impl Stage {
             let limit = &self.limits[ask.limit];
             let lease = limit.shared.as_ref().and_then(|shared| shared.lease);
             let Some(most) = lease.filter(|_| !locked.is_told(ask.key)) else { continue };
-            let rule = ask.rule;
+            let (rule, most) = (ask.rule, most_of(most, ask, limit.cost));
             let lent = locked
                 .change(leased(ask.key, ask.tier), None, now, |cell, _| borrow(cell, &rule, now, limit.cost, most));
             match lent {

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Over},
     counters::Hashed,
     gate::{Asked, Full, Terms, Waiting, Wish},
-    key::{Key, Step, address},
+    key::{Key, Step, Value, address},
     limit::{Limit, Stage},
     plan::Tier,
     rule::{Rule, Said, Standing},
@@ -49,7 +49,10 @@ pub(crate) fn compile(config: &Config, at: &At, report: &mut Report) -> Option<(
         report.add(Code::E0103, &at.key("max_waiting"), format!("`max_waiting` cannot be {waiting}"), label);
     }
     let by = by(config, at, report)?;
-    Some((by, Terms { tier: Tier::OWN, places, waiting: waiting as u32, patience: std::time::Duration::ZERO }))
+    Some((
+        by,
+        Terms { tier: Tier::OWN, caller: None, places, waiting: waiting as u32, patience: std::time::Duration::ZERO },
+    ))
 }
 
 fn by(config: &Config, at: &At, report: &mut Report) -> Option<Key> {
@@ -130,7 +133,9 @@ impl Stage {
         let consumer = fair.by.of(request, self.place_names()).unwrap_or(address(request.client.address));
         let wish = Wish { key: ask.key, consumer: consumer.hash(&self.counters), cost: limit.cost };
         // Those of the caller's plan, or the caller's own.
-        let terms = Terms { tier: ask.tier, places: ask.rule.most(), ..fair.terms };
+        let user = ask.tier.amount.and_then(|_| request.identity?.user.as_deref());
+        let caller = user.map(|user| Value::Name(user).hash(&self.counters));
+        let terms = Terms { tier: ask.tier, caller, places: ask.rule.most(), ..fair.terms };
         Some(fair.gate.ask(&terms, wish))
     }
 

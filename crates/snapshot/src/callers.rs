@@ -90,8 +90,9 @@ const TOLD: usize = 8;
 /// W0305: an amount of a caller's own that no limit goes by. Of those who have it the first is told, by name.
 fn amounts(policies: &[Placed<'_>], known: Known<'_>, report: &mut Report) {
     let Some(routes) = known.routes.iter().map(Option::as_ref).collect::<Option<Vec<&Route>>>() else { return };
-    let named = known.limits.values().flatten();
-    let limits = named.chain(routes.into_iter().flat_map(|route| route.limits.iter()));
+    // Of a limit that is wrong nobody knows what it is called by.
+    let Some(named) = known.limits.values().map(Option::as_ref).collect::<Option<Vec<_>>>() else { return };
+    let limits = named.into_iter().chain(routes.into_iter().flat_map(|route| route.limits.iter()));
     let takes: BTreeMap<&str, bool> = limits.map(|limit| (&**limit.name(), limit.takes_amounts())).collect();
     for Placed { at, config, policy } in policies {
         let at = at.key(if config.keys.is_some() { "keys" } else { "users" });

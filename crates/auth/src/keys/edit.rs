@@ -151,7 +151,9 @@ fn check(order: &Order) -> Result<Option<String>, Refused> {
         return Err(Refused::Wrong(format!("a consumer has at most {MOST} scopes and roles")));
     }
     if let Some(odd) = order.limits.keys().find(|name| !plain(name)) {
-        return Err(Refused::Wrong(format!("{odd:?} is no limit: use the name of one")));
+        return Err(Refused::Wrong(format!(
+            "{odd:?} is no limit: use the name of one; what is not visible ASCII is written into the file by hand"
+        )));
     }
     if let Some((name, odd)) = order.limits.iter().find(|(_, amount)| !(1..=Amounts::MOST).contains(*amount)) {
         let message = format!("{odd} is no amount for the limit {name}: it is a number from 1 to {}", Amounts::MOST);

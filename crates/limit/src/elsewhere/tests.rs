@@ -10,7 +10,7 @@ use crate::{
 };
 
 const LIMIT: Hashed = Hashed(9);
-const TERMS: Terms = Terms { tier: Tier::OWN, places: 2, waiting: 4, patience: Duration::from_secs(60) };
+const TERMS: Terms = Terms { tier: Tier::OWN, caller: None, places: 2, waiting: 4, patience: Duration::from_secs(60) };
 
 fn used(counters: &Counters, key: Hashed) -> u32 {
     counters.look(key, |cell| cell.used).unwrap_or(0)

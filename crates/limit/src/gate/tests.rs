@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::*;
 
-const TERMS: Terms = Terms { tier: Tier::OWN, places: 4, waiting: 8, patience: Duration::from_secs(60) };
+const TERMS: Terms = Terms { tier: Tier::OWN, caller: None, places: 4, waiting: 8, patience: Duration::from_secs(60) };
 
 fn wish(consumer: u128) -> Wish {
     Wish { key: Hashed(7), consumer: Hashed(consumer), cost: 1 }
@@ -118,7 +118,7 @@ fn who_has_an_amount_of_its_own_waits_by_that_one() {
     let gate = Arc::<Gate>::default();
     let ask = |amount: u32, consumer| {
         let tier = Tier { amount: NonZeroU32::new(amount), ..Tier::OWN };
-        gate.ask(&Terms { tier, places: amount, ..TERMS }, wish(consumer))
+        gate.ask(&Terms { tier, caller: Some(Hashed(consumer)), places: amount, ..TERMS }, wish(consumer))
     };
     let (Ok(Asked::Placed(one)), Ok(Asked::Placed(two))) = (ask(2, 1), ask(2, 1)) else { panic!("no place") };
     let Ok(Asked::Waits(mut few)) = ask(2, 2) else { panic!("no queue") };
@@ -130,6 +130,23 @@ fn who_has_an_amount_of_its_own_waits_by_that_one() {
     assert!(has_place(&mut few));
     assert!(gate.lock()[&Hashed(7)].places.is_empty(), "as many as there are amounts would be remembered");
     drop(third);
+}
+
+#[test]
+fn who_waits_goes_by_a_new_amount_of_the_same_caller() {
+    let gate = Arc::<Gate>::default();
+    let ask = |caller: u128, amount: u32, consumer| {
+        let tier = Tier { amount: NonZeroU32::new(amount), ..Tier::OWN };
+        gate.ask(&Terms { tier, caller: Some(Hashed(caller)), places: amount, ..TERMS }, wish(consumer))
+    };
+    let Ok(Asked::Placed(one)) = ask(1, 1, 1) else { panic!("no place") };
+    let Ok(Asked::Waits(mut before)) = ask(1, 1, 2) else { panic!("no queue") };
+    let Ok(Asked::Waits(mut other)) = ask(2, 1, 4) else { panic!("no queue") };
+    // The caller's amount is three from now on: who waits has its place, and who comes behind it has one as well.
+    let Ok(Asked::Placed(two)) = ask(1, 3, 2) else { panic!("no place") };
+    assert!(has_place(&mut before));
+    assert!(other.told.try_recv().is_err(), "that is another caller's amount");
+    drop((one, two, before, other));
 }
 
 proptest::proptest! {

@@ -128,6 +128,19 @@ async fn callers_of_each_plan_have_leases_of_their_own() {
 }
 
 #[tokio::test]
+async fn one_process_does_not_keep_a_small_amount_from_the_others() {
+    let redis = Redis::start().await;
+    let json = r#"{ "requests": 10000, "window": "30d", "key": "user", "store": "redis", "lease": 50 }"#;
+    let (here, there, who) = (limits(&redis, json), limits(&redis, json), ann(None, Some(16)));
+    for _ in 0..8 {
+        assert!(asked_by(&here, &who).await.is_ok());
+    }
+    for _ in 0..6 {
+        assert!(asked_by(&there, &who).await.is_ok(), "more than an eighth of the amount is on lease");
+    }
+}
+
+#[tokio::test]
 async fn an_amount_of_ones_own_is_counted_there_and_has_leases_of_its_own() {
     let redis = Redis::start().await;
     for lease in ["", r#", "lease": 2"#] {

@@ -1,6 +1,9 @@
 //! `maitred key`: API keys are made, listed and revoked in their file, which a running server follows.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use auth::keys::edit::{self, Made, Order, Refused, is_live};
 use jiff::Timestamp;
@@ -14,11 +17,15 @@ use crate::{
 
 /// Makes a key and prints it: the only time that anybody can see it.
 pub fn add(global: &Global, add: &cli::KeyAdd) -> Outcome {
+    let limits: BTreeMap<String, u32> = add.limit.iter().cloned().collect();
+    if limits.len() < add.limit.len() {
+        return Err(Failure::invalid("two amounts for one limit: give one of them"));
+    }
     let order = Order {
         consumer: add.consumer.clone(),
         expires: add.expires.clone(),
         plan: add.plan.clone(),
-        limits: add.limit.iter().cloned().collect(),
+        limits,
         scopes: add.scope.clone(),
         roles: add.role.clone(),
     };

@@ -264,6 +264,19 @@ fn who_is_given_another_amount_goes_on_from_where_they_were() {
     }
 }
 
+/// A bucket has no count, but a time at which it is full again.
+#[test]
+fn of_a_rate_the_share_that_is_used_stays_when_the_amount_changes() {
+    let mut scene = scene(r#"{ "rate": "5/h", "key": "user" }"#);
+    let pass =
+        |scene: &mut Scene, count| (0..count).filter(|_| scene.limits.by_identity.admit(&scene.view()).is_ok()).count();
+    scene.identity = Some(caller("ann", None, &[("r", 10)]));
+    assert_eq!(pass(&mut scene, 4), 4);
+    // Six of ten are left, or three of five.
+    assert_eq!(passing_with(&mut scene, "ann", None, 5), 3);
+    assert_eq!(passing_with(&mut scene, "ann", None, 10), 0);
+}
+
 #[test]
 fn answers_tell_of_ones_own_amount_of_every_limit_that_has_one() {
     let mut scene = scene(
