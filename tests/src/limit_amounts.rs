@@ -292,6 +292,8 @@ async fn the_command_and_the_admin_api_write_amounts_and_show_them() {
         let refused = proxy.command(["key", "add", "beta", "--limit", odd]).await.expect(2);
         assert!(refused.stderr.contains(expected), "{odd}: {}", refused.stderr);
     }
+    let twice = proxy.command(["key", "add", "beta", "--limit", "calls=5", "--limit", "calls=6"]).await.expect(2);
+    assert!(twice.stderr.contains("one limit has two amounts"), "{}", twice.stderr);
     let refused = proxy.command(["key", "add", "acme", "--limit", "calls=6"]).await.expect(1);
     assert!(refused.stderr.contains("change its plan, limits, scopes and roles there"), "{}", refused.stderr);
     let order = async |order: Value, status: u16| {

@@ -81,6 +81,7 @@ async fn a_service_that_decides_and_an_issuer_that_is_asked_name_it_as_well() {
     let decides = Origin::start(|seen| match seen.header("authorization") {
         Some("Bearer ann") => Answer::status(200).header("X-User", "ann").header("X-Tier", "pro"),
         Some("Bearer eve") => Answer::status(200).header("X-User", "eve").header("X-Tier", ""),
+        Some("Bearer joe") => Answer::status(200).header("X-User", "joe"),
         _ => Answer::status(200).header("X-User", "bob"),
     })
     .await;
@@ -88,6 +89,12 @@ async fn a_service_that_decides_and_an_issuer_that_is_asked_name_it_as_well() {
     let proxy = Proxy::start(configuration(&policy, &origin)).await;
     assert_eq!(passing(&proxy, "ann").await, pro());
     assert_eq!([passing(&proxy, "bob").await, passing(&proxy, "eve").await], [no_plan(), no_plan()]);
+    // What the service says of callers nobody else says, also where the origin is not told of it.
+    let claims =
+        Request::get("/").header("Authorization", "Bearer joe").header("X-Tier", "pro").header("X-User", "ann");
+    proxy.fetch(claims.header("X-Else", "1")).await;
+    let seen = origin.requests().pop().unwrap();
+    assert_eq!(["x-tier", "x-user", "x-else"].map(|name| seen.header(name)), [None, None, Some("1")]);
     for (tier, expected) in [(json!("pro"), pro()), (json!(["pro"]), no_plan())] {
         let told = json!({ "active": true, "sub": "ann", "tier": tier }).to_string();
         let says = told.clone();

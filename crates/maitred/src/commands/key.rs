@@ -19,7 +19,7 @@ use crate::{
 pub fn add(global: &Global, add: &cli::KeyAdd) -> Outcome {
     let limits: BTreeMap<String, u32> = add.limit.iter().cloned().collect();
     if limits.len() < add.limit.len() {
-        return Err(Failure::invalid("two amounts for one limit: give one of them"));
+        return Err(failure(Refused::Wrong("one limit has two amounts: give one of them".into())));
     }
     let order = Order {
         consumer: add.consumer.clone(),
