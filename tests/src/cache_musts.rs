@@ -212,3 +212,20 @@ async fn what_says_no_date_of_change_is_as_old_as_its_date_rfc_9111_4_3_2() {
     }
     assert_eq!(origin.requests().len(), 1);
 }
+
+#[tokio::test]
+async fn the_date_of_what_was_not_kept_before_is_no_date_of_change_rfc_9111_4_3_2() {
+    let (_origin, proxy) = caching("cache = true", |seen| match seen.target.as_str() {
+        "/no-store" => Answer::text("own").header("Cache-Control", "no-store"),
+        _ => keeps(Answer::text("own")),
+    })
+    .await;
+    let after = |seconds| httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds));
+    let ask = |path, since: &str| proxy.fetch(Request::get(path).header("If-Modified-Since", since));
+    for since in [after(0), after(1), after(3600)] {
+        assert_eq!(ask("/no-store", &since).await.expect(200).text(), "own", "{since}");
+    }
+    assert!(status(&ask("/kept", &after(1)).await.expect(200)).ends_with("; stored"));
+    let later = ask("/kept", &after(3600)).await.expect(200);
+    assert!(status(&later).contains("; hit"), "{}", status(&later));
+}

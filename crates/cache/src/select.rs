@@ -3,7 +3,10 @@
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use crate::{freshness, stored::Stored};
+use crate::{
+    freshness::{self, Millis},
+    stored::Stored,
+};
 
 /// What a request gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +26,14 @@ pub fn is_for_origin(request: &HeaderMap) -> bool {
     request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
 }
 
-/// Judges conditions and ranges in the order of RFC 9110 section 13.2.2.
-pub fn select(method: &Method, request: &HeaderMap, stored: &Stored) -> Selected {
+/// Judges conditions and ranges in the order of RFC 9110 section 13.2.2. Of an answer that was kept before the request came it is
+/// told what time it is `now`.
+pub fn select(method: &Method, request: &HeaderMap, stored: &Stored, now: Option<Millis>) -> Selected {
     if stored.status() != StatusCode::OK {
         return Selected::Whole;
     }
     let head = &stored.head().headers;
-    if is_unmodified(request, head) {
+    if is_unmodified(request, head, now) {
         return Selected::NotModified;
     }
     let Some(length) = stored.content().length().filter(|_| method == Method::GET) else { return Selected::Whole };
@@ -39,18 +43,24 @@ pub fn select(method: &Method, request: &HeaderMap, stored: &Stored) -> Selected
     }
 }
 
-/// RFC 9110 sections 13.1.2 and 13.1.3. Where nobody says when it was changed it is as old as its `Date` (RFC 9111 section 4.3.2),
-/// which every kept answer has.
-fn is_unmodified(request: &HeaderMap, head: &HeaderMap) -> bool {
+/// RFC 9110 sections 13.1.2 and 13.1.3. Where it does not say when it was changed, what was kept before is as old as its `Date`
+/// (RFC 9111 section 4.3.2). That says nothing of an answer that was made for this very request, nor does a client know what it
+/// will be given in the future.
+fn is_unmodified(request: &HeaderMap, head: &HeaderMap, now: Option<Millis>) -> bool {
     if request.contains_key(header::IF_NONE_MATCH) {
         let tag = head.get(header::ETAG).map(|tag| opaque(tag.as_bytes()));
         let mut lines = request.get_all(header::IF_NONE_MATCH).into_iter();
         return lines.any(|line| tags(line.as_bytes()).any(|one| one == b"*" || Some(opaque(one)) == tag));
     }
-    let since = freshness::date(request, &header::IF_MODIFIED_SINCE);
-    let modified = if head.contains_key(header::LAST_MODIFIED) { header::LAST_MODIFIED } else { header::DATE };
-    let modified = freshness::date(head, &modified);
-    since.zip(modified).is_some_and(|(since, modified)| modified <= since)
+    let Some(since) = freshness::date(request, &header::IF_MODIFIED_SINCE) else { return false };
+    let modified = if head.contains_key(header::LAST_MODIFIED) {
+        freshness::date(head, &header::LAST_MODIFIED)
+    } else if now.is_some_and(|now| since <= now) {
+        freshness::date(head, &header::DATE)
+    } else {
+        None
+    };
+    modified.is_some_and(|modified| modified <= since)
 }
 
 /// RFC 9110 section 13.1.5: only a strong validator tells that a part fits to what the client has.

@@ -346,7 +346,9 @@ impl Visit<'_> {
     /// What of it this request gets. `aged` says whether it is older than the request.
     fn answer(&self, stored: &Arc<Stored>, reader: Option<Reader>, status: Status, aged: bool) -> Consulted {
         let mut head = stored.head().clone();
-        let mut selected = cache::select::select(&self.head.method, &self.head.headers, stored);
+        let was_kept = aged && status.unkept.is_none();
+        let now = was_kept.then(cache::now);
+        let mut selected = cache::select::select(&self.head.method, &self.head.headers, stored, now);
         let mut reader = reader;
         if let Selected::Part(from, to) = selected {
             match stored.content().part(from, Some(to)) {

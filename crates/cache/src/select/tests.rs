@@ -1,7 +1,7 @@
 //! Conditions and ranges, each with its section.
 
 use super::*;
-use crate::testing;
+use crate::testing::{self, NOW};
 
 const TAGGED: &[(&str, &str)] = &[
     ("etag", "\"v\""),
@@ -11,7 +11,7 @@ const TAGGED: &[(&str, &str)] = &[
 ];
 
 fn selected(lines: &[(&'static str, &str)]) -> Selected {
-    select(&Method::GET, &testing::head(lines).headers, &testing::stored(TAGGED))
+    select(&Method::GET, &testing::head(lines).headers, &testing::stored(TAGGED), Some(NOW))
 }
 
 #[test]
@@ -57,12 +57,31 @@ fn without_a_date_of_change_the_date_of_the_answer_counts_rfc_9111_4_3_2() {
         let lines = [lines, &[("cache-control", "max-age=60")]].concat();
         let request = testing::head(&[("if-modified-since", since)]);
         assert_eq!(
-            select(&Method::GET, &request.headers, &testing::stored(&lines)),
+            select(&Method::GET, &request.headers, &testing::stored(&lines), Some(NOW)),
             expected,
             "{lines:?} since {since}"
         );
         let tagged = testing::head(&[("if-modified-since", since), ("if-none-match", "\"x\"")]);
-        assert_eq!(select(&Method::GET, &tagged.headers, &testing::stored(&lines)), Selected::Whole, "the tag decides");
+        assert_eq!(select(&Method::GET, &tagged.headers, &testing::stored(&lines), Some(NOW)), Selected::Whole, "the tag decides");
+    }
+}
+
+#[test]
+fn the_date_of_an_answer_says_nothing_to_the_request_that_it_was_made_for_nor_of_the_future() {
+    let plain: &[_] = &[("date", "Fri, 15 Jan 2027 08:00:00 GMT"), ("cache-control", "max-age=60")];
+    let dated: &[_] = &[("last-modified", "Fri, 15 Jan 2027 08:00:00 GMT"), ("cache-control", "max-age=60")];
+    let (today, tomorrow) = ("Fri, 15 Jan 2027 08:00:00 GMT", "Sat, 16 Jan 2027 08:00:00 GMT");
+    for (lines, since, now, expected) in [
+        (plain, today, Some(NOW), Selected::NotModified),
+        (plain, today, None, Selected::Whole),
+        (plain, tomorrow, Some(NOW), Selected::Whole),
+        (plain, tomorrow, None, Selected::Whole),
+        (dated, today, None, Selected::NotModified),
+        (dated, tomorrow, Some(NOW), Selected::NotModified),
+    ] {
+        let request = testing::head(&[("if-modified-since", since)]);
+        let selected = select(&Method::GET, &request.headers, &testing::stored(lines), now);
+        assert_eq!(selected, expected, "{lines:?} since {since} at {now:?}");
     }
 }
 
@@ -90,7 +109,7 @@ fn ranges_rfc_9110_14_1_2() {
     }
     let head = testing::head(&[("range", "bytes=0-1")]);
     assert_eq!(
-        select(&Method::HEAD, &head.headers, &testing::stored(TAGGED)),
+        select(&Method::HEAD, &head.headers, &testing::stored(TAGGED), Some(NOW)),
         Selected::Whole,
         "section 14.2: GET only"
     );
