@@ -6,7 +6,7 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -24,8 +24,8 @@ use crate::{
 /// In how many parts they are kept, each with a lock of its own.
 const PARTS: usize = 16;
 
-/// How many later answers are remembered under one key for the sake of those whose head has not come. Those for the same
-/// requests come again; beyond these the oldest is forgotten.
+/// How many later answers are remembered under one key for the sake of those whose head has not come. Beyond these the one is
+/// forgotten whose like has not come for the longest time.
 const LATER: usize = 64;
 
 /// All that is under way, by a number for its key. Two keys with one number keep each other's older answers out, which are then
@@ -42,20 +42,26 @@ pub struct Course {
     key: Key,
     place: u64,
     number: u64,
+    /// Its head is there, so that its lane has it.
+    is_brought: AtomicBool,
 }
 
 /// What is under way under one key.
 #[derive(Default)]
 struct Lane {
-    /// With the answers whose head is there.
-    under_way: SmallVec<[(u64, Option<Arc<Stored>>); 2]>,
-    /// What those without one have to be told when it comes.
+    /// How many there are. Of what is not kept there may be many, each of which comes and goes without a look at the others.
+    under_way: usize,
+    /// Those whose head is there, and which are to be kept.
+    brought: SmallVec<[(u64, Arc<Stored>); 2]>,
+    /// What the others have to be told when theirs comes.
     later: Vec<Later>,
 }
 
 /// An answer that came: what was asked for before `until` for such requests is older.
 struct Later {
     until: Millis,
+    /// The request had `Authorization`, and it is not known that the answer is for those without as well.
+    is_private: bool,
     request: Marks,
 }
 
@@ -69,8 +75,8 @@ impl Courses {
         let mut hasher = DefaultHasher::new();
         Hash::hash(key, &mut hasher);
         let (place, number) = (hasher.finish(), self.next.fetch_add(1, Ordering::Relaxed));
-        lock(self.part(place)).entry(place).or_default().under_way.push((number, None));
-        Arc::new(Course { courses: self.clone(), key: key.clone(), place, number })
+        lock(self.part(place)).entry(place).or_default().under_way += 1;
+        Arc::new(Course { courses: self.clone(), key: key.clone(), place, number, is_brought: AtomicBool::new(false) })
     }
 
     fn part(&self, place: u64) -> &Mutex<HashMap<u64, Lane>> {
@@ -87,55 +93,79 @@ impl Course {
 
     /// The head of the answer is there, and it is to be kept.
     pub fn bring(&self, stored: &Arc<Stored>) {
+        let selecting = Marks::that_select(stored);
         let mut lanes = lock(self.courses.part(self.place));
         let Some(lane) = lanes.get_mut(&self.place) else { return };
-        if lane.later.iter().any(|later| later.means(stored)) {
+        if lane.later.iter().any(|later| later.means(stored, &selecting)) {
             stored.overtake();
         }
-        if let Some((_, brought)) = lane.under_way.iter_mut().find(|(number, _)| *number == self.number) {
-            *brought = Some(stored.clone());
-        }
+        let before = match self.is_brought.swap(true, Ordering::Relaxed) {
+            true => lane.take(self.number),
+            false => None,
+        };
+        lane.brought.push((self.number, stored.clone()));
+        // What nobody else has is let go of without the lock.
+        drop(lanes);
+        drop(before);
     }
 
     /// There is an answer to this request: whatever else is under way for such requests and was asked for before `until` is
-    /// older. Who looks for it after this, and does not find what another thread is adding, can rely on that thread to look
-    /// whether it was overtaken.
-    pub(crate) fn overtake(&self, until: Millis, request: &HeaderMap) {
-        let mut lanes = lock(self.courses.part(self.place));
-        let Some(lane) = lanes.get_mut(&self.place) else { return };
-        let (mut any_is_awaited, asking) = (false, Selecting::of(request));
-        for (number, brought) in &lane.under_way {
-            match brought {
-                _ if *number == self.number => {}
-                Some(other) if other.freshness().asked() < until && other.answers(&asking) => other.overtake(),
-                Some(_) => {}
-                None => any_is_awaited = true,
-            }
-        }
-        if any_is_awaited {
-            lane.note(Later { until, request: Marks::of(request) });
-        }
+    /// older; where it is `kept`, so is what it takes the place of. Who looks for it after this, and does not find what another
+    /// thread is adding, can rely on that thread to look whether it was overtaken.
+    pub(crate) fn overtake(&self, until: Millis, request: &HeaderMap, kept: Option<&Stored>) {
+        // Most often nobody else is under way. What begins after this is asked for later.
+        let Some(any_is_awaited) = self.company() else { return };
+        let later = any_is_awaited.then(|| Later::new(until, request, kept));
+        let older: SmallVec<[Arc<Stored>; 2]> = {
+            let mut lanes = lock(self.courses.part(self.place));
+            let Some(lane) = lanes.get_mut(&self.place) else { return };
+            later.into_iter().for_each(|later| lane.note(later));
+            let others = lane.brought.iter().filter(|(number, _)| *number != self.number);
+            others.filter(|(_, other)| other.freshness().asked() < until).map(|(_, other)| other.clone()).collect()
+        };
+        let asking = Selecting::of(request);
+        let is_meant = |other: &Stored| other.answers(&asking) || kept.is_some_and(|kept| kept.replaces(other));
+        older.iter().filter(|other| is_meant(other)).for_each(|other| other.overtake());
+    }
+
+    /// Whether anybody else is under way under the key, and then whether the head of any of them is awaited.
+    fn company(&self) -> Option<bool> {
+        let lanes = lock(self.courses.part(self.place));
+        let lane = lanes.get(&self.place).filter(|lane| lane.under_way > 1)?;
+        let own = usize::from(!self.is_brought.load(Ordering::Relaxed));
+        Some(lane.under_way > lane.brought.len() + own)
     }
 }
 
 impl Drop for Course {
     fn drop(&mut self) {
-        let mut lanes = lock(self.courses.part(self.place));
-        let Some(lane) = lanes.get_mut(&self.place) else { return };
-        lane.under_way.retain(|(number, _)| *number != self.number);
-        if lane.under_way.is_empty() {
-            lanes.remove(&self.place);
+        let (mut ended, mut own) = (None, None);
+        {
+            let mut lanes = lock(self.courses.part(self.place));
+            let Some(lane) = lanes.get_mut(&self.place) else { return };
+            lane.under_way -= 1;
+            if lane.under_way == 0 {
+                ended = lanes.remove(&self.place);
+            } else if *self.is_brought.get_mut() {
+                own = lane.take(self.number);
+            }
         }
+        // What nobody else has is let go of without the lock.
+        drop((ended, own));
     }
 }
 
 impl Lane {
-    fn note(&mut self, later: Later) {
-        if let Some(known) = self.later.iter_mut().find(|known| known.request == later.request) {
-            known.until = known.until.max(later.until);
-            return;
-        }
-        if self.later.len() == LATER {
+    /// Takes out what was brought.
+    fn take(&mut self, number: u64) -> Option<Arc<Stored>> {
+        let place = self.brought.iter().position(|(brought, _)| *brought == number)?;
+        Some(self.brought.swap_remove(place).1)
+    }
+
+    fn note(&mut self, mut later: Later) {
+        if let Some(place) = self.later.iter().position(|known| known.is_like(&later)) {
+            later.until = later.until.max(self.later.remove(place).until);
+        } else if self.later.len() == LATER {
             self.later.remove(0);
         }
         self.later.push(later);
@@ -143,15 +173,22 @@ impl Lane {
 }
 
 impl Later {
+    fn new(until: Millis, request: &HeaderMap, kept: Option<&Stored>) -> Self {
+        // What is kept is given to everybody who asks like that, whatever was asked for before on their behalf.
+        let is_private = kept.is_none() && request.contains_key(header::AUTHORIZATION);
+        Self { until, is_private, request: Marks::of(request) }
+    }
+
+    /// Whether both are about the same requests.
+    fn is_like(&self, other: &Self) -> bool {
+        self.is_private == other.is_private && self.request == other.request
+    }
+
     /// Whether this answer is older, and for such a request.
-    fn means(&self, stored: &Stored) -> bool {
-        let is_for = || {
-            let authorized = self.request.value(&header::AUTHORIZATION).is_some();
-            let mut selecting = stored.selecting().iter();
-            (!authorized || stored.for_authorized())
-                && selecting.all(|(name, value)| self.request.value(name) == value.as_deref().map(xxh3_64))
-        };
-        stored.freshness().asked() < self.until && is_for()
+    fn means(&self, stored: &Stored, selecting: &[(u64, Option<u64>)]) -> bool {
+        stored.freshness().asked() < self.until
+            && (!self.is_private || stored.for_authorized())
+            && selecting.iter().all(|(name, value)| self.request.value(*name) == *value)
     }
 }
 
@@ -161,8 +198,13 @@ impl Marks {
         Self(request.keys().filter_map(mark).collect())
     }
 
-    fn value(&self, name: &HeaderName) -> Option<u64> {
-        let name = mark_of(name);
+    /// Those that a request has to have for this answer.
+    fn that_select(stored: &Stored) -> SmallVec<[(u64, Option<u64>); 2]> {
+        let mark = |(name, value): &(HeaderName, Option<Vec<u8>>)| (mark_of(name), value.as_deref().map(xxh3_64));
+        stored.selecting().iter().map(mark).collect()
+    }
+
+    fn value(&self, name: u64) -> Option<u64> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 }

@@ -242,7 +242,7 @@ impl Zone {
         if !stored.content().is_whole() || !self.counts(&stored) || is_late() {
             return;
         }
-        course.overtake(asked, request);
+        course.overtake(asked, request, Some(&stored));
         if stored.content().grows_in().is_none()
             && let Some(disk) = &*self.disk.load()
         {
@@ -410,16 +410,31 @@ impl Zone {
     /// business: only what is known to be for it is let go.
     pub fn let_go_of_older(&self, course: &Course, stored: &Stored, request: &HeaderMap) {
         let (key, asked) = (course.key(), stored.freshness().asked());
-        course.overtake(asked + 1, request);
+        course.overtake(asked + 1, request, None);
         if let Some(disk) = &*self.disk.load() {
             disk.let_go_for(key, asked, request);
         }
         let asking = Selecting::of(request);
-        let gone = self.drop_of(key, |other| other.freshness().asked() <= asked && other.answers(&asking));
+        let is_older = |other: &Stored| other.freshness().asked() <= asked && other.answers(&asking);
+        let mut gone = self.drop_of(key, is_older);
         if let Some(shared) = &*self.shared.load() {
             let own = (!request.contains_key(AUTHORIZATION)).then_some(stored);
-            shared.let_go(key, own, &gone);
+            shared.let_go(key, asked, own, &gone);
         }
+        // Who began to look into the other tiers after the first word may have found there what is gone by now.
+        course.overtake(asked + 1, request, None);
+        gone = self.drop_of(key, is_older);
+        if let Some(shared) = &*self.shared.load()
+            && !gone.is_empty()
+        {
+            shared.let_go(key, asked, None, &gone);
+        }
+    }
+
+    /// Nothing that is kept in memory changes for as long as it is held.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, ()> {
+        lock(&self.changing)
     }
 
     fn is_valid(&self, stored: &Stored) -> bool {
