@@ -74,8 +74,12 @@ pub(crate) struct Shared {
     broken: AtomicU64,
 }
 
-/// What takes the place of what is older: a value and for how many milliseconds, or nothing.
-type Instead = Option<(Vec<u8>, Millis)>;
+/// What takes the place of what was asked for by then: a value and for how many milliseconds, or nothing.
+#[derive(Clone, PartialEq, Eq)]
+struct Instead {
+    asked: Millis,
+    value: Option<(Vec<u8>, Millis)>,
+}
 
 impl Shared {
     /// The tier in this Redis. To be called within a Tokio runtime.
@@ -178,7 +182,13 @@ impl Shared {
         values.extend(self.varies(key, stored));
         {
             let mut older = lock(&self.older);
-            values.iter().for_each(|(name, _)| drop(older.remove(name)));
+            let asked = stored.freshness().asked();
+            for (name, _) in &values {
+                // Where what is known is later than this, it is still to be told.
+                if older.get(name).is_some_and(|instead| instead.asked <= asked) {
+                    older.remove(name);
+                }
+            }
         }
         let (shared, course, stored) = (self.clone(), course.clone(), stored.clone());
         tokio::spawn(async move {
@@ -186,9 +196,9 @@ impl Shared {
             if wrote.is_err() {
                 shared.dropped.fetch_add(1, Ordering::Relaxed);
             }
-            // Who knows something later says so first, and then takes away what is here.
+            // Who knows something later says so first, and then takes away what is here, or has put it in its place.
             if wrote.is_err() || stored.is_overtaken() {
-                shared.replace(values.into_iter().map(|(name, _)| (name, None)));
+                shared.replace(stored.freshness().asked(), values.into_iter().map(|(name, _)| (name, None)));
             }
             drop((writer, course));
         });
@@ -207,24 +217,29 @@ impl Shared {
     /// An answer is kept, but not here: what is older is not to be given in its place. Those for other requests stay.
     fn leave_out(&self, key: &Key, stored: &Stored, lasts: Millis) {
         let varies = self.varies(key, stored).map(|(name, value)| (name, (lasts >= WORTH).then_some((value, lasts))));
-        self.replace([(self.own_name(key, stored), None)].into_iter().chain(varies));
+        let names = [(self.own_name(key, stored), None)].into_iter().chain(varies);
+        self.replace(stored.freshness().asked(), names);
     }
 
     /// An answer is not kept at all: nothing under its key is to be given in its place, nor under the names of those that
-    /// are `gone`. Without one it is they alone that are not to be found any more.
-    pub(crate) fn let_go(&self, key: &Key, stored: Option<&Stored>, gone: &[Arc<Stored>]) {
+    /// are `gone`. Without one it is they alone that are not to be found any more. What was `asked` for later stays.
+    pub(crate) fn let_go(&self, key: &Key, asked: Millis, stored: Option<&Stored>, gone: &[Arc<Stored>]) {
         let own = stored.map(|stored| [self.own_name(key, stored), self.name(key)]);
         let names: Vec<_> = gone.iter().map(|gone| self.own_name(key, gone)).chain(own.into_iter().flatten()).collect();
         if !names.is_empty() {
-            self.replace(names.into_iter().map(|name| (name, None)));
+            self.replace(asked, names.into_iter().map(|name| (name, None)));
         }
     }
 
-    fn replace(&self, names: impl IntoIterator<Item = (String, Instead)>) {
+    fn replace(&self, asked: Millis, names: impl IntoIterator<Item = (String, Option<(Vec<u8>, Millis)>)>) {
         let mut older = lock(&self.older);
-        for (name, instead) in names {
-            if older.len() < MOST_OLDER || older.contains_key(&name) {
-                older.insert(name, instead);
+        for (name, value) in names {
+            let known = older.get(&name).map(|instead| instead.asked);
+            if known.is_some_and(|known| known > asked) {
+                continue;
+            }
+            if known.is_some() || older.len() < MOST_OLDER {
+                older.insert(name, Instead { asked, value });
             } else {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
                 self.believed.store(freshness::now(), Ordering::Relaxed);
@@ -292,13 +307,13 @@ impl Shared {
             if batch.is_empty() {
                 return Ok(());
             }
-            let gone: Vec<String> =
-                batch.iter().filter(|(_, instead)| instead.is_none()).map(|(name, _)| name.clone()).collect();
+            let gone = batch.iter().filter(|(_, instead)| instead.value.is_none());
+            let gone: Vec<_> = gone.map(|(name, instead)| (name.as_str(), instead.asked)).collect();
             if !gone.is_empty() {
-                self.redis.remove(&gone).await?;
+                self.redis.remove_until(&gone).await?;
             }
             for (name, instead) in &batch {
-                if let Some((value, lasts)) = instead {
+                if let Some((value, lasts)) = &instead.value {
                     self.redis.put_after(name, value, *lasts).await?;
                 }
             }

@@ -181,12 +181,11 @@ impl Inner {
         Down
     }
 
-    /// A script that cannot be run does not mean that Redis is away.
+    /// A script that cannot be run, or a command that is not allowed, does not mean that Redis is away.
     pub(crate) fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) {
         match error.kind() {
-            ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::UnexpectedReturnType => {
-                log::error!("redis: {error}");
-            }
+            ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::NoPerm)
+            | ErrorKind::UnexpectedReturnType => log::error!("redis: {error}"),
             _ => self.lose(link, &error.to_string()),
         }
     }

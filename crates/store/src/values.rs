@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
 use tokio::time::{error::Elapsed, timeout};
 
 use crate::{
+    compile::Reach,
     connect::Link,
     store::{Down, PATIENCE, Store, UNHURRIED},
 };
@@ -27,6 +28,19 @@ local there = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15))
 if there and there > tonumber(string.sub(ARGV[1], 1, 16)) then return {0} end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {1}",
+    )
+});
+
+/// Removes values, each unless the one that is there is from a later moment.
+static REMOVE_UNTIL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local gone = 0
+for i, key in ipairs(KEYS) do
+    local there = tonumber(redis.call('GETRANGE', key, 0, 15))
+    if not there or there <= tonumber(ARGV[i]) then gone = gone + redis.call('DEL', key) end
+end
+return {gone}",
     )
 });
 
@@ -74,18 +88,32 @@ impl Store {
     pub async fn put_after(&self, key: &str, value: &[u8], millis: u64) -> Result<bool, Down> {
         let mut call = PUT_AFTER.key(key);
         call.arg(value).arg(millis);
-        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
-        let answered = timeout(self.timeout(), link.invoke(&call)).await;
-        self.heard(&link, answered).map(|put| put == [1])
+        self.invoke(&call).await.map(|put| put == [1])
     }
 
-    /// Removes what is under these keys.
+    /// Removes what was [put in order](Store::put_after) under these keys, each unless it is from a later moment than the one
+    /// beside the key.
     ///
     /// # Errors
     ///
     /// At once when Redis is away; and when it has not answered in time. It may then have removed them all the same.
-    pub async fn remove(&self, keys: &[String]) -> Result<(), Down> {
-        self.ask::<i64>(redis::cmd("DEL").arg(keys)).await.map(drop)
+    pub async fn remove_until(&self, keys: &[(&str, u64)]) -> Result<(), Down> {
+        // The keys of one script have to be on one node.
+        let at_once = if matches!(self.0.settings.reach, Reach::Cluster) { 1 } else { keys.len().max(1) };
+        for keys in keys.chunks(at_once) {
+            let mut call = REMOVE_UNTIL.prepare_invoke();
+            for (key, until) in keys {
+                call.key(key).arg(until);
+            }
+            self.invoke(&call).await?;
+        }
+        Ok(())
+    }
+
+    async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Down> {
+        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+        let answered = timeout(self.timeout(), link.invoke(call)).await;
+        self.heard(&link, answered)
     }
 
     /// Adds a value to a list that has no more than about `most`.
