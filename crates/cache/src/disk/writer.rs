@@ -117,20 +117,26 @@ fn take(disk: &Disk) -> io::Result<Office> {
 impl Disk {
     fn carry_out(&self, job: Job) {
         let Job::Keep { course, stored, body, size } = job else { return };
-        let key = course.key();
+        // What is not to be found any more need not be written.
+        if !stored.is_overtaken() {
+            self.write(course.key(), &stored, &body);
+        }
+        self.waiting.fetch_sub(size, Ordering::AcqRel);
+    }
+
+    fn write(&self, key: &Key, stored: &Stored, body: &Body) {
         let name = Name { hash: key.hash(), number: self.next_number() };
-        match self.put(name, key, &stored, &body) {
+        match self.put(name, key, stored, body) {
             Ok(written) => {
                 let length = stored.content().length().unwrap_or(0);
                 let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
-                self.index.add(Entry::of(name, &stored, length, written), is_void);
+                self.index.add(Entry::of(name, stored, length, written), is_void);
             }
             Err(error) => {
                 self.complain(&error);
-                self.let_go_of_older(key, &stored);
+                self.let_go_of_older(key, stored);
             }
         }
-        self.waiting.fetch_sub(size, Ordering::AcqRel);
     }
 
     /// Under another name first, so that whatever has its name is whole.
