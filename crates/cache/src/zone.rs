@@ -3,6 +3,7 @@
 mod variants;
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -321,6 +322,8 @@ impl Zone {
             old.are_replaced.store(true, Ordering::Relaxed);
             let others = old.answers.iter().filter(|other| !variants[0].replaces(other) && self.is_valid(other));
             variants.extend(others.take(VARIANTS - 1).cloned().collect::<Vec<_>>());
+            // What comes out of another tier need not be the latest.
+            variants.sort_by_key(|stored| Reverse(stored.freshness().asked()));
         }
         self.kept.insert(key.clone(), Variants::new(variants));
         self.alone.remove(&hash(key));

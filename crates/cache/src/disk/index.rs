@@ -1,8 +1,11 @@
 //! What is known of the files without opening them: bounded in bytes on disk, and in what it takes of memory itself.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    },
 };
 
 use http::{HeaderMap, HeaderName};
@@ -212,6 +215,8 @@ impl Index {
                 entries.push(other.clone());
             }
         }
+        // Files are found in any order after a start.
+        entries.sort_by_key(|entry| Reverse((entry.asked, entry.name.number)));
         self.exchange(hash, before.as_deref(), entries);
     }
 

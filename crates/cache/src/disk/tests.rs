@@ -457,3 +457,31 @@ fn what_is_let_go_while_it_is_added_is_not_there() {
     index.add(entry(2), |_| false);
     assert!(is_there() && chores.take().is_empty());
 }
+
+#[test]
+fn of_several_files_for_a_request_the_latest_is_found() {
+    let index = Index::new(MIB, Arc::default());
+    let (by_language, german) =
+        (&[("cache-control", "max-age=3600"), ("vary", "accept-language")][..], &[("accept-language", "de")][..]);
+    let asked = now();
+    for (number, lines, asked) in [(1, FRESH, asked + 1), (2, by_language, asked)] {
+        let (key, stored) = made("/a", 10, asked, lines, german);
+        index.add(Entry::of(Name { hash: key.hash(), number }, &stored, 10, 10), |_| false);
+        assert_eq!(index.find(key.hash(), &head(german).headers).unwrap().name.number, 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_overtaken_while_it_waited_is_not_written_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let zone = zone(&settings).await;
+    let disk = zone.disk.load_full().unwrap();
+    // It could not be written, which would be told of.
+    fs::remove_dir(folder.path().join("cache/v1/new")).unwrap();
+    let (key, stored) = made("/a", 10, now(), FRESH, &[]);
+    stored.overtake();
+    disk.keep(&zone.begin(&key), &stored);
+    until(|| disk.waiting.load(std::sync::atomic::Ordering::Acquire) == 0).await;
+    assert_eq!(disk.reading().dropped, 0);
+}

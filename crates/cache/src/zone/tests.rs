@@ -44,6 +44,19 @@ fn what_is_kept_is_found_by_its_key_and_what_it_varies_by() {
 }
 
 #[test]
+fn of_several_answers_for_a_request_the_latest_is_given_rfc_9111_4() {
+    let zone = zone();
+    let by_language = &[("cache-control", "max-age=60"), ("vary", "accept-language")][..];
+    let german = head(&[("accept-language", "de")]);
+    for (lines, asked) in [(FRESH, NOW + 1), (by_language, NOW)] {
+        let (key, stored, _) = stored_for(&german, "/a", lines, asked, CacheTable::default());
+        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored), NOW);
+        let found = zone.find(&key, &german.headers).unwrap();
+        assert_eq!(found.freshness().asked(), NOW + 1);
+    }
+}
+
+#[test]
 fn a_change_invalidates_what_was_asked_for_before_rfc_9111_4_4() {
     let zone = zone();
     let (a, b) = (keep(&zone, "/a", NOW), keep(&zone, "/b", NOW));
