@@ -62,7 +62,11 @@ fn without_a_date_of_change_the_date_of_the_answer_counts_rfc_9111_4_3_2() {
             "{lines:?} since {since}"
         );
         let tagged = testing::head(&[("if-modified-since", since), ("if-none-match", "\"x\"")]);
-        assert_eq!(select(&Method::GET, &tagged.headers, &testing::stored(&lines), Some(NOW)), Selected::Whole, "the tag decides");
+        assert_eq!(
+            select(&Method::GET, &tagged.headers, &testing::stored(&lines), Some(NOW)),
+            Selected::Whole,
+            "the tag decides"
+        );
     }
 }
 
