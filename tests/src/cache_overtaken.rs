@@ -1,6 +1,10 @@
 //! What is known of something newer while an older answer is still on its way: the older one is not kept, wherever it was going.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen, within};
@@ -348,4 +352,72 @@ async fn of_two_processes_the_one_that_asked_last_has_its_answer_in_redis() {
         assert_eq!(answer.text(), "newer", "{path}");
         assert!(status(&answer).ends_with("; detail=redis"), "{}", status(&answer));
     }
+}
+
+fn millis() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()
+}
+
+#[tokio::test]
+async fn an_older_answer_on_its_way_to_redis_does_not_take_a_later_one_away() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(|seen: &Seen| match seen.header("x-turn") {
+        Some(turn) if seen.target.starts_with("/vary") => keeps(Answer::text(turn.to_owned())).header("Vary", "X-Plan"),
+        Some(turn) => keeps(Answer::text(turn.to_owned())),
+        None => Answer::text("latest").header("Cache-Control", "no-store"),
+    })
+    .await;
+    let (one, other) = (shares(&redis, &origin).await, shares(&redis, &origin).await);
+    for path in ["/a", "/vary"] {
+        let mut turn = 0;
+        let path = loop {
+            let path = format!("{path}/{turn}");
+            turn += 1;
+            let began = Instant::now();
+            redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+            one.fetch(Request::get(&path).header("X-Turn", "older")).await.expect(200);
+            let asked = millis();
+            while millis() == asked {
+                tokio::task::yield_now().await;
+            }
+            one.fetch(newer(&path)).await.expect(200);
+            redis.cli(&["CLIENT", "UNPAUSE"]);
+            // What could not be written in time is not what this is about.
+            if began.elapsed() < Duration::from_millis(700) {
+                break path;
+            }
+        };
+        // What was ordered before this has been carried out when it is there.
+        one.fetch(newer(&format!("{path}/last"))).await.expect(200);
+        within("what was written last to be in Redis", async {
+            while other.get(&format!("{path}/last")).await.text() != "newer" {}
+        })
+        .await;
+        let answer = other.get(&path).await.expect(200);
+        assert_eq!(answer.text(), "newer", "{path}");
+        assert!(status(&answer).ends_with("; detail=redis"), "{}", status(&answer));
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_redis_does_not_allow_is_told_of_and_redis_is_not_away() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(|seen: &Seen| match seen.target.as_str() {
+        "/a" => keeps(Answer::text("kept")),
+        _ => Answer::status(204),
+    })
+    .await;
+    let proxy = shares(&redis, &origin).await;
+    redis.cli(&["ACL", "SETUSER", "default", "-@scripting"]);
+    proxy.get("/a").await.expect(200);
+    proxy.printed("no permissions").await;
+    redis.cli(&["ACL", "SETUSER", "default", "+@scripting"]);
+    proxy.fetch(newer("/a")).await.expect(200);
+    within("the answer to be in Redis", async {
+        while names(&redis).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!proxy.lines().iter().any(|line| line.contains("is away")), "{:?}", proxy.lines());
 }

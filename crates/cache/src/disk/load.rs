@@ -11,8 +11,8 @@ use super::{
     index::{Entry, Name},
 };
 
-/// Takes in all files that say of themselves that they are whole; their content is checked when it is read. The others are
-/// removed.
+/// Takes in all files that say of themselves that they are whole; their content is checked when it is read. The others, and
+/// those of another way of writing, are removed.
 pub(super) fn load(disk: &Arc<Disk>) {
     let (mut taken, mut removed) = (0_u64, 0_u64);
     for folder in children(&disk.folder.join("objects")) {
@@ -31,7 +31,7 @@ pub(super) fn load(disk: &Arc<Disk>) {
     disk.is_loaded.store(true, Ordering::Release);
     disk.wake();
     if taken + removed > 0 {
-        log::info!("cache: found {taken} answers in {}, and {removed} that are not whole", disk.folder.display());
+        log::info!("cache: found {taken} answers in {}, and {removed} that are of no use", disk.folder.display());
     }
 }
 

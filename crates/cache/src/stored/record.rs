@@ -17,7 +17,8 @@ use crate::{
 };
 
 impl Stored {
-    /// All of it but its content, with the key that it is kept under. No credential of the request is in it.
+    /// All of it but its content, with the key that it is kept under. Of the request nothing is in it but the URL
+    /// and what it depends on, which is a sum but for what lets nobody in.
     pub(crate) fn record(&self, key: &Key) -> Vec<u8> {
         let mut out = Out::default();
         out.text(key.sealed().bytes());
