@@ -15,7 +15,7 @@ use crate::policy::Policy;
 
 /// What an answer is kept under, before `Vary`: the route, the caller, and the parts of the request that count. Each part
 /// is written with its length, so that no two requests have the same key by accident or on purpose. It is in memory alone: what is
-/// written down is what it is [sealed](Key::sealed) to.
+/// written down is what it is sealed to.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Key(pub(crate) Box<[u8]>);
 
