@@ -66,7 +66,8 @@ pub(crate) struct External {
 }
 
 impl External {
-    /// The fields of its answer that say who calls: a client's own must not pass for them, whether the origin is shown them or not.
+    /// The fields of its answer that say who calls, and can be required as claims: a client's own must not pass for them, whether the
+    /// origin is shown them or not.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.copy.iter().chain(&self.user).chain(&self.roles).chain(&self.plan)
     }
@@ -194,8 +195,7 @@ impl External {
         let listed =
             |roles: &str| roles.split(',').map(str::trim).filter(|role| !role.is_empty()).map(Into::into).collect();
         let roles = self.roles.as_ref().and_then(text).map(listed).unwrap_or_default();
-        let told = self.copy.iter().chain(&self.user).chain(&self.roles).chain(&self.plan);
-        let claims = told.filter_map(|name| Some((name.as_str().into(), Claim::one(text(name)?)))).collect();
+        let claims = self.fields().filter_map(|name| Some((name.as_str().into(), Claim::one(text(name)?)))).collect();
         let mut identity =
             Identity { user, plan, roles, claims, ..Identity::new(self.policy.clone(), Credential::Forward) };
         self.forward.fill(&mut identity);

@@ -211,11 +211,13 @@ impl Zone {
         {
             let stored = Arc::new(stored);
             if stored.content().file().is_none() {
+                course.bring(&stored);
                 self.keep_in_memory(&course, stored.clone(), began);
             }
             return Some((stored, Tier::Disk));
         }
         let stored = Arc::new(shared?.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
+        course.bring(&stored);
         self.keep_in_memory(&course, stored.clone(), began);
         Some((stored, Tier::Redis))
     }
@@ -297,9 +299,8 @@ impl Zone {
         self.keep(course, stored, request);
     }
 
-    /// What was purged since `since`, or overtaken, is not kept.
+    /// What was purged since `since`, or overtaken, is not kept. It was [brought](Course::bring) before.
     fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>, since: Millis) {
-        course.bring(&stored);
         self.insert(course.key(), &stored, since);
         // Who knows something later says so first, and then looks whether it is here, without the lock.
         if stored.is_overtaken() {

@@ -1,5 +1,7 @@
 //! How much a caller may of what limits count, where that is something of its own.
 
+use crate::by_name;
+
 /// A caller's own amounts by the names of limits, in the order of the names: a look-up allocates nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Amounts(Box<[(Box<str>, u32)]>);
@@ -18,8 +20,7 @@ impl Amounts {
 
     /// The amount for the limit called `name`.
     pub fn get(&self, name: &str) -> Option<u32> {
-        let index = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
-        self.0.get(index).map(|(_, amount)| *amount)
+        by_name::find(&self.0, name).copied()
     }
 
     /// All of them, by name.
@@ -31,10 +32,7 @@ impl Amounts {
 /// Of several amounts with one name the first counts.
 impl FromIterator<(Box<str>, u32)> for Amounts {
     fn from_iter<I: IntoIterator<Item = (Box<str>, u32)>>(amounts: I) -> Self {
-        let mut amounts: Vec<_> = amounts.into_iter().collect();
-        amounts.sort_by(|one, two| one.0.cmp(&two.0));
-        amounts.dedup_by(|one, two| one.0 == two.0);
-        Self(amounts.into())
+        Self(by_name::sorted(amounts))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::Amounts;
+use crate::{Amounts, by_name};
 
 /// Who a request is from, as a policy of `auth` has verified it. Made once for a key or a token, and shared by the
 /// requests that come with it. It holds no secret.
@@ -109,8 +109,7 @@ pub struct Claims(Box<[(Box<str>, Claim)]>);
 impl Claims {
     /// The claim called `name`.
     pub fn get(&self, name: &str) -> Option<&Claim> {
-        let index = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
-        self.0.get(index).map(|(_, claim)| claim)
+        by_name::find(&self.0, name)
     }
 
     /// All of them, by name.
@@ -122,10 +121,7 @@ impl Claims {
 /// Of several claims with one name the first counts.
 impl FromIterator<(Box<str>, Claim)> for Claims {
     fn from_iter<I: IntoIterator<Item = (Box<str>, Claim)>>(claims: I) -> Self {
-        let mut claims: Vec<_> = claims.into_iter().collect();
-        claims.sort_by(|one, two| one.0.cmp(&two.0));
-        claims.dedup_by(|one, two| one.0 == two.0);
-        Self(claims.into())
+        Self(by_name::sorted(claims))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod admit;
 mod amounts;
+mod by_name;
 mod captures;
 mod client;
 mod identity;

@@ -60,19 +60,25 @@ fn the_plan_of_a_caller_says_how_much_they_may() {
     }
 }
 
-#[test]
-fn places_are_given_out_by_plan() {
+/// Each of them has so many places of the same limit.
+fn places_are_for(callers: &[(Identity, usize)]) {
     for over in ["refuse", "delay"] {
         let mut scene =
             scene(&format!(r#"{{ "concurrent": 2, "key": "user", "over": "{over}", "plans": {{ "pro": 7 }} }}"#));
         let mut held = Vec::new();
-        for (user, plan, places) in [("ann", None, 2), ("bob", Some("pro"), 7)] {
-            assert_eq!(passing_of(&mut scene, user, plan), 100);
+        for (who, places) in callers {
+            scene.identity = Some(who.clone());
+            assert_eq!(scene.passing(), 100);
             let taken: Vec<_> = (0..20).filter_map(|_| scene.admit().ok()).collect();
-            assert_eq!(taken.len(), places, "{over}: {user}");
+            assert_eq!(taken.len(), *places, "{over}: {who:?}");
             held.extend(taken);
         }
     }
+}
+
+#[test]
+fn places_are_given_out_by_plan() {
+    places_are_for(&[(caller("ann", None, &[]), 2), (caller("bob", Some("pro"), &[]), 7)]);
 }
 
 #[test]
@@ -232,17 +238,7 @@ fn what_does_not_ask_who_calls_goes_by_no_amount() {
 
 #[test]
 fn places_are_given_out_by_ones_own_amount() {
-    for over in ["refuse", "delay"] {
-        let mut scene =
-            scene(&format!(r#"{{ "concurrent": 2, "key": "user", "over": "{over}", "plans": {{ "pro": 7 }} }}"#));
-        let mut held = Vec::new();
-        for (user, plan, amount) in [("ann", None, 9), ("bob", Some("pro"), 1)] {
-            assert_eq!(passing_with(&mut scene, user, plan, amount), 100);
-            let taken: Vec<_> = (0..20).filter_map(|_| scene.admit().ok()).collect();
-            assert_eq!(taken.len(), amount as usize, "{over}: {user}");
-            held.extend(taken);
-        }
-    }
+    places_are_for(&[(caller("ann", None, &[("r", 9)]), 9), (caller("bob", Some("pro"), &[("r", 1)]), 1)]);
 }
 
 #[test]
