@@ -31,7 +31,9 @@ impl Origin {
         for (name, size) in [("tiny", 2), ("10k", 10 << 10), ("1m", 1 << 20)] {
             fs::write(folder.join(name), body(size)).map_err(because("cannot write the origin's files"))?;
         }
-        fs::write(folder.join("json"), orders(32 << 10)).map_err(because("cannot write the origin's files"))?;
+        for (name, size) in [("json", 32 << 10), ("orders", 256 << 10)] {
+            fs::write(folder.join(name), orders(size)).map_err(because("cannot write the origin's files"))?;
+        }
         let ports: Vec<u16> = free_ports::<MOST>()?.into_iter().take(backends).collect();
         let first = ports.first().copied().unwrap_or_default();
         provider::publish(&folder, first, &ground.folder)?;
@@ -39,7 +41,8 @@ impl Origin {
         let server = format!(
             "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nclient_max_body_size 2m;\n\
              location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n\
-             location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n{}\n}}",
+             location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n\
+             location = /orders {{ default_type application/json; }}\n{}\n}}",
             folder.display(),
             body(2),
             upload(first),

@@ -216,8 +216,8 @@ impl Scenario {
             ..policy("resilient", "16 backends with retries, ejection, breaker and pool limits", Policy::Resilient)
         },
         Scenario {
-            path: "/json",
-            ..policy("workers", "two workers, one core each, against one: 32 KiB of JSON by gzip", Policy::Workers)
+            path: "/orders",
+            ..policy("workers", "two workers, one core each, against one: 256 KiB of JSON by gzip", Policy::Workers)
         },
         policy("full", "a full-featured route: log, key, limit, headers", Policy::Full),
         Scenario {
