@@ -82,3 +82,31 @@ async fn memory_is_within_a_tenth_of_what_is_configured_under_ten_times_as_much(
     assert!(held <= memory * MIB && held > memory * MIB * 9 / 10, "it is full: {told}");
     assert!(grown <= memory * MIB * 11 / 10, "{told}");
 }
+
+/// Answers that come faster than their clients read them are not all kept meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_to_clients_that_do_not_read_is_bounded_too() {
+    let (memory, size, clients) = (32, 4 * MIB, 100);
+    let origin = Origin::start(sized).await;
+    let cache = format!("[cache]\nmemory = \"{memory}MiB\"\n");
+    let proxy = Proxy::start(format!("{BOTH}{cache}{}", route(&origin, "cache = true"))).await;
+    proxy.get("/1-0").await.expect(200);
+    let before = proxy.rss();
+    let mut slow = Vec::new();
+    for n in 0..clients {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get(&format!("/{size}-{n}"))).await;
+        slow.push(connection);
+    }
+    // Who does not read yet stands in nobody's way: the last head is there once all of them have been asked for.
+    for connection in &mut slow {
+        assert_eq!(connection.answer_head().await.0, 200);
+    }
+    // Meanwhile their answers come as fast as these do.
+    for n in 0..clients {
+        assert_eq!(proxy.get(&format!("/{size}-{}", clients + n)).await.expect(200).body.length, size);
+    }
+    let grown = proxy.rss().saturating_sub(before);
+    let most = (memory * 5 / 4 + clients) * MIB;
+    assert!(grown < most, "{} MiB for {clients} clients, at most {} MiB", grown / MIB, most / MIB);
+}

@@ -28,6 +28,7 @@ mod cache_orders;
 mod cache_overtaken;
 mod cache_rules;
 mod cache_secrets;
+mod cache_together;
 mod cache_warm;
 mod caching;
 mod callers;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     disk::{Growing, Resting},
     lock,
+    room::{Place, Room},
     stored::compact,
 };
 
@@ -65,6 +66,8 @@ struct State {
     readers: Vec<Option<u64>>,
     /// Whether it is wanted though nobody reads it.
     wanted: bool,
+    /// What it has of the memory that all answers share.
+    place: Place,
 }
 
 /// Reads content from its beginning, or a part of it. Waits for what has not come yet.
@@ -80,8 +83,8 @@ pub struct Reader {
 }
 
 impl Content {
-    /// Content of which nothing has come. It is kept as long as it has no more than `most` bytes.
-    pub fn growing(length: Option<u64>, most: u64) -> Arc<Self> {
+    /// Content of which nothing has come. It is kept as long as it has no more than `most` bytes, and has a place for them.
+    pub(crate) fn growing(length: Option<u64>, most: u64, place: Place) -> Arc<Self> {
         let state = State {
             pieces: VecDeque::new(),
             total: 0,
@@ -90,6 +93,7 @@ impl Content {
             end: None,
             readers: Vec::new(),
             wanted: false,
+            place,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -120,6 +124,7 @@ impl Content {
             end: Some(Ok(())),
             readers: Vec::new(),
             wanted: false,
+            place: Place::default(),
         };
         Self {
             state: Mutex::new(state),
@@ -145,6 +150,15 @@ impl Content {
     /// The file that it was written to as it came.
     pub(crate) fn grows_in(&self) -> Option<&Arc<Growing>> {
         self.growing.get()
+    }
+
+    /// It is kept in memory: what it takes of it is counted from here on, where it was not before.
+    pub(crate) fn settle(&self, room: &Arc<Room>) {
+        if self.is_in_memory() {
+            let mut state = self.lock();
+            let total = state.total;
+            state.place.settle(room, total);
+        }
     }
 
     /// Whether it is, or will be, in memory and nowhere else.
@@ -186,9 +200,11 @@ impl Content {
         kept && known.len() < CODINGS && known.iter().all(|(known, _)| *known != coding)
     }
 
-    pub(crate) fn keep_encoded(&self, coding: Coding, bytes: Bytes) {
+    pub(crate) fn keep_encoded(&self, coding: Coding, bytes: Bytes, room: &Arc<Room>) {
         if self.wants(coding) {
-            lock(&self.encoded).push((coding, Self::whole(bytes)));
+            let encoded = Self::whole(bytes);
+            encoded.settle(room);
+            lock(&self.encoded).push((coding, encoded));
         }
     }
 
@@ -253,9 +269,10 @@ impl Content {
         }
         let start = {
             let mut state = self.lock();
-            let start = state.total;
-            state.total += piece.len() as u64;
-            if state.keeps.is_some_and(|most| state.total > most) {
+            let (start, length) = (state.total, piece.len() as u64);
+            state.total += length;
+            let is_held = state.keeps.is_some() && self.growing.get().is_none();
+            if state.keeps.is_some_and(|most| state.total > most) || is_held && !state.place.take(length) {
                 state.keeps = None;
             }
             state.pieces.push_back((start, piece.clone()));
@@ -362,6 +379,7 @@ impl State {
         while self.pieces.front().is_some_and(|(start, piece)| start + piece.len() as u64 <= slowest) {
             self.pieces.pop_front();
         }
+        self.place.shrink(self.pieces.iter().map(|(_, piece)| piece.len() as u64).sum());
         self.total - slowest.min(self.total) < WINDOW
     }
 

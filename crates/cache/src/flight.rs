@@ -25,6 +25,9 @@ pub enum Landed {
     Failed(Reply),
 }
 
+/// Closes a fetch, however it ends: nobody is to wait for one that has.
+pub struct Closing(Arc<Flight>);
+
 /// Waits for a fetch. While it lives the fetch goes on.
 pub struct Ticket(watch::Receiver<Option<Landed>>);
 
@@ -72,6 +75,11 @@ impl Flight {
         }
     }
 
+    /// To be held for as long as the fetch goes on.
+    pub fn closing(self: &Arc<Self>) -> Closing {
+        Closing(self.clone())
+    }
+
     /// How many wait for it, or have not let go of their place yet.
     pub fn passengers(&self) -> usize {
         self.landed.receiver_count()
@@ -83,9 +91,9 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for Closing {
     fn drop(&mut self) {
-        self.close();
+        self.0.close();
     }
 }
 

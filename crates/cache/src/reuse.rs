@@ -17,6 +17,13 @@ pub enum Reuse {
     Asked,
 }
 
+impl Reuse {
+    /// Whether it may be given before the origin is asked.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Fresh | Self::Stale | Self::StaleWhileRevalidating)
+    }
+}
+
 /// Judges a kept answer for a request.
 pub fn judge(stored: &Stored, asked: &Asked, now: Millis) -> Reuse {
     let freshness = stored.freshness();

@@ -49,7 +49,7 @@ pub(crate) fn stored_for(
     table: CacheTable,
 ) -> (Key, Stored, Result<Withheld, Unkept>) {
     let policy = policy(table);
-    let content = Content::growing(None, policy.max_object());
+    let content = Content::growing(None, policy.max_object(), crate::room::Place::default());
     content.put_now(Bytes::from_static(b"0123456789"));
     content.finish(Ok(()));
     viewed(request, path, None, |view| {

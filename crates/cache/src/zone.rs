@@ -1,5 +1,6 @@
 //! Where answers are kept, for all routes together: in memory, bounded in bytes, with the other tiers behind it.
 
+mod boarding;
 mod variants;
 
 use std::{
@@ -22,15 +23,16 @@ use quick_cache::{OptionsBuilder, sync::Cache};
 use self::variants::{ByBytes, CountEvictions, Variants};
 use crate::{
     compile::{SHARE, Settings},
-    content::Coding,
+    content::{Coding, Content},
     course::{Course, Courses},
     disk::Disk,
-    flight::{Boarded, Flight, Landed},
+    flight::Flight,
     freshness::Millis,
     key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
     lock,
     purge::Selector,
+    room::{Place, Room},
     shared::Shared,
     status::Tier,
     stored::Stored,
@@ -43,10 +45,7 @@ const VARIANTS: usize = 32;
 /// answer, a quarter of the memory with what it takes besides, has to fit into one.
 const SHARDS: usize = 2;
 
-/// For how long a key is known whose answer was not kept, so that requests for it do not wait for each other.
-const ALONE: Millis = 120_000;
-
-/// How many such keys are known.
+/// How many keys are known whose answers are not kept.
 const MOST_ALONE: usize = 16 * 1024;
 
 /// All kept answers. Outlives every configuration.
@@ -58,6 +57,7 @@ pub struct Zone {
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
     ledger: Arc<Ledger>,
+    room: Arc<Room>,
     pub(crate) disk: ArcSwapOption<Disk>,
     shared: ArcSwapOption<Shared>,
     evictions: Arc<AtomicU64>,
@@ -107,6 +107,7 @@ impl Zone {
             courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
             ledger: Arc::default(),
+            room: Arc::default(),
             disk: ArcSwapOption::empty(),
             shared: ArcSwapOption::empty(),
             evictions,
@@ -117,6 +118,7 @@ impl Zone {
     /// Gives it so many bytes; what does not fit any more is let go.
     pub fn resize(&self, bytes: u64) {
         if self.capacity.swap(bytes, Ordering::Relaxed) != bytes {
+            self.room.resize(bytes);
             self.kept.set_capacity(bytes);
         }
         if bytes == 0 {
@@ -222,6 +224,16 @@ impl Zone {
         Some((stored, Tier::Redis))
     }
 
+    /// Content of which nothing has come, and of which so much may be kept. It has no more than there is room for beside all other.
+    pub fn content(&self, length: Option<u64>, most: u64) -> Arc<Content> {
+        Content::growing(length, most, self.place())
+    }
+
+    /// Room for something that is made to be kept.
+    pub fn place(&self) -> Place {
+        self.room.place()
+    }
+
     /// Something under this key is about to be asked for, on its way into the cache.
     pub fn begin(&self, key: &Key) -> Arc<Course> {
         self.courses.begin(key)
@@ -232,8 +244,10 @@ impl Zone {
         self.shared.load().is_some()
     }
 
-    /// Whether nothing was changed or purged since it was asked for that it is about, and no later one has come meanwhile.
+    /// Whether nothing was changed or purged since it was asked for that it is about, and no later one has come meanwhile. What
+    /// was made stale by order is from here on.
     pub fn counts(&self, stored: &Stored) -> bool {
+        self.outdate(stored);
         !stored.is_overtaken() && self.ledger.counts(stored.label(), stored.freshness().asked())
     }
 
@@ -294,6 +308,7 @@ impl Zone {
         if let (Some(file), Some(disk)) = (stored.content().grows_in().cloned(), self.disk.load_full())
             && stored.content().is_whole()
         {
+            self.outdate(&stored);
             disk.adopt(course.key(), stored.clone(), file).await;
         }
         self.keep(course, stored, request);
@@ -314,7 +329,9 @@ impl Zone {
         if was_purged || stored.is_overtaken() {
             return;
         }
-        let stored = stored.clone();
+        self.outdate(stored);
+        stored.content().settle(&self.room);
+        let (stored, does) = (stored.clone(), stored.does_while_revalidating(crate::now()));
         let mut variants = vec![stored];
         if let Some(old) = self.kept.peek(key) {
             if old.have_later(&variants[0]) {
@@ -327,12 +344,14 @@ impl Zone {
             variants.sort_by_key(|stored| Reverse(stored.freshness().asked()));
         }
         self.kept.insert(key.clone(), Variants::new(variants));
-        self.alone.remove(&hash(key));
+        if does {
+            self.alone.remove(&hash(key));
+        }
     }
 
     /// Keeps the content of an answer in another coding as well, for as long as the answer is kept.
     pub fn keep_encoded(&self, key: &Key, stored: &Arc<Stored>, coding: Coding, bytes: Bytes) {
-        stored.content().keep_encoded(coding, bytes);
+        stored.content().keep_encoded(coding, bytes, &self.room);
         let _changing = lock(&self.changing);
         let Some(variants) = self.kept.peek(key) else { return };
         if variants.answers.iter().any(|answer| Arc::ptr_eq(answer, stored)) {
@@ -441,47 +460,13 @@ impl Zone {
         lock(&self.changing)
     }
 
+    /// Makes stale what was to be while it was on its way.
+    fn outdate(&self, stored: &Stored) {
+        stored.outdate(self.ledger.outdated(stored.label(), stored.freshness().asked()));
+    }
+
     fn is_valid(&self, stored: &Stored) -> bool {
         self.ledger.is_valid(stored.label(), stored.freshness().asked())
-    }
-
-    /// Joins the fetch of this key that is under way, or begins one. One whose head is there already is joined where it
-    /// `does`, like an answer that is kept: it was not asked for on behalf of who comes now. Keys whose answers are not
-    /// kept are fetched by each for itself.
-    pub fn board(self: &Arc<Self>, key: &Key, now: Millis, does: impl Fn(&Stored) -> bool) -> Boarded {
-        if self.alone.get(&hash(key)).is_some_and(|until| now < until) {
-            return Boarded::Leads(Flight::alone());
-        }
-        let mut flights = lock(&self.flights);
-        let joinable = |flight: &&Arc<Flight>| match flight.landed() {
-            Some(Landed::Shared(stored)) => does(&stored) && self.counts(&stored),
-            Some(_) => false,
-            None => true,
-        };
-        if let Some(flight) = flights.get(key).filter(joinable) {
-            return Boarded::Follows(flight.ticket());
-        }
-        let flight = Flight::shared(self.clone(), key.clone());
-        flights.insert(key.clone(), flight.clone());
-        Boarded::Leads(flight)
-    }
-
-    /// Ends what others can join.
-    pub(crate) fn land(&self, key: &Key, flight: &Flight) {
-        let mut flights = lock(&self.flights);
-        if flights.get(key).is_some_and(|known| std::ptr::eq(&**known, flight)) {
-            flights.remove(key);
-        }
-    }
-
-    /// Whether a fetch of this key is under way.
-    pub fn is_flying(&self, key: &Key) -> bool {
-        lock(&self.flights).contains_key(key)
-    }
-
-    /// The answer under this key is not kept: requests for it shall not wait for each other.
-    pub fn leave_alone(&self, key: &Key, now: Millis) {
-        self.alone.insert(hash(key), now + ALONE);
     }
 }
 

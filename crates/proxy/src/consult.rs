@@ -54,15 +54,25 @@ pub(crate) struct Copy {
     stored: Arc<Stored>,
     coding: cache::Coding,
     pieces: BytesMut,
+    /// What they take of the memory; `None` once there was too little, and nothing is copied.
+    place: Option<cache::Place>,
 }
 
 impl Copy {
     pub(crate) fn take(&mut self, piece: Option<&Bytes>) {
-        self.pieces.extend_from_slice(piece.map(|piece| &**piece).unwrap_or_default());
+        let (Some(place), Some(piece)) = (&mut self.place, piece) else { return };
+        if place.take(piece.len() as u64) {
+            self.pieces.extend_from_slice(piece);
+        } else {
+            (self.place, self.pieces) = (None, BytesMut::new());
+        }
     }
 
     /// All of it has been taken.
     pub(crate) fn keep(self) {
+        // The copy in the cache has a place of its own.
+        let Some(place) = self.place else { return };
+        drop(place);
         self.zone.keep_encoded(&self.key, &self.stored, self.coding, self.pieces.freeze());
     }
 }
@@ -211,7 +221,7 @@ impl Visit<'_> {
                 Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
                 // What was asked for before a change or a purge does not answer who comes after it, nor what is older by now.
-                Ok(Landed::Shared(stored)) if stored.is_for(&self.known().headers) && self.zone.counts(&stored) => {
+                Ok(Landed::Shared(stored)) if self.may_share(&stored) => {
                     let Some(reader) = stored.content().reader() else { continue };
                     ctx.record.cache = Some(Cached::Hit);
                     let status = Status { collapsed: true, ..Status::forwarded(why) };
@@ -221,6 +231,13 @@ impl Visit<'_> {
             }
         }
         Err(Reason::Internal.into())
+    }
+
+    /// Whether what somebody else asked for meanwhile answers this request as well.
+    fn may_share(&self, stored: &Stored) -> bool {
+        stored.is_for(&self.known().headers)
+            && self.zone.counts(stored)
+            && cache::reuse::judge(stored, &self.asked, cache::now()).is_allowed()
     }
 
     /// What is kept for the request, and where it is if not in memory. What is not fresh in memory may be so elsewhere.
@@ -387,7 +404,8 @@ impl Visit<'_> {
             answer.content = encoded.reader();
         } else if stored.content().wants(coding) && stored.content().length().is_some() {
             let (zone, key) = (self.zone.clone(), self.key.clone());
-            ctx.copy = Some(Box::new(Copy { zone, key, stored, coding, pieces: BytesMut::new() }));
+            let place = Some(zone.place());
+            ctx.copy = Some(Box::new(Copy { zone, key, stored, coding, pieces: BytesMut::new(), place }));
         }
     }
 

@@ -67,6 +67,11 @@ impl Order {
     fn known(&self) -> &RequestHeader {
         self.shown.as_deref().unwrap_or(&self.client)
     }
+
+    /// Whether what is kept does where the origin fails.
+    fn stale_does(&self) -> bool {
+        self.stale.as_ref().is_some_and(|stale| self.background || stale.does_on_error(cache::now()))
+    }
 }
 
 /// What came of it, for who began it.
@@ -145,6 +150,7 @@ impl Fetches {
 
     async fn fetch(&self, mut order: Order, tell: oneshot::Sender<Fetched>) {
         let flight = order.flight.clone();
+        let _closing = flight.closing();
         let background = order.background;
         let arrived = tokio::select! {
             biased;
@@ -175,7 +181,6 @@ impl Fetches {
             (Some(heard), None) => self.release(heard).await,
             _ => {}
         }
-        flight.close();
     }
 
     /// Asks, and takes in what is answered.
@@ -203,7 +208,7 @@ impl Fetches {
             let piece = tokio::select! {
                 biased;
                 piece = line.next_piece() => piece,
-                () = unwanted(content, &order.flight), if !order.background => {
+                () = unwanted(content, &order.flight) => {
                     content.finish(Err(Reason::ClientClosed));
                     return;
                 }
@@ -216,7 +221,7 @@ impl Fetches {
                             Flows::of(&order.ctx).hold(Way::Down, piece.len()).await;
                             content.push(piece).await;
                         } => {}
-                        () = unwanted(content, &order.flight), if !order.background => {
+                        () = unwanted(content, &order.flight) => {
                             content.finish(Err(Reason::ClientClosed));
                             return;
                         }
@@ -274,14 +279,21 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
     // What nobody says the length of is kept in memory, or not.
     let most =
         if length.is_some() { policy.max_object() } else { policy.max_object().min(order.zone.most_in_memory()) };
-    let content = Content::growing(length, most);
+    let content = order.zone.content(length, most);
     let (stored, kept) = Stored::new(fetched(heard.head.clone()), content.clone(), policy);
-    let kept =
-        kept.and_then(|withheld| if order.zone.has_room(&stored) { Ok(withheld) } else { Err(Unkept::TooLarge) });
+    let kept = kept.and_then(|withheld| match () {
+        // What does in its place stays.
+        () if consult::is_failure(stored.status()) && order.stale_does() => Err(Unkept::Status),
+        () if !order.zone.has_room(&stored) => Err(Unkept::TooLarge),
+        () => Ok(withheld),
+    });
     let stored = Arc::new(stored);
     let reader = content.reader();
-    if kept.is_err() {
-        content.pass();
+    match kept.is_ok() {
+        // Nobody reads it yet.
+        true if order.background => content.want(),
+        true => {}
+        false => content.pass(),
     }
     Ok(land(order, stored, reader, kept, false))
 }
@@ -297,7 +309,13 @@ fn land(
     let (kept, withheld) = match kept {
         Ok(withheld) => {
             order.course.bring(&stored);
-            order.flight.land(Landed::Shared(stored.clone()));
+            // Where each use is to be asked for, so is this one by everybody who waits (RFC 9111 section 5.2.2.4).
+            if stored.does_while_revalidating(cache::now()) {
+                order.flight.land(Landed::Shared(stored.clone()));
+            } else {
+                order.zone.leave_alone(order.course.key(), cache::now());
+                order.flight.land(Landed::Alone);
+            }
             (Ok(()), withheld)
         }
         Err(why) => {

@@ -83,7 +83,7 @@ impl Counts {
     /// Writes our own counts down.
     pub(crate) fn write(&self) -> Result<(), Failure> {
         let mut text = "# User-space instructions of maitred for each request, as callgrind counts them. Written by\n\
-                        # `cargo xtask bench --instructions --peers none --save`; CI fails where one grows by more than 3 %.\n"
+                        # `cargo xtask bench --instructions --peers none --save`; CI counts four of them, and fails where one grows by 3 %.\n"
             .to_owned();
         for (scenario, value) in self.ours() {
             let _ = writeln!(text, "{scenario} {value:.0}");

@@ -14,7 +14,7 @@ async fn read(reader: &mut Reader) -> Result<Vec<u8>, Reason> {
 
 #[tokio::test]
 async fn readers_follow_what_comes() {
-    let content = Content::growing(None, 1000);
+    let content = Content::growing(None, 1000, Place::default());
     let mut early = content.reader().unwrap();
     content.push(Bytes::from_static(b"one ")).await;
     assert_eq!(early.next().await.unwrap().unwrap(), "one ");
@@ -30,14 +30,14 @@ async fn readers_follow_what_comes() {
 
 #[tokio::test]
 async fn what_breaks_off_is_told_and_never_whole() {
-    let content = Content::growing(None, 1000);
+    let content = Content::growing(None, 1000, Place::default());
     let mut reader = content.reader().unwrap();
     content.push(Bytes::from_static(b"half")).await;
     content.finish(Err(Reason::UpstreamReset));
     assert_eq!(reader.next().await.unwrap().unwrap(), "half");
     assert_eq!(reader.next().await, Err(Reason::UpstreamReset));
     assert!(!content.is_whole() && content.reader().is_none());
-    let short = Content::growing(Some(5), 1000);
+    let short = Content::growing(Some(5), 1000, Place::default());
     short.push(Bytes::from_static(b"four")).await;
     short.finish(Ok(()));
     assert!(!short.is_whole(), "RFC 9111 section 3.3: the head promised more");
@@ -45,7 +45,7 @@ async fn what_breaks_off_is_told_and_never_whole() {
 
 #[tokio::test]
 async fn what_is_too_large_waits_for_its_readers_and_is_let_go() {
-    let content = Content::growing(None, 1000);
+    let content = Content::growing(None, 1000, Place::default());
     let mut reader = content.reader().unwrap();
     content.push(vec![1; 800].into()).await;
     let large = content.push(vec![2; WINDOW as usize].into());
@@ -66,7 +66,7 @@ async fn what_is_too_large_waits_for_its_readers_and_is_let_go() {
 
 #[tokio::test]
 async fn it_is_known_when_nobody_reads() {
-    let content = Content::growing(None, 1000);
+    let content = Content::growing(None, 1000, Place::default());
     let reader = content.reader().unwrap();
     assert!(tokio::time::timeout(Duration::from_millis(20), content.deserted()).await.is_err());
     drop(reader);

@@ -197,6 +197,7 @@ impl Disk {
         match read {
             Ok((stored, true)) => {
                 stored.outdate(entry.outdated.load(Ordering::Relaxed));
+                stored.outdate(self.ledger.outdated(&entry.label, entry.asked));
                 Some(stored)
             }
             // Two keys with one hash: the one that is not there is fetched each time.

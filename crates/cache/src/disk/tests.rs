@@ -300,7 +300,7 @@ async fn what_grows_on_disk_is_read_while_it_comes_and_found_when_it_is_whole() 
     let size = 1_000_001;
     let bytes = content("/a", size);
     let policy = policy(CacheTable::default());
-    let growing = Content::growing(Some(size as u64), 8 * MIB);
+    let growing = Content::growing(Some(size as u64), 8 * MIB, crate::room::Place::default());
     let (key, stored) = viewed(&head(&[]), "/a", None, |view| {
         let times = Times { asked: now(), answered: now() };
         let fetched = Fetched { head: answer(200, FRESH), request: view, times };
@@ -342,7 +342,7 @@ async fn no_more_grows_than_there_is_room_for() {
     let zone = zone(&settings).await;
     let policy = policy(CacheTable::default());
     let begin = async |path: &str| {
-        let growing = Content::growing(Some(6 * MIB), 8 * MIB);
+        let growing = Content::growing(Some(6 * MIB), 8 * MIB, crate::room::Place::default());
         let (key, stored) = viewed(&head(&[]), path, None, |view| {
             let times = Times { asked: now(), answered: now() };
             let fetched = Fetched { head: answer(200, FRESH), request: view, times };

@@ -6,7 +6,7 @@ use super::*;
 use crate::{CacheTable, testing};
 
 fn whole() -> Arc<Content> {
-    let content = Content::growing(None, 100);
+    let content = Content::growing(None, 100, crate::room::Place::default());
     content.put_now(Bytes::from_static(b"x"));
     content.finish(Ok(()));
     content
@@ -119,7 +119,7 @@ fn what_is_larger_than_may_be_is_not_kept() {
         let kept = |length| {
             Stored::new(
                 Fetched { head: head(), request: view, times: TIMES },
-                Content::growing(Some(length), 10),
+                Content::growing(Some(length), 10, crate::room::Place::default()),
                 &policy,
             )
             .1

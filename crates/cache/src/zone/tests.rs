@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use super::*;
 use crate::{
-    CacheTable,
+    Boarded, CacheTable, Landed,
     testing::{NOW, head, stored_for},
 };
 
@@ -136,13 +136,49 @@ fn one_leads_and_others_follow() {
     flight.land(Landed::Shared(Arc::new(stored)));
     assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)));
     let Boarded::Leads(newer) = zone.board(&key, NOW, |_| false) else { panic!("what came will not do") };
-    drop(flight);
+    drop(flight.closing());
     assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)), "the newer one is still under way");
+    drop(newer.closing());
+    let Boarded::Leads(newer) = zone.board(&key, NOW, |_| true) else { panic!("nobody waits for one that has ended") };
     newer.land(Landed::Alone);
     zone.leave_alone(&key, NOW);
     for _ in 0..2 {
         assert!(matches!(zone.board(&key, NOW + 1, |_| true), Boarded::Leads(_)), "nobody waits in vain again");
     }
+}
+
+#[test]
+fn what_was_on_its_way_when_it_was_made_stale_comes_in_stale() {
+    let zone = zone();
+    let purged = |selector: Selector, soft: bool| zone.purge(&selector, soft, NOW + 1);
+    assert_eq!(purged(Selector::All, true), 0);
+    for (asked, is_fresh) in [(NOW, false), (NOW + 2, true)] {
+        let key = keep(&zone, "/a", asked);
+        let found = zone.find(&key, &HeaderMap::new()).unwrap();
+        assert_eq!(found.left(NOW + 3) > 0, is_fresh, "asked for at {asked}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_takes_no_more_than_there_is() {
+    let zone = zone();
+    let length = 64 * 1024;
+    let mut contents = Vec::new();
+    for _ in 0..64 {
+        let content = zone.content(Some(length), 1 << 20);
+        content.push(vec![0; length as usize].into()).await;
+        content.finish(Ok(()));
+        contents.push(content);
+    }
+    let kept = contents.iter().filter(|content| content.is_whole()).count() as u64;
+    assert_eq!((kept, zone.room.taken()), (20, 20 * length), "a quarter more than the memory");
+    contents.clear();
+    assert_eq!(zone.room.taken(), 0);
+    // What comes out of another tier has its place too, and gives it back when it is let go.
+    keep(&zone, "/a", NOW);
+    assert_eq!(zone.room.taken(), 10);
+    zone.purge(&Selector::All, false, NOW);
+    assert_eq!(zone.room.taken(), 0);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Many who ask for the same thing at the same time: who of them asks the origin, and what the others get.
+
+use testkit::{Answer, Connection, Gate, Proxy, Request, within};
+
+use crate::caching::{caching, counting, numbered};
+
+#[tokio::test]
+async fn the_first_client_may_leave() {
+    let (head, rest) = (Gate::new(), Gate::new());
+    let held = (head.clone(), rest.clone());
+    let (origin, proxy) = caching("cache = true", move |_| {
+        Answer::status(200)
+            .header("Content-Type", "text/plain")
+            .header("Cache-Control", "max-age=60")
+            .chunk("one ")
+            .after(&held.0)
+            .wait(&held.1)
+            .chunk("two")
+    })
+    .await;
+    let mut first = Connection::to(proxy.address()).await;
+    first.start(&Request::get("/")).await;
+    origin.request().await;
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get("/")).await;
+        others.push(connection);
+    }
+    proxy.until_metric("http_requests_in_flight", &[("route", "app")], 11.0).await;
+    first.reset();
+    head.open();
+    // All of them read what has come while the rest of it is still to come.
+    for other in &mut others {
+        assert_eq!(other.answer_head().await.0, 200);
+        assert_eq!(other.chunk().await.unwrap(), "one ");
+    }
+    rest.open();
+    for other in &mut others {
+        assert_eq!(other.chunk().await.unwrap(), "two");
+    }
+    assert_eq!(proxy.get("/").await.text(), "one two");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_origin_is_not_kept_busy_for_nobody_and_who_comes_next_is_answered() {
+    let hang_twice = counting(|_, n| if n < 2 { Answer::hang() } else { numbered(n) });
+    let (origin, proxy) = caching("cache = \"1m\"", hang_twice).await;
+    let mut client = Connection::to(proxy.address()).await;
+    client.start(&Request::get("/")).await;
+    origin.request().await;
+    client.reset();
+    origin.ended(0).await;
+    let connection = proxy.h2c().await;
+    let stream = connection.open(&Request::get("/other")).await;
+    origin.nth(1).await;
+    drop(stream);
+    origin.ended(1).await;
+    for path in ["/", "/other"] {
+        let next = within("who comes after one that has left", proxy.get(path)).await;
+        assert!(next.expect(200).text().starts_with("answer"), "{path}");
+    }
+}
+
+/// Answers for so many clients that ask at once, of which the first one is answered once all have asked.
+async fn answers_for(count: usize, proxy: &Proxy, gate: &Gate) -> Vec<String> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get("/")).await;
+        clients.push(connection);
+    }
+    proxy.until_metric("http_requests_in_flight", &[("route", "app")], count as f64).await;
+    gate.open();
+    let mut texts = Vec::new();
+    for mut client in clients {
+        texts.push(client.answer("GET").await.expect(200).text());
+    }
+    texts
+}
+
+/// What is not kept, or may not be used again unasked, is not given to those who happen to ask at the same time either (RFC 9111
+/// sections 4 and 5.2.2.4).
+#[tokio::test]
+async fn who_waited_in_vain_asks_for_themselves() {
+    for fields in [
+        &[("Cache-Control", "no-store")][..],
+        &[("Cache-Control", "no-cache"), ("ETag", "\"v\"")],
+        &[("Cache-Control", "max-age=0"), ("ETag", "\"v\"")],
+        &[("Cache-Control", "max-age=60"), ("Age", "70"), ("ETag", "\"v\"")],
+        &[("ETag", "\"v\"")],
+    ] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let own = counting(move |_, n| {
+            fields.iter().fold(numbered(n), |answer, (name, value)| answer.header(name, *value)).after(&held)
+        });
+        let (origin, proxy) = caching("cache = true", own).await;
+        let mut texts = answers_for(5, &proxy, &gate).await;
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!((texts.len(), origin.requests().len()), (5, 5), "{fields:?}: {texts:?}");
+    }
+}
+
+/// The same where what is kept has to be asked for before each use: one client's 304 is no other client's.
+#[tokio::test]
+async fn what_each_has_to_ask_for_is_validated_by_each() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = counting(move |seen, n| {
+        let validates = seen.header("if-none-match").is_some();
+        let answer = if validates { Answer::status(304).after(&held) } else { numbered(n) };
+        answer.header("Cache-Control", "no-cache").header("ETag", "\"v\"")
+    });
+    let (origin, proxy) = caching("cache = true", origin).await;
+    proxy.get("/").await.expect(200);
+    assert_eq!(answers_for(5, &proxy, &gate).await, ["answer 0"; 5]);
+    assert_eq!(origin.requests().len(), 6);
+}
+
+/// Where the origin fails, what it says of that does not take the place of what does meanwhile (RFC 5861 section 4).
+#[tokio::test]
+async fn a_failure_that_may_be_kept_does_not_take_the_place_of_a_stale_answer() {
+    let lines = "cache = { stale_if_error = \"10m\", status = { 5xx = \"1m\" } }\nretries = 0";
+    let (origin, proxy) = caching(
+        lines,
+        counting(|_, n| match n {
+            0 => numbered(n).header("Cache-Control", "max-age=1").header("Age", "5"),
+            _ => Answer::status(503).header("Cache-Control", "max-age=60"),
+        }),
+    )
+    .await;
+    proxy.get("/").await.expect(200);
+    for n in 1..4 {
+        assert_eq!(proxy.get("/").await.expect(200).text(), "answer 0");
+        assert_eq!(origin.requests().len(), n + 1, "it is asked each time");
+    }
+}
