@@ -50,3 +50,21 @@ async fn a_cookie_counts_whatever_stands_beside_it_and_however_it_is_written() {
     }
     assert_eq!(proxy.fetch(ask("a=1;  lang=fr")).await.expect(200).text(), "lang=fr; x=é", "others do not count");
 }
+
+#[tokio::test]
+async fn a_field_that_connection_names_is_not_what_the_answer_is_kept_for_rfc_9110_7_6_1() {
+    for (lines, name) in [("cache = true", "Accept-Language"), ("cache = { vary = \"X-Plan\" }", "X-Plan")] {
+        let (origin, proxy) = caching(lines, move |seen| told(seen, name).header("Vary", name)).await;
+        let ask = || Request::get("/").header(name, "de");
+        let withheld = proxy.fetch(ask().header("Connection", &format!("keep-alive, {name}"))).await.expect(200);
+        assert_eq!((withheld.text().as_str(), status(&withheld).as_str()), ("none", "maitred; fwd=request"), "{name}");
+        assert_eq!(proxy.fetch(ask()).await.expect(200).text(), "de");
+        // What ends here in any case, or is not there, or is not for a connection to take away.
+        for connection in ["keep-alive, TE", "close", "Keep-Alive, X-Absent", "Cookie", "HTTP2-Settings"] {
+            let usual = ask().header("TE", "trailers").header("HTTP2-Settings", "AAMAAABk").header("Cookie", "a=1");
+            let usual = proxy.fetch(usual.header("Connection", connection)).await.expect(200);
+            assert!(status(&usual).contains("; hit"), "{connection}: {}", status(&usual));
+        }
+        assert_eq!(origin.requests().len(), 2);
+    }
+}
