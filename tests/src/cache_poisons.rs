@@ -68,3 +68,44 @@ async fn a_field_that_connection_names_is_not_what_the_answer_is_kept_for_rfc_91
         assert_eq!(origin.requests().len(), 2);
     }
 }
+
+#[tokio::test]
+async fn what_varies_by_what_the_origin_alone_is_told_is_not_kept() {
+    let script = || |seen: &Seen| told(seen, &seen.target[1..]).header("Vary", &seen.target[1..]);
+    let request = "request = { forwarded = true, remove = \"X-Forwarded-Port\", set = { X-Fixed = \"a\", \
+                   X-Address = \"{client_ip}\", X-Language = \"{header.accept-language}\", X-Host = \"{host}\" } }";
+    let (_origin, proxy) = caching(&format!("cache = true\n{request}"), script()).await;
+    let origin = Origin::start(script()).await;
+    let route = route(
+        &origin,
+        "cache = { key = \"path\", vary = \"Accept-Language\" }\nrequest = { forwarded = true, \
+                       set = { X-Language = \"{header.accept-language}\", X-Host = \"{host}\" } }",
+    );
+    let loose = Proxy::start(format!("{TRUSTING}{route}")).await;
+    for (name, here, there) in [
+        ("X-Forwarded-For", false, false),
+        ("Forwarded", false, false),
+        ("X-Request-Id", false, false),
+        ("traceparent", false, false),
+        ("X-Forwarded-Proto", true, false),
+        ("X-Forwarded-Host", true, false),
+        ("X-Forwarded-Port", true, false),
+        ("Host", true, false),
+        ("X-Host", true, false),
+        ("Client-Cert", true, true),
+        ("Accept-Language", true, true),
+        ("X-Language", false, true),
+        ("X-Plan", true, true),
+    ] {
+        for (proxy, kept) in [(&proxy, here), (&loose, there)] {
+            let path = format!("/{name}");
+            let first = status(&proxy.get(&path).await.expect(200));
+            let expected = if kept { "maitred; fwd=uri-miss; stored" } else { "maitred; fwd=uri-miss; detail=vary" };
+            assert_eq!(first, expected, "{name}");
+            assert_eq!(status(&proxy.get(&path).await.expect(200)).contains("; hit"), kept, "{name}");
+        }
+    }
+    for (name, kept) in [("X-Fixed", true), ("X-Address", false)] {
+        assert_eq!(status(&proxy.get(&format!("/{name}")).await).ends_with("stored"), kept, "{name}");
+    }
+}

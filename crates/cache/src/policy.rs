@@ -25,6 +25,8 @@ pub struct Policy {
     pub(crate) key: Box<[Part]>,
     pub(crate) vary: Box<[HeaderName]>,
     pub(crate) bypass: Box<[Part]>,
+    /// What the origin is told in them no request says, and no key.
+    pub(crate) untold: Box<[HeaderName]>,
     pub(crate) tags: Box<[HeaderName]>,
     /// Which fields say to caches like this one alone how long an answer is fresh.
     pub(crate) targeted: Box<[HeaderName]>,
@@ -59,6 +61,12 @@ impl Policy {
     pub fn hides(&self, name: &HeaderName) -> bool {
         let keyed = || self.key.iter().any(|part| matches!(part, Part::Header(keyed) if keyed == name));
         POISONS.contains(&name.as_str()) && !self.vary.contains(name) && !keyed()
+    }
+
+    /// No answer is kept that varies by one of these request headers: the origin is told in them what requests do not say
+    /// and keys do not have, so that nobody knows for whom else it is.
+    pub fn never_vary_by(&mut self, names: Vec<HeaderName>) {
+        self.untold = names.into();
     }
 
     /// Whether this part of a request tells kept answers apart, or keeps the request out, or does not reach the origin.
