@@ -109,3 +109,23 @@ async fn what_varies_by_what_the_origin_alone_is_told_is_not_kept() {
         assert_eq!(status(&proxy.get(&format!("/{name}")).await).ends_with("stored"), kept, "{name}");
     }
 }
+
+#[tokio::test]
+async fn what_a_trusted_proxy_passes_on_cannot_change_what_others_get() {
+    let names = ["X-Original-URL", "X-Rewrite-URL", "X-Host", "X-HTTP-Method-Override", "X_HTTP_Method_Override"];
+    let keyed = ["X-Method-Override", "X-Original-Host"];
+    let lines = "cache = { vary = \"X-Method-Override\", key = [\"path\", \"header:X-Original-Host\"] }";
+    let origin = Origin::start(|_| keeps(Answer::text("x"))).await;
+    for (listener, trusted) in [(BOTH, false), (TRUSTING, true)] {
+        let proxy = Proxy::start(format!("{listener}{}", route(&origin, lines))).await;
+        let before = origin.requests().len();
+        let all = names.iter().chain(&keyed);
+        proxy.fetch(all.fold(Request::get("/a"), |request, name| request.header(name, "/evil"))).await.expect(200);
+        let seen = origin.nth(before).await;
+        for name in names {
+            assert_eq!(seen.header(name), None, "{name}");
+        }
+        assert_eq!(seen.header("x-method-override"), Some("/evil"), "it is part of the key");
+        assert_eq!(seen.header("x-original-host"), trusted.then_some("/evil"), "it is part of the key");
+    }
+}
