@@ -129,3 +129,27 @@ async fn what_a_trusted_proxy_passes_on_cannot_change_what_others_get() {
         assert_eq!(seen.header("x-original-host"), trusted.then_some("/evil"), "it is part of the key");
     }
 }
+
+#[tokio::test]
+async fn who_takes_no_coding_is_not_said_to_take_any_rfc_9110_12_5_3() {
+    let script = || counting(|_, n| keeps(numbered(n)));
+    let (origin, plain) = caching("cache = true", script()).await;
+    let (other, compressing) = caching("cache = true\ncompress = true", script()).await;
+    for (number, (sent, passed, asked)) in [
+        (None, None, None),
+        (Some("identity"), Some("identity"), Some("identity")),
+        (Some("gzip;q=0"), Some("identity"), Some("identity")),
+        (Some("deflate"), Some("identity"), Some("identity")),
+        (Some("gzip, br;q=0.5"), Some("br, gzip"), Some("identity")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for (proxy, origin, expected) in [(&plain, &origin, passed), (&compressing, &other, asked)] {
+            let request = Request::get(&format!("/{number}"));
+            let request = sent.into_iter().fold(request, |request, sent| request.header("Accept-Encoding", sent));
+            proxy.fetch(request).await.expect(200);
+            assert_eq!(origin.nth(number).await.header("accept-encoding"), expected, "{sent:?}");
+        }
+    }
+}
