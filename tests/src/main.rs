@@ -26,6 +26,7 @@ mod cache_memory;
 mod cache_musts;
 mod cache_orders;
 mod cache_overtaken;
+mod cache_poisons;
 mod cache_rules;
 mod cache_secrets;
 mod cache_together;

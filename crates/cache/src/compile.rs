@@ -147,6 +147,7 @@ impl Policy {
             status: statuses(table.status.as_ref(), &at.key("status"), report),
             key: key.into(),
             vary: names(table.vary.as_ref(), &at.key("vary"), report),
+            untold: Box::default(),
             bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
             targeted: targets(table.targeted.as_ref(), &at.key("targeted"), report),
             tags: names(table.tags.as_ref(), &at.key("tags"), report),

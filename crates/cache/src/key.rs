@@ -4,7 +4,7 @@ use std::{cell::RefCell, fmt};
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use filter::{
-    Identity, Scheme, View,
+    Identity, Scheme, View, cookies,
     query::{HIDDEN, shown},
     template::Input,
 };
@@ -94,7 +94,7 @@ impl Part {
             Self::Query | Self::Sorted(_) => request.query.is_some(),
             Self::Parameter(name) => request.query_parameter(name).is_some(),
             Self::Header(name) => request.head.headers.contains_key(name),
-            Self::Cookie(name) => request.cookie(name).is_some(),
+            Self::Cookie(name) => cookies_of(request, name).next().is_some(),
         }
     }
 
@@ -110,7 +110,11 @@ impl Part {
             Self::Header(name) => {
                 value_of(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
             }
-            Self::Cookie(name) => request.cookie(name).map(str::to_owned),
+            Self::Cookie(name) => {
+                let value = |piece| cookies::parts(piece).1.unwrap_or_default();
+                let values = cookies_of(request, name).map(value).collect::<Vec<_>>().join(&b"; "[..]);
+                self.is_in(request).then(|| String::from_utf8_lossy(&values).into_owned())
+            }
         };
         let is_secret = match self {
             Self::Parameter(name) => secret(&Input::Parameter(name)),
@@ -140,7 +144,9 @@ impl Part {
             Self::Parameter(name) => put(out, request.query_parameter(name).map(str::as_bytes)),
             Self::Header(name) => put(out, selecting(&request.head.headers, name).as_deref()),
             Self::Cookie(name) => {
-                put(out, request.cookie(name).map(|value| Sealed::of(value.as_bytes())).as_ref().map(Sealed::bytes));
+                // All of that name, as they are written: which of them counts, and whether quotes do, origins know best.
+                let written = cookies_of(request, name).collect::<Vec<_>>().join(&b';');
+                put(out, (!written.is_empty()).then(|| Sealed::of(&written)).as_ref().map(Sealed::bytes));
             }
         }
     }
@@ -218,6 +224,12 @@ pub(crate) fn sorted(request: &View<'_>, without: &[Box<str>]) -> Option<String>
     pairs.retain(|pair| !is_meant(name_of(pair)));
     pairs.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     (!pairs.is_empty()).then(|| pairs.join("&"))
+}
+
+/// The cookies of that name, as they are written but for the spaces before them.
+fn cookies_of<'r>(request: &View<'r>, name: &str) -> impl Iterator<Item = &'r [u8]> {
+    let is_meant = move |piece: &&[u8]| cookies::parts(piece).0 == name.as_bytes();
+    cookies::all(&request.head.headers).filter(is_meant).map(<[u8]>::trim_ascii_start)
 }
 
 /// The name of a parameter with or without a value.
@@ -337,7 +349,10 @@ fn value_of(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+    use crate::testing::{head, viewed};
 
     #[test]
     fn a_certificate_is_no_host_and_no_upstream() {
@@ -354,6 +369,43 @@ mod tests {
         ];
         let different: std::collections::HashSet<&Key> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
+    }
+
+    #[test]
+    fn a_cookie_is_told_apart_by_all_that_is_written_of_it() {
+        let part = Part::Cookie("lang".into());
+        let of = |lines: &[&[u8]]| {
+            let mut head = head(&[]);
+            for line in lines {
+                head.append_header(header::COOKIE, HeaderValue::from_bytes(line).unwrap()).unwrap();
+            }
+            viewed(&head, "/", None, |view| {
+                let mut out = Vec::new();
+                part.write(view, &mut out);
+                (part.is_in(view), part.describe(view, &|_| false), out)
+            })
+        };
+        let (none, fr) = (of(&[]), of(&[b"lang=fr"]));
+        assert_eq!((none.0, &*none.1, fr.0, &*fr.1), (false, "no cookie:lang", true, "cookie:lang \"fr\""));
+        let mut known = vec![none.clone(), fr.clone()];
+        for same in [&[&b"lang=fr; x=\xff"[..]][..], &[b"x=\xff;  lang=fr;y"], &[b"slang=de", b"lang=fr"]] {
+            assert_eq!(of(same), fr, "{same:?}");
+        }
+        assert_eq!(of(&[b"x=lang", b"langs=fr", b"\xff"]), none);
+        for (lines, told) in [
+            (&[&b"lang=en; lang=fr"[..]][..], "en; fr"),
+            (&[b"lang=fr", b"lang=en"], "fr; en"),
+            (&[b"lang =fr"], "fr"),
+            (&[b"lang=\"fr\""], "\\\"fr\\\""),
+            (&[b"lang=\xff"], "\u{fffd}"),
+            (&[b"lang"], ""),
+            (&[b"lang="], ""),
+        ] {
+            let own = of(lines);
+            assert_eq!((own.0, own.1.clone()), (true, format!("cookie:lang \"{told}\"")), "{lines:?}");
+            assert!(known.iter().all(|(.., key)| *key != own.2), "{lines:?}");
+            known.push(own);
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct Policy {
     pub(crate) key: Box<[Part]>,
     pub(crate) vary: Box<[HeaderName]>,
     pub(crate) bypass: Box<[Part]>,
+    /// What the origin is told in them no request says, and no key.
+    pub(crate) untold: Box<[HeaderName]>,
     pub(crate) tags: Box<[HeaderName]>,
     /// Which fields say to caches like this one alone how long an answer is fresh.
     pub(crate) targeted: Box<[HeaderName]>,
@@ -55,10 +57,16 @@ impl Policy {
     }
 
     /// Whether the origin may make its answer depend on this request header and nobody would know: a name by which
-    /// frameworks let the method be another one, and which tells no answers apart.
+    /// frameworks let the method, the host or the path be another one, and which tells no answers apart.
     pub fn hides(&self, name: &HeaderName) -> bool {
         let keyed = || self.key.iter().any(|part| matches!(part, Part::Header(keyed) if keyed == name));
-        POISONS.contains(&name.as_str()) && !self.vary.contains(name) && !keyed()
+        POISONS.iter().any(|poison| alike(name.as_str(), poison)) && !self.vary.contains(name) && !keyed()
+    }
+
+    /// No answer is kept that varies by one of these request headers: the origin is told in them what requests do not say
+    /// and keys do not have, so that nobody knows for whom else it is.
+    pub fn never_vary_by(&mut self, names: Vec<HeaderName>) {
+        self.untold = names.into();
     }
 
     /// Whether this part of a request tells kept answers apart, or keeps the request out, or does not reach the origin.
@@ -219,9 +227,29 @@ fn tags<'a>(fields: &'a HeaderMap, name: &'a HeaderName) -> impl Iterator<Item =
     members.filter(|tag| !tag.is_empty())
 }
 
-/// Headers by which frameworks take a request for one of another method, in lower case. Those that claim another host or
-/// path reach no origin at all.
-const POISONS: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
+/// Headers by which frameworks take a request for one of another method, host or path, in lower case. Proxies that are trusted
+/// pass them on as their clients sent them.
+const POISONS: [&str; 13] = [
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-uri",
+    "x-rewrite-url",
+];
+
+/// Whether CGI and its heirs take `name` for `poison`: what is no letter or digit counts as a dash.
+fn alike(name: &str, poison: &str) -> bool {
+    let same = |(byte, wanted): (u8, u8)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric());
+    name.len() == poison.len() && name.bytes().zip(poison.bytes()).all(same)
+}
 
 /// How many tags of one answer count.
 const MOST_TAGS: usize = 64;

@@ -19,7 +19,7 @@ pub enum Unkept {
     Authorization,
     /// It sets a cookie.
     Cookie,
-    /// It depends on what nobody knows (`Vary: *`).
+    /// It depends on what nobody knows (`Vary: *`), or on what the origin was told and the request does not say.
     Vary,
     /// It is a part, or its status means nothing to a cache.
     Status,
@@ -76,7 +76,7 @@ pub(crate) fn judge(
     if fields.contains_key(header::SET_COOKIE) {
         return Err(Unkept::Cookie);
     }
-    if varies_by_anything(fields) {
+    if varies_by_anything(fields) || nominated(fields).any(|name| policy.untold.contains(&name)) {
         return Err(Unkept::Vary);
     }
     // RFC 9111 section 3.3: parts are not put together here. A 304 without anything to validate is nobody's answer.

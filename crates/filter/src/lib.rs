@@ -12,6 +12,7 @@ mod amounts;
 mod by_name;
 mod captures;
 mod client;
+pub mod cookies;
 mod identity;
 mod mode;
 pub mod networks;

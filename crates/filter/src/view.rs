@@ -2,7 +2,7 @@
 
 use pingora_http::RequestHeader;
 
-use crate::{Captures, Client, Identity};
+use crate::{Captures, Client, Identity, cookies};
 
 /// A request as a concern sees it: borrowed, read-only, small.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +37,11 @@ impl<'a> View<'a> {
         self.head.headers.get(name)?.to_str().ok()
     }
 
-    /// The value of the cookie `name` (RFC 6265 section 5.4), without surrounding quotes.
+    /// The value of the first cookie `name` (RFC 6265 section 5.4) that is text, without surrounding quotes.
     pub fn cookie(&self, name: &str) -> Option<&'a str> {
-        let lines = self.head.headers.get_all(http::header::COOKIE).into_iter();
-        lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';')).find_map(|pair| {
-            let (key, value) = pair.trim().split_once('=')?;
-            (key == name).then(|| value.trim_matches('"'))
+        cookies::all(&self.head.headers).map(cookies::parts).find_map(|(own, value)| {
+            let value = value.filter(|value| own == name.as_bytes() && value.is_ascii())?;
+            Some(str::from_utf8(value).ok()?.trim_matches('"'))
         })
     }
 
@@ -67,4 +66,30 @@ pub fn authority_of(head: &RequestHeader) -> &str {
         return after.split(['/', '?']).next().unwrap_or("");
     }
     head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("").trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, header};
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_beside_what_is_no_text() {
+        let (client, captures) = (Client::local("public".into()), Captures::new());
+        for (line, value) in [
+            (&b"name=Jos\xc3\xa9; a=1"[..], Some("1")),
+            (b"a=1;b=\xff", Some("1")),
+            (b"a = \"1\" ; a=2", Some("1")),
+            (b"a=\xff; a=2", Some("2")),
+            (b"aa=1; a; b=a=1", None),
+            (b"a=", Some("")),
+        ] {
+            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            head.append_header(header::COOKIE, HeaderValue::from_bytes(line).unwrap()).unwrap();
+            let (head, client, captures) = (&head, &client, &captures);
+            let view = View { generation: 1, head, client, identity: None, host: "", path: "/", query: None, captures };
+            assert_eq!(view.cookie("a"), value, "{line:?}");
+        }
+    }
 }

@@ -416,11 +416,12 @@ fn narrow(
     policy: &Policy,
     from: &mut RequestHeader,
 ) -> pingora_core::Result<()> {
-    let accepted = cache::encoding::accepted(&from.headers);
-    if policy.asks_plain() || accepted.is_empty() {
-        from.remove_header(&header::ACCEPT_ENCODING);
-    } else if let Ok(value) = HeaderValue::try_from(accepted) {
-        from.insert_header(header::ACCEPT_ENCODING, value)?;
+    if from.headers.contains_key(header::ACCEPT_ENCODING) {
+        let accepted = cache::encoding::accepted(&from.headers);
+        let named =
+            if policy.asks_plain() || accepted.is_empty() { None } else { HeaderValue::try_from(accepted).ok() };
+        // Nothing at all would mean anything (RFC 9110 section 12.5.3).
+        from.insert_header(header::ACCEPT_ENCODING, named.unwrap_or(HeaderValue::from_static("identity")))?;
     }
     let hidden: Vec<_> = from.headers.keys().filter(|name| policy.hides(name)).cloned().collect();
     hidden.iter().for_each(|name| drop(from.remove_header(name)));

@@ -5,7 +5,7 @@ use filter::ClientCertificate;
 use http::Method;
 use pingora_http::RequestHeader;
 use snapshot::Route;
-use transform::told;
+use transform::{hop, told};
 
 use crate::dispatch::is_stream;
 
@@ -58,5 +58,6 @@ pub(crate) fn passes(policy: &Policy, request: &filter::View<'_>, asked: &Asked,
         return Some(Forward::Bypass);
     }
     let own = uploads || asked.no_store || is_stream(head) || cache::select::is_for_origin(&head.headers);
-    own.then_some(Forward::Request)
+    // The origin would answer to less than what the answer is kept under.
+    (own || hop::withholds(head)).then_some(Forward::Request)
 }

@@ -55,7 +55,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let opened = access::Databases::compile(&config.access, &root.key("access"), &state.files, report);
     let databases = config.access.geoip.as_ref().map(|_| opened.as_ref().and_then(Option::as_ref));
     let table = table(config, report);
-    let routes: Vec<Option<Route>> = config
+    let mut routes: Vec<Option<Route>> = config
         .routes
         .iter()
         .map(|(name, written)| {
@@ -83,7 +83,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     }
     fit::check(config, &listeners, &upstreams, report);
     warnings::check(config, &listeners, Known { policies: &policies, limits: &limits, routes: &routes }, report);
-    unkeyed::check(config, &routes, &listeners, report);
+    unkeyed::check(config, &mut routes, &listeners, report);
     if report.has_errors() {
         return None;
     }

@@ -1,5 +1,5 @@
 //! W0503: what origins see of a request though it does not tell kept answers apart. That is how a cache is poisoned: what
-//! one client has said is what all others get.
+//! one client has said is what all others get. And what they may say that it depends on, though nobody could look it up.
 
 use std::sync::Arc;
 
@@ -17,19 +17,35 @@ const USUAL: [HeaderName; 3] = [header::COOKIE, header::ACCEPT_LANGUAGE, header:
 /// As people write them.
 const WRITTEN: [&str; 3] = ["Cookie", "Accept-Language", "Origin"];
 
-/// Adds the warnings of all routes that keep anything.
-pub(crate) fn check(config: &Config, routes: &[Option<Route>], listeners: &[Arc<Listener>], report: &mut Report) {
-    for (written, route) in config.routes.values().zip(routes) {
-        let Some((route, policy)) = route.as_ref().and_then(|route| Some((route, route.cache.as_ref()?))) else {
-            continue;
-        };
+/// Adds the warnings of all routes that keep anything, and tells their caches by what no answer can vary.
+pub(crate) fn check(config: &Config, routes: &mut [Option<Route>], listeners: &[Arc<Listener>], report: &mut Report) {
+    for (written, route) in config.routes.values().zip(routes.iter_mut().map(Option::as_mut)) {
+        let Some(route) = route else { continue };
+        let Some(policy) = &route.cache else { continue };
         let at = At::root().key("routes").key(&*route.name);
-        let site = Site { written, route, policy, at };
+        let site = Site { written, route, policy, at, schemes: schemes_of(written, listeners) };
         site.host(report);
-        site.scheme(listeners, report);
+        site.scheme(report);
         site.templates(report);
         site.usual(report);
+        let untold = site.untold();
+        if let Some(policy) = &mut route.cache {
+            policy.never_vary_by(untold);
+        }
     }
+}
+
+/// Whether requests come by HTTP and by HTTPS.
+fn schemes_of(written: &config::Route, listeners: &[Arc<Listener>]) -> bool {
+    let only = written.matches.listener.as_ref();
+    let brings = |listener: &&Arc<Listener>| {
+        let taken = only.is_none_or(|only| only.iter().any(|name| **name == *listener.name));
+        listener.mode.is_http() && listener.redirect.is_none() && taken
+    };
+    let ways: Vec<&Arc<Listener>> = listeners.iter().filter(brings).collect();
+    let differ = ways.iter().any(|listener| listener.trusts_anybody())
+        || ways.iter().any(|listener| listener.scheme() != ways[0].scheme());
+    differ && written.matches.scheme.is_none()
 }
 
 struct Site<'a> {
@@ -37,6 +53,8 @@ struct Site<'a> {
     route: &'a Route,
     policy: &'a cache::Policy,
     at: At,
+    /// Whether requests come by both schemes.
+    schemes: bool,
 }
 
 impl Site<'_> {
@@ -49,13 +67,45 @@ impl Site<'_> {
         self.route.forwarding.forwarded && !self.settles("forwarded")
     }
 
+    /// Whether the route takes one host only.
+    fn has_one_host(&self) -> bool {
+        let hosts = self.written.matches.host.as_ref();
+        hosts.is_some_and(|hosts| hosts.len() == 1 && hosts.iter().all(|host| !host.contains('*')))
+    }
+
+    /// The fields in which the origin is told what requests do not say under that name, and what tells no answers apart.
+    fn untold(&self) -> Vec<HeaderName> {
+        let knows_host = self.policy.tells_apart(&Input::Host);
+        let knows_scheme = !self.schemes || self.policy.tells_apart(&Input::Scheme);
+        let edits = self.route.request.as_ref();
+        let is_told = |name: &&str| match *name {
+            _ if edits.is_some_and(|edits| edits.hides(name)) => false,
+            "x-forwarded-host" | "x-forwarded-port" => !knows_host,
+            "x-forwarded-proto" => !knows_scheme,
+            "forwarded" => self.route.forwarding.forwarded,
+            // It is part of every key.
+            "client-cert" => false,
+            _ => true,
+        };
+        let is_unknown = |input: Input<'_>| match input {
+            Input::Host => !knows_host && !self.has_one_host(),
+            Input::Scheme => !knows_scheme,
+            other => !self.policy.tells_apart(&other),
+        };
+        // What asks by HTTP/2 names it elsewhere.
+        let keeps = matches!(self.route.host, rewrite::HostPolicy::Keep);
+        let host = (keeps && is_unknown(Input::Host)).then_some(header::HOST);
+        let edited = edits.into_iter().flat_map(|edits| edits.told());
+        let edited = edited.filter(|(_, template)| template.inputs().any(is_unknown)).map(|(name, _)| name.clone());
+        let told = transform::TOLD.into_iter().filter(is_told).map(HeaderName::from_static);
+        told.chain(host).chain(edited).collect()
+    }
+
     /// The origin sees which host was asked for, unless the route takes one only.
     fn host(&self, report: &mut Report) {
-        let hosts = self.written.matches.host.as_ref();
-        let one = hosts.is_some_and(|hosts| hosts.len() == 1 && hosts.iter().all(|host| !host.contains('*')));
         let keeps = matches!(self.route.host, rewrite::HostPolicy::Keep);
         let sees = keeps || !self.settles("x-forwarded-host") || self.sees_forwarded();
-        if one || !sees || self.policy.tells_apart(&Input::Host) {
+        if self.has_one_host() || !sees || self.policy.tells_apart(&Input::Host) {
             return;
         }
         let message = format!(
@@ -72,18 +122,9 @@ impl Site<'_> {
     }
 
     /// The same of the scheme, where requests come by both. An origin that sends plaintext to HTTPS answers both otherwise.
-    fn scheme(&self, listeners: &[Arc<Listener>], report: &mut Report) {
-        let only = self.written.matches.listener.as_ref();
-        let brings = |listener: &&Arc<Listener>| {
-            let taken = only.is_none_or(|only| only.iter().any(|name| **name == *listener.name));
-            listener.mode.is_http() && listener.redirect.is_none() && taken
-        };
-        let ways: Vec<&Arc<Listener>> = listeners.iter().filter(brings).collect();
-        let differ = ways.iter().any(|listener| listener.trusts_anybody())
-            || ways.iter().any(|listener| listener.scheme() != ways[0].scheme());
+    fn scheme(&self, report: &mut Report) {
         let sees = !self.settles("x-forwarded-proto") || self.sees_forwarded();
-        let fixed = self.written.matches.scheme.is_some();
-        if fixed || !differ || !sees || self.policy.tells_apart(&Input::Scheme) {
+        if !self.schemes || !sees || self.policy.tells_apart(&Input::Scheme) {
             return;
         }
         let message = format!(

@@ -71,7 +71,12 @@ impl<H> HeaderEdits<H> {
 
     /// What its values are made of.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.set.iter().chain(&self.add).flat_map(|edit| &edit.values)
+        self.told().map(|(_, template)| template)
+    }
+
+    /// The same with the fields that they are for.
+    pub fn told(&self) -> impl Iterator<Item = (&HeaderName, &Template)> {
+        self.set.iter().chain(&self.add).flat_map(|edit| edit.values.iter().map(|value| (&edit.name, value)))
     }
 
     /// The names of the fields that are removed, set and added, in words for `explain`.

@@ -95,6 +95,12 @@ fn nominated(fields: &http::HeaderMap) -> Names {
     names.filter(|name| fields.contains_key(name) && !is_end_to_end(name.as_str())).collect()
 }
 
+/// Whether `Connection` names fields of a request that would reach the origin otherwise: it answers as if they were not there.
+/// Those that end with us in any case, such as `HTTP2-Settings`, are named by clients that mean no harm.
+pub fn withholds(client: &RequestHeader) -> bool {
+    nominated(&client.headers).iter().any(|name| !is_hop_by_hop(name.as_ref()) && !is_request_hop_by_hop(name.as_str()))
+}
+
 /// Fields that end at every hop, in either direction. `Transfer-Encoding` is left to whoever frames the message.
 fn is_hop_by_hop(name: &[u8]) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());

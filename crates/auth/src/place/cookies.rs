@@ -1,9 +1,7 @@
 //! A credential among the cookies of a request, in however many fields they come.
 
-use std::iter;
-
+use filter::cookies::{all, parts, pieces};
 use http::{HeaderValue, header};
-use memchr::{memchr, memchr_iter};
 use pingora_http::RequestHeader;
 
 use super::Found;
@@ -11,13 +9,11 @@ use super::Found;
 /// Looks for the one cookie of that name. Where there are two, browsers and servers differ in which of them counts.
 pub(super) fn find<'r>(head: &'r RequestHeader, name: &str) -> Found<'r> {
     let mut found = Found::Nothing;
-    for line in head.headers.get_all(header::COOKIE) {
-        for (_, value) in pieces(line.as_bytes()).map(parts).filter(|(own, _)| *own == name.as_bytes()) {
-            found = match (found, value.and_then(plain)) {
-                (Found::Nothing, Some(value)) => Found::One(value.into()),
-                _ => Found::Unclear,
-            };
-        }
+    for (_, value) in all(&head.headers).map(parts).filter(|(own, _)| *own == name.as_bytes()) {
+        found = match (found, value.and_then(plain)) {
+            (Found::Nothing, Some(value)) => Found::One(value.into()),
+            _ => Found::Unclear,
+        };
     }
     found
 }
@@ -46,20 +42,6 @@ fn without(line: &[u8], is_own: impl Fn(&[u8]) -> bool) -> Option<HeaderValue> {
         return None;
     }
     HeaderValue::from_bytes(others.join(&b';').trim_ascii_start()).ok()
-}
-
-/// The cookies of a field, as they are written. Sessions are long: a byte at a time would cost more than all else of them.
-fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let ends = memchr_iter(b';', line).chain(iter::once(line.len()));
-    ends.scan(0, |start, end| Some(&line[std::mem::replace(start, end + 1)..end]))
-}
-
-/// The name and the value. What has no `=` is taken for a name, as some servers do.
-fn parts(piece: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr(b'=', piece) {
-        Some(at) => (piece[..at].trim_ascii(), Some(piece[at + 1..].trim_ascii())),
-        None => (piece.trim_ascii(), None),
-    }
 }
 
 /// A value without the quotes that may stand around it (RFC 6265 section 4.1.1); `None` where it is empty or no text.

@@ -50,6 +50,22 @@ fn hop_by_hop_fields_end_here() {
 }
 
 #[test]
+fn a_client_withholds_what_would_have_reached_the_origin() {
+    let fields = [("X-One", "1"), ("TE", "trailers"), ("HTTP2-Settings", "AA"), ("Keep-Alive", "5"), ("Cookie", "a=1")];
+    for (connection, withholds) in [
+        ("close", false),
+        ("Keep-Alive, Upgrade", false),
+        ("TE, http2-settings,, Cookie, X-Absent, \"", false),
+        ("x-one", true),
+        ("close, TE, X-One", true),
+    ] {
+        let fields: Vec<_> = fields.into_iter().chain([("Connection", connection)]).collect();
+        assert_eq!(super::withholds(&request(&fields)), withholds, "{connection}");
+    }
+    assert!(!super::withholds(&request(&fields)));
+}
+
+#[test]
 fn what_connection_names_is_removed_in_any_case_and_from_several_lines() {
     let fields = [
         ("Connection", "close, X-One ,, x-two"),
