@@ -144,6 +144,23 @@ async fn dates_validate_where_there_is_no_tag_rfc_9111_4_3_1_and_4_3_3() {
 }
 
 #[tokio::test]
+async fn a_304_about_another_answer_makes_nothing_fresh_rfc_9111_4_3_4() {
+    for tag in ["\"w\"", "W/\"w\""] {
+        let (origin, proxy) = caching(
+            "cache = true",
+            counting(move |seen, n| match seen.header("if-none-match") {
+                Some(_) => keeps(Answer::status(304)).header("ETag", tag),
+                None => numbered(n).header("ETag", "\"v\"").header("Cache-Control", "max-age=0"),
+            }),
+        )
+        .await;
+        proxy.get("/").await.expect(200);
+        assert_eq!(proxy.get("/").await.expect(200).text(), "answer 2", "{tag}");
+        assert_eq!(origin.requests().len(), 3, "{tag}: asked again without a condition");
+    }
+}
+
+#[tokio::test]
 async fn a_304_and_a_206_say_what_the_200_would_rfc_9110_15_3_7_and_15_4_5() {
     let fields = [
         ("Cache-Control", "max-age=600"),

@@ -160,11 +160,7 @@ impl Stored {
     /// for those that are about the content. `None` where it is about another one (RFC 9111 section 4.3.4).
     pub fn freshened(&self, fetched: Fetched<'_>, policy: &Policy) -> Option<(Self, Result<Withheld, Unkept>)> {
         let Fetched { head: update, request, times } = fetched;
-        let strong =
-            |fields: &HeaderMap| fields.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned();
-        if let Some(tag) = strong(&update.headers)
-            && strong(&self.head.headers).is_none_or(|ours| ours != tag)
-        {
+        if !is_about(&update.headers, &self.head.headers) {
             return None;
         }
         let mut head = self.head.clone();
@@ -335,6 +331,21 @@ fn bare(mut head: ResponseHeader) -> ResponseHeader {
         head.remove_header(&name);
     }
     compact::compact(&head)
+}
+
+/// Whether a 304 is about an answer (RFC 9111 section 4.3.4): a strong tag is the same, a weak one or else a date corresponds. One
+/// that says neither was asked about this answer alone.
+fn is_about(update: &HeaderMap, kept: &HeaderMap) -> bool {
+    let told = |name: HeaderName| update.get(&name).map(|value| (value.as_bytes(), kept.get(&name)));
+    match (told(header::ETAG), told(header::LAST_MODIFIED)) {
+        (Some((tag, ours)), _) => ours.is_some_and(|ours| {
+            let weak = tag.strip_prefix(b"W/");
+            let opaque = weak.and(ours.as_bytes().strip_prefix(b"W/")).unwrap_or(ours.as_bytes());
+            weak.unwrap_or(tag) == opaque
+        }),
+        (None, Some((date, Some(ours)))) => date == ours.as_bytes(),
+        (None, _) => true,
+    }
 }
 
 /// RFC 9111 section 3.2.
