@@ -101,6 +101,52 @@ async fn what_comes_before_the_answer_is_not_taken_for_it_rfc_9111_3() {
 }
 
 #[tokio::test]
+async fn unsafe_methods_invalidate_rfc_9111_4_4() {
+    let (_origin, proxy) = caching(
+        "cache = \"1m\"",
+        counting(|seen, n| match (seen.method.as_str(), seen.target.as_str()) {
+            ("POST", "/fails") => Answer::status(500),
+            ("POST", _) => {
+                let names =
+                    ["location", "content-location"].into_iter().filter_map(|name| Some((name, seen.header(name)?)));
+                names.fold(Answer::status(201), |answer, (name, place)| answer.header(name, place))
+            }
+            _ => numbered(n),
+        }),
+    )
+    .await;
+    let hits = async |host: &str, path: &str| status(&proxy.fetch(Request::get(path).host(host)).await).contains("hit");
+    for path in ["/list", "/list?page=2", "/fails"] {
+        hits("a.test", path).await;
+    }
+    proxy.fetch(Request::post("/fails", "x").host("a.test")).await.expect(500);
+    proxy.fetch(Request::post("/list", "x").host("a.test")).await.expect(201);
+    assert!(!hits("a.test", "/list").await && !hits("a.test", "/list?page=2").await);
+    assert!(hits("a.test", "/fails").await, "an error changes nothing");
+    let cases = [
+        ("a.test", "/N", true),
+        ("a.test", "http://a.test/N", true),
+        ("a.test", "HTTP://A.test:80/N", true),
+        ("a.test", "//a.test/N", true),
+        ("a.test:8080", "http://a.test:8080/N", true),
+        ("a.test", "http://b.test/N", false),
+        ("a.test", "//b.test/N", false),
+        ("a.test", "https://a.test/N", false),
+        ("a.test", "http://a.test:8080/N", false),
+        ("a.test:8080", "http://a.test/N", false),
+    ];
+    for (number, (host, place, is_ours)) in cases.into_iter().enumerate() {
+        for name in ["Location", "Content-Location"] {
+            let path = format!("/{name}{number}");
+            hits(host, &path).await;
+            let place = place.replace("/N", &path);
+            proxy.fetch(Request::post("/list", "x").host(host).header(name, &place)).await.expect(201);
+            assert_eq!(hits(host, &path).await, !is_ours, "{name}: {place} of {host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
     let (origin, proxy) = caching(
         "cache = true\nretries = 0",
