@@ -335,7 +335,6 @@ impl Visit<'_> {
         let stored = stale.filter(|stored| stored.does_on_error(now))?;
         ctx.record.cache = Some(Cached::Stale);
         let status = Status {
-            hit: true,
             origin: origin.map(|status| status.as_u16()),
             ttl: Some(stored.left(now).div_euclid(1000)),
             ..Status::forwarded(Forward::Stale)
