@@ -197,3 +197,32 @@ fn memory_has_an_end() {
     zone.resize(0);
     assert_eq!((zone.reading().entries, zone.reading().bytes), (0, 0));
 }
+
+#[test]
+fn many_variants_of_one_key_do_not_cost_the_key() {
+    let zone = zone();
+    let lines = [("cache-control", "max-age=60"), ("vary", "origin")];
+    let policy = crate::testing::policy(CacheTable::default());
+    let mut latest = None;
+    for number in 0..10 {
+        let origin = format!("https://{number}.test");
+        let request = head(&[("origin", &origin)]);
+        crate::testing::viewed(&request, "/a", None, |view| {
+            let asked = NOW + number;
+            let (head, times) = (crate::testing::answer(200, &lines), crate::Times { asked, answered: asked });
+            let content = crate::Content::whole(Bytes::from(vec![b'x'; 100_000]));
+            let (stored, _) = Stored::new(crate::Fetched { head, request: view, times }, content, &policy);
+            let (key, stored) = (policy.key(view).unwrap(), Arc::new(stored));
+            zone.keep(&zone.begin(&key), stored.clone(), &request.headers);
+            assert!(zone.find(&key, &request.headers).is_some(), "{number}");
+            assert!(zone.reading().bytes <= (1 << 20) / 4, "{number}: {:?}", zone.reading());
+            latest = Some((key, stored, request.clone()));
+        });
+    }
+    let (key, stored, request) = latest.unwrap();
+    assert_eq!((zone.kept.peek(&key).unwrap().answers.len(), zone.reading().evictions), (2, 0));
+    for (coding, size) in [("gzip", 200_000), ("br", 200_000), ("zstd", 200_000)] {
+        zone.keep_encoded(&key, &stored, (coding, 6), Bytes::from(vec![b'x'; size]));
+        assert!(zone.find(&key, &request.headers).is_some(), "{coding}: {:?}", zone.reading());
+    }
+}
