@@ -210,7 +210,7 @@ fn many_variants_of_one_key_do_not_cost_the_key() {
         crate::testing::viewed(&request, "/a", None, |view| {
             let asked = NOW + number;
             let (head, times) = (crate::testing::answer(200, &lines), crate::Times { asked, answered: asked });
-            let content = crate::Content::whole(Bytes::from(vec![b'x'; 100_000]));
+            let content = crate::Content::whole(Bytes::from(vec![b'x'; 50_000]));
             let (stored, _) = Stored::new(crate::Fetched { head, request: view, times }, content, &policy);
             let (key, stored) = (policy.key(view).unwrap(), Arc::new(stored));
             zone.keep(&zone.begin(&key), stored.clone(), &request.headers);
@@ -220,7 +220,8 @@ fn many_variants_of_one_key_do_not_cost_the_key() {
         });
     }
     let (key, stored, request) = latest.unwrap();
-    assert_eq!((zone.kept.peek(&key).unwrap().answers.len(), zone.reading().evictions), (2, 0));
+    let left = zone.kept.peek(&key).unwrap().answers.len();
+    assert!((2..10).contains(&left) && zone.reading().evictions == 0, "{left}: the oldest are gone");
     for (coding, size) in [("gzip", 200_000), ("br", 200_000), ("zstd", 200_000)] {
         zone.keep_encoded(&key, &stored, (coding, 6), Bytes::from(vec![b'x'; size]));
         assert!(zone.find(&key, &request.headers).is_some(), "{coding}: {:?}", zone.reading());
