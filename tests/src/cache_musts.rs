@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use testkit::{Answer, Connection, Gate, Request};
+use testkit::{Answer, Connection, Gate, Request, within};
 
 use crate::caching::{caching, counting, numbered, status};
 
@@ -101,6 +101,52 @@ async fn what_comes_before_the_answer_is_not_taken_for_it_rfc_9111_3() {
 }
 
 #[tokio::test]
+async fn unsafe_methods_invalidate_rfc_9111_4_4() {
+    let (_origin, proxy) = caching(
+        "cache = \"1m\"",
+        counting(|seen, n| match (seen.method.as_str(), seen.target.as_str()) {
+            ("POST", "/fails") => Answer::status(500),
+            ("POST", _) => {
+                let names =
+                    ["location", "content-location"].into_iter().filter_map(|name| Some((name, seen.header(name)?)));
+                names.fold(Answer::status(201), |answer, (name, place)| answer.header(name, place))
+            }
+            _ => numbered(n),
+        }),
+    )
+    .await;
+    let hits = async |host: &str, path: &str| status(&proxy.fetch(Request::get(path).host(host)).await).contains("hit");
+    for path in ["/list", "/list?page=2", "/fails"] {
+        hits("a.test", path).await;
+    }
+    proxy.fetch(Request::post("/fails", "x").host("a.test")).await.expect(500);
+    proxy.fetch(Request::post("/list", "x").host("a.test")).await.expect(201);
+    assert!(!hits("a.test", "/list").await && !hits("a.test", "/list?page=2").await);
+    assert!(hits("a.test", "/fails").await, "an error changes nothing");
+    let cases = [
+        ("a.test", "/N", true),
+        ("a.test", "http://a.test/N", true),
+        ("a.test", "HTTP://A.test:80/N", true),
+        ("a.test", "//a.test/N", true),
+        ("a.test:8080", "http://a.test:8080/N", true),
+        ("a.test", "http://b.test/N", false),
+        ("a.test", "//b.test/N", false),
+        ("a.test", "https://a.test/N", false),
+        ("a.test", "http://a.test:8080/N", false),
+        ("a.test:8080", "http://a.test/N", false),
+    ];
+    for (number, (host, place, is_ours)) in cases.into_iter().enumerate() {
+        for name in ["Location", "Content-Location"] {
+            let path = format!("/{name}{number}");
+            hits(host, &path).await;
+            let place = place.replace("/N", &path);
+            proxy.fetch(Request::post("/list", "x").host(host).header(name, &place)).await.expect(201);
+            assert_eq!(hits(host, &path).await, !is_ours, "{name}: {place} of {host}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
     let (origin, proxy) = caching(
         "cache = true\nretries = 0",
@@ -144,6 +190,23 @@ async fn dates_validate_where_there_is_no_tag_rfc_9111_4_3_1_and_4_3_3() {
 }
 
 #[tokio::test]
+async fn a_304_about_another_answer_makes_nothing_fresh_rfc_9111_4_3_4() {
+    for tag in ["\"w\"", "W/\"w\""] {
+        let (origin, proxy) = caching(
+            "cache = true",
+            counting(move |seen, n| match seen.header("if-none-match") {
+                Some(_) => keeps(Answer::status(304)).header("ETag", tag),
+                None => numbered(n).header("ETag", "\"v\"").header("Cache-Control", "max-age=0"),
+            }),
+        )
+        .await;
+        proxy.get("/").await.expect(200);
+        assert_eq!(proxy.get("/").await.expect(200).text(), "answer 2", "{tag}");
+        assert_eq!(origin.requests().len(), 3, "{tag}: asked again without a condition");
+    }
+}
+
+#[tokio::test]
 async fn a_304_and_a_206_say_what_the_200_would_rfc_9110_15_3_7_and_15_4_5() {
     let fields = [
         ("Cache-Control", "max-age=600"),
@@ -167,6 +230,74 @@ async fn a_304_and_a_206_say_what_the_200_would_rfc_9110_15_3_7_and_15_4_5() {
         }
     }
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_part_of_what_is_compressed_says_what_is_so_of_a_part_rfc_9110_15_3_7_and_rfc_9530_2() {
+    let text = "compressible ".repeat(500);
+    let (_origin, proxy) = caching("cache = true\ncompress = true", move |_| {
+        let sums = [("Content-Digest", "sha-256=:x:"), ("Content-MD5", "x"), ("Repr-Digest", "sha-256=:x:")];
+        sums.into_iter().fold(keeps(Answer::text(text.clone())), |answer, (name, sum)| answer.header(name, sum))
+    })
+    .await;
+    let whole = proxy.get("/").await.expect(200);
+    assert_eq!((whole.header("vary"), whole.header("content-md5")), (Some("Accept-Encoding"), Some("x")));
+    for (range, code) in [("bytes=2-3", 206), ("bytes=99999-", 416)] {
+        let part = proxy.fetch(Request::get("/").header("Range", range)).await.expect(code);
+        assert_eq!((part.header("content-digest"), part.header("content-md5")), (None, None), "{range}");
+        assert_eq!(part.header("repr-digest"), Some("sha-256=:x:"), "{range}");
+        assert_eq!(part.header("vary"), whole.header("vary").filter(|_| code == 206), "{range}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_not_compressed_and_has_an_end() {
+    let (_origin, proxy) =
+        caching("cache = true\ncompress = { min_size = \"0B\" }", |seen| match seen.target.as_str() {
+            "/none" => keeps(Answer::status(204)),
+            "/own" => Answer::text("").header("Cache-Control", "no-store"),
+            _ => keeps(Answer::text("").header("ETag", "\"v\"")),
+        })
+        .await;
+    let mut client = Connection::to(proxy.address()).await;
+    let h2 = proxy.h2c().await;
+    for (method, path, tag, code) in [
+        ("GET", "/", "", 200),
+        ("HEAD", "/", "", 200),
+        ("GET", "/none", "", 204),
+        ("HEAD", "/none", "", 204),
+        ("GET", "/", "\"v\"", 304),
+        ("GET", "/", "W/\"v\"", 304),
+        ("GET", "/own", "", 200),
+        ("HEAD", "/own", "", 200),
+    ] {
+        let request = Request::new(method, path).header("Accept-Encoding", "gzip").header("If-None-Match", tag);
+        for _ in 0..2 {
+            let answer = within("the answer to end", client.fetch(request.clone())).await.expect(code);
+            assert!(answer.cut.is_none(), "{method} {path}: {:?}", answer.cut);
+            for answer in [answer, h2.fetch(request.clone()).await.expect(code)] {
+                assert_eq!((answer.body.length, answer.header("content-encoding")), (0, None), "{method} {path}");
+                assert_eq!(answer.header("transfer-encoding"), None, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_precondition_is_the_clients_alone_rfc_9111_4_3_2() {
+    let script = |seen: &testkit::Seen, n| match seen.header("if-match").or(seen.header("if-unmodified-since")) {
+        Some(_) => Answer::status(412).body("own"),
+        None => keeps(numbered(n)).header("ETag", "\"v\""),
+    };
+    let (origin, proxy) = caching("cache = true", counting(script)).await;
+    proxy.get("/").await.expect(200);
+    for (name, value) in [("If-Match", "\"w\""), ("If-Unmodified-Since", "Sun, 06 Nov 1994 08:49:37 GMT")] {
+        let refused = proxy.fetch(Request::get("/").header(name, value)).await.expect(412);
+        assert_eq!((refused.text().as_str(), status(&refused).as_str()), ("own", "maitred; fwd=request"), "{name}");
+        let kept = proxy.get("/").await.expect(200);
+        assert_eq!((kept.text().as_str(), status(&kept).contains("; hit")), ("answer 0", true), "{name}");
+    }
+    assert_eq!(origin.requests().len(), 3);
 }
 
 #[tokio::test]

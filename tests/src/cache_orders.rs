@@ -31,6 +31,39 @@ async fn purge_is_a_method_for_those_who_may() {
 }
 
 #[tokio::test]
+async fn purging_what_a_client_asks_for_takes_what_it_would_get() {
+    for (key, kept, purged, others) in [
+        (
+            "\"query:page\"",
+            "/a?utm=1&page=2",
+            &["/a?page=2", "/a?x=9&page=2", "/%61?page=2", "/b/..//a?page=2"][..],
+            "/a?page=3",
+        ),
+        ("\"query:*\"", "/a?b=2&a=1", &["/a?b=2&a=1", "/a?a=1&b=2"], "/a?a=1"),
+        ("\"query:!utm_*\"", "/a?utm_x=1&page=2", &["/a?page=2", "/a?page=2&utm_y=3"], "/a?page=2&more=1"),
+        ("\"query\"", "/a?b=2&a=1", &["/a?b=2&a=1"], "/a?a=1&b=2"),
+    ] {
+        let lines = format!("cache = {{ key = [\"host\", \"path\", {key}], purge = \"127.0.0.0/8\" }}");
+        let (_origin, proxy) = caching(&lines, counting(|_, n| keeps(numbered(n)))).await;
+        let url = |path: &str| proxy.url(path).replace("http://", "https://");
+        for (path, by_method) in purged.iter().flat_map(|path| [(path, true), (path, false)]) {
+            for path in [kept, others] {
+                proxy.get(path).await.expect(200);
+            }
+            if by_method {
+                let told = proxy.fetch(Request::new("PURGE", path)).await.expect(200).text();
+                assert_eq!(told, "{\"purged\":1}\n", "{key} {path}");
+            } else {
+                let told = proxy.command(["purge", &url(path)]).await.expect(0).stdout;
+                assert_eq!(told, "1 answer purged\n", "{key} {path}: the scheme is not part of the key");
+            }
+            assert!(!status(&proxy.get(kept).await).contains("hit"), "{key} {path}");
+            assert!(status(&proxy.get(others).await).contains("hit"), "{key} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_purges_by_method_unless_it_is_written() {
     let (origin, proxy) = caching("cache = { purge = \"10.0.0.0/8\" }", |_| keeps(Answer::text("x"))).await;
     proxy.get("/a").await.expect(200);

@@ -1,6 +1,6 @@
 //! From the cache as written to the cache as run.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use document::{At, Code, Diagnostic, Duration, OneOrMany, Report, Size};
 use filter::networks::{self, Networks};
@@ -8,6 +8,7 @@ use http::HeaderName;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    apart::Apart,
     config::{CacheConfig, DiskConfig, ZoneConfig},
     key::Part,
     policy::Policy,
@@ -145,6 +146,7 @@ impl Policy {
             stale: millis(table.stale),
             stale_if_error: millis(table.stale_if_error),
             status: statuses(table.status.as_ref(), &at.key("status"), report),
+            apart: Arc::new(Apart::of(&key)),
             key: key.into(),
             vary: names(table.vary.as_ref(), &at.key("vary"), report),
             untold: Box::default(),

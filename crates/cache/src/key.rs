@@ -105,7 +105,7 @@ impl Part {
             Self::Host => Some(format!("{}:{}", request.host, request.client.port)),
             Self::Path => Some(request.path.to_owned()),
             Self::Query => request.query.map(|query| shown(query, secret)),
-            Self::Sorted(without) => sorted(request, without).map(|query| shown(&query, secret)),
+            Self::Sorted(without) => sorted(request.query, without).map(|query| shown(&query, secret)),
             Self::Parameter(name) => request.query_parameter(name).map(str::to_owned),
             Self::Header(name) => {
                 value_of(&request.head.headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
@@ -140,7 +140,7 @@ impl Part {
             }
             Self::Path => put(out, Some(request.path.as_bytes())),
             Self::Query => put(out, request.query.map(str::as_bytes)),
-            Self::Sorted(without) => put(out, sorted(request, without).as_deref().map(str::as_bytes)),
+            Self::Sorted(without) => put(out, sorted(request.query, without).as_deref().map(str::as_bytes)),
             Self::Parameter(name) => put(out, request.query_parameter(name).map(str::as_bytes)),
             Self::Header(name) => put(out, selecting(&request.head.headers, name).as_deref()),
             Self::Cookie(name) => {
@@ -213,14 +213,14 @@ impl Key {
 
 /// The query without these parameters, the others in the order of their names; those of one name stay in theirs. `None`
 /// where none is left.
-pub(crate) fn sorted(request: &View<'_>, without: &[Box<str>]) -> Option<String> {
+pub(crate) fn sorted(query: Option<&str>, without: &[Box<str>]) -> Option<String> {
     let is_meant = |name: &str| {
         without.iter().any(|one| match one.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => **one == *name,
         })
     };
-    let mut pairs: Vec<&str> = request.query?.split('&').filter(|pair| !pair.is_empty()).collect();
+    let mut pairs: Vec<&str> = query?.split('&').filter(|pair| !pair.is_empty()).collect();
     pairs.retain(|pair| !is_meant(name_of(pair)));
     pairs.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     (!pairs.is_empty()).then(|| pairs.join("&"))

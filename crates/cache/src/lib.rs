@@ -19,6 +19,7 @@
 //! assert_eq!(Asked::of(&fields).max_age, Some(60));
 //! ```
 
+mod apart;
 mod compile;
 mod config;
 mod content;
@@ -61,7 +62,7 @@ pub use reuse::Reuse;
 pub use room::Place;
 pub use select::Selected;
 pub use status::{Forward, Status, Tier};
-pub use stored::{Fetched, Stored, Url, Withheld};
+pub use stored::{Fetched, Stored, Withheld};
 pub use storing::{Asking, Unkept, is_about_the_request};
 pub use zone::{Reading, Zone};
 

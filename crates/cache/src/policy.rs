@@ -1,12 +1,15 @@
 //! What a route keeps, as run.
 
+use std::sync::Arc;
+
 use document::{Duration, Size};
 use filter::{View, networks::Networks, template::Input};
 use http::{HeaderMap, HeaderName, StatusCode};
 use sfv::{BareItem, Item, ListEntry, Parser};
 
 use crate::{
-    key::{Key, Part, sorted},
+    apart::Apart,
+    key::{Key, Part},
     structured,
 };
 
@@ -23,6 +26,8 @@ pub struct Policy {
     /// By status, or by its class where it is below 10.
     pub(crate) status: Box<[(u16, u64)]>,
     pub(crate) key: Box<[Part]>,
+    /// What of a URL is part of the key.
+    pub(crate) apart: Arc<Apart>,
     pub(crate) vary: Box<[HeaderName]>,
     pub(crate) bypass: Box<[Part]>,
     /// What the origin is told in them no request says, and no key.
@@ -128,27 +133,7 @@ impl Policy {
     /// The query that the origin is asked with, where not all of it as it stands tells answers apart: nothing else may change
     /// them.
     pub fn query(&self, request: &View<'_>) -> Option<String> {
-        if self.key.iter().any(|part| matches!(part, Part::Query)) {
-            return None;
-        }
-        let all = self.key.iter().find_map(|part| match part {
-            Part::Sorted(without) => Some(without),
-            _ => None,
-        });
-        if let Some(without) = all {
-            return Some(sorted(request, without).unwrap_or_default());
-        }
-        let mut query = String::new();
-        for part in &self.key {
-            let Part::Parameter(name) = part else { continue };
-            if let Some(value) = request.query_parameter(name) {
-                query.push_str(if query.is_empty() { "" } else { "&" });
-                query.push_str(name);
-                query.push('=');
-                query.push_str(value);
-            }
-        }
-        Some(query)
+        self.apart.narrowed(request.query)
     }
 
     /// Whether hosts have answers of their own.

@@ -12,9 +12,9 @@ use crate::{
 pub enum Selector {
     /// All of them.
     All,
-    /// Those of one URL; without a query, of all its queries.
+    /// Those that a client gets who asks for this URL; without a query, for any of its queries.
     Url(Address),
-    /// Those whose URL begins so.
+    /// Those whose URL begins so, with as much of the query as tells them apart.
     Prefix(Address),
     /// Those with this tag.
     Tag(Box<str>),
@@ -43,6 +43,17 @@ impl Selector {
         Address::read(text).map(Self::Prefix)
     }
 
+    /// The same with its path in the one normal form that requests are known by, which `normal` knows.
+    pub fn normalised<P: AsRef<str>>(self, normal: impl Fn(&str) -> Option<P>) -> Result<Self, String> {
+        Ok(match self {
+            Self::Url(address) => Self::Url(address.normalised("", normal)?),
+            Self::Prefix(address) if address.query.is_some() => Self::Prefix(address.normalised("", normal)?),
+            // It may end in the middle of a segment: the form is the one that it has with something behind it.
+            Self::Prefix(address) => Self::Prefix(address.normalised("x", normal)?),
+            other => other,
+        })
+    }
+
     /// Those of what a request asks for, over HTTP and HTTPS.
     pub fn of(request: &View<'_>) -> [Self; 2] {
         ["http", "https"].map(|scheme| {
@@ -56,15 +67,16 @@ impl Selector {
 
     /// Whether an answer is meant.
     pub(crate) fn means(&self, label: &Label) -> bool {
-        let url = &label.url;
-        let on = |address: &Address| address.origin.as_ref().is_none_or(|origin| *origin == url.origin);
+        let Label { url, apart, .. } = label;
         match self {
             Self::All => true,
             Self::Tag(tag) => label.tags.contains(tag),
             Self::Url(address) => {
-                on(address)
-                    && address.path == url.path
-                    && address.query.as_ref().is_none_or(|query| Some(query) == url.query.as_ref())
+                let asks = |query: &str| match apart.narrowed(Some(query)) {
+                    Some(narrowed) => Some(&*narrowed) == url.query.as_deref(),
+                    None => Some(query) == url.query.as_deref(),
+                };
+                address.path == url.path && address.is_of(label) && address.query.as_deref().is_none_or(asks)
             }
             Self::Prefix(address) => {
                 let begins = match &address.query {
@@ -73,7 +85,7 @@ impl Selector {
                         url.path == address.path && url.query.as_ref().is_some_and(|own| own.starts_with(&**query))
                     }
                 };
-                on(address) && begins
+                begins && address.is_of(label)
             }
         }
     }
@@ -110,6 +122,22 @@ impl Selector {
 }
 
 impl Address {
+    /// Whether an answer is of this origin, as far as origins tell it apart.
+    fn is_of(&self, label: &Label) -> bool {
+        let Some((scheme, host)) = self.origin.as_ref().and_then(|origin| origin.split_once("://")) else {
+            return true;
+        };
+        let is_scheme = |origin: &str| origin.split_once("://").is_some_and(|(own, _)| own == scheme);
+        (!label.apart.host || *label.url.host == *host) && (!label.apart.scheme || is_scheme(&label.url.origin))
+    }
+
+    fn normalised<P: AsRef<str>>(self, rest: &str, normal: impl Fn(&str) -> Option<P>) -> Result<Self, String> {
+        let path = normal(&format!("{}{rest}", self.path));
+        let path = path.as_ref().and_then(|path| path.as_ref().strip_suffix(rest));
+        let path = path.ok_or_else(|| format!("no request has a path such as {:?}", self.path))?.into();
+        Ok(Self { path, ..self })
+    }
+
     fn take(from: &mut In<'_>) -> Option<Self> {
         let text = |bytes: Option<&[u8]>| match bytes {
             Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| Some(text.into())),

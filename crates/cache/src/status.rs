@@ -7,7 +7,7 @@ use crate::storing::Unkept;
 /// What the cache had to do with an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether it came from the cache.
+    /// Whether it came from the cache, and nobody was asked.
     pub hit: bool,
     /// Why the origin was asked.
     pub forwarded: Option<Forward>,

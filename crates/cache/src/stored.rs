@@ -17,6 +17,7 @@ use pingora_http::ResponseHeader;
 use smallvec::SmallVec;
 
 use crate::{
+    apart::Apart,
     content::Content,
     directives::Said,
     freshness::{self, Freshness, Millis, Times},
@@ -48,6 +49,8 @@ pub struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Label {
     pub(crate) url: Url,
+    /// What of the URL tells it from others.
+    pub(crate) apart: Arc<Apart>,
     pub(crate) tags: Box<[Box<str>]>,
 }
 
@@ -68,29 +71,31 @@ impl Label {
         let Url { origin, host, path, query } = &self.url;
         let url = origin.len() + host.len() + path.len() + query.as_ref().map_or(0, |query| query.len());
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        (url + tags + 64) as u64
+        (url + tags + self.apart.weight() + 64) as u64
     }
 }
 
 /// What was asked for, as people write it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Url {
+pub(crate) struct Url {
     /// Scheme and host, `https://example.com`.
     pub(crate) origin: Box<str>,
     /// The host alone.
     pub(crate) host: Box<str>,
     pub(crate) path: Box<str>,
+    /// As much of it as tells answers apart.
     pub(crate) query: Option<Box<str>>,
 }
 
 impl Url {
     /// What a request asks for.
-    pub fn of(request: &View<'_>) -> Self {
+    fn of(request: &View<'_>, policy: &Policy) -> Self {
+        let query = policy.query(request).map_or_else(|| request.query.map(Into::into), |query| Some(query.into()));
         Self {
             origin: format!("{}://{}", request.client.scheme.as_str(), request.host).into(),
             host: request.host.into(),
             path: request.path.into(),
-            query: request.query.map(Into::into),
+            query,
         }
     }
 }
@@ -137,7 +142,11 @@ impl Stored {
         let stored = Self {
             selecting: selecting_fields(&head.headers, fields, policy.asks_plain()),
             for_authorized: storing::allows_authorization(&said),
-            label: Arc::new(Label { url: Url::of(request), tags: policy.tags_of(&head.headers) }),
+            label: Arc::new(Label {
+                url: Url::of(request, policy),
+                apart: policy.apart.clone(),
+                tags: policy.tags_of(&head.headers),
+            }),
             outdated: AtomicU64::new(0),
             overtaken: AtomicBool::new(false),
             head: bare(head),
@@ -151,11 +160,7 @@ impl Stored {
     /// for those that are about the content. `None` where it is about another one (RFC 9111 section 4.3.4).
     pub fn freshened(&self, fetched: Fetched<'_>, policy: &Policy) -> Option<(Self, Result<Withheld, Unkept>)> {
         let Fetched { head: update, request, times } = fetched;
-        let strong =
-            |fields: &HeaderMap| fields.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).cloned();
-        if let Some(tag) = strong(&update.headers)
-            && strong(&self.head.headers).is_none_or(|ours| ours != tag)
-        {
+        if !is_about(&update.headers, &self.head.headers) {
             return None;
         }
         let mut head = self.head.clone();
@@ -326,6 +331,21 @@ fn bare(mut head: ResponseHeader) -> ResponseHeader {
         head.remove_header(&name);
     }
     compact::compact(&head)
+}
+
+/// Whether a 304 is about an answer (RFC 9111 section 4.3.4): a strong tag is the same, a weak one or else a date corresponds. One
+/// that says neither was asked about this answer alone.
+fn is_about(update: &HeaderMap, kept: &HeaderMap) -> bool {
+    let told = |name: HeaderName| update.get(&name).map(|value| (value.as_bytes(), kept.get(&name)));
+    match (told(header::ETAG), told(header::LAST_MODIFIED)) {
+        (Some((tag, ours)), _) => ours.is_some_and(|ours| {
+            let weak = tag.strip_prefix(b"W/");
+            let opaque = weak.and(ours.as_bytes().strip_prefix(b"W/")).unwrap_or(ours.as_bytes());
+            weak.unwrap_or(tag) == opaque
+        }),
+        (None, Some((date, Some(ours)))) => date == ours.as_bytes(),
+        (None, _) => true,
+    }
 }
 
 /// RFC 9111 section 3.2.

@@ -343,7 +343,7 @@ impl Zone {
             // What comes out of another tier need not be the latest.
             variants.sort_by_key(|stored| Reverse(stored.freshness().asked()));
         }
-        self.kept.insert(key.clone(), Variants::new(variants));
+        self.kept.insert(key.clone(), Variants::new(variants, self.most_in_memory()));
         if does {
             self.alone.remove(&hash(key));
         }
@@ -351,13 +351,17 @@ impl Zone {
 
     /// Keeps the content of an answer in another coding as well, for as long as the answer is kept.
     pub fn keep_encoded(&self, key: &Key, stored: &Arc<Stored>, coding: Coding, bytes: Bytes) {
+        // What is too heavy for its shard is let go as a whole.
+        if stored.weight() + bytes.len() as u64 > self.capacity.load(Ordering::Relaxed) / 5 * 2 {
+            return;
+        }
         stored.content().keep_encoded(coding, bytes, &self.room);
         let _changing = lock(&self.changing);
         let Some(variants) = self.kept.peek(key) else { return };
         if variants.answers.iter().any(|answer| Arc::ptr_eq(answer, stored)) {
             // It weighs more than it did.
             variants.are_replaced.store(true, Ordering::Relaxed);
-            self.kept.insert(key.clone(), Variants::new(variants.answers.clone()));
+            self.kept.insert(key.clone(), Variants::new(variants.answers.clone(), self.most_in_memory()));
         }
     }
 
@@ -423,7 +427,7 @@ impl Zone {
             self.kept.remove(key);
         } else if !gone.is_empty() {
             variants.are_replaced.store(true, Ordering::Relaxed);
-            self.kept.insert(key.clone(), Variants::new(left));
+            self.kept.insert(key.clone(), Variants::new(left, self.most_in_memory()));
         }
         gone
     }

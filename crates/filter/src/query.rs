@@ -34,6 +34,11 @@ pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// The raw value of the first parameter of this raw name.
+pub fn first<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    parameters(query).find(|(own, _)| *own == name).map(|(_, value)| value)
+}
+
 /// What stands for a value that nobody is to be shown.
 pub const HIDDEN: &str = "***";
 

@@ -2,7 +2,7 @@
 
 use pingora_http::RequestHeader;
 
-use crate::{Captures, Client, Identity, cookies};
+use crate::{Captures, Client, Identity, cookies, query::first};
 
 /// A request as a concern sees it: borrowed, read-only, small.
 #[derive(Debug, Clone, Copy)]
@@ -47,10 +47,7 @@ impl<'a> View<'a> {
 
     /// The raw (still percent-encoded) value of the first query parameter `name`; `""` where it has no `=`.
     pub fn query_parameter(&self, name: &str) -> Option<&'a str> {
-        self.query?.split('&').find_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
-        })
+        first(self.query?, name)
     }
 }
 

@@ -10,7 +10,7 @@ use cache::{
     Asked, Boarded, Forward, Key, Landed, Millis, Policy, Reader, Reuse, Selected, Status, Stored, Tier, Zone,
 };
 use filter::{Body, Reason, Reply};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Destination;
 use telemetry::Cached;
@@ -352,7 +352,6 @@ impl Visit<'_> {
         let stored = stale.filter(|stored| stored.does_on_error(now))?;
         ctx.record.cache = Some(Cached::Stale);
         let status = Status {
-            hit: true,
             origin: origin.map(|status| status.as_u16()),
             ttl: Some(stored.left(now).div_euclid(1000)),
             ..Status::forwarded(Forward::Stale)
@@ -434,6 +433,10 @@ impl Visit<'_> {
 /// As it is written over HTTP/1.
 pub(crate) const CACHE_STATUS: &str = "Cache-Status";
 
+/// What is said of the content of the whole, and is not so of a part. `Repr-Digest` is of the whole in either.
+const CONTENT_SUMS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
+
 fn put(head: &mut ResponseHeader, name: &'static str, value: HeaderValue) {
     // A constant name is a valid one.
     let _ = head.insert_header(name, value);
@@ -454,12 +457,15 @@ fn frame(head: &mut ResponseHeader, selected: Selected, stored: &Stored) -> Opti
         }
         Selected::Part(from, to) => {
             let whole = stored.content().length().map_or_else(|| "*".to_owned(), |length| length.to_string());
+            // RFC 9530 section 2: they are sums of the content of one message, which this is a part of.
+            CONTENT_SUMS.iter().for_each(|name| drop(head.remove_header(name)));
             range(head, StatusCode::PARTIAL_CONTENT, &format!("bytes {from}-{}/{whole}", to.saturating_sub(1)));
             Some(to - from)
         }
         Selected::Unsatisfiable(length) => {
             head.remove_header(&header::CONTENT_TYPE);
             head.remove_header(&header::CONTENT_ENCODING);
+            CONTENT_SUMS.iter().for_each(|name| drop(head.remove_header(name)));
             range(head, StatusCode::RANGE_NOT_SATISFIABLE, &format!("bytes */{length}"));
             Some(0)
         }

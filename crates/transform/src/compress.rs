@@ -44,6 +44,13 @@ impl Compress {
             weaken(head);
             return None;
         }
+        if head.status == StatusCode::PARTIAL_CONTENT {
+            // RFC 9110 section 15.3.7: a part says what the whole would.
+            if self.suits(request, head) && self.is_long_enough(whole_length(&head.headers)) {
+                vary(head);
+            }
+            return None;
+        }
         let length = length(&head.headers);
         let Some(algorithm) = self.choice(request, head) else {
             if self.concerns(request, head) {
@@ -94,7 +101,11 @@ impl Compress {
 
     /// Whether the answer depends on what the client accepts.
     fn concerns(&self, request: &RequestHeader, head: &ResponseHeader) -> bool {
-        self.is_for(request, head) && length(&head.headers).is_none_or(|length| length >= self.min_size)
+        self.is_for(request, head) && self.is_long_enough(length(&head.headers))
+    }
+
+    fn is_long_enough(&self, length: Option<u64>) -> bool {
+        length.is_none_or(|length| length >= self.min_size)
     }
 
     fn label(&self, algorithm: Algorithm, head: &mut ResponseHeader) {
@@ -134,10 +145,13 @@ impl Compress {
                     | StatusCode::PARTIAL_CONTENT
                     | StatusCode::NOT_MODIFIED
             );
+        !bodiless && !head.headers.contains_key(header::CONTENT_RANGE) && self.suits(request, head)
+    }
+
+    /// Whether its kind is compressed, and nobody forbids it.
+    fn suits(&self, request: &RequestHeader, head: &ResponseHeader) -> bool {
         let fields = &head.headers;
-        !bodiless
-            && !fields.contains_key(header::CONTENT_RANGE)
-            && !is_encoded(fields)
+        !is_encoded(fields)
             && !forbids(fields)
             && !forbids(&request.headers)
             && kind(fields).is_some_and(|kind| self.types.iter().any(|pattern| pattern.matches(kind)))
@@ -152,6 +166,11 @@ fn kind(fields: &HeaderMap) -> Option<&[u8]> {
 
 fn length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// How long that is which a part is of (RFC 9110 section 14.4).
+fn whole_length(fields: &HeaderMap) -> Option<u64> {
+    fields.get(header::CONTENT_RANGE)?.to_str().ok()?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 fn is_encoded(fields: &HeaderMap) -> bool {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What a file of ours begins with. The last character counts the ways of writing them.
-pub(super) const MAGIC: &[u8; 8] = b"maitred2";
+pub(super) const MAGIC: &[u8; 8] = b"maitred3";
 
 /// Content has a sum for each so many bytes.
 pub(super) const BLOCK: usize = 64 * 1024;

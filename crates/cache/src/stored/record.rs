@@ -10,6 +10,7 @@ use pingora_http::ResponseHeader;
 
 use super::{Label, Stored, Url};
 use crate::{
+    apart::Apart,
     content::Content,
     freshness::Freshness,
     key::{Key, Sealed},
@@ -41,11 +42,12 @@ impl Stored {
             out.maybe(value.as_deref());
         }
         out.flag(self.for_authorized);
-        let Label { url, tags } = &*self.label;
+        let Label { url, apart, tags } = &*self.label;
         out.number(tags.len() as u64);
         tags.iter().for_each(|tag| out.text(tag.as_bytes()));
         [&url.origin, &url.host, &url.path].into_iter().for_each(|part| out.text(part.as_bytes()));
         out.maybe(url.query.as_ref().map(|query| query.as_bytes()));
+        apart.write(&mut out);
         out.0
     }
 
@@ -77,6 +79,7 @@ impl Stored {
             Some(query) => Some(std::str::from_utf8(query).ok()?.into()),
             None => None,
         };
+        let apart = Arc::new(Apart::read(&mut from)?);
         if !from.0.is_empty() {
             return None;
         }
@@ -86,7 +89,7 @@ impl Stored {
             freshness,
             selecting: selecting.into(),
             for_authorized,
-            label: Arc::new(Label { url: Url { origin, host, path, query }, tags: tags.into() }),
+            label: Arc::new(Label { url: Url { origin, host, path, query }, apart, tags: tags.into() }),
             outdated: AtomicU64::new(0),
             overtaken: AtomicBool::new(false),
         };

@@ -76,10 +76,28 @@ fn a_cookie_of_a_304_is_for_its_requester_alone_rfc_9111_5_2_2_7() {
 
 #[test]
 fn a_304_about_something_else_updates_nothing_rfc_9111_4_3_4() {
-    let old = testing::stored(&[("etag", "\"v\""), ("cache-control", "max-age=1")]);
-    assert!(fresh(&old, &[("etag", "\"w\"")]).is_none());
-    assert!(fresh(&old, &[("etag", "W/\"w\"")]).is_some(), "a weak one tells nothing");
-    assert!(fresh(&old, &[]).is_some());
+    let (one, other) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT");
+    let (strong, weak, dated) = (("etag", "\"v\""), ("etag", "W/\"v\""), ("last-modified", one));
+    for (kept, update, is_meant) in [
+        (&[strong][..], &[strong][..], true),
+        (&[strong], &[("etag", "\"w\"")], false),
+        (&[strong], &[weak], true),
+        (&[strong], &[("etag", "W/\"w\"")], false),
+        (&[weak], &[weak], true),
+        (&[weak], &[("etag", "W/\"w\"")], false),
+        // A strong tag in the update selects by itself, and what is kept has none.
+        (&[weak], &[strong], false),
+        (&[dated], &[weak], false),
+        (&[dated], &[dated], true),
+        (&[dated], &[("last-modified", other)], false),
+        (&[strong, dated], &[strong, ("last-modified", other)], true),
+        (&[strong, dated], &[("etag", "W/\"w\""), dated], false),
+        (&[strong], &[dated], true),
+        (&[strong, dated], &[], true),
+    ] {
+        let kept = [kept, &[("cache-control", "max-age=1")]].concat();
+        assert_eq!(fresh(&testing::stored(&kept), update).is_some(), is_meant, "{kept:?} {update:?}");
+    }
 }
 
 #[test]

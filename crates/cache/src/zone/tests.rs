@@ -90,6 +90,47 @@ fn purges_mean_what_they_say() {
 }
 
 #[test]
+fn a_purge_goes_by_what_tells_answers_apart() {
+    let purged = |key: &[&str], selector: &str| {
+        let parts = document::OneOrMany(key.iter().map(|part| (*part).to_owned()).collect());
+        let policy = crate::testing::policy(CacheTable { key: Some(parts), ..CacheTable::default() });
+        let label = crate::testing::viewed(&head(&[]), "/a", Some("utm=1&page=2&b"), |view| {
+            let (head, times) = (crate::testing::answer(200, FRESH), crate::Times { asked: NOW, answered: NOW });
+            let fetched = crate::Fetched { head, request: view, times };
+            Stored::new(fetched, crate::Content::whole(Bytes::new()), &policy).0.label().clone()
+        });
+        let mut out = crate::wire::Out::default();
+        label.apart.write(&mut out);
+        assert_eq!(crate::apart::Apart::read(&mut crate::wire::In(&out.0)).as_ref(), Some(&*label.apart));
+        Selector::url(selector).unwrap().means(&label)
+    };
+    for (key, meant, not_meant) in [
+        (&["scheme", "host", "path", "query"][..], "http://a.test/a?utm=1&page=2&b", "/a?page=2&utm=1&b"),
+        (&["scheme", "host", "path"], "http://a.test/a?any=1", "https://a.test/a"),
+        (&["host", "path"], "https://a.test/a?any=1", "https://b.test/a"),
+        (&["path"], "https://b.test/a?any=1", "https://b.test/b"),
+        (&["path", "query:page"], "/a?page=2", "/a?page=20"),
+        (&["path", "query:page"], "/a?page=2&page=3&utm=9", "/a?utm=1"),
+        (&["path", "query:page", "query:b"], "/a?b&x&page=2", "/a?page=2"),
+        (&["path", "query:*"], "/a?b&page=2&utm=1", "/a?b&page=2"),
+        (&["path", "query:!utm"], "/a?b&page=2", "/a?b"),
+        (&["path", "query:!utm"], "/a?b&page*", "/a?page*"),
+    ] {
+        assert!(purged(key, meant) && !purged(key, not_meant), "{key:?} {meant} {not_meant}");
+    }
+}
+
+#[test]
+fn a_purge_is_of_a_path_as_requests_have_it() {
+    let normal = |path: &str| (!path.contains("%2F")).then(|| path.replace("%61", "a").replace("//", "/"));
+    let read = |text: &str| Selector::url(text).unwrap().normalised(normal);
+    for (written, meant) in [("//%61", "/a"), ("/%61*", "/a*"), ("http://a.test//%61?q", "http://a.test/a?q")] {
+        assert_eq!(read(written), Selector::url(meant), "{written}");
+    }
+    assert!(read("/a%2Fb").is_err() && read("/a%2*").is_ok());
+}
+
+#[test]
 fn what_was_on_its_way_when_it_was_purged_is_not_kept() {
     let zone = zone();
     zone.purge(&Selector::All, false, NOW);
@@ -191,4 +232,34 @@ fn memory_has_an_end() {
     assert!(reading.bytes <= 1 << 20 && reading.bytes > 700_000 && reading.evictions > 3000, "{reading:?}");
     zone.resize(0);
     assert_eq!((zone.reading().entries, zone.reading().bytes), (0, 0));
+}
+
+#[test]
+fn many_variants_of_one_key_do_not_cost_the_key() {
+    let zone = zone();
+    let lines = [("cache-control", "max-age=60"), ("vary", "origin")];
+    let policy = crate::testing::policy(CacheTable::default());
+    let mut latest = None;
+    for number in 0..10 {
+        let origin = format!("https://{number}.test");
+        let request = head(&[("origin", &origin)]);
+        crate::testing::viewed(&request, "/a", None, |view| {
+            let asked = NOW + number;
+            let (head, times) = (crate::testing::answer(200, &lines), crate::Times { asked, answered: asked });
+            let content = crate::Content::whole(Bytes::from(vec![b'x'; 50_000]));
+            let (stored, _) = Stored::new(crate::Fetched { head, request: view, times }, content, &policy);
+            let (key, stored) = (policy.key(view).unwrap(), Arc::new(stored));
+            zone.keep(&zone.begin(&key), stored.clone(), &request.headers);
+            assert!(zone.find(&key, &request.headers).is_some(), "{number}");
+            assert!(zone.reading().bytes <= (1 << 20) / 4, "{number}: {:?}", zone.reading());
+            latest = Some((key, stored, request.clone()));
+        });
+    }
+    let (key, stored, request) = latest.unwrap();
+    let left = zone.kept.peek(&key).unwrap().answers.len();
+    assert!((2..10).contains(&left) && zone.reading().evictions == 0, "{left}: the oldest are gone");
+    for (coding, size) in [("gzip", 200_000), ("br", 200_000), ("zstd", 200_000)] {
+        zone.keep_encoded(&key, &stored, (coding, 6), Bytes::from(vec![b'x'; size]));
+        assert!(zone.find(&key, &request.headers).is_some(), "{coding}: {:?}", zone.reading());
+    }
 }

@@ -18,8 +18,17 @@ pub(super) struct Variants {
 }
 
 impl Variants {
-    pub(super) fn new(answers: Vec<Arc<Stored>>) -> Arc<Self> {
-        let weight = answers.iter().map(|stored| stored.weight()).sum();
+    /// Of these, the latest first, as many as take no more than `most`, and the latest in any case: what is too heavy for its
+    /// shard is let go as a whole, and a few made up values of what an answer varies by must not come to that.
+    pub(super) fn new(mut answers: Vec<Arc<Stored>>, most: u64) -> Arc<Self> {
+        let (mut weight, mut fitting) = (0, 0);
+        for own in answers.iter().map(|stored| stored.weight()) {
+            if fitting > 0 && weight + own > most {
+                break;
+            }
+            (weight, fitting) = (weight + own, fitting + 1);
+        }
+        answers.truncate(fitting);
         Arc::new(Self { answers, weight, are_replaced: AtomicBool::new(false) })
     }
 

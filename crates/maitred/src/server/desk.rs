@@ -1,6 +1,7 @@
 //! Where orders to the running server are handed in; one task carries them out, one after the other.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -236,9 +237,10 @@ impl Control for Desk {
     }
 
     fn purge(&self, purge: &Purge) -> Result<Purged, String> {
+        let normal = |path: &str| route::normalise(path).ok().map(Cow::into_owned);
         let selector = match (&purge.url, &purge.prefix, &purge.tag, purge.all) {
-            (Some(url), None, None, false) => Selector::url(url)?,
-            (None, Some(prefix), None, false) => Selector::prefix(prefix)?,
+            (Some(url), None, None, false) => Selector::url(url)?.normalised(normal)?,
+            (None, Some(prefix), None, false) => Selector::prefix(prefix)?.normalised(normal)?,
             (None, None, Some(tag), false) => Selector::Tag(tag.as_str().into()),
             (None, None, None, true) => Selector::All,
             _ => return Err("expected exactly one of `url`, `prefix`, `tag` and `all`".into()),

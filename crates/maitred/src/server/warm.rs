@@ -102,7 +102,7 @@ fn outcome(cache: Option<&str>) -> WarmOutcome {
     let has = |word: &str| cache.is_some_and(|cache| cache.split("; ").any(|own| own == word));
     if has("stored") {
         WarmOutcome::Stored
-    } else if has("hit") && !cache.is_some_and(|cache| cache.contains("fwd=")) || has("collapsed") {
+    } else if has("hit") || has("collapsed") {
         WarmOutcome::Kept
     } else {
         WarmOutcome::Failed

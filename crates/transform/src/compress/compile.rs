@@ -53,7 +53,8 @@ impl Compress {
         (report.errors() == errors).then(|| Self {
             algorithms: algorithms.into(),
             level,
-            min_size: table.min_size.unwrap_or(Size::kib(1)).0,
+            // Nothing does not get shorter, and would have to be framed as if it were something.
+            min_size: table.min_size.unwrap_or(Size::kib(1)).0.max(1),
             types: types.into(),
         })
     }

@@ -117,7 +117,8 @@ fn what_is_not_to_be_compressed_is_left_alone() {
         (200, &[JSON, ("Content-Length", "1023")]),
         (200, &[JSON, LONG, ("Content-Encoding", "br")]),
         (200, &[JSON, LONG, ("Cache-Control", "max-age=1, No-Transform")]),
-        (206, &[JSON, LONG, ("Content-Range", "bytes 0-4999/9000")]),
+        (206, &[JSON, LONG, ("Content-Range", "bytes 0-9/1023")]),
+        (206, &[("Content-Type", "image/png"), LONG, ("Content-Range", "bytes 0-4999/9000")]),
         (416, &[JSON, LONG, ("Content-Range", "bytes */9000")]),
         (304, &[JSON]),
         (204, &[JSON]),
@@ -130,6 +131,36 @@ fn what_is_not_to_be_compressed_is_left_alone() {
     let mut head = answer(200, &[JSON, LONG]);
     let careful = request(Version::HTTP_11, &[("Accept-Encoding", "gzip"), ("Cache-Control", "no-transform")]);
     assert!(compress.begin(&careful, &mut head).is_none());
+}
+
+#[test]
+fn a_part_depends_on_what_its_whole_does_rfc_9110_15_3_7() {
+    let compress = compress(CompressTable::default());
+    for (range, asked) in [
+        ("bytes 0-9/9000", &[("Accept-Encoding", "gzip")][..]),
+        ("bytes 0-9/*", &[]),
+        ("bytes 0-4999/5000", &[("Accept-Encoding", "identity")]),
+    ] {
+        let mut head = answer(206, &[JSON, ("Content-Length", "10"), ("Content-Range", range), ("ETag", "\"v\"")]);
+        assert!(compress.begin(&request(Version::HTTP_11, asked), &mut head).is_none());
+        assert_eq!(
+            (&head.headers["vary"], &head.headers["etag"]),
+            (&HeaderValue::from_static("Accept-Encoding"), &HeaderValue::from_static("\"v\"")),
+            "{range}"
+        );
+        assert!(!head.headers.contains_key("content-encoding"), "{range}");
+    }
+}
+
+#[test]
+fn nothing_is_not_compressed() {
+    let compress = compress(CompressTable { min_size: Some(document::Size(0)), ..CompressTable::default() });
+    let asked = request(Version::HTTP_11, &[("Accept-Encoding", "gzip")]);
+    for (length, is_compressed) in [(0, false), (1, true)] {
+        let mut head = answer(200, &[JSON, ("Content-Length", &length.to_string())]);
+        assert_eq!(compress.begin(&asked, &mut head).is_some(), is_compressed, "{length}");
+        assert_eq!(head.headers.contains_key("transfer-encoding"), is_compressed, "{length}");
+    }
 }
 
 #[test]
