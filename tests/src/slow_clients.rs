@@ -279,15 +279,15 @@ async fn a_client_that_takes_little_at_a_time_gets_all_of_what_is_kept() {
     let address = format!("unix:{}", folder.path().join("http.sock").display());
     let listener = format!("[listeners.http]\naddress = \"{address}\"\ntimeouts = {{ body = \"1s\" }}\n");
     let proxy = Proxy::start(format!("{listener}{}", route(&origin, "cache = true"))).await;
-    proxy.get("/large").await.expect(200);
+    let is_hit = |status: Option<&str>| status.is_some_and(|status| status.contains("hit"));
+    within("it to be kept", async { while !is_hit(proxy.get("/large").await.header("cache-status")) {} }).await;
     let mut client = proxy.connect().await;
     client.start(&Request::get("/large")).await;
-    assert!(client.answer_head().await.1.get("cache-status").is_some_and(|status| status.contains("hit")));
+    assert!(is_hit(client.answer_head().await.1.get("cache-status")));
     // A piece out of memory is 1 MiB, and takes longer than `body`.
     let mut beat = tokio::time::interval(Duration::from_millis(50));
     for _ in 0..64 {
         beat.tick().await;
         assert_eq!(client.bytes(32 << 10).await.len(), 32 << 10);
     }
-    assert_eq!(origin.requests().len(), 1);
 }
