@@ -180,3 +180,21 @@ async fn http2_refusals_leave_the_connection_alive() {
     }
     client.fetch(Request::get("/after")).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_connection_counts_until_its_socket_is_closed() {
+    let text =
+        "[listeners.http]\naddress = \"127.0.0.1:0\"\nmax_connections = 1\n[routes.app]\nrespond = { body = \"x\" }\n";
+    let proxy = Proxy::start(text).await;
+    // It has sent more than is wanted: that is read for a while, so that it gets to see its answer.
+    let mut first = proxy.connect().await;
+    first.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nand more").await;
+    first.answer("GET").await.expect(200);
+    proxy.until_metric_is("connections", &[("listener", "http")], 0.0).await;
+    let mut next = proxy.connect().await;
+    assert_eq!(next.rest().await, "");
+    drop(first);
+    let freed =
+        async { while proxy.exchange("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.is_empty() {} };
+    testkit::within("its place to become free", freed).await;
+}

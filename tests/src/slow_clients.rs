@@ -68,6 +68,30 @@ async fn a_body_that_stops_is_answered_408() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_is_no_failure_of_the_backend() {
+    // Pingora's engine does not tell for whom it has waited.
+    for (engine, status, reason) in [("", 408, "body_timeout"), ("general", 504, "upstream_timeout")] {
+        let (one, two) = (Origin::echo().await, Origin::echo().await);
+        let text = format!(
+            "[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2c\"]\ntimeouts = {{ body = \"600ms\" }}\n\
+             [upstreams.app]\nbackends = [\"{one}\", \"{two}\"]\ntimeout = \"300ms\"\n\
+             outlier = {{ consecutive_errors = 1 }}\n[routes]\n\"/*\" = \"app\"\n"
+        );
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        for head in ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+            let mut client = proxy.connect().await;
+            client.send(format!("POST /h1 HTTP/1.1\r\nHost: a\r\n{head}")).await;
+            client.answer("POST").await.expect_problem(status, reason);
+        }
+        let (mut out, mut incoming) = proxy.h2c().await.stream(Request::new("POST", "/h2")).await;
+        out.send("half".into()).await.unwrap();
+        assert_eq!(incoming.head().await.unwrap().0, status, "over HTTP/2");
+        assert_eq!(proxy.logged("/h2").await["error"], reason);
+        assert_eq!(proxy.metric("backend_ejections_total", &[]).await, 0.0);
+    }
+}
+
+#[tokio::test]
 async fn a_tls_handshake_has_a_deadline_too() {
     let authority = Authority::new();
     let certificate = authority.issue(&["localhost"]);
@@ -245,4 +269,25 @@ async fn a_client_that_does_not_take_its_answer_is_let_go() {
     incoming.head().await.unwrap();
     assert_eq!(proxy.logged("/h2").await["error"], "answer_timeout");
     origin.until_open(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_little_at_a_time_gets_all_of_what_is_kept() {
+    let origin = Origin::start(|_| Answer::generated(2 << 20).header("Cache-Control", "max-age=60")).await;
+    let folder = tempfile::tempdir().unwrap();
+    // A socket that holds little, so that what is written tells what was taken.
+    let address = format!("unix:{}", folder.path().join("http.sock").display());
+    let listener = format!("[listeners.http]\naddress = \"{address}\"\ntimeouts = {{ body = \"1s\" }}\n");
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, "cache = true"))).await;
+    let is_hit = |status: Option<&str>| status.is_some_and(|status| status.contains("hit"));
+    within("it to be kept", async { while !is_hit(proxy.get("/large").await.header("cache-status")) {} }).await;
+    let mut client = proxy.connect().await;
+    client.start(&Request::get("/large")).await;
+    assert!(is_hit(client.answer_head().await.1.get("cache-status")));
+    // A piece out of memory is 1 MiB, and takes longer than `body`.
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..64 {
+        beat.tick().await;
+        assert_eq!(client.bytes(32 << 10).await.len(), 32 << 10);
+    }
 }

@@ -219,7 +219,7 @@ fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
             Ok(_) if is_told && !has_room(&mut entered, &connection) => Err(Some(Reason::TooManyConnectionsPerIp)),
             read => read,
         };
-        let _entered = (entered, counted);
+        let (entered, _counted) = (Arc::new(entered), counted);
         let ahead = match ahead {
             Ok(ahead) => ahead,
             Err(reason) => {
@@ -228,7 +228,7 @@ fn meet(site: Arc<Site>, arrival: Arrival, refusals: &mut Seldom) {
             }
         };
         let digest = digest(&socket, &connection);
-        let wire = Wire::new(socket, digest, ahead);
+        let wire = Wire::new(socket, digest, ahead).counted_by(Arc::clone(&entered));
         let stream: Stream = match &site.listener.tls {
             None => Box::new(wire),
             // In a box of its own, so that the handshake's memory is not kept for the life of the connection.

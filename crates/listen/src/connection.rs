@@ -71,6 +71,13 @@ pub fn socket(stream: &Stream) -> Option<&Socket> {
     (**stream).as_any().downcast_ref::<Wire>().and_then(Wire::socket)
 }
 
+/// How many bytes the socket of an accepted stream has taken in all, which tells whether a flush gets on.
+pub fn taken(stream: &Stream) -> u64 {
+    let stream = (**stream).as_any();
+    let plain = stream.downcast_ref::<Wire>().map(Wire::taken);
+    plain.or_else(|| stream.downcast_ref::<Secure>().map(Secure::taken)).unwrap_or_default()
+}
+
 /// Closes an accepted stream with a reset, so that what was cut off does not look as if it had ended.
 pub fn reset(stream: Stream) {
     match stream.into_any().downcast::<Wire>() {

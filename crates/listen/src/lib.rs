@@ -43,7 +43,7 @@ pub use address::{Address, NotAnAddress};
 pub use bind::{BindCause, BindError};
 pub use compile::{check_addresses, compile};
 pub use config::{Config, ModeName, Protocol, ProxyProtocol, Redirect, TimeoutsConfig};
-pub use connection::{Accepted, Connection, Serve, reset, socket};
+pub use connection::{Accepted, Connection, Serve, reset, socket, taken};
 pub use filter::networks::Networks;
 pub use holder::Holder;
 pub use listener::{Listener, MinRate, Timeouts};

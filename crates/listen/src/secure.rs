@@ -54,6 +54,11 @@ impl Secure {
         matches!(self.protocol, Some(ALPN::H2))
     }
 
+    /// How much the socket has taken in all.
+    pub(crate) fn taken(&self) -> u64 {
+        self.tls.get_ref().0.taken()
+    }
+
     /// Makes the closing of the connection a reset.
     pub(crate) fn break_off(&mut self) {
         self.tls.get_mut().0.break_off();

@@ -17,7 +17,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::Socket;
+use crate::{Socket, live::Entered};
 
 /// How many bytes are gathered before a write; more goes out at once, together with what was gathered.
 const GATHER: usize = 16 * 1024;
@@ -41,6 +41,10 @@ pub(crate) struct Wire {
     /// Written by the engine and, from `sent` on, not yet by the socket.
     gathered: Vec<u8>,
     sent: usize,
+    /// How much the socket has taken in all.
+    taken: u64,
+    /// What counts the connection, for as long as there is the socket.
+    _entered: Option<Arc<Entered>>,
     digest: Arc<SocketDigest>,
     established: SystemTime,
 }
@@ -48,7 +52,19 @@ pub(crate) struct Wire {
 impl Wire {
     /// Wraps an accepted socket; `digest` is what Pingora knows of its addresses, and `ahead` what has been read of it.
     pub(crate) fn new(socket: Socket, digest: SocketDigest, ahead: BytesMut) -> Self {
-        Self { socket, ahead, gathered: Vec::new(), sent: 0, digest: Arc::new(digest), established: SystemTime::now() }
+        let (digest, established) = (Arc::new(digest), SystemTime::now());
+        Self { socket, ahead, gathered: Vec::new(), sent: 0, taken: 0, _entered: None, digest, established }
+    }
+
+    /// The same, for as long as which its connection counts as open.
+    pub(crate) fn counted_by(mut self, entered: Arc<Entered>) -> Self {
+        self._entered = Some(entered);
+        self
+    }
+
+    /// How much the socket has taken in all.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Closes once the other end has closed as well. A socket that is closed with unread bytes in it resets the
@@ -105,6 +121,7 @@ impl Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.taken += written as u64;
             self.advance(written.min(held));
             if written > held {
                 return Poll::Ready(Ok(written - held));

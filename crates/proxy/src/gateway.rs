@@ -16,7 +16,7 @@ use pingora_core::{
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use snapshot::Live;
-use upstream::{Reading, Use};
+use upstream::{Fault, Reading, Use};
 
 use crate::{
     admit, arrive,
@@ -259,7 +259,12 @@ impl ProxyHttp for Gateway {
             return error;
         }
         let replayable = !session.as_ref().retry_buffer_truncated();
-        let retry = dispatch::after_failure(ctx, Reading::of(&error), &session.req_header().method, replayable);
+        let mut reading = Reading::of(&error);
+        // The engine does not tell for whom it waited: a client that still has to send may have brought this about.
+        if *error.etype() == ErrorType::ReadTimedout && !session.is_body_done() {
+            reading.fault = Fault::Client;
+        }
+        let retry = dispatch::after_failure(ctx, reading, &session.req_header().method, replayable);
         error.set_retry(retry);
         error
     }

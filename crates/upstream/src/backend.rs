@@ -58,8 +58,8 @@ pub(crate) enum Addresses {
 pub struct Timeouts {
     /// What is left for connecting, TLS included, when that is less than the upstream's own limit.
     pub connect: Option<Duration>,
-    /// The longest silence of the backend: before its answer, and within it. Over HTTP/1.1 it counts anew from each
-    /// piece of the request's body that is sent.
+    /// The longest silence of the backend: before its answer, and within it. Over HTTP/1.1 it counts from when nothing
+    /// of the request's body is waited for.
     pub read: Duration,
     /// How long sending the body may take, for a request that has one. Over HTTP/2 Pingora counts the silence from the
     /// request's head on, however long the upload goes on; so the longer of this and `read` applies there.

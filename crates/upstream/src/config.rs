@@ -122,10 +122,11 @@ pub struct Config {
 
     /// How long a backend may take to the first byte of its answer, each try. Default `"30s"`.
     ///
-    /// The time runs from when the request has been sent; while a body is being uploaded over HTTP/1.1 it starts anew
-    /// with every piece of it. A backend that has begun its answer and then falls silent for as long is given up as
-    /// well, except in an upgraded connection (WebSocket), a stream of events or gRPC, where silence is normal and the
-    /// route's idle time counts.
+    /// The time runs from when the request has been sent: while a client still has to send some of its body, it is the
+    /// client that is waited for. Over HTTP/2 an upload has the idle time of the route's streams where that is longer.
+    /// A backend that has begun its answer and then falls silent for as long is given up as well, except in an
+    /// upgraded connection (WebSocket), a stream of events or gRPC, where silence is normal and the route's idle time
+    /// counts.
     ///
     /// Example: `timeout = "5s"`
     pub timeout: Option<Duration>,

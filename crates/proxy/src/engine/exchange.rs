@@ -20,6 +20,7 @@ use super::{
     download::Download,
     h1::gone,
     head::Answered,
+    late::{Late, Limits},
     lines,
     origin::Origin,
     outbox::Outbox,
@@ -28,17 +29,6 @@ use super::{
     write_head,
 };
 use crate::{context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves};
-
-/// How long each side may be silent, or take nothing.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) origin_speaks: Duration,
-    pub(super) origin_listens: Duration,
-    pub(super) client_speaks: Duration,
-    pub(super) client_listens: Duration,
-    /// How long the rest of a request may take once its answer is over.
-    pub(super) drain: Duration,
-}
 
 /// Since when each side is waited for.
 #[derive(Debug, Default)]
@@ -330,24 +320,23 @@ impl<'a, C: Client> Exchange<'a, C> {
         let over = self.is_answered();
         let held = self.holds(|valves| &valves.up);
         let upload = self.upload.wants_more() && !self.client.is_body_read() && !held;
-        // An origin waits for what is held back from it.
-        let speaks = self.wants_more() && self.failed.is_none() && !held;
+        // An origin waits for what is held back from it, and for what the client still has to send.
+        let owes = upload && self.upload.is_wanted();
+        let speaks = self.wants_more() && self.failed.is_none() && !held && (!owes || self.limits.is_for_all);
+        let silent = if owes { Late::All } else { Late::OriginSpeaks };
         let listening = !self.client.is_empty();
         let (asks, after) = (self.may_ask_another(), self.hedge.map_or(Duration::ZERO, |(after, _)| after));
         let late = self.rivals.iter().map(|rival| (rival.until, Late::Rival)).min_by_key(|(until, _)| *until);
         let opens = self.valves.as_ref().and_then(|valves| valves.opens()).map(|at| (at, Late::Nobody));
         let (waits, limits) = (&mut self.waits, &self.limits);
-        let listens = self
-            .ctx
-            .min_rate
-            .map_or(limits.client_listens, |rate| rate.time_for(self.client.waiting()).min(limits.client_listens));
+        let listens = Limits::listens(limits.client_listens, self.ctx.min_rate, self.client.waiting());
         let all = [
             (Late::Hedge, asks, &mut waits.hedge, after),
             (Late::Drain, over, &mut waits.drain, limits.drain),
             (Late::ClientListens, listening, &mut waits.client_listens, listens),
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
             (Late::OriginListens, !over && !self.upload.is_written(), &mut waits.origin_listens, limits.origin_listens),
-            (Late::OriginSpeaks, speaks, &mut waits.origin_speaks, limits.origin_speaks),
+            (silent, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
         let mut first = late.into_iter().chain(opens).min_by_key(|(until, _)| *until);
         for (late, waited, since, limit) in all {
@@ -463,36 +452,5 @@ impl<C: Client> Exchange<'_, C> {
         self.adopted = Some(hedge::win(self.ctx, second, failed));
         self.answered(answered)?;
         self.pass_content()
-    }
-}
-
-/// Who is late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Late {
-    OriginSpeaks,
-    OriginListens,
-    ClientSpeaks,
-    ClientListens,
-    Drain,
-    /// Another origin is asked as well.
-    Hedge,
-    /// One that was asked as well.
-    Rival,
-    /// What was held back may pass.
-    Nobody,
-}
-
-impl Late {
-    fn error(self) -> Box<Error> {
-        match self {
-            Self::OriginSpeaks | Self::Hedge | Self::Rival => {
-                Error::explain(ErrorType::ReadTimedout, "the answer").into_up()
-            }
-            Self::OriginListens => Error::explain(ErrorType::WriteTimedout, "the request").into_up(),
-            Self::ClientSpeaks => Error::explain(ErrorType::ReadTimedout, "the request's content").into_down(),
-            Self::ClientListens | Self::Drain | Self::Nobody => {
-                Error::explain(ErrorType::WriteTimedout, "the answer").into_down()
-            }
-        }
     }
 }

@@ -1,12 +1,13 @@
 //! Answers of the cache, which no origin is asked for.
 
-use std::future::poll_fn;
+use std::{future::poll_fn, task::Poll};
 
 use bytes::Bytes;
 use filter::Reason;
 use limit::Way;
+use tokio::time::Instant;
 
-use super::{After, Client, Passage, lines::Lines};
+use super::{After, Client, Passage, late::Limits, lines::Lines};
 use crate::{
     consult::Answer,
     relay::{self, response_chunk},
@@ -48,6 +49,24 @@ impl<C: Client> Passage<'_, C> {
             self.client.put(content, last);
         }
         self.say().await
+    }
+
+    /// Writes what was put. Whoever takes some of it has its time anew.
+    pub(super) async fn say(&mut self) -> Result<(), Reason> {
+        let (most, rate, mut since) = (self.patience(), self.ctx.min_rate, None);
+        poll_fn(|cx| {
+            let mut wrote = false;
+            if let Poll::Ready(said) = self.client.poll_write(cx, &mut wrote) {
+                return Poll::Ready(said.map_err(|_| Reason::ClientClosed));
+            }
+            if wrote {
+                since = None;
+            }
+            let limit = Limits::listens(most, rate, self.client.waiting());
+            let until = *since.get_or_insert_with(Instant::now) + limit;
+            self.alarm.poll(cx, until).map(|()| Err(Reason::AnswerTimeout))
+        })
+        .await
     }
 
     async fn let_trickle(&mut self, mut content: Bytes, last: bool) -> Result<(), Reason> {

@@ -39,6 +39,8 @@ pub(super) struct H1<'a> {
     buffer: BytesMut,
     /// What is to be written.
     out: Outbox,
+    /// How much the socket had taken when that was last waited for.
+    taken: u64,
     coding: Coding,
     /// Whether the final head waits or is written.
     answers: bool,
@@ -55,6 +57,7 @@ impl<'a> H1<'a> {
             chunks: (body == Boundary::Chunked).then(Chunks::default),
             buffer: BytesMut::new(),
             out: Outbox::default(),
+            taken: 0,
             coding: Coding::Plain,
             answers: false,
             committed: false,
@@ -174,6 +177,12 @@ impl Client for H1<'_> {
     fn poll_write(&mut self, cx: &mut Context<'_>, wrote: &mut bool) -> Poll<io::Result<()>> {
         let polled = self.out.poll_write(cx, self.conn, wrote);
         self.committed |= *wrote && self.answers;
+        if polled.is_pending() {
+            // What was taken into a buffer leaves it without being seen.
+            let taken = self.conn.taken();
+            *wrote |= taken != self.taken;
+            self.taken = taken;
+        }
         polled
     }
 

@@ -11,6 +11,7 @@ mod give;
 mod h1;
 mod head;
 mod held;
+mod late;
 mod lines;
 mod origin;
 mod outbox;
@@ -36,8 +37,9 @@ use upstream::{Pick, Reading};
 
 pub(crate) use self::{alarm::Alarm, client::Client, lines::Lines, origin::Origin, pipe::Pipe, pool::Pool};
 use self::{
-    exchange::{Exchange, Limits},
+    exchange::Exchange,
     h1::{H1, gone},
+    late::Limits,
     outbox::Coding,
     upload::Upload,
 };
@@ -334,6 +336,7 @@ impl<C: Client> Passage<'_, C> {
         let stream = self.ctx.route().filter(|_| self.streams);
         Limits {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
+            is_for_all: self.streams && dispatch::call_ends(self.head, self.ctx.record.start).is_some(),
             origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
             client_speaks: stream.map_or(body, |route| route.stream_idle),
             client_listens: body,
@@ -397,15 +400,6 @@ impl<C: Client> Passage<'_, C> {
         if self.after == After::Goes && !self.client.is_body_read() {
             self.drain().await;
         }
-    }
-
-    async fn say(&mut self) -> Result<(), Reason> {
-        let until = Instant::now() + self.patience();
-        poll_fn(|cx| match self.client.poll_write(cx, &mut false) {
-            Poll::Ready(said) => Poll::Ready(said.map_err(|_| Reason::ClientClosed)),
-            Poll::Pending => self.alarm.poll(cx, until).map(|()| Err(Reason::AnswerTimeout)),
-        })
-        .await
     }
 
     /// Reads what is left of a request that was answered without it; where that takes too long the connection ends.

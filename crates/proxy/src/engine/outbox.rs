@@ -15,7 +15,8 @@ pub(super) struct Outbox {
     prefix: BytesMut,
     content: Bytes,
     tail: &'static [u8],
-    unflushed: bool,
+    /// How many bytes were taken since all that was taken was on its way.
+    unflushed: usize,
 }
 
 /// How the content of a message is marked off.
@@ -36,7 +37,7 @@ impl Outbox {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.prefix.clear();
-        (self.content, self.tail, self.unflushed) = (Bytes::new(), b"", false);
+        (self.content, self.tail, self.unflushed) = (Bytes::new(), b"", 0);
     }
 
     /// Puts a piece of content after what waits; the `last` one ends the message. There must be none waiting.
@@ -60,14 +61,19 @@ impl Outbox {
         whole.freeze()
     }
 
-    /// How many bytes wait.
-    pub(super) fn waiting(&self) -> usize {
+    /// How many bytes are to be written.
+    fn unwritten(&self) -> usize {
         self.prefix.len() + self.content.len() + self.tail.len()
+    }
+
+    /// How many bytes wait, written or not: what was taken into a buffer is not on its way yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.unwritten() + self.unflushed
     }
 
     /// Whether all is written and flushed.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting() == 0 && !self.unflushed
+        self.waiting() == 0
     }
 
     /// Whether there is room for a piece of content: the one before it is gone.
@@ -82,8 +88,7 @@ impl Outbox {
         to: &mut (impl AsyncWrite + Unpin + ?Sized),
         wrote: &mut bool,
     ) -> Poll<io::Result<()>> {
-        while self.waiting() > 0 {
-            self.unflushed = true;
+        while self.unwritten() > 0 {
             let count = if self.has_room() {
                 ready!(Pin::new(&mut *to).poll_write(cx, &self.prefix))?
             } else {
@@ -95,11 +100,12 @@ impl Outbox {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             *wrote = true;
+            self.unflushed += count;
             self.advance(count);
         }
-        if self.unflushed {
+        if self.unflushed > 0 {
             ready!(Pin::new(to).poll_flush(cx))?;
-            self.unflushed = false;
+            self.unflushed = 0;
         }
         Poll::Ready(Ok(()))
     }
@@ -172,6 +178,36 @@ mod tests {
             let text = String::from_utf8(to.0).unwrap();
             assert_eq!(text, "head\r\n\r\n14\r\nhello, chunked world\r\n1\r\nx\r\n0\r\n\r\n");
         }
+    }
+
+    /// Takes everything, and gets rid of nothing.
+    struct Stuck;
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_is_in_a_buffer_still_waits() {
+        let mut outbox = Outbox::default();
+        outbox.put(Bytes::from_static(b"content"), Coding::Plain, true);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(outbox.poll_write(&mut cx, &mut Stuck, &mut false).is_pending());
+        assert!(outbox.has_room() && !outbox.is_empty());
+        assert_eq!(outbox.waiting(), 7);
+        let mut narrow = Narrow(Vec::new(), 1);
+        assert!(outbox.poll_write(&mut cx, &mut narrow, &mut false).is_ready());
+        assert_eq!((outbox.waiting(), outbox.is_empty()), (0, true));
     }
 
     #[test]

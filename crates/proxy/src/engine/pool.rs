@@ -2,8 +2,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    future::poll_fn,
     hash::{BuildHasherDefault, Hasher},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    task::coop::unconstrained,
+};
 use upstream::Counter;
 
 use super::origin::Origin;
@@ -193,10 +197,15 @@ impl Idle {
     /// Whether it may still be used: in time, and with nothing to read, which would be the end of the connection or an
     /// answer that nobody asked for.
     fn lives(&mut self, now: Instant) -> bool {
+        if self.until.is_some_and(|until| until <= now) {
+            return false;
+        }
         let mut byte = [0; 1];
-        let mut cx = Context::from_waker(Waker::noop());
-        self.until.is_none_or(|until| now < until)
-            && Pin::new(&mut self.stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        let mut byte = ReadBuf::new(&mut byte);
+        let read = poll_fn(|cx| Pin::new(&mut self.stream).poll_read(cx, &mut byte));
+        // Where a task has done much in one go, tokio says of everything that it is not ready.
+        let read = pin!(unconstrained(read));
+        read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
@@ -246,6 +255,15 @@ mod tests {
         talking.write_all(b"HTTP/1.1 408").await.unwrap();
         let _old = kept(&pool, 1, Some(Duration::ZERO));
         assert!(taken(&pool, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn of_many_that_have_ended_none_is_taken() {
+        let pool = Pool::new(1, 1000);
+        (0..500).for_each(|_| drop(kept(&pool, 1, LONG)));
+        assert!(taken(&pool, 1).is_none());
+        (0..500).for_each(|_| drop(kept(&pool, 1, LONG)));
+        assert_eq!(pool.sweep(), 0);
     }
 
     #[tokio::test]

@@ -21,6 +21,9 @@ use super::{
 /// How much of the content is kept, so that it can be sent again.
 const KEPT: usize = 64 * 1024;
 
+/// In how many pieces, each of which costs more than its bytes, before they are joined.
+const MOST_KEPT: usize = 64;
+
 /// Less than this is not worth a pipe.
 const LEAST: u64 = 16 * 1024;
 
@@ -116,6 +119,11 @@ impl Upload {
     /// Whether nothing waits for the origin.
     pub(super) fn is_written(&self) -> bool {
         self.out.is_empty() && self.pipe.is_none()
+    }
+
+    /// Whether the origin waits for the rest of it.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.unwanted
     }
 
     /// Whether there is nothing more to read for it.
@@ -216,6 +224,11 @@ impl Upload {
     fn keep(&mut self, content: &Bytes) {
         self.received += content.len() as u64;
         if self.keeps && self.received <= KEPT as u64 {
+            if self.kept.len() == MOST_KEPT {
+                let joined = self.kept.concat();
+                self.kept.clear();
+                self.kept.push(joined.into());
+            }
             self.kept.push(content.clone());
             self.again = self.kept.len();
         } else {
@@ -241,4 +254,24 @@ pub(super) fn poll_read_buf(
     buffer: &mut BytesMut,
 ) -> Poll<io::Result<usize>> {
     std::pin::pin!(from.read_buf(buffer)).poll(cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_whole_and_in_few_pieces() {
+        let mut upload = Upload::new(false, Coding::Plain);
+        let all: Vec<u8> = (0..1000).map(|number| number as u8).collect();
+        for piece in all.chunks(3) {
+            upload.keep(&Bytes::copy_from_slice(piece));
+            assert_eq!(upload.again, upload.kept.len());
+            assert!(upload.kept.len() <= MOST_KEPT);
+        }
+        assert!(upload.is_replayable());
+        assert_eq!(upload.kept.concat(), all);
+        upload.keep(&Bytes::from(vec![0; KEPT]));
+        assert!(!upload.is_replayable() && upload.kept.is_empty());
+    }
 }

@@ -130,14 +130,22 @@ impl Conn {
 
     /// Reads more bytes ahead; 0 at the end of the stream.
     pub async fn read_ahead(&mut self) -> io::Result<usize> {
-        self.ahead.reserve(HEAD_BUFFER);
+        self.make_room();
         self.stream.read_buf(&mut self.ahead).await
     }
 
     /// The same, polled.
     pub fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.ahead.reserve(HEAD_BUFFER);
+        self.make_room();
         std::pin::pin!(self.stream.read_buf(&mut self.ahead)).poll(cx)
+    }
+
+    /// Room for more bytes ahead. What a large head has needed is not kept for the next one.
+    fn make_room(&mut self) {
+        self.ahead.reserve(HEAD_BUFFER);
+        if self.ahead.is_empty() && self.ahead.capacity() > 2 * HEAD_BUFFER {
+            self.ahead = BytesMut::with_capacity(HEAD_BUFFER);
+        }
     }
 
     /// Reads to the end of the stream and forgets what came; the caller bounds the time.
@@ -205,6 +213,11 @@ impl Conn {
         self.ahead.is_empty() && listen::socket(&self.stream).is_some()
     }
 
+    /// How many bytes the client's socket has taken in all.
+    pub fn taken(&self) -> u64 {
+        listen::taken(&self.stream)
+    }
+
     /// Moves what has come of such a body into the pipe; says how much, and 0 at the end of the stream.
     pub fn poll_pipe(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
         let limit = self.limit();
@@ -241,7 +254,7 @@ impl Conn {
         self.closing.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx)
     }
 
-    /// Something is being written: a client that has closed its side still listens.
+    /// Something was written: a client that has closed its side still listens.
     fn note_write(&mut self) {
         self.answered = true;
         // It may have waited for this: a 100, or the answer to what it has sent so far.
@@ -305,7 +318,7 @@ impl Conn {
     /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < HELD_AHEAD {
-            self.ahead.reserve(HEAD_BUFFER);
+            self.make_room();
             let read = {
                 let future = std::pin::pin!(self.stream.read_buf(&mut self.ahead));
                 ready!(future.poll(cx))?
@@ -352,8 +365,8 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.note_write();
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.note_write();
         self.note_written(&[io::IoSlice::new(bytes)], written);
         Poll::Ready(Ok(written))
     }
@@ -371,8 +384,8 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.note_write();
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        self.note_write();
         self.note_written(slices, written);
         Poll::Ready(Ok(written))
     }

@@ -73,3 +73,35 @@ async fn a_malformed_chunk_is_an_error_for_the_reader() {
     let error = conn.read(&mut [0; 64]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
 }
+
+#[tokio::test]
+async fn what_a_large_head_has_needed_is_given_back() {
+    let (mut client, mut conn) = pair();
+    client.write_all(&[b'x'; 200 << 10]).await.unwrap();
+    while conn.ahead().len() < 200 << 10 {
+        conn.read_ahead().await.unwrap();
+    }
+    conn.skip(200 << 10);
+    let more = std::future::poll_fn(|cx| Poll::Ready(conn.poll_ahead(cx))).await;
+    assert!(more.is_pending() && conn.ahead.capacity() <= 2 * HEAD_BUFFER, "{}", conn.ahead.capacity());
+    client.write_all(b"head").await.unwrap();
+    conn.read_ahead().await.unwrap();
+    assert_eq!(conn.ahead(), b"head");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_closed_its_side_and_takes_nothing_is_gone_soon() {
+    let (mut client, server) = tokio::io::duplex(16);
+    let mut conn = Conn::new(Box::new(server), Box::new(()), None).unwrap();
+    conn.set_boundary(0, Boundary::Left(0));
+    AsyncWriteExt::shutdown(&mut client).await.unwrap();
+    conn.write_all(&[b'x'; 16]).await.unwrap();
+    let mut beat = tokio::time::interval(HALF_CLOSED / 5);
+    let gone = std::future::poll_fn(|cx| {
+        while beat.poll_tick(cx).is_ready() {
+            assert!(Pin::new(&mut conn).poll_write(cx, b"more").is_pending());
+        }
+        conn.poll_gone(cx)
+    });
+    timeout(2 * HALF_CLOSED, gone).await.unwrap();
+}
