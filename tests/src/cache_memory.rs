@@ -108,5 +108,6 @@ async fn what_is_on_its_way_to_clients_that_do_not_read_is_bounded_too() {
     }
     let grown = proxy.rss().saturating_sub(before);
     let most = (memory * 5 / 4 + clients) * MIB;
+    println!("{} MiB for {clients} clients", grown / MIB);
     assert!(grown < most, "{} MiB for {clients} clients, at most {} MiB", grown / MIB, most / MIB);
 }
