@@ -2,7 +2,42 @@
 
 use testkit::{Answer, Connection, Gate, Proxy, Request, within};
 
-use crate::caching::{caching, counting, numbered};
+use crate::caching::{caching, counting, numbered, status};
+
+/// So many more clients that have asked, once that many requests are under way.
+async fn more(count: usize, under_way: f64, proxy: &Proxy) -> Vec<Connection> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get("/")).await;
+        clients.push(connection);
+    }
+    proxy.until_metric("http_requests_in_flight", &[("route", "app")], under_way).await;
+    clients
+}
+
+#[tokio::test]
+async fn many_ask_and_the_origin_hears_once() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let (origin, proxy) =
+        caching("cache = true", move |_| Answer::text("shared").header("Cache-Control", "max-age=60").after(&held))
+            .await;
+    let mut first = Connection::to(proxy.address()).await;
+    first.start(&Request::get("/")).await;
+    origin.request().await;
+    let others = more(49, 50.0, &proxy).await;
+    gate.open();
+    assert_eq!(first.answer("GET").await.text(), "shared");
+    let mut collapsed = 0;
+    for mut other in others {
+        let answer = other.answer("GET").await.expect(200);
+        assert_eq!(answer.text(), "shared");
+        collapsed += usize::from(status(&answer).contains("collapsed"));
+    }
+    assert!(collapsed > 0);
+    assert_eq!(origin.requests().len(), 1);
+}
 
 #[tokio::test]
 async fn the_first_client_may_leave() {
@@ -21,13 +56,7 @@ async fn the_first_client_may_leave() {
     let mut first = Connection::to(proxy.address()).await;
     first.start(&Request::get("/")).await;
     origin.request().await;
-    let mut others = Vec::new();
-    for _ in 0..10 {
-        let mut connection = Connection::to(proxy.address()).await;
-        connection.start(&Request::get("/")).await;
-        others.push(connection);
-    }
-    proxy.until_metric("http_requests_in_flight", &[("route", "app")], 11.0).await;
+    let mut others = more(10, 11.0, &proxy).await;
     first.reset();
     head.open();
     // All of them read what has come while the rest of it is still to come.
@@ -65,13 +94,7 @@ async fn an_origin_is_not_kept_busy_for_nobody_and_who_comes_next_is_answered() 
 
 /// Answers for so many clients that ask at once, of which the first one is answered once all have asked.
 async fn answers_for(count: usize, proxy: &Proxy, gate: &Gate) -> Vec<String> {
-    let mut clients = Vec::new();
-    for _ in 0..count {
-        let mut connection = Connection::to(proxy.address()).await;
-        connection.start(&Request::get("/")).await;
-        clients.push(connection);
-    }
-    proxy.until_metric("http_requests_in_flight", &[("route", "app")], count as f64).await;
+    let clients = more(count, count as f64, proxy).await;
     gate.open();
     let mut texts = Vec::new();
     for mut client in clients {

@@ -281,35 +281,6 @@ async fn requests_say_what_will_do_rfc_9111_5_2_1() {
 }
 
 #[tokio::test]
-async fn many_ask_and_the_origin_hears_once() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let (origin, proxy) =
-        caching("cache = true", move |_| Answer::text("shared").header("Cache-Control", "max-age=60").after(&held))
-            .await;
-    let mut first = Connection::to(proxy.address()).await;
-    first.start(&Request::get("/")).await;
-    origin.request().await;
-    let mut others = Vec::new();
-    for _ in 0..49 {
-        let mut connection = Connection::to(proxy.address()).await;
-        connection.start(&Request::get("/")).await;
-        others.push(connection);
-    }
-    proxy.until_metric("http_requests_in_flight", &[("route", "app")], 50.0).await;
-    gate.open();
-    assert_eq!(first.answer("GET").await.text(), "shared");
-    let mut collapsed = 0;
-    for mut other in others {
-        let answer = other.answer("GET").await.expect(200);
-        assert_eq!(answer.text(), "shared");
-        collapsed += usize::from(status(&answer).contains("collapsed"));
-    }
-    assert!(collapsed > 0);
-    assert_eq!(origin.requests().len(), 1);
-}
-
-#[tokio::test]
 async fn what_breaks_off_is_not_kept_and_not_given_as_whole() {
     for cut in [
         "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly so far",

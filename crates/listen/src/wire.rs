@@ -56,7 +56,7 @@ impl Wire {
         Self { socket, ahead, gathered: Vec::new(), sent: 0, taken: 0, _entered: None, digest, established }
     }
 
-    /// The same, for as long as which its connection counts as open.
+    /// The same; its connection counts as open for as long as there is it.
     pub(crate) fn counted_by(mut self, entered: Arc<Entered>) -> Self {
         self._entered = Some(entered);
         self

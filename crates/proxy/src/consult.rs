@@ -69,11 +69,11 @@ impl Copy {
     }
 
     /// All of it has been taken.
-    pub(crate) fn keep(self) {
-        // The copy in the cache has a place of its own.
-        let Some(place) = self.place else { return };
-        drop(place);
-        self.zone.keep_encoded(&self.key, &self.stored, self.coding, self.pieces.freeze());
+    pub(crate) fn keep(mut self) {
+        // What is kept of it has a place of its own.
+        if self.place.take().is_some() {
+            self.zone.keep_encoded(&self.key, &self.stored, self.coding, self.pieces.freeze());
+        }
     }
 }
 

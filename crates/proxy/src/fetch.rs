@@ -281,19 +281,23 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         if length.is_some() { policy.max_object() } else { policy.max_object().min(order.zone.most_in_memory()) };
     let content = order.zone.content(length, most);
     let (stored, kept) = Stored::new(fetched(heard.head.clone()), content.clone(), policy);
-    let kept = kept.and_then(|withheld| match () {
-        // What does in its place stays.
-        () if consult::is_failure(stored.status()) && order.stale_does() => Err(Unkept::Status),
-        () if !order.zone.has_room(&stored) => Err(Unkept::TooLarge),
-        () => Ok(withheld),
+    let kept = kept.and_then(|withheld| {
+        if consult::is_failure(stored.status()) && order.stale_does() {
+            // What does in its place stays.
+            Err(Unkept::Status)
+        } else if !order.zone.has_room(&stored) {
+            Err(Unkept::TooLarge)
+        } else {
+            Ok(withheld)
+        }
     });
     let stored = Arc::new(stored);
     let reader = content.reader();
-    match kept.is_ok() {
-        // Nobody reads it yet.
-        true if order.background => content.want(),
-        true => {}
-        false => content.pass(),
+    if kept.is_err() {
+        content.pass();
+    } else if order.background {
+        // Nobody reads it.
+        content.want();
     }
     Ok(land(order, stored, reader, kept, false))
 }

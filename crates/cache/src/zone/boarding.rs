@@ -50,7 +50,7 @@ impl Zone {
         lock(&self.flights).contains_key(key)
     }
 
-    /// The answer under this key is not kept: requests for it shall not wait for each other.
+    /// The answer under this key is not kept, or is to be asked for before each use: requests for it shall not wait for each other.
     pub fn leave_alone(&self, key: &Key, now: Millis) {
         self.alone.insert(hash(key), now + ALONE);
     }
