@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use testkit::{Answer, Gate, Origin, Outcome, Proxy, Request, Response, Seen, Wire, tool, within};
 
-use crate::setting::{BOTH, echoing, route};
+use crate::setting::{BOTH, before, echoing, route};
 
 /// What `MAITRED_ENGINE` is for each.
 const ENGINES: [&str; 2] = ["", "general"];
@@ -177,6 +177,22 @@ async fn too_many_malformed_requests_end_their_connection() {
     let taken = within("the connection to be ended", flooding).await;
     assert!(taken >= 32, "{taken}");
     proxy.h2c().await.fetch(Request::get("/")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_few_malformed_requests_among_many_end_nothing() {
+    // Answers without content wait for no window of a client that does not read.
+    let (origin, proxy) = before(|_| Answer::status(204)).await;
+    let mut wire = Wire::new(proxy.stream().await);
+    wire.write(PREFACE).await.unwrap();
+    let (mut ids, good) = ((1..).step_by(2), 20);
+    for round in 1..=60 {
+        let hosts = std::iter::repeat_n("A", good).chain(["b"]);
+        let requests: Vec<u8> = hosts.flat_map(|host| headers(ids.next().unwrap(), &with_host(host))).collect();
+        wire.write(&requests).await.unwrap();
+        origin.until("the good ones to come", |seen| seen.len() == round * good).await;
+    }
+    proxy.until_metric("http_errors_total", &[("reason", "bad_host")], 60.0).await;
 }
 
 #[tokio::test]
