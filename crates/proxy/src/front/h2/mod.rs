@@ -59,8 +59,9 @@ pub(super) fn options() -> H2Options {
     options
         .max_concurrent_streams(128)
         .max_header_list_size(64 * 1024)
+        // ADR 34 says why these.
         .initial_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
         .max_send_buffer_size(256 * 1024)
         .max_pending_accept_reset_streams(32)
         .max_concurrent_reset_streams(32)
