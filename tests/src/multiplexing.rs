@@ -327,8 +327,13 @@ async fn http_1_and_http_2_origins_serve_one_connection() {
 
 #[tokio::test]
 async fn uploads_that_stand_still_do_not_stop_the_others_of_their_connection() {
-    let stands = |seen: &Seen| if seen.target == "/stands" { Answer::hang().early() } else { Answer::echo_body() };
-    let (origin, proxy) = before(stands).await;
+    let gate = Gate::new();
+    let (origin, proxy) = before(move |seen| match seen.target.as_str() {
+        // Not a byte of it is read.
+        "/stands" => Answer::text("late").early().after(&gate),
+        _ => Answer::text("thanks"),
+    })
+    .await;
     let client = proxy.h2c().await;
     let mut standing = Vec::new();
     for _ in 0..8 {
