@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use testkit::{Answer, Authority, H2, Messages, Origin, Outcome, Proxy, Request, Seen, message, within, within_limit};
+use testkit::{
+    Answer, Authority, Gate, H2, Messages, Origin, Outcome, Proxy, Request, Seen, message, within, within_limit,
+};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -99,6 +101,28 @@ async fn both_stream_at_once() {
     out.finish().await.unwrap();
     assert!(incoming.piece().await.unwrap().is_none());
     assert_eq!(incoming.trailers().await.unwrap().get("grpc-status"), Some("0"));
+}
+
+#[tokio::test]
+async fn the_client_of_a_stream_may_be_silent_while_the_service_speaks() {
+    let gates: Vec<Gate> = (0..8).map(|_| Gate::new()).collect();
+    let script = gates.clone();
+    let watch = move |_: &Seen| {
+        let head = Answer::status(200).header("content-type", "application/grpc").early();
+        script.iter().fold(head, |answer, gate| answer.wait(gate).chunk(message(b"event")))
+    };
+    let origin = Origin::builder().start(watch).await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "websocket = { idle = \"400ms\" }"))).await;
+    // Its half stays open.
+    let (mut out, mut incoming) = proxy.h2c().await.stream(call("Watch")).await;
+    out.send(message(b"orders")).await.unwrap();
+    incoming.head().await.unwrap();
+    let mut beat = tokio::time::interval(Duration::from_millis(150));
+    for gate in gates {
+        beat.tick().await;
+        gate.open();
+        assert_eq!(incoming.piece().await.unwrap(), Some(message(b"event")));
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,48 @@ async fn a_body_that_stops_is_no_failure_of_the_backend() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_for_a_100_owes_nothing_until_then() {
+    for engine in ["", "general"] {
+        let silent = Origin::start(|_| Answer::hang().early()).await;
+        let inviting = Origin::start(|_| Answer::text("thanks").continues()).await;
+        let text = format!(
+            "[listeners.http]\naddress = \"127.0.0.1:0\"\ntimeouts = {{ body = \"1200ms\" }}\n\
+             [upstreams.silent]\nbackends = \"{silent}\"\ntimeout = \"300ms\"\n\
+             [upstreams.inviting]\nbackends = \"{inviting}\"\ntimeout = \"300ms\"\n\
+             [routes]\n\"/silent\" = \"silent\"\n\"/inviting\" = \"inviting\"\n"
+        );
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let head =
+            |path: &str| format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+        let mut client = proxy.connect().await;
+        client.send(head("/silent")).await;
+        client.answer("PUT").await.expect_problem(504, "upstream_timeout");
+        // One that was invited and does not come is late itself; Pingora's engine does not tell for whom it has waited.
+        let (status, reason) = if engine.is_empty() { (408, "body_timeout") } else { (504, "upstream_timeout") };
+        let mut client = proxy.connect().await;
+        client.send(head("/inviting")).await;
+        assert_eq!(client.any_head().await.1, 100);
+        client.answer("PUT").await.expect_problem(status, reason);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_closed_its_side_may_take_its_time_with_what_it_was_sent() {
+    let origin = Origin::start(|_| Answer::generated(2 << 20)).await;
+    let folder = tempfile::tempdir().unwrap();
+    // A socket that holds little, and takes more only once most of that was read.
+    let address = format!("unix:{}", folder.path().join("http.sock").display());
+    let proxy = Proxy::start(format!("[listeners.http]\naddress = \"{address}\"\n{}", route(&origin, ""))).await;
+    let mut client = proxy.connect().await;
+    client.start(&Request::get("/large")).await;
+    client.half_close().await;
+    client.answer_head().await;
+    // Longer than a client that has closed its side waits for an answer that does not move.
+    tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_millis(1200), Duration::MAX / 2).tick().await;
+    assert_eq!(client.bytes(2 << 20).await.len(), 2 << 20);
+}
+
+#[tokio::test]
 async fn a_tls_handshake_has_a_deadline_too() {
     let authority = Authority::new();
     let certificate = authority.issue(&["localhost"]);

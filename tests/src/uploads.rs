@@ -1,8 +1,8 @@
 //! Large request bodies, most of which the kernel moves without their coming by maitred: what is true of a small one holds.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
-use testkit::{Answer, Body, Origin, Outcome, Proxy, Request, pattern, within};
+use testkit::{Answer, Body, Origin, Outcome, Proxy, Request, Seen, pattern, within};
 
 use crate::setting::route;
 
@@ -161,4 +161,40 @@ async fn a_mirror_gets_it_whole() {
     proxy.fetch(Request::new("POST", "/up").generated(500_000)).await.expect(200);
     assert_whole(&origin.ended(0).await.body, 500_000);
     assert_whole(&shadow.ended(0).await.body, 500_000);
+}
+
+/// An origin that ends its first connection when the second request has come, without an answer.
+async fn tired() -> Origin {
+    let respond = |seen: &Seen| match (seen.connection, seen.turn) {
+        (0, 1) => Answer::raw("").closing(),
+        _ => Answer::text("thanks"),
+    };
+    Origin::start(respond).await
+}
+
+#[tokio::test]
+async fn what_a_connection_from_the_pool_has_swallowed_is_counted_and_copied_once() {
+    const LENGTH: usize = 40 << 10;
+    let (origin, shadow) = (tired().await, Origin::text("copied").await);
+    let lines = format!("max_body = \"64KiB\"\nmirror = \"{shadow}\"");
+    let proxy = Proxy::start(route(&origin, &lines)).await;
+    proxy.get("/first").await.expect(200);
+    proxy.fetch(Request::new("PUT", "/second").body(content(LENGTH))).await.expect(200);
+    assert_whole(&origin.ended(1).await.body, LENGTH);
+    assert_whole(&origin.ended(2).await.body, LENGTH);
+    shadow.until("the copy", |seen| seen.iter().any(|one| one.target == "/second" && one.body.complete)).await;
+    let copy = shadow.requests().into_iter().find(|one| one.target == "/second").unwrap();
+    assert_whole(&copy.body, LENGTH);
+}
+
+#[tokio::test]
+async fn what_a_connection_from_the_pool_has_swallowed_is_unpacked_anew() {
+    let origin = tired().await;
+    let proxy = Proxy::start(route(&origin, "decompress = true")).await;
+    proxy.get("/first").await.expect(200);
+    let mut packed = Vec::new();
+    brotli::CompressorReader::new(&content(LARGE)[..40 << 10], 4096, 5, 20).read_to_end(&mut packed).unwrap();
+    let request = Request::new("PUT", "/second").header("Content-Encoding", "br").body(packed);
+    proxy.fetch(request).await.expect(200);
+    assert_whole(&origin.ended(2).await.body, 40 << 10);
 }

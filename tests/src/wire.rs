@@ -117,6 +117,28 @@ async fn interim_answers_pass() {
 }
 
 #[tokio::test]
+async fn interim_answers_have_no_framing_and_are_not_without_end() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-Own: 1\r\nConnection: X-Own\r\nKeep-Alive: 5\r\n\
+                 Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n";
+    let told = |count: usize| format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", hints.repeat(count));
+    let (_origin, proxy) = before(move |seen| match seen.target.as_str() {
+        "/some" => Answer::raw(told(2)),
+        _ => Answer::raw(told(200)),
+    })
+    .await;
+    let answer = proxy.get("/some").await.expect(200);
+    assert_eq!(answer.interim.len(), 2);
+    for (status, fields) in &answer.interim {
+        assert_eq!((*status, fields.get("link")), (103, Some("</a>")));
+        for name in ["connection", "x-own", "keep-alive", "transfer-encoding", "content-length"] {
+            assert!(!fields.has(name), "{name}: {fields:?}");
+        }
+    }
+    proxy.fetch(Request::post("/many", "x")).await.expect_problem(502, "upstream_protocol");
+    assert_eq!(proxy.logged("/many").await["attempts"], 1);
+}
+
+#[tokio::test]
 async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let (_origin, proxy) = before(|_| Answer::status(403).body("no").early().closing()).await;
     for _ in 0..5 {

@@ -177,6 +177,7 @@ impl AsyncWrite for Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            wire.taken += written as u64;
             wire.advance(written);
         }
         Poll::Ready(Ok(()))

@@ -28,8 +28,8 @@ use crate::{
     relay,
 };
 
-/// How many interim answers one answer may have.
-pub(crate) const MOST_INTERIM: usize = 16;
+/// How many interim answers one answer may have: each has its time anew, and what a client does not read of them waits.
+pub(crate) const MOST_INTERIM: usize = 32;
 
 /// What an origin is to be asked.
 pub(crate) trait Ask: Sync {

@@ -22,9 +22,9 @@ pub(crate) async fn dispatch(ctx: &mut Context, head: &RequestHeader, uploads: b
     if !pause.is_zero() {
         let pause = time_left(&ctx.attempt, Instant::now())?.map_or(pause, |left| left.min(pause));
         Box::pin(sleep(pause)).await;
+        time_left(&ctx.attempt, Instant::now())?;
     }
     limit(ctx, head).await?;
-    time_left(&ctx.attempt, Instant::now())?;
     let peer = choose(ctx, head, uploads).await?;
     mirror::begin(ctx, head, uploads);
     Ok(peer)
@@ -54,6 +54,7 @@ async fn limit(ctx: &mut Context, head: &RequestHeader) -> Result<(), Reason> {
             if !delay.is_zero() {
                 Box::pin(sleep(delay)).await;
             }
+            time_left(&ctx.attempt, Instant::now())?;
             Ok(())
         }
         Err(reply) => {
@@ -107,6 +108,13 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     ctx.body = watch(route, head, uploads);
     ctx.attempt.pick = Some(pick);
     Ok(peer)
+}
+
+/// The attempt's request is sent once more, since the connection from the pool had ended. What watches its body, and what
+/// copies it, begin anew.
+pub(crate) fn renew(ctx: &mut Context, head: &RequestHeader, uploads: bool) {
+    ctx.body = ctx.route().and_then(|route| watch(route, head, uploads));
+    mirror::restart(ctx);
 }
 
 /// What watches the body of an attempt.

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cache::{Content, Course, Flight, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
@@ -122,7 +122,7 @@ impl Fetches {
         if speaks_h2(peer) {
             return Line::of_pool(self.connector(), peer).await;
         }
-        let ((stream, counted), reused) = match self.pool.take(peer.reuse_hash(), pick.counter()) {
+        let ((stream, counted), reused) = match self.pool.take(peer.reuse_hash(), pick.counter(), Instant::now()) {
             Some(origin) => (origin.into_parts(), true),
             None => ((self.transport.new_stream(peer).await?, pick.counter().connection()), false),
         };

@@ -216,6 +216,7 @@ impl ProxyHttp for Gateway {
         last: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        pulse::answer();
         relay::response_chunk(ctx, chunk, last).map_err(|reply| carry(reply.reason))?;
         let Some(chunk) = chunk else { return Ok(None) };
         keep_pace(session, ctx, chunk.len());

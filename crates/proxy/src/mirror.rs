@@ -58,10 +58,7 @@ const X_SHADOW: HeaderName = HeaderName::from_static("x-shadow");
 pub(crate) fn begin(ctx: &mut Context, head: &RequestHeader, uploads: bool) {
     let Some(mirror) = ctx.route().and_then(|route| route.mirror.as_ref()) else { return };
     if ctx.record.attempts > 1 {
-        // What was sent of the content comes by again from its beginning.
-        if let Some(order) = ctx.mirror.as_mut().and_then(|copying| copying.order.as_mut()) {
-            order.content.clear();
-        }
+        restart(ctx);
         return;
     }
     if head.headers.contains_key(header::UPGRADE) {
@@ -85,6 +82,13 @@ pub(crate) fn begin(ctx: &mut Context, head: &RequestHeader, uploads: bool) {
         tokio::spawn(send::carry(order));
     }
     ctx.mirror = Some(Box::new(copying));
+}
+
+/// What was sent of the content comes by again from its beginning.
+pub(crate) fn restart(ctx: &mut Context) {
+    if let Some(order) = ctx.mirror.as_mut().and_then(|copying| copying.order.as_mut()) {
+        order.content.clear();
+    }
 }
 
 fn length(head: &RequestHeader) -> Option<u64> {

@@ -188,6 +188,10 @@ pub(crate) fn upstream_response(
 ) -> Result<()> {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if head.status.is_informational() && !switches {
+        hop::strip_response(head, client);
+        // It has no content, whatever it says (RFC 9110 section 15.2).
+        head.remove_header(&header::TRANSFER_ENCODING);
+        head.remove_header(&header::CONTENT_LENGTH);
         return Ok(());
     }
     if switches && !asked {

@@ -42,11 +42,13 @@ impl Origin {
             "server {{\n{listen}\nroot {};\ndefault_type text/plain;\nclient_max_body_size 2m;\n\
              location = /tiny {{ return 200 \"{}\"; }}\nlocation = /upload {{ {} }}\n\
              location /kept/ {{ {} }}\nlocation = /json {{ default_type application/json; }}\n\
-             location = /orders {{ default_type application/json; }}\n{}\n}}",
+             location = /orders {{ default_type application/json; }}\n\
+             location = /busy {{ {} }}\n{}\n}}",
             folder.display(),
             body(2),
             upload(first),
             kept(&folder),
+            busy(&ports),
             provider::location()
         );
         let server = Server::nginx(CORE, &folder, &nginx_config(&folder, &server), &ports)?;
@@ -60,6 +62,12 @@ fn upload(port: u16) -> String {
         "client_body_buffer_size 2m; proxy_pass_request_body off; proxy_set_header Content-Length \"\"; \
          proxy_method GET; proxy_pass http://127.0.0.1:{port}/tiny;"
     )
+}
+
+/// Has no time on the second port, if there is one.
+fn busy(ports: &[u16]) -> String {
+    let second = ports.get(1).map(|port| format!("if ($server_port = {port}) {{ return 503; }} ")).unwrap_or_default();
+    format!("{second}return 200 \"{}\";", body(2))
 }
 
 /// What may be kept for an hour, with a number that shows whether an answer has been kept.

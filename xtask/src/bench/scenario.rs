@@ -95,6 +95,8 @@ pub(crate) enum Policy {
     Headers,
     /// Whatever keeps failing backends from clients: balancing by load, retries, ejection, a breaker, a bounded pool.
     Resilient,
+    /// Another try where a backend answers 503.
+    Retry,
     /// The answer is kept, and comes from the cache.
     Cache,
     /// The answer is compressed for the client.
@@ -214,6 +216,11 @@ impl Scenario {
         Scenario {
             backends: 16,
             ..policy("resilient", "16 backends with retries, ejection, breaker and pool limits", Policy::Resilient)
+        },
+        Scenario {
+            backends: 2,
+            path: "/busy",
+            ..policy("retry", "2 backends of which one answers 503: every other request is tried twice", Policy::Retry)
         },
         Scenario {
             path: "/orders",

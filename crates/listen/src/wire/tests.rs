@@ -108,3 +108,12 @@ async fn what_was_read_ahead_comes_first() {
     assert_eq!(&rest, b"d of the rest");
     assert_eq!(wire.ahead.capacity(), 0);
 }
+
+#[tokio::test]
+async fn what_is_flushed_was_taken() {
+    let (mut wire, _client) = pair().await;
+    wire.write_all(b"gathered").await.unwrap();
+    assert_eq!(wire.taken(), 0);
+    wire.flush().await.unwrap();
+    assert_eq!(wire.taken(), 8);
+}

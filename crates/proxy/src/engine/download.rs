@@ -60,6 +60,11 @@ impl Download {
         self.persists && self.stage == Stage::Whole && self.buffer.is_empty()
     }
 
+    /// The connection ends with this answer, whatever the origin says of it.
+    pub(super) fn is_last(&mut self) {
+        self.persists = false;
+    }
+
     /// Reads from the origin once.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, origin: &mut Origin) -> Poll<Result<()>> {
         if self.buffer.capacity() - self.buffer.len() < READ.0 / 4 {

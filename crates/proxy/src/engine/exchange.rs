@@ -7,7 +7,7 @@ use std::{
 };
 
 use filter::Reason;
-use http::Version;
+use http::{StatusCode, Version};
 use pingora_core::{Error, ErrorSource, ErrorType, Result, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
 use tokio::time::Instant;
@@ -28,7 +28,9 @@ use super::{
     upload::{Piece, Upload},
     write_head,
 };
-use crate::{context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves};
+use crate::{
+    ask::MOST_INTERIM, context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves,
+};
 
 /// Since when each side is waited for.
 #[derive(Debug, Default)]
@@ -64,6 +66,9 @@ pub(super) struct Exchange<'a, C> {
     pub(super) adopted: Option<Box<HttpPeer>>,
     /// What is held back, where a limit on bandwidth says so.
     pub(super) valves: Option<Box<Valves>>,
+    /// How many interim answers have come, and whether one was a 100: the client sends its content from there on.
+    interims: usize,
+    invited: bool,
 }
 
 impl<'a, C: Client> Exchange<'a, C> {
@@ -96,6 +101,8 @@ impl<'a, C: Client> Exchange<'a, C> {
             failed,
             adopted,
             valves,
+            interims: 0,
+            invited: false,
         }
     }
 
@@ -230,6 +237,9 @@ impl<'a, C: Client> Exchange<'a, C> {
         // A head has its time as a whole: who drips one would have hours.
         if self.ctx.attempt.answered {
             self.waits.origin_speaks = None;
+            if self.limits.either_speaks {
+                self.waits.client_speaks = None;
+            }
         }
         self.pass_content()?;
         Ok(true)
@@ -254,6 +264,11 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     fn answered(&mut self, mut answered: Answered) -> Result<()> {
         if is_interim(answered.head.status) {
+            self.interims += 1;
+            if self.interims > MOST_INTERIM {
+                return Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up());
+            }
+            self.invited |= answered.head.status == StatusCode::CONTINUE;
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
             relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
             // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
@@ -286,7 +301,7 @@ impl<'a, C: Client> Exchange<'a, C> {
     /// Whether the client waits with its content for a 100, or for this answer: it may then never send it (RFC 9110
     /// section 10.1.1).
     fn is_waiting(&self) -> bool {
-        self.upload.received() == 0 && super::expects(self.head) && !self.client.is_body_read()
+        !self.invited && self.upload.received() == 0 && super::expects(self.head) && !self.client.is_body_read()
     }
 
     /// To the client.
@@ -308,8 +323,9 @@ impl<'a, C: Client> Exchange<'a, C> {
     }
 
     /// A client that has sent everything has nothing more to say but that it is gone; over HTTP/2 it can say so at any time.
+    /// One that still has something to take has the time for that: where it is gone, the writing says so.
     fn look_for_client(&mut self, cx: &mut Task<'_>) -> Result<()> {
-        if self.client.can_be_watched() && self.client.poll_gone(cx).is_ready() {
+        if self.client.is_empty() && self.client.can_be_watched() && self.client.poll_gone(cx).is_ready() {
             return Err(gone());
         }
         Ok(())
@@ -319,7 +335,7 @@ impl<'a, C: Client> Exchange<'a, C> {
     fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
         let over = self.is_answered();
         let held = self.holds(|valves| &valves.up);
-        let upload = self.upload.wants_more() && !self.client.is_body_read() && !held;
+        let upload = self.upload.wants_more() && !self.client.is_body_read() && !held && !self.is_waiting();
         // An origin waits for what is held back from it, and for what the client still has to send.
         let owes = upload && self.upload.is_wanted();
         let speaks = self.wants_more() && self.failed.is_none() && !held && (!owes || self.limits.is_for_all);
@@ -442,7 +458,7 @@ impl<C: Client> Exchange<'_, C> {
 
     /// The first answer is this one.
     fn adopt(&mut self, rival: Rival, answered: Answered) -> Result<()> {
-        let failed = self.failed.take().map(|error| Reading::of(&error));
+        let (failed, has_all) = (self.failed.take().map(|error| Reading::of(&error)), rival.has_all());
         let (second, down, stream) = rival.into_parts();
         if let Some(stream) = stream {
             *self.origin = stream;
@@ -451,6 +467,10 @@ impl<C: Client> Exchange<'_, C> {
         self.waits.origin_speaks = None;
         self.adopted = Some(hedge::win(self.ctx, second, failed));
         self.answered(answered)?;
+        if !has_all {
+            // It would take the next request for the rest of this one.
+            self.down.is_last();
+        }
         self.pass_content()
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Limits {
     /// Whether that holds for the client's part as well: it has said itself how long it waits in all.
     pub(super) is_for_all: bool,
     pub(super) origin_listens: Duration,
+    /// Whether the client may be silent for as long as the origin speaks, as in a stream.
+    pub(super) either_speaks: bool,
     pub(super) client_speaks: Duration,
     pub(super) client_listens: Duration,
     /// How long the rest of a request may take once its answer is over.

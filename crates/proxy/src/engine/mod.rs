@@ -229,7 +229,7 @@ impl<C: Client> Passage<'_, C> {
                 Ok(peer) => peer,
                 Err(reason) => return self.fail(reason).await,
             };
-            match self.attempt(&peer).await {
+            match self.attempt(&peer, uploads).await {
                 Ok(()) => return,
                 Err(error) if error.retry() => log::debug!("another attempt after {error}"),
                 Err(error) => return self.fail(gateway::reason_in(&error)).await,
@@ -247,10 +247,11 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// One attempt, whose error says whether another may follow.
-    async fn attempt(&mut self, peer: &HttpPeer) -> pingora_core::Result<()> {
+    async fn attempt(&mut self, peer: &HttpPeer, uploads: bool) -> pingora_core::Result<()> {
         let key = peer.reuse_hash();
-        let counter = self.ctx.attempt.pick.as_ref().map(Pick::counter);
-        let (mut origin, mut reused) = match counter.and_then(|counter| self.engine.pool.take(key, counter)) {
+        let (began, pick) = (self.ctx.attempt.began, &self.ctx.attempt.pick);
+        let pooled = began.zip(pick.as_ref()).and_then(|(now, pick)| self.engine.pool.take(key, pick.counter(), now));
+        let (mut origin, mut reused) = match pooled {
             Some(origin) => (origin, true),
             None => (self.connect(peer).await?, false),
         };
@@ -267,7 +268,10 @@ impl<C: Client> Passage<'_, C> {
                     }
                     return Ok(());
                 }
-                Err(Failed::Stale) => (origin, reused) = (self.connect(peer).await?, false),
+                Err(Failed::Stale) => {
+                    dispatch::renew(self.ctx, self.head, uploads);
+                    (origin, reused) = (self.connect(peer).await?, false);
+                }
                 Err(Failed::Broken(mut error)) => {
                     let replayable = self.upload.is_replayable();
                     let again = dispatch::is_again(&error)
@@ -338,6 +342,7 @@ impl<C: Client> Passage<'_, C> {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
             is_for_all: self.streams && dispatch::call_ends(self.head, self.ctx.record.start).is_some(),
             origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
+            either_speaks: stream.is_some(),
             client_speaks: stream.map_or(body, |route| route.stream_idle),
             client_listens: body,
             drain: body.min(LONGEST_DRAIN),

@@ -28,7 +28,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 ///
 /// Each worker has a part of its own, so that its lock is free, and asks the other workers' only where its own has
 /// nothing. Nobody watches a connection that waits: it is looked at when it is taken, and once a second by one task for
-/// all of them.
+/// all of them, which has the lock of a part for as long as it looks at what is in it.
 #[derive(Debug)]
 pub(crate) struct Pool {
     parts: Box<[Mutex<Part>]>,
@@ -61,14 +61,14 @@ impl Pool {
         Arc::new(Self { parts, size, sweeping: AtomicBool::new(false) })
     }
 
-    /// The connection of this key that was used last and still lives, from now on counted by `counter`.
-    pub(crate) fn take(&self, key: u64, counter: &Counter) -> Option<Origin> {
+    /// The connection of this key that was used last and still lives at `now`, from then on counted by `counter`.
+    pub(crate) fn take(&self, key: u64, counter: &Counter, now: Instant) -> Option<Origin> {
         let own = self.own();
         (0..self.parts.len()).find_map(|offset| {
             let part = &self.parts[(own + offset) % self.parts.len()];
             loop {
                 let mut idle = lock(part).take(key)?;
-                if idle.lives(Instant::now()) {
+                if idle.lives(now) {
                     idle.stream.counted().resume(counter);
                     return Some(idle.stream);
                 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     fn taken(pool: &Pool, key: u64) -> Option<Origin> {
-        pool.take(key, &Counter::new(&Arc::default(), None))
+        pool.take(key, &Counter::new(&Arc::default(), None), Instant::now())
     }
 
     fn kept(pool: &Arc<Pool>, key: u64, idle: Option<Duration>) -> DuplexStream {

@@ -36,14 +36,19 @@ enum Stage {
 
 impl Rival {
     pub(super) fn new(engine: &Engine, mut second: Second, until: Instant, request: Bytes) -> Self {
-        let pooled = engine.pool.take(second.peer.reuse_hash(), second.pick.counter());
+        let began = Instant::now();
+        let pooled = engine.pool.take(second.peer.reuse_hash(), second.pick.counter(), began);
         let reused = pooled.is_some();
         if reused {
             second.connect = Some(std::time::Duration::ZERO);
         }
         let stage = pooled.map_or_else(|| Stage::Connecting(connect(engine, &second)), Stage::Asked);
-        let (began, down) = (Instant::now(), Download::new());
-        Self { second, until: until.into(), began, stage, reused, request, sent: 0, down }
+        Self { second, until: until.into(), began, stage, reused, request, sent: 0, down: Download::new() }
+    }
+
+    /// Whether nothing of the request is owed to it. It may have answered before it had everything.
+    pub(super) fn has_all(&self) -> bool {
+        self.sent == self.request.len()
     }
 
     /// The connection, once it has answered.
@@ -110,5 +115,33 @@ fn ask(
                 return Poll::Ready(Ok(answered));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::Arc};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use upstream::Counter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_answers_before_it_has_everything_is_not_used_again() {
+        let (ours, mut theirs) = duplex(64);
+        let mut stream = Origin::new(Box::new(ours), Counter::new(&Arc::default(), None).connection());
+        let (request, mut sent, mut down) = ([b'x'; 100], 0, Download::new());
+        theirs.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        let answered = poll_fn(|cx| ask(cx, &mut stream, &request, &mut sent, &mut down)).await;
+        let mut answered = answered.unwrap();
+        assert_eq!((answered.head.status.as_u16(), sent), (204, 64));
+        // What it was sent is in its way: the next request would be taken for the rest of this one.
+        let ending = down.ending(&mut answered, &http::Method::PUT).unwrap();
+        down.begin(ending);
+        assert!(down.can_reuse());
+        down.is_last();
+        assert!(!down.can_reuse());
+        assert_eq!(theirs.read(&mut [0; 100]).await.unwrap(), 64);
     }
 }

@@ -37,8 +37,8 @@ use crate::engine::Pipe;
 /// How many bytes of following requests are held while one is answered; beyond it the client's own TCP window fills.
 const HELD_AHEAD: usize = 64 * 1024;
 
-/// How long a client that has closed its side may go on reading an answer that does not move. One that has only said
-/// its last word (`shutdown(SHUT_WR)`) gets its answer; one that is gone has its request cancelled soon.
+/// How long a client that has closed its side waits for an answer that does not move. One that has only said its last
+/// word (`shutdown(SHUT_WR)`) gets its answer; one that is gone has its request cancelled soon.
 const HALF_CLOSED: Duration = Duration::from_millis(500);
 
 /// How long a client that is still sending may take to read the answer that it has got already.
@@ -254,11 +254,16 @@ impl Conn {
         self.closing.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED))).as_mut().poll(cx)
     }
 
-    /// Something was written: a client that has closed its side still listens.
+    /// Something was written.
     fn note_write(&mut self) {
         self.answered = true;
         // It may have waited for this: a 100, or the answer to what it has sent so far.
         self.watch.restart();
+        self.note_taken();
+    }
+
+    /// The client takes what it is sent: one that has closed its side still listens.
+    fn note_taken(&mut self) {
         if let Some(closing) = &mut self.closing {
             closing.as_mut().reset(Instant::now() + HALF_CLOSED);
         }
@@ -372,7 +377,15 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.closing.is_none() {
+            return Pin::new(&mut self.stream).poll_flush(cx);
+        }
+        let taken = self.taken();
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if self.taken() != taken {
+            self.note_taken();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,7 +14,8 @@ use std::{
 
 use filter::Reason;
 
-/// What a new connection may spend, and the most that can be saved up: a frame costs 1, one that must be answered 4.
+/// What a new connection may spend, and the most that can be saved up: a frame costs 1, one that must be answered 4, and
+/// a request that is given up 16.
 const BUDGET: u64 = 16_000;
 
 /// How much of it a second gives back.
@@ -186,6 +187,8 @@ fn cost(kind: u8, flags: u8, length: usize) -> u64 {
         1 | 9 => (length / FREE_HEADERS) as u64,
         // SETTINGS and PING, which have to be answered.
         4 | 6 if !is_acknowledgement => 4,
+        // A request that is given up once it was begun: it has cost an origin's connection.
+        RST_STREAM => 16,
         _ => 1,
     }
 }
@@ -220,9 +223,15 @@ mod tests {
 
     #[test]
     fn floods_end() {
-        for (kind, payload) in
-            [(6, &[0; 8][..]), (4, &[]), (2, &[0; 5]), (8, &[0; 4]), (0x77, b"x"), (1, &[0x82; 16_000])]
-        {
+        for (kind, payload) in [
+            (3, &[0, 0, 0, 8][..]),
+            (6, &[0; 8]),
+            (4, &[]),
+            (2, &[0; 5]),
+            (8, &[0; 4]),
+            (0x77, b"x"),
+            (1, &[0x82; 16_000]),
+        ] {
             let mut frames = open();
             let one = frame(kind, 0, payload);
             let ended = (0..100_000).any(|_| frames.follow(&one).is_err());

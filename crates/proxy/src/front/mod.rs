@@ -255,7 +255,8 @@ impl Front {
 
     /// From the first byte on the header timeout holds for the whole head.
     async fn next(&self, conn: &mut Conn, connection: &Connection, h2c: bool) -> Next {
-        let deadline = Instant::now() + connection.listener.timeouts.header;
+        // Most heads are there whole, and need no clock.
+        let mut deadline = None;
         let mut judged = 0;
         loop {
             let ahead = conn.ahead();
@@ -276,6 +277,7 @@ impl Front {
                     Judged::Partial => judged = ahead.len(),
                 }
             }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + connection.listener.timeouts.header);
             match timeout_at(deadline, conn.read_ahead()).await {
                 Ok(Ok(count)) if count > 0 => {}
                 Ok(_) => return Next::Closed,

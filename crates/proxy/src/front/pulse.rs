@@ -9,7 +9,7 @@ use std::{
     future,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ struct Body {
     last: AtomicU64,
     /// Milliseconds that may pass without one.
     limit: AtomicU64,
+    /// Whether what the origin says counts as well.
+    streams: AtomicBool,
     rate: Mutex<Option<(MinRate, Pace)>>,
 }
 
@@ -50,9 +52,14 @@ pub(crate) fn beat(bytes: usize, last: bool) -> bool {
     PULSE.try_with(|pulse| pulse.beat(bytes, last)).unwrap_or(true)
 }
 
-/// Lets the client pause for `limit` between two pieces. With `any_rate` it may do so as often as it likes.
-pub(crate) fn allow(limit: Duration, any_rate: bool) {
-    let _ = PULSE.try_with(|pulse| pulse.allow(limit, any_rate));
+/// Notes that the origin has said something. The client of a stream may be silent for as long as it does.
+pub(crate) fn answer() {
+    let _ = PULSE.try_with(Pulse::answer);
+}
+
+/// Lets the client pause for `limit` between two pieces. In a stream it may do so as often as it likes.
+pub(crate) fn allow(limit: Duration, streams: bool) {
+    let _ = PULSE.try_with(|pulse| pulse.allow(limit, streams));
 }
 
 impl Pulse {
@@ -64,6 +71,7 @@ impl Pulse {
             began: Instant::now(),
             last: AtomicU64::new(0),
             limit: AtomicU64::new(0),
+            streams: AtomicBool::new(false),
             rate: Mutex::new(min_rate.map(patient)),
         };
         let pulse = Self(std::sync::Arc::new(body));
@@ -81,8 +89,19 @@ impl Pulse {
         }
     }
 
+    fn now(&self) -> u64 {
+        self.0.began.elapsed().as_millis() as u64
+    }
+
+    fn answer(&self) {
+        if self.0.streams.load(Ordering::Relaxed) {
+            let moved = |last| (last != ENDED).then(|| self.now());
+            let _ = self.0.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
+        }
+    }
+
     fn beat(&self, bytes: usize, last: bool) -> bool {
-        let now = self.0.began.elapsed().as_millis() as u64;
+        let now = self.now();
         let before = self.0.last.swap(if last { ENDED } else { now }, Ordering::Relaxed);
         let waited = Duration::from_millis(now.saturating_sub(before));
         match &mut *self.0.rate.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -91,9 +110,10 @@ impl Pulse {
         }
     }
 
-    fn allow(&self, limit: Duration, any_rate: bool) {
+    fn allow(&self, limit: Duration, streams: bool) {
         self.0.limit.store((limit + ORIGIN_STALLS).as_millis() as u64, Ordering::Relaxed);
-        if any_rate {
+        self.0.streams.store(streams, Ordering::Relaxed);
+        if streams {
             *self.0.rate.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
@@ -148,6 +168,19 @@ mod tests {
             sleep(50 * LIMIT).await;
         };
         assert_eq!(Pulse::new(LIMIT, None).watch(serving).await, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_client_of_a_stream_may_be_silent_while_the_origin_speaks() {
+        let serving = |streams| async move {
+            allow(LIMIT, streams);
+            for _ in 0..20 {
+                sleep(LIMIT).await;
+                answer();
+            }
+        };
+        assert_eq!(Pulse::new(LIMIT, None).watch(serving(true)).await, Some(()));
+        assert_eq!(Pulse::new(LIMIT, None).watch(serving(false)).await, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -92,13 +92,13 @@ impl Tunnels {
         ctx.record.status = answer.head.status.as_u16();
         let text = answer::wire(&answer.head, !switched);
         let idle = ctx.route().map_or(Duration::ZERO, |route| route.stream_idle);
-        let gone = |_: io::Error| Failed::Gone(Reason::ClientClosed);
-        conn.write_all(&text).await.map_err(gone)?;
         if switched {
-            conn.flush().await.map_err(gone)?;
+            write(conn, &text, patience(ctx)).await.map_err(Failed::Gone)?;
             tunnel(conn, origin, &answer.rest, idle, ctx).await;
             return Ok(());
         }
+        // What is to follow is written with it.
+        conn.write_all(&text).await.map_err(|_| Failed::Gone(Reason::ClientClosed))?;
         let relayed = relay_content(conn, &mut origin, answer.rest, content, ctx).await;
         say(conn, &[]).await;
         relayed.map_err(Failed::Gone)
@@ -198,19 +198,12 @@ async fn relay_content(
     ctx: &mut Context,
 ) -> Result<(), Reason> {
     let wait = ctx.upstream().map_or(Duration::ZERO, |upstream| upstream.timeout());
-    let patience = ctx.arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.connection.listener.timeouts.body);
     let mut nothing = [0; 1];
     loop {
         let ours = content.take(&bytes).map_err(|_| Reason::UpstreamProtocol)?;
         ctx.record.bytes_out += ours as u64;
         Flows::of(ctx).hold(Way::Down, ours).await;
-        let sent = timeout(patience, async {
-            conn.write_all(&bytes[..ours]).await?;
-            conn.flush().await
-        });
-        if !matches!(sent.await, Ok(Ok(()))) {
-            return Err(Reason::ClientClosed);
-        }
+        write(conn, &bytes[..ours], patience(ctx)).await?;
         if content.is_done() {
             return Ok(());
         }
@@ -225,6 +218,24 @@ async fn relay_content(
             Ok(Ok(0) | Err(_)) => return Err(Reason::UpstreamReset),
             Ok(Ok(_)) => {}
         }
+    }
+}
+
+/// How long the client may take for a piece of its answer.
+fn patience(ctx: &Context) -> Duration {
+    ctx.arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.connection.listener.timeouts.body)
+}
+
+/// Writes a piece of the answer, for as long as `patience` lasts.
+async fn write(conn: &mut Conn, bytes: &[u8], patience: Duration) -> Result<(), Reason> {
+    let written = timeout(patience, async {
+        conn.write_all(bytes).await?;
+        conn.flush().await
+    });
+    match written.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Reason::ClientClosed),
+        Err(_) => Err(Reason::AnswerTimeout),
     }
 }
 
@@ -329,4 +340,18 @@ pub(super) async fn refuse(conn: &mut Conn, head: &RequestHeader, ctx: &mut Cont
     relay::response(ctx, relay::Told::Among, head, &mut answer.head);
     ctx.record.bytes_out = answer.content.len() as u64;
     say(conn, &refuse::raw(&answer)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_take_its_answer_is_not_waited_for_without_end() {
+        let (_client, server) = tokio::io::duplex(16);
+        let mut conn = Conn::new(Box::new(server), Box::new(()), None).unwrap();
+        let patience = Duration::from_secs(30);
+        assert_eq!(write(&mut conn, &[b'x'; 16], patience).await, Ok(()));
+        assert_eq!(write(&mut conn, b"more", patience).await, Err(Reason::AnswerTimeout));
+    }
 }

@@ -48,8 +48,10 @@ use crate::{
 /// What every HTTP/2 connection by prior knowledge begins with (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So many malformed requests end their connection: each costs us more than its client.
+/// So many malformed requests end their connection, since each costs us more than its client; and one more for each so
+/// many that were accepted. A gateway that carries many people's requests is not to suffer for one of them.
 const MOST_MALFORMED: usize = 32;
+const ACCEPTED_FOR_ONE: usize = 16;
 
 /// Bounds for a client's HTTP/2 connection: what one client may keep in flight, and so in memory.
 pub(super) fn options() -> H2Options {
@@ -57,8 +59,9 @@ pub(super) fn options() -> H2Options {
     options
         .max_concurrent_streams(128)
         .max_header_list_size(64 * 1024)
+        // ADR 34 says why these.
         .initial_window_size(256 * 1024)
-        .initial_connection_window_size(1024 * 1024)
+        .initial_connection_window_size(4 * 1024 * 1024)
         .max_send_buffer_size(256 * 1024)
         .max_pending_accept_reset_streams(32)
         .max_concurrent_reset_streams(32)
@@ -115,6 +118,8 @@ struct Multiplexed {
     unknown: usize,
     /// The last requests that were accepted: whoever carries one tells of its end.
     accepted: VecDeque<u32>,
+    /// How many there were in all.
+    requests: usize,
     /// Since when there has been no request.
     idle: Option<Instant>,
     /// Whether its client was told to go away.
@@ -160,6 +165,7 @@ pub(super) async fn serve(
         refused,
         unknown: 0,
         accepted: VecDeque::new(),
+        requests: 0,
         idle: None,
         told: false,
         linger: linger(),
@@ -169,6 +175,7 @@ pub(super) async fn serve(
     loop {
         match poll_fn(|cx| multiplexed.poll_turn(cx, idle, ends.as_mut())).await {
             Ok(Next::Request(accepted)) => {
+                multiplexed.requests += 1;
                 multiplexed.knows(accepted.1.stream_id().as_u32());
                 let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
                 // In a box, since the runtime moves what it is given from place to place.
@@ -217,7 +224,7 @@ impl Multiplexed {
             (self.told, self.idle) = (true, None);
             self.frames.graceful_shutdown();
         }
-        if self.streams.malformed() + self.unknown >= MOST_MALFORMED {
+        if self.streams.malformed() + self.unknown >= MOST_MALFORMED + self.requests / ACCEPTED_FOR_ONE {
             self.frames.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
         }
         if let Poll::Ready(next) = self.frames.poll_accept(cx) {
