@@ -38,7 +38,8 @@ pub struct Policy {
     pub(crate) max_object: u64,
     /// Who may purge by method.
     pub(crate) purge: Option<Networks>,
-    /// What the origin is asked for, beside what the request says: where that changes, so do the answers.
+    /// What the origin is asked for, beside what the request says, and of what the key has the values: where that changes, so do
+    /// the answers.
     pub(crate) origin: u64,
     /// Whether the route compresses by itself, so that the origin is asked for the plain content.
     pub(crate) plain: bool,
