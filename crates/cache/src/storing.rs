@@ -107,14 +107,20 @@ fn understands(status: StatusCode) -> bool {
 
 /// The names that `Vary` lists, in lower case (RFC 9110 section 12.5.5).
 pub(crate) fn nominated(fields: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let lines = fields.get_all(header::VARY).into_iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    members_of_vary(fields).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
+/// Whether `Vary` says that nobody knows what the answer depends on, or says it in a way that nobody can read, such as
+/// `Accept-Language Cookie` without a comma. To pass over what cannot be read would give one user's answer to all.
 fn varies_by_anything(fields: &HeaderMap) -> bool {
-    let mut lines = fields.get_all(header::VARY).into_iter();
-    lines.any(|line| line.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*"))
+    members_of_vary(fields).any(|name| name == b"*" || HeaderName::from_bytes(name).is_err())
+}
+
+/// Empty ones count for nothing (RFC 9110 section 5.6.1.2).
+fn members_of_vary(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.get_all(header::VARY).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

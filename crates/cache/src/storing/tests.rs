@@ -35,6 +35,21 @@ fn some_answers_are_nobodys_to_keep_rfc_9111_3() {
 }
 
 #[test]
+fn a_vary_that_nobody_can_read_is_by_anything_rfc_9110_12_5_5() {
+    let varied = |vary: &[&str]| {
+        let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
+        plain(200, &[&[("cache-control", "max-age=60")][..], &*lines].concat())
+    };
+    for vary in ["Accept-Language Cookie", "Cookie;", "\"Cookie\"", "Accept, Cookie: x", "*", " * "] {
+        assert_eq!(varied(&[vary]), Err(Unkept::Vary), "{vary}");
+        assert_eq!(varied(&["Accept", vary]), Err(Unkept::Vary), "{vary}");
+    }
+    for vary in ["", ",", "Accept, , Cookie,", " Accept\t,Cookie "] {
+        assert_eq!(varied(&[vary]), Ok(()), "{vary}");
+    }
+}
+
+#[test]
 fn the_request_has_a_word_rfc_9111_3_5_and_5_2_1_5() {
     let fresh = &[("cache-control", "max-age=60")][..];
     let no_store = Asking { no_store: true, ..Asking::default() };
