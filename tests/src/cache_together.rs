@@ -161,3 +161,27 @@ async fn a_failure_that_may_be_kept_does_not_take_the_place_of_a_stale_answer() 
         assert_eq!(origin.requests().len(), n + 1, "it is asked each time");
     }
 }
+
+/// Where answers of others are not kept, so that nobody waits for anybody, what is stale is still asked for once at a time.
+#[tokio::test]
+async fn in_the_background_one_asks_at_a_time_also_where_others_do_not_wait() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let script = counting(move |seen, n| match (seen.header("cookie"), n) {
+        (Some(_), _) => numbered(n).header("Cache-Control", "private"),
+        (None, 0) => numbered(n).header("Cache-Control", "max-age=1, stale-while-revalidate=600").header("Age", "5"),
+        _ => numbered(n).header("Cache-Control", "max-age=60").after(&held),
+    });
+    let (origin, proxy) = caching("cache = true", move |seen| script(seen).header("Vary", "Cookie")).await;
+    proxy.get("/").await.expect(200);
+    let own = proxy.fetch(Request::get("/").header("Cookie", "session=x")).await.expect(200);
+    assert!(status(&own).ends_with("detail=private"), "{}", status(&own));
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").await.expect(200).text(), "answer 0");
+    }
+    origin.nth(2).await;
+    gate.open();
+    let renewed = async { while proxy.get("/").await.text() == "answer 0" {} };
+    within("the background to bring a new answer", renewed).await;
+    assert_eq!(origin.requests().len(), 3, "the answer, one of somebody's own, and one in the background");
+}

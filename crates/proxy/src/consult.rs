@@ -195,7 +195,7 @@ impl Visit<'_> {
                 (Some(stored), Some(Reuse::Fresh)) => return Ok(self.hit(ctx, stored, tier, Cached::Hit)),
                 (Some(stored), Some(Reuse::Stale)) => return Ok(self.hit(ctx, stored, tier, Cached::Stale)),
                 (Some(stored), Some(Reuse::StaleWhileRevalidating)) => {
-                    self.refresh(ctx, stored, now);
+                    self.refresh(ctx, stored);
                     return Ok(self.hit(ctx, stored, tier, Cached::Stale));
                 }
                 (Some(_), Some(Reuse::Asked)) => Forward::Request,
@@ -307,8 +307,8 @@ impl Visit<'_> {
     }
 
     /// Asks the origin in the background, unless somebody does already.
-    fn refresh(&self, ctx: &Context, stored: &Arc<Stored>, now: Millis) {
-        if let Boarded::Leads(flight) = self.board(now) {
+    fn refresh(&self, ctx: &Context, stored: &Arc<Stored>) {
+        if let Some(flight) = self.zone.board_behind(&self.key) {
             // Nobody waits for what becomes of it.
             drop(self.fetches.begin(self.order(ctx, flight, Some(stored.clone()), true)));
         }
