@@ -10,6 +10,7 @@ use sfv::{BareItem, Item, ListEntry, Parser};
 use crate::{
     apart::Apart,
     key::{Key, Part},
+    storing::is_about_the_request,
     structured,
 };
 
@@ -50,7 +51,9 @@ impl Policy {
     pub(crate) fn ttl_of(&self, status: StatusCode) -> Option<u64> {
         let by_status = |code: u16| self.status.iter().find(|(known, _)| *known == code).map(|(_, ttl)| *ttl);
         let code = status.as_u16();
-        by_status(code).or_else(|| by_status(code / 100)).or_else(|| {
+        // Nobody means by `4xx` that one request that is refused, for what it says or who sends it, is to refuse all others.
+        let by_class = || by_status(code / 100).filter(|_| !is_about_the_request(status));
+        by_status(code).or_else(by_class).or_else(|| {
             // What is said of answers in general is not meant for errors.
             self.ttl.filter(|_| matches!(code, 200 | 203 | 204 | 300 | 301 | 308))
         })

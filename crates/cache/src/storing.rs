@@ -89,8 +89,8 @@ pub(crate) fn judge(
     if known { Ok(()) } else { Err(Unkept::NoFreshness) }
 }
 
-/// Whether an answer that is not kept is about this one request and who sent it: it says nothing of what is kept for others.
-/// RFC 9111 section 4.3.3 does not demand that such an answer takes its place.
+/// Whether an answer is about this one request and who sent it. One that is not kept says nothing of what is kept for others:
+/// RFC 9111 section 4.3.3 does not demand that it takes its place.
 pub fn is_about_the_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 407 | 408 | 417 | 421 | 425 | 429 | 431)
 }

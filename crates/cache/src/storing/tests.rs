@@ -104,3 +104,22 @@ fn what_is_about_one_request_alone_says_nothing_of_others() {
         assert_eq!(is_about_the_request(status), is_so, "{status}");
     }
 }
+
+#[test]
+fn a_class_does_not_mean_those_that_are_about_one_request() {
+    let table = |status: &str, replace| CacheTable {
+        status: Some([(status.to_owned(), document::Duration::seconds(9))].into()),
+        replace: Some(replace),
+        ..CacheTable::default()
+    };
+    for code in [400, 401, 403, 407, 408, 417, 421, 425, 429, 431] {
+        for replace in [false, true] {
+            let judged = |status: &str| judged(Asking::default(), code, &[], table(status, replace));
+            assert_eq!(judged("4xx"), Err(Unkept::NoFreshness), "{code}");
+            assert_eq!(judged(&code.to_string()), Ok(()), "{code} by its own number");
+        }
+    }
+    for code in [402, 404, 405, 406, 409, 410, 418, 451] {
+        assert_eq!(judged(Asking::default(), code, &[], table("4xx", false)), Ok(()), "{code}");
+    }
+}
