@@ -171,3 +171,19 @@ async fn who_has_a_page_refused_has_it_refused_for_nobody_else() {
     }
     assert_eq!(origin.requests().len(), 9);
 }
+
+#[tokio::test]
+async fn what_says_that_its_vary_is_not_to_be_used_again_is_given_to_nobody_else() {
+    for directive in ["private", "no-cache"] {
+        let said = format!("max-age=600, {directive}=\"vary\"");
+        let own = move |seen: &Seen| {
+            let user = seen.header("cookie").unwrap_or("nobody").to_owned();
+            Answer::text(user).header("Cache-Control", said.clone()).header("Vary", "Cookie")
+        };
+        let (_origin, proxy) = caching("cache = true", own).await;
+        let page = proxy.fetch(Request::get("/").header("Cookie", "user=a")).await.expect(200);
+        assert!(status(&page).ends_with("detail=private"), "{}", status(&page));
+        assert_eq!(proxy.get("/").await.expect(200).text(), "nobody", "{directive}");
+        assert_eq!(proxy.fetch(Request::get("/").header("Cookie", "user=b")).await.text(), "user=b", "{directive}");
+    }
+}

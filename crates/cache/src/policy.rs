@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use document::{Duration, Size};
 use filter::{View, networks::Networks, template::Input};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use sfv::{BareItem, Item, ListEntry, Parser};
 
 use crate::{
@@ -89,7 +89,7 @@ impl Policy {
             Input::Query | Input::Parameter(_) => true,
             Input::ClientIp => false,
             // RFC 9111 section 3.5.
-            Input::Header(name) if **name == http::header::AUTHORIZATION => true,
+            Input::Header(name) if **name == header::AUTHORIZATION => true,
             Input::Header(name) => {
                 self.hides(name)
                     || self.vary.contains(name)
@@ -97,7 +97,7 @@ impl Policy {
             }
             Input::Cookie(name) => {
                 by(&|part| matches!(part, Part::Cookie(keyed) if **keyed == **name))
-                    || self.tells_apart(&Input::Header(&http::header::COOKIE))
+                    || self.tells_apart(&Input::Header(&header::COOKIE))
             }
         }
     }
@@ -165,9 +165,13 @@ impl Policy {
         self.plain
     }
 
+    /// Whether kept answers are told apart or purged by this field of theirs.
+    pub(crate) fn goes_by(&self, name: &HeaderName) -> bool {
+        matches!(*name, header::VARY | header::CONTENT_ENCODING) || *name == CACHE_GROUPS || self.tags.contains(name)
+    }
+
     /// The tags of an answer.
     pub(crate) fn tags_of(&self, fields: &HeaderMap) -> Box<[Box<str>]> {
-        static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
         let tags = self.tags.iter().flat_map(|name| tags(fields, name)).take(MOST_TAGS).map(Into::into);
         groups(fields, &CACHE_GROUPS).into_iter().map(Into::into).chain(tags).collect()
     }
@@ -239,6 +243,9 @@ fn alike(name: &str, poison: &str) -> bool {
     let same = |(byte, wanted): (u8, u8)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric());
     name.len() == poison.len() && name.bytes().zip(poison.bytes()).all(same)
 }
+
+/// RFC 9875 section 2.
+static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
 /// How many tags of one answer count.
 const MOST_TAGS: usize = 64;

@@ -13,7 +13,7 @@ use crate::{
 pub enum Unkept {
     /// It, or the request, says `no-store`.
     NoStore,
-    /// It is for one user.
+    /// It is for one user, or a field is without which nobody knows for whom else it is, or how it is called.
     Private,
     /// It was asked for with `Authorization`, and does not say that others may have it.
     Authorization,
@@ -68,6 +68,10 @@ pub(crate) fn judge(
         return Err(Unkept::NoStore);
     }
     if said.private == Reach::Whole {
+        return Err(Unkept::Private);
+    }
+    // Without such a field it would be given to others, or stay where it is to go.
+    if said.withheld().any(|name| fields.contains_key(name) && policy.goes_by(name)) {
         return Err(Unkept::Private);
     }
     if asking.authorized && !allows_authorization(said) {

@@ -35,6 +35,23 @@ fn some_answers_are_nobodys_to_keep_rfc_9111_3() {
 }
 
 #[test]
+fn what_an_answer_is_told_apart_and_purged_by_cannot_be_withheld_rfc_9111_5_2_2_4() {
+    let table = || CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() };
+    for name in ["Vary", "cache-tag", "Cache-Groups", "content-encoding"] {
+        for directive in ["private", "no-cache"] {
+            let said = format!("max-age=60, {directive}=\"x-user, {name}\"");
+            let lines = [("cache-control", &*said), (name, "gzip"), ("x-user", "me")];
+            assert_eq!(judged(Asking::default(), 200, &lines, table()), Err(Unkept::Private), "{said}");
+            let without = [lines[0], lines[2]];
+            assert_eq!(judged(Asking::default(), 200, &without, table()), Ok(()), "{said}");
+        }
+    }
+    // Nobody goes by the tags that the route does not name.
+    let lines = [("cache-control", "max-age=60, private=\"cache-tag\""), ("cache-tag", "a")];
+    assert_eq!(plain(200, &lines), Ok(()));
+}
+
+#[test]
 fn a_vary_that_nobody_can_read_is_by_anything_rfc_9110_12_5_5() {
     let varied = |vary: &[&str]| {
         let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
