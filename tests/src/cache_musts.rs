@@ -170,6 +170,34 @@ async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
     }
 }
 
+/// Who wants the origin to be asked is told that it fails, unless what is kept is there for that.
+#[tokio::test]
+async fn what_a_client_wants_asked_for_is_not_given_unasked_rfc_9111_5_2_1_4() {
+    for (window, code) in [("", 503), (", stale-if-error=600", 200)] {
+        let said = format!("max-age=600{window}");
+        let script = counting(move |_, n| match n {
+            0 => numbered(n).header("Cache-Control", said.clone()),
+            _ => Answer::status(503),
+        });
+        let (origin, proxy) = caching("cache = true\nretries = 0", script).await;
+        proxy.get("/").await.expect(200);
+        for asked in ["no-cache", "min-fresh=9999", "max-age=0"] {
+            let answer = proxy.fetch(Request::get("/").header("Cache-Control", asked)).await.expect(code);
+            let told = status(&answer);
+            match code {
+                // RFC 9211 section 2.2: it is not stale, and was asked for all the same.
+                200 => assert!(told.starts_with("maitred; fwd=request; fwd-status=503; ttl="), "{asked}: {told}"),
+                _ => assert!(told.starts_with("maitred; fwd=request; detail="), "{asked}: {told}"),
+            }
+        }
+        assert!(status(&proxy.get("/").await.expect(200)).contains("; hit"), "for everybody else it is as good as before");
+        origin.stop().await;
+        let answer = proxy.fetch(Request::get("/").header("Cache-Control", "no-cache")).await;
+        assert_eq!(answer.status, if code == 200 { 200 } else { 502 });
+        assert!(code != 200 || status(&answer).starts_with("maitred; fwd=request; ttl="), "{}", status(&answer));
+    }
+}
+
 #[tokio::test]
 async fn dates_validate_where_there_is_no_tag_rfc_9111_4_3_1_and_4_3_3() {
     let modified = httpdate::fmt_http_date(SystemTime::now() - Duration::from_secs(1000));

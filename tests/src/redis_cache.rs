@@ -139,7 +139,7 @@ async fn what_is_older_than_what_is_known_does_not_stay_in_redis() {
     holds(&redis, 2 * 2 + 1).await;
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     // An origin that fails says nothing of what it gave before, nor one that refuses a request.
-    one.fetch(anew("/fails")).await.expect(200);
+    one.fetch(anew("/fails")).await.expect(503);
     one.fetch(anew("/forbidden")).await.expect(403);
     for path in paths.iter().filter(|path| !matches!(**path, "/fails" | "/forbidden")) {
         let answer = other.get(path).await.expect(200);

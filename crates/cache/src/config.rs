@@ -120,7 +120,8 @@ pub struct CacheTable {
     pub stale: Option<Duration>,
 
     /// For how long after it became stale an answer is still given where the origin cannot be reached or answers 500,
-    /// 502, 503 or 504. Counts where the origin says nothing of `stale-if-error` and does not forbid it.
+    /// 502, 503 or 504. Counts where the origin says nothing of `stale-if-error` and does not forbid it. A client that wants the
+    /// origin to be asked (`no-cache`, `max-age`) gets it then as well, stale or not; without it, it gets the error.
     ///
     /// Default: none. Example: `stale_if_error = "1h"`.
     pub stale_if_error: Option<Duration>,

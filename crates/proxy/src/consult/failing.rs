@@ -52,15 +52,17 @@ impl Visit<'_> {
         let status = Status {
             origin: origin.map(|status| status.as_u16()),
             ttl: Some(stored.left(now).div_euclid(1000)),
-            ..Status::forwarded(Forward::Stale)
+            ..Status::forwarded(lack.why)
         };
         Some(self.answer(stored, stored.content().reader(), status, true))
     }
 }
 
-/// What is kept and does where the origin fails (RFC 5861 section 4).
+/// What is kept and does where the origin fails (RFC 5861 section 4). Who wants the origin to be asked gets nothing that it has not
+/// said is good (RFC 9111 section 5.2.1.4), be it fresh or not, unless it is there for that.
 fn does_on_error(lack: &Lack, now: Millis) -> Option<&Arc<Stored>> {
-    lack.stale.as_ref().filter(|stored| stored.does_on_error(now))
+    let does = |stored: &Stored| stored.does_on_error(now) && (lack.why != Forward::Request || stored.is_for_errors());
+    lack.stale.as_ref().filter(|stored| does(stored))
 }
 
 /// Whether a fetch that has failed of this says that any other would now: neither the request that it was for had to do with it,
