@@ -21,7 +21,8 @@ pub(crate) fn conclude(ctx: &Context, from: &RequestHeader, head: &mut ResponseH
 /// RFC 9875 section 3: what the answer to an unsafe method says is changed with it.
 const GROUPS: HeaderName = HeaderName::from_static("cache-group-invalidation");
 
-/// RFC 9111 section 4.4: what was changed, and what the answer names of the same origin, is not what is kept of it.
+/// RFC 9111 section 4.4: what was changed, and what the answer names of the same origin, is not what is kept of it, by whichever
+/// scheme and port of the host it came there (ADR 33).
 fn invalidate(ctx: &Context, from: &RequestHeader, head: &ResponseHeader) {
     let Some(arrival) = &ctx.arrival else { return };
     let Some(zone) = &arrival.snapshot.cache else { return };
