@@ -229,7 +229,7 @@ async fn what_a_client_wants_asked_for_is_not_given_unasked_rfc_9111_5_2_1_4() {
                 _ => assert!(told.starts_with("maitred; fwd=request; detail="), "{asked}: {told}"),
             }
         }
-        assert!(status(&proxy.get("/").await.expect(200)).contains("; hit"), "for everybody else it is as good as before");
+        assert!(status(&proxy.get("/").await.expect(200)).contains("; hit"), "for all others it is as good as before");
         origin.stop().await;
         let answer = proxy.fetch(Request::get("/").header("Cache-Control", "no-cache")).await;
         assert_eq!(answer.status, if code == 200 { 200 } else { 502 });

@@ -163,7 +163,8 @@ async fn who_has_a_page_refused_has_it_refused_for_nobody_else() {
     })
     .await;
     let refused = |path: &str, code: &str| Request::get(path).header("X-Status", code);
-    for (code, is_kept) in [("400", false), ("429", false), ("431", false), ("403", true), ("404", true), ("451", true)] {
+    for (code, is_kept) in [("400", false), ("429", false), ("431", false), ("403", true), ("404", true), ("451", true)]
+    {
         let path = format!("/{code}");
         proxy.fetch(refused(&path, code)).await.expect(code.parse().unwrap());
         let next = proxy.get(&path).await;

@@ -45,7 +45,12 @@ impl Visit<'_> {
         }
     }
 
-    pub(super) fn stale_on_error(&self, ctx: &mut Context, lack: &Lack, origin: Option<StatusCode>) -> Option<Consulted> {
+    pub(super) fn stale_on_error(
+        &self,
+        ctx: &mut Context,
+        lack: &Lack,
+        origin: Option<StatusCode>,
+    ) -> Option<Consulted> {
         let now = cache::now();
         let stored = does_on_error(lack, now)?;
         ctx.record.cache = Some(Cached::Stale);
