@@ -147,6 +147,45 @@ async fn unsafe_methods_invalidate_rfc_9111_4_4() {
 }
 
 #[tokio::test]
+async fn what_is_named_is_relative_to_what_was_asked_rfc_9110_10_2_2_and_8_7() {
+    let (_origin, proxy) = caching(
+        "cache = \"1m\"",
+        counting(|seen, n| match seen.method.as_str() {
+            "POST" => {
+                let names =
+                    ["location", "content-location"].into_iter().filter_map(|name| Some((name, seen.header(name)?)));
+                names.fold(Answer::status(201), |answer, (name, place)| answer.header(name, place))
+            }
+            _ => numbered(n),
+        }),
+    )
+    .await;
+    let hits = async |path: &str| status(&proxy.get(path).await.expect(200)).contains("hit");
+    for name in ["Location", "Content-Location"] {
+        for (place, path) in [
+            ("42", "/shop/42"),
+            ("./42", "/shop/42"),
+            ("items/7", "/shop/items/7"),
+            ("items/7?a=b#top", "/shop/items/7"),
+            ("../other", "/other"),
+            ("/items/../7", "/7"),
+            ("?page=2", "/shop/new"),
+        ] {
+            hits(path).await;
+            assert!(hits("/untouched").await || hits("/untouched").await);
+            proxy.fetch(Request::post("/shop/new", "x").header(name, place)).await.expect(201);
+            assert!(!hits(path).await, "{name}: {place}");
+            assert!(hits("/untouched").await, "{name}: {place}");
+        }
+        for place in ["items:7", "mailto:42", "http:42"] {
+            hits("/shop/42").await;
+            proxy.fetch(Request::post("/shop/new", "x").header(name, place)).await.expect(201);
+            assert!(hits("/shop/42").await, "{name}: {place} is something else");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
     let (origin, proxy) = caching(
         "cache = true\nretries = 0",
@@ -167,6 +206,34 @@ async fn nothing_stale_is_given_without_leave_rfc_9111_4_2_4() {
     origin.stop().await;
     for path in paths {
         proxy.get(path).await.expect(502);
+    }
+}
+
+/// Who wants the origin to be asked is told that it fails, unless what is kept is there for that.
+#[tokio::test]
+async fn what_a_client_wants_asked_for_is_not_given_unasked_rfc_9111_5_2_1_4() {
+    for (window, code) in [("", 503), (", stale-if-error=600", 200)] {
+        let said = format!("max-age=600{window}");
+        let script = counting(move |_, n| match n {
+            0 => numbered(n).header("Cache-Control", said.clone()),
+            _ => Answer::status(503),
+        });
+        let (origin, proxy) = caching("cache = true\nretries = 0", script).await;
+        proxy.get("/").await.expect(200);
+        for asked in ["no-cache", "min-fresh=9999", "max-age=0"] {
+            let answer = proxy.fetch(Request::get("/").header("Cache-Control", asked)).await.expect(code);
+            let told = status(&answer);
+            match code {
+                // RFC 9211 section 2.2: it is not stale, and was asked for all the same.
+                200 => assert!(told.starts_with("maitred; fwd=request; fwd-status=503; ttl="), "{asked}: {told}"),
+                _ => assert!(told.starts_with("maitred; fwd=request; detail="), "{asked}: {told}"),
+            }
+        }
+        assert!(status(&proxy.get("/").await.expect(200)).contains("; hit"), "for all others it is as good as before");
+        origin.stop().await;
+        let answer = proxy.fetch(Request::get("/").header("Cache-Control", "no-cache")).await;
+        assert_eq!(answer.status, if code == 200 { 200 } else { 502 });
+        assert!(code != 200 || status(&answer).starts_with("maitred; fwd=request; ttl="), "{}", status(&answer));
     }
 }
 

@@ -153,3 +153,38 @@ async fn who_takes_no_coding_is_not_said_to_take_any_rfc_9110_12_5_3() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_has_a_page_refused_has_it_refused_for_nobody_else() {
+    let lines = "cache = { ttl = \"1m\", status = { 4xx = \"1m\", 403 = \"1m\" } }\nretries = 0";
+    let (origin, proxy) = caching(lines, |seen| match seen.header("x-status") {
+        Some(code) => Answer::status(code.parse().unwrap()),
+        None => Answer::text("page"),
+    })
+    .await;
+    let refused = |path: &str, code: &str| Request::get(path).header("X-Status", code);
+    for (code, is_kept) in [("400", false), ("429", false), ("431", false), ("403", true), ("404", true), ("451", true)]
+    {
+        let path = format!("/{code}");
+        proxy.fetch(refused(&path, code)).await.expect(code.parse().unwrap());
+        let next = proxy.get(&path).await;
+        assert_eq!((next.status == 200, status(&next).contains("; hit")), (!is_kept, is_kept), "{code}");
+    }
+    assert_eq!(origin.requests().len(), 9);
+}
+
+#[tokio::test]
+async fn what_says_that_its_vary_is_not_to_be_used_again_is_given_to_nobody_else() {
+    for directive in ["private", "no-cache"] {
+        let said = format!("max-age=600, {directive}=\"vary\"");
+        let own = move |seen: &Seen| {
+            let user = seen.header("cookie").unwrap_or("nobody").to_owned();
+            Answer::text(user).header("Cache-Control", said.clone()).header("Vary", "Cookie")
+        };
+        let (_origin, proxy) = caching("cache = true", own).await;
+        let page = proxy.fetch(Request::get("/").header("Cookie", "user=a")).await.expect(200);
+        assert!(status(&page).ends_with("detail=private"), "{}", status(&page));
+        assert_eq!(proxy.get("/").await.expect(200).text(), "nobody", "{directive}");
+        assert_eq!(proxy.fetch(Request::get("/").header("Cookie", "user=b")).await.text(), "user=b", "{directive}");
+    }
+}

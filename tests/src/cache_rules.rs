@@ -107,6 +107,33 @@ async fn what_is_kept_survives_a_reload() {
 }
 
 #[tokio::test]
+async fn what_was_kept_under_another_key_is_not_found_though_its_values_are_the_same() {
+    let origin = Origin::start(counting(|_, n| numbered(n))).await;
+    let text = |lines: &str| format!("{BOTH}{}", route(&origin, &format!("cache = {{ ttl = \"1m\", {lines} }}")));
+    let ask = || Request::get("/list?page=2&lang=2").header("X-A", "1").header("X-B", "1");
+    let settings = [
+        "key = [\"path\", \"query:page\"]",
+        "key = [\"path\", \"query:lang\"]",
+        "key = [\"path\", \"query:page\", \"query:lang\"]",
+        "key = [\"path\", \"query:lang\", \"query:page\"]",
+        "key = [\"path\", \"header:X-A\"]",
+        "key = [\"path\", \"header:X-B\"]",
+        "key = \"path\", vary = \"X-A\"",
+        "key = \"path\", vary = \"X-B\"",
+    ];
+    let proxy = Proxy::start(text(settings[0])).await;
+    for (number, setting) in settings.iter().enumerate() {
+        if number > 0 {
+            proxy.hang_up(text(setting)).await;
+        }
+        assert_eq!(proxy.fetch(ask()).await.expect(200).text(), format!("answer {number}"), "{setting}");
+        assert!(status(&proxy.fetch(ask()).await).contains("hit"), "{setting}");
+    }
+    proxy.hang_up(text(settings[0])).await;
+    assert_eq!(proxy.fetch(ask()).await.expect(200).text(), "answer 0", "with the old setting it comes back");
+}
+
+#[tokio::test]
 async fn operators_purge_by_url_prefix_and_tag() {
     let (_origin, proxy) = caching(
         "cache = { ttl = \"1m\", stale = \"1m\", tags = \"Cache-Tag\" }",

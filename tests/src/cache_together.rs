@@ -161,3 +161,120 @@ async fn a_failure_that_may_be_kept_does_not_take_the_place_of_a_stale_answer() 
         assert_eq!(origin.requests().len(), n + 1, "it is asked each time");
     }
 }
+
+/// Where answers of others are not kept, so that nobody waits for anybody, what is stale is still asked for once at a time.
+#[tokio::test]
+async fn in_the_background_one_asks_at_a_time_also_where_others_do_not_wait() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let script = counting(move |seen, n| match (seen.header("cookie"), n) {
+        (Some(_), _) => numbered(n).header("Cache-Control", "private"),
+        (None, 0) => numbered(n).header("Cache-Control", "max-age=1, stale-while-revalidate=600").header("Age", "5"),
+        _ => numbered(n).header("Cache-Control", "max-age=60").after(&held),
+    });
+    let (origin, proxy) = caching("cache = true", move |seen| script(seen).header("Vary", "Cookie")).await;
+    proxy.get("/").await.expect(200);
+    let own = proxy.fetch(Request::get("/").header("Cookie", "session=x")).await.expect(200);
+    assert!(status(&own).ends_with("detail=private"), "{}", status(&own));
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").await.expect(200).text(), "answer 0");
+    }
+    origin.nth(2).await;
+    gate.open();
+    let renewed = async { while proxy.get("/").await.text() == "answer 0" {} };
+    within("the background to bring a new answer", renewed).await;
+    assert_eq!(origin.requests().len(), 3, "the answer, one of somebody's own, and one in the background");
+}
+
+/// Starts so many clients, each with this field, once the origin has the request of who leads.
+async fn joined(count: usize, field: (&str, &str), proxy: &Proxy, under_way: f64) -> Vec<Connection> {
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        let mut connection = Connection::to(proxy.address()).await;
+        connection.start(&Request::get("/").header(field.0, field.1)).await;
+        clients.push(connection);
+    }
+    proxy.until_metric("http_requests_in_flight", &[("route", "app")], under_way).await;
+    clients
+}
+
+/// What one request makes the origin do is not what all others get who wait for it.
+#[tokio::test]
+async fn who_breaks_the_origin_breaks_it_for_themselves() {
+    for (breaks_all, code) in [(false, 200), (true, 502)] {
+        let (first, second) = (Gate::new(), Gate::new());
+        let held = (first.clone(), second.clone());
+        let script = counting(move |seen, n| match seen.header("x-breaks") {
+            _ if seen.target == "/elsewhere" => numbered(n),
+            Some(_) => Answer::raw("").after(&held.0).resetting(),
+            None if breaks_all => Answer::raw("").after(&held.1).resetting(),
+            None => numbered(n).header("Cache-Control", "max-age=60").after(&held.1),
+        });
+        let (origin, proxy) = caching("cache = true\nretries = 0", script).await;
+        let mut leader = joined(1, ("X-Breaks", "1"), &proxy, 1.0).await;
+        origin.request().await;
+        let others = joined(5, ("X-Own", "1"), &proxy, 6.0).await;
+        first.open();
+        leader[0].answer("GET").await.expect_problem(502, "upstream_reset");
+        origin.nth(1).await;
+        // Whoever waited has heard of it by now.
+        proxy.get("/elsewhere").await.expect(200);
+        second.open();
+        for mut other in others {
+            other.answer("GET").await.expect(code);
+        }
+        let asked = origin.requests().iter().filter(|seen| seen.target == "/").count();
+        assert_eq!(asked, 2, "all who waited ask once, together");
+    }
+}
+
+/// A route on which who comes twice with a name is held back for three of the five seconds that it has.
+const HOLDS_BACK: &str = "cache = true\nretries = 0\ntimeout = \"5s\"\n\
+    limit = { rate = \"1/3s\", burst = 1, over = \"delay\", max_delay = \"4s\", key = \"header:X-Name\", on_missing = \"skip\" }";
+
+/// A fetch whose leader was held back, so that it has less time left than who joins it; the origin has it as its second.
+async fn led_late(origin: &testkit::Origin, proxy: &Proxy) -> Connection {
+    let named = |path| Request::get(path).header("X-Name", "late");
+    proxy.fetch(named("/other")).await.expect(200);
+    let mut leader = Connection::to(proxy.address()).await;
+    leader.start(&named("/")).await;
+    origin.nth(1).await;
+    leader
+}
+
+#[tokio::test]
+async fn who_has_no_time_left_takes_none_from_others() {
+    let (origin, proxy) = caching(
+        HOLDS_BACK,
+        counting(|_, n| if n == 1 { Answer::hang() } else { numbered(n).header("Cache-Control", "max-age=60") }),
+    )
+    .await;
+    let mut leader = led_late(&origin, &proxy).await;
+    let others = more(5, 6.0, &proxy).await;
+    leader.answer("GET").await.expect_problem(504, "upstream_timeout");
+    for mut other in others {
+        assert_eq!(other.answer("GET").await.expect(200).text(), "answer 2");
+    }
+    assert_eq!(origin.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn who_asks_once_more_leaves_the_fetch_to_who_has_more_time() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let script = counting(move |_, n| match n {
+        0 => numbered(n).header("Cache-Control", "max-age=60"),
+        1 => Answer::hang(),
+        _ => numbered(n).header("Cache-Control", "max-age=60").after(&held),
+    });
+    let (origin, proxy) = caching(HOLDS_BACK, script).await;
+    let mut leader = led_late(&origin, &proxy).await;
+    let mut next = more(1, 2.0, &proxy).await;
+    leader.answer("GET").await.expect_problem(504, "upstream_timeout");
+    origin.nth(2).await;
+    let mut last = more(1, 2.0, &proxy).await;
+    next[0].answer("GET").await.expect_problem(504, "upstream_timeout");
+    gate.open();
+    assert_eq!(last[0].answer("GET").await.expect(200).text(), "answer 2");
+    assert_eq!(origin.requests().len(), 3);
+}

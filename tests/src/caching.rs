@@ -73,6 +73,7 @@ async fn what_may_not_be_kept_is_not_rfc_9111_3() {
         ("/private", &[("Cache-Control", "private, max-age=60")]),
         ("/cookie", &[("Cache-Control", "public, max-age=60"), ("Set-Cookie", "a=1")]),
         ("/vary", &[("Cache-Control", "max-age=60"), ("Vary", "*")]),
+        ("/vary-unreadable", &[("Cache-Control", "max-age=60"), ("Vary", "Accept-Language Cookie")]),
         ("/nothing", &[]),
         ("/expired", &[("Expires", "0")]),
         ("/unreadable", &[("Cache-Control", "max-age=abc")]),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::Mutex,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use futures::future::join_all;
@@ -139,7 +139,7 @@ async fn what_is_older_than_what_is_known_does_not_stay_in_redis() {
     holds(&redis, 2 * 2 + 1).await;
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
     // An origin that fails says nothing of what it gave before, nor one that refuses a request.
-    one.fetch(anew("/fails")).await.expect(200);
+    one.fetch(anew("/fails")).await.expect(503);
     one.fetch(anew("/forbidden")).await.expect(403);
     for path in paths.iter().filter(|path| !matches!(**path, "/fails" | "/forbidden")) {
         let answer = other.get(path).await.expect(200);
@@ -233,6 +233,34 @@ async fn what_one_changes_or_purges_is_so_for_all() {
     // A process that was not there yet when it was purged.
     let late = proxy(&redis, &origin).await;
     assert_ne!(late.get("/a").await.expect(200).text(), "answer 0");
+}
+
+/// Who was cut off when somebody else saw a later change, and is back.
+#[tokio::test]
+async fn an_earlier_change_does_not_take_the_place_of_a_later_one() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    one.get("/a").await.expect(200);
+    holds(&redis, 1).await;
+    one.fetch(Request::post("/a", "x")).await.expect(200);
+    let names = || redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]);
+    let told = async { while names().trim().is_empty() {} };
+    within("the change to be told", told).await;
+    let (name, hour) = (names().trim().to_owned(), Duration::from_secs(3600));
+    let later = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + hour;
+    let later = format!("{:016}", later.as_millis());
+    redis.cli(&["SET", &name, &later]);
+    one.fetch(Request::post("/a", "x")).await.expect(200);
+    // Purges are told after changes.
+    one.command(["purge", "/b"]).await.expect(0);
+    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
+    within("all to be told", told).await;
+    assert_eq!(redis.cli(&["--raw", "GET", &name]).trim(), later);
+    // What is in Redis was asked for before that, whoever asks.
+    let asked = origin.requests().len();
+    other.get("/a").await.expect(200);
+    assert_eq!(origin.requests().len(), asked + 1);
 }
 
 #[tokio::test]

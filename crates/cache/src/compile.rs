@@ -139,6 +139,7 @@ impl Policy {
                     .help("add `ttl = \"5m\"`, or delete `override`"),
             );
         }
+        let vary = names(table.vary.as_ref(), &at.key("vary"), report);
         let policy = Self {
             route: route.into(),
             ttl: table.ttl.map(|ttl| millis(Some(ttl))),
@@ -147,19 +148,27 @@ impl Policy {
             stale_if_error: millis(table.stale_if_error),
             status: statuses(table.status.as_ref(), &at.key("status"), report),
             apart: Arc::new(Apart::of(&key)),
+            origin: sum(origin, &key, &vary),
             key: key.into(),
-            vary: names(table.vary.as_ref(), &at.key("vary"), report),
+            vary,
             untold: Box::default(),
             bypass: bypass(table.bypass.as_ref(), &at.key("bypass"), report).into(),
             targeted: targets(table.targeted.as_ref(), &at.key("targeted"), report),
             tags: names(table.tags.as_ref(), &at.key("tags"), report),
             max_object: max_object(table.max_object, room, &at.key("max_object"), report),
             purge: table.purge.as_ref().map(|written| purgers(written, &at.key("purge"), report)),
-            origin: xxh3_64(origin.as_bytes()),
             plain: compresses,
         };
         (report.errors() == errors).then_some(policy)
     }
+}
+
+/// A number for what the origin is asked, and for the names of what tells its answers apart: a key has the values alone, which
+/// mean something else where they are values of something else.
+fn sum(origin: &str, key: &[Part], vary: &[HeaderName]) -> u64 {
+    let key: Vec<String> = key.iter().map(ToString::to_string).collect();
+    let vary: Vec<&str> = vary.iter().map(HeaderName::as_str).collect();
+    xxh3_64(format!("{:?}", (origin, key, vary)).as_bytes())
 }
 
 fn purgers(written: &OneOrMany<String>, at: &At, report: &mut Report) -> Networks {

@@ -120,12 +120,15 @@ pub struct CacheTable {
     pub stale: Option<Duration>,
 
     /// For how long after it became stale an answer is still given where the origin cannot be reached or answers 500,
-    /// 502, 503 or 504. Counts where the origin says nothing of `stale-if-error` and does not forbid it.
+    /// 502, 503 or 504. Counts where the origin says nothing of `stale-if-error` and does not forbid it. A client that wants the
+    /// origin to be asked (`no-cache`, `max-age`) gets it then as well, stale or not; without it, it gets the error.
     ///
     /// Default: none. Example: `stale_if_error = "1h"`.
     pub stale_if_error: Option<Duration>,
 
-    /// How long answers of a status are fresh whose origin does not say: `404`, or `5xx` for all of a class.
+    /// How long answers of a status are fresh whose origin does not say: `404`, or `5xx` for all of a class. `4xx` does not
+    /// mean those by which a single request is refused, for what it says or who sends it: 400, 401, 403, 407, 408, 417, 421,
+    /// 425, 429 and 431. They are kept where they are named themselves, and then given to everybody.
     ///
     /// Default: none. Example: `status = { 404 = "10s", 301 = "1h" }`.
     pub status: Option<BTreeMap<String, Duration>>,

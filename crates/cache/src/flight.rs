@@ -21,7 +21,7 @@ pub enum Landed {
     Shared(Arc<Stored>),
     /// The answer is for who asked first only; everybody else has to ask for themselves.
     Alone,
-    /// There is no answer, and this is what everybody gets who waits.
+    /// There is no answer, and this is what whoever asked gets. Those who wait judge for themselves whether it is theirs as well.
     Failed(Reply),
 }
 

@@ -349,10 +349,14 @@ fn value_of(fields: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use document::OneOrMany;
     use http::HeaderValue;
 
     use super::*;
-    use crate::testing::{head, viewed};
+    use crate::{
+        CacheTable,
+        testing::{head, policy, viewed},
+    };
 
     #[test]
     fn a_certificate_is_no_host_and_no_upstream() {
@@ -369,6 +373,35 @@ mod tests {
         ];
         let different: std::collections::HashSet<&Key> = keys.iter().collect();
         assert_eq!(different.len(), keys.len());
+    }
+
+    #[test]
+    fn what_values_are_of_tells_keys_apart_as_well() {
+        let table = |key: &[&str], vary: &[&str]| {
+            let list = |names: &[&str]| Some(OneOrMany(names.iter().map(|name| (*name).to_owned()).collect()));
+            CacheTable { key: list(key), vary: list(vary), ..CacheTable::default() }
+        };
+        let of = |table| {
+            let head = head(&[("x-a", "2"), ("x-b", "2"), ("cookie", "a=2; b=2")]);
+            viewed(&head, "/a", Some("page=2&lang=2"), |view| policy(table).key(view).unwrap())
+        };
+        let tables = [
+            table(&["path", "query:page"], &[]),
+            table(&["path", "query:lang"], &[]),
+            table(&["path", "query:page", "query:lang"], &[]),
+            table(&["path", "query:lang", "query:page"], &[]),
+            table(&["path", "header:x-a"], &[]),
+            table(&["path", "header:x-b"], &[]),
+            table(&["path"], &["X-A"]),
+            table(&["path"], &["X-B"]),
+            table(&["path", "query:!a"], &[]),
+            table(&["path", "query:!b"], &[]),
+        ];
+        let different: std::collections::HashSet<Key> = tables.iter().cloned().map(of).collect();
+        assert_eq!(different.len(), tables.len());
+        // What goes without saying may be said.
+        assert_eq!(of(CacheTable::default()), of(table(&["scheme", "host", "path", "query"], &[])));
+        assert_eq!(of(table(&["path"], &["X-A"])), of(table(&["path"], &["x-a"])));
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use document::{Duration, Size};
 use filter::{View, networks::Networks, template::Input};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use sfv::{BareItem, Item, ListEntry, Parser};
 
 use crate::{
     apart::Apart,
     key::{Key, Part},
+    storing::is_about_the_request,
     structured,
 };
 
@@ -38,7 +39,8 @@ pub struct Policy {
     pub(crate) max_object: u64,
     /// Who may purge by method.
     pub(crate) purge: Option<Networks>,
-    /// What the origin is asked for, beside what the request says: where that changes, so do the answers.
+    /// What the origin is asked for, beside what the request says, and of what the key has the values: where that changes, so do
+    /// the answers.
     pub(crate) origin: u64,
     /// Whether the route compresses by itself, so that the origin is asked for the plain content.
     pub(crate) plain: bool,
@@ -49,7 +51,9 @@ impl Policy {
     pub(crate) fn ttl_of(&self, status: StatusCode) -> Option<u64> {
         let by_status = |code: u16| self.status.iter().find(|(known, _)| *known == code).map(|(_, ttl)| *ttl);
         let code = status.as_u16();
-        by_status(code).or_else(|| by_status(code / 100)).or_else(|| {
+        // Nobody means by `4xx` that one request that is refused, for what it says or who sends it, is to refuse all others.
+        let by_class = || by_status(code / 100).filter(|_| !is_about_the_request(status));
+        by_status(code).or_else(by_class).or_else(|| {
             // What is said of answers in general is not meant for errors.
             self.ttl.filter(|_| matches!(code, 200 | 203 | 204 | 300 | 301 | 308))
         })
@@ -85,7 +89,7 @@ impl Policy {
             Input::Query | Input::Parameter(_) => true,
             Input::ClientIp => false,
             // RFC 9111 section 3.5.
-            Input::Header(name) if **name == http::header::AUTHORIZATION => true,
+            Input::Header(name) if **name == header::AUTHORIZATION => true,
             Input::Header(name) => {
                 self.hides(name)
                     || self.vary.contains(name)
@@ -93,7 +97,7 @@ impl Policy {
             }
             Input::Cookie(name) => {
                 by(&|part| matches!(part, Part::Cookie(keyed) if **keyed == **name))
-                    || self.tells_apart(&Input::Header(&http::header::COOKIE))
+                    || self.tells_apart(&Input::Header(&header::COOKIE))
             }
         }
     }
@@ -161,9 +165,13 @@ impl Policy {
         self.plain
     }
 
+    /// Whether kept answers are told apart or purged by this field of theirs.
+    pub(crate) fn goes_by(&self, name: &HeaderName) -> bool {
+        matches!(*name, header::VARY | header::CONTENT_ENCODING) || *name == CACHE_GROUPS || self.tags.contains(name)
+    }
+
     /// The tags of an answer.
     pub(crate) fn tags_of(&self, fields: &HeaderMap) -> Box<[Box<str>]> {
-        static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
         let tags = self.tags.iter().flat_map(|name| tags(fields, name)).take(MOST_TAGS).map(Into::into);
         groups(fields, &CACHE_GROUPS).into_iter().map(Into::into).chain(tags).collect()
     }
@@ -235,6 +243,9 @@ fn alike(name: &str, poison: &str) -> bool {
     let same = |(byte, wanted): (u8, u8)| byte == wanted || (wanted == b'-' && !byte.is_ascii_alphanumeric());
     name.len() == poison.len() && name.bytes().zip(poison.bytes()).all(same)
 }
+
+/// RFC 9875 section 2.
+static CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
 /// How many tags of one answer count.
 const MOST_TAGS: usize = 64;

@@ -120,7 +120,7 @@ impl Shared {
         }
         let mut values = self.redis.values(&asked).await.ok()?.into_iter();
         let (value, changed) = (values.next()?, values.next()?);
-        if let Some(when) = changed.and_then(|when| In(&when).number()) {
+        if let Some(when) = changed.and_then(|when| Store::moment(&when)) {
             self.ledger.change_place(place, when);
         }
         let fields = &request.head.headers;
@@ -159,7 +159,7 @@ impl Shared {
         }
         let names: Vec<String> = places.iter().map(|place| self.place(*place)).collect();
         for (place, changed) in places.into_iter().zip(self.redis.values(&names).await?) {
-            if let Some(when) = changed.and_then(|when| In(&when).number()) {
+            if let Some(when) = changed.and_then(|when| Store::moment(&when)) {
                 self.ledger.change_place(place, when);
             }
         }
@@ -276,7 +276,8 @@ impl Shared {
         loop {
             let Some(place) = lock(&self.changed).first().copied() else { break };
             let when = self.ledger.changed_at(place);
-            self.redis.put(&self.place(place), &when.to_le_bytes(), DAY).await?;
+            // Who was cut off for a while may know of an earlier change than the one that is there.
+            self.redis.put_after(&self.place(place), Store::order(when).as_bytes(), DAY).await?;
             // What was changed again meanwhile is told again.
             if self.ledger.changed_at(place) == when {
                 lock(&self.changed).remove(&place);
@@ -361,8 +362,9 @@ impl Shared {
         format!("{}:{:032x}", self.name(key), xxh3_128(&out.0))
     }
 
+    /// Where the moment of a change stands. It was written otherwise, and without `at`, before it was put in order.
     fn place(&self, place: usize) -> String {
-        format!("{}:cache:changed:{place}", self.redis.prefix())
+        format!("{}:cache:changed:at:{place}", self.redis.prefix())
     }
 
     fn list(&self) -> String {

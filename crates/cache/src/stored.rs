@@ -279,6 +279,11 @@ impl Stored {
         self.is_within(self.freshness.on_error, now)
     }
 
+    /// Whether it is said that it may be used where asking failed, however fresh it is.
+    pub fn is_for_errors(&self) -> bool {
+        self.freshness.on_error > 0
+    }
+
     fn is_within(&self, window: Millis, now: Millis) -> bool {
         let left = self.left(now);
         !self.freshness.always_ask() && (left > 0 || left.unsigned_abs() < window)

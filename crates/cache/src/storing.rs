@@ -13,7 +13,7 @@ use crate::{
 pub enum Unkept {
     /// It, or the request, says `no-store`.
     NoStore,
-    /// It is for one user.
+    /// It is for one user, or a field is without which nobody knows for whom else it is, or how it is called.
     Private,
     /// It was asked for with `Authorization`, and does not say that others may have it.
     Authorization,
@@ -70,6 +70,10 @@ pub(crate) fn judge(
     if said.private == Reach::Whole {
         return Err(Unkept::Private);
     }
+    // Without such a field it would be given to others, or stay where it is to go.
+    if said.withheld().any(|name| fields.contains_key(name) && policy.goes_by(name)) {
+        return Err(Unkept::Private);
+    }
     if asking.authorized && !allows_authorization(said) {
         return Err(Unkept::Authorization);
     }
@@ -89,8 +93,8 @@ pub(crate) fn judge(
     if known { Ok(()) } else { Err(Unkept::NoFreshness) }
 }
 
-/// Whether an answer that is not kept is about this one request and who sent it: it says nothing of what is kept for others.
-/// RFC 9111 section 4.3.3 does not demand that such an answer takes its place.
+/// Whether an answer is about this one request and who sent it. One that is not kept says nothing of what is kept for others:
+/// RFC 9111 section 4.3.3 does not demand that it takes its place.
 pub fn is_about_the_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 400 | 401 | 403 | 407 | 408 | 417 | 421 | 425 | 429 | 431)
 }
@@ -107,14 +111,20 @@ fn understands(status: StatusCode) -> bool {
 
 /// The names that `Vary` lists, in lower case (RFC 9110 section 12.5.5).
 pub(crate) fn nominated(fields: &HeaderMap) -> impl Iterator<Item = HeaderName> {
-    let lines = fields.get_all(header::VARY).into_iter();
-    let names = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    members_of_vary(fields).filter_map(|name| HeaderName::from_bytes(name).ok())
 }
 
+/// Whether `Vary` says that nobody knows what the answer depends on, or says it in a way that nobody can read, such as
+/// `Accept-Language Cookie` without a comma. To pass over what cannot be read would give one user's answer to all.
 fn varies_by_anything(fields: &HeaderMap) -> bool {
-    let mut lines = fields.get_all(header::VARY).into_iter();
-    lines.any(|line| line.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii() == b"*"))
+    members_of_vary(fields).any(|name| name == b"*" || HeaderName::from_bytes(name).is_err())
+}
+
+/// Empty ones count for nothing (RFC 9110 section 5.6.1.2).
+fn members_of_vary(fields: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = fields.get_all(header::VARY).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! Step 3: is there an answer already? A hit never enters dispatch.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod failing;
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use cache::{
@@ -16,6 +15,8 @@ use snapshot::Destination;
 use telemetry::Cached;
 use tokio::time::timeout;
 
+pub(crate) use self::failing::is_failure;
+use self::failing::{Lack, wait};
 use crate::{
     context::Context,
     dispatch,
@@ -25,9 +26,6 @@ use crate::{
 
 /// How often a request joins a fetch that turns out to be for others before it asks for itself.
 const ROUNDS: usize = 2;
-
-/// How long a request waits for another one's fetch, where its route has no deadline.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What the cache says to a request.
 pub(crate) enum Consulted {
@@ -187,7 +185,8 @@ impl Visit<'_> {
     }
 
     async fn run(&self, ctx: &mut Context) -> Result<Consulted, Reply> {
-        for round in 0..=ROUNDS {
+        let (mut round, mut again) = (0, false);
+        loop {
             let (found, tier) = self.find(ctx).await;
             let now = cache::now();
             let reuse = found.as_ref().map(|stored| cache::reuse::judge(stored, &self.asked, now));
@@ -195,7 +194,7 @@ impl Visit<'_> {
                 (Some(stored), Some(Reuse::Fresh)) => return Ok(self.hit(ctx, stored, tier, Cached::Hit)),
                 (Some(stored), Some(Reuse::Stale)) => return Ok(self.hit(ctx, stored, tier, Cached::Stale)),
                 (Some(stored), Some(Reuse::StaleWhileRevalidating)) => {
-                    self.refresh(ctx, stored, now);
+                    self.refresh(ctx, stored);
                     return Ok(self.hit(ctx, stored, tier, Cached::Stale));
                 }
                 (Some(_), Some(Reuse::Asked)) => Forward::Request,
@@ -203,34 +202,47 @@ impl Visit<'_> {
                 (None, _) if self.zone.has(&self.key) => Forward::VaryMiss,
                 (None, _) => Forward::UriMiss,
             };
-            if self.asked.only_if_cached {
-                return Err(Reason::NotCached.into());
-            }
-            if found.is_none() && (self.head.method == Method::HEAD || self.head.headers.contains_key(header::RANGE)) {
-                let partial = self.head.headers.contains_key(header::RANGE);
-                ctx.cached = Some(Status::forwarded(if partial { Forward::Partial } else { why }));
-                ctx.record.cache = Some(Cached::Miss);
-                return Ok(Consulted::Pass);
+            if let Some(answered) = self.without_asking(ctx, found.is_some(), why) {
+                return answered;
             }
             let boarded = if round == ROUNDS { Boarded::Leads(cache::Flight::alone()) } else { self.board(now) };
+            let lack = Lack { stale: found, why };
             let mut ticket = match boarded {
-                Boarded::Leads(flight) => return self.lead(ctx, flight, found, why).await,
+                Boarded::Leads(flight) => return self.lead(ctx, flight, &lack, again).await,
                 Boarded::Follows(ticket) => ticket,
             };
             match timeout(wait(ctx), ticket.landed()).await {
-                Err(_) => return self.fail(ctx, found.as_ref(), Reason::UpstreamTimeout.into()),
-                Ok(Landed::Failed(reply)) => return self.fail(ctx, found.as_ref(), reply),
+                Err(_) => return self.fail(ctx, &lack, Reason::UpstreamTimeout.into()),
+                Ok(Landed::Failed(reply)) if again || !self.may_do_better(ctx, &lack, reply.reason) => {
+                    return self.fail(ctx, &lack, reply);
+                }
+                Ok(Landed::Failed(_)) => again = true,
                 // What was asked for before a change or a purge does not answer who comes after it, nor what is older by now.
                 Ok(Landed::Shared(stored)) if self.may_share(&stored) => {
-                    let Some(reader) = stored.content().reader() else { continue };
-                    ctx.record.cache = Some(Cached::Hit);
-                    let status = Status { collapsed: true, ..Status::forwarded(why) };
-                    return Ok(self.answer(&stored, Some(reader), status, false));
+                    if let Some(reader) = stored.content().reader() {
+                        ctx.record.cache = Some(Cached::Hit);
+                        let status = Status { collapsed: true, ..Status::forwarded(why) };
+                        return Ok(self.answer(&stored, Some(reader), status, false));
+                    }
+                    round += 1;
                 }
-                Ok(_) => {}
+                Ok(_) => round += 1,
             }
         }
-        Err(Reason::Internal.into())
+    }
+
+    /// What becomes of a request for which nothing that is kept does, where nothing is fetched for the cache on its behalf.
+    fn without_asking(&self, ctx: &mut Context, is_kept: bool, why: Forward) -> Option<Result<Consulted, Reply>> {
+        if self.asked.only_if_cached {
+            return Some(Err(Reason::NotCached.into()));
+        }
+        let partial = self.head.headers.contains_key(header::RANGE);
+        if is_kept || !(partial || self.head.method == Method::HEAD) {
+            return None;
+        }
+        ctx.cached = Some(Status::forwarded(if partial { Forward::Partial } else { why }));
+        ctx.record.cache = Some(Cached::Miss);
+        Some(Ok(Consulted::Pass))
     }
 
     /// Whether what somebody else asked for meanwhile answers this request as well.
@@ -263,26 +275,30 @@ impl Visit<'_> {
         self.answer(stored, stored.content().reader(), status, true)
     }
 
-    /// Asks the origin for what others may want as well.
+    /// Asks the origin for what others may want as well. `again` says whether it was asked in vain on behalf of who asks now: this
+    /// fetch then has all the time that the route gives, since others wait for it, and is not to fail of what this request has left.
     async fn lead(
         &self,
         ctx: &mut Context,
         flight: Arc<cache::Flight>,
-        stale: Option<Arc<Stored>>,
-        why: Forward,
+        lack: &Lack,
+        again: bool,
     ) -> Result<Consulted, Reply> {
         // While it is held the fetch goes on.
         let _ticket = flight.ticket();
-        let fetching = self.fetches.begin(self.order(ctx, flight, stale.clone(), false));
-        let Some(Fetched { landed, record, backend }) = fetching.await else { return Err(Reason::Internal.into()) };
+        let order = self.order(ctx.detached(again), flight, lack.stale.clone(), false);
+        let fetching = self.fetches.begin(order);
+        let fetched = if again { timeout(wait(ctx), fetching).await } else { Ok(fetching.await) };
+        let Ok(fetched) = fetched else { return self.fail(ctx, lack, Reason::UpstreamTimeout.into()) };
+        let Some(Fetched { landed, record, backend }) = fetched else { return Err(Reason::Internal.into()) };
         ctx.record.told_by(&record);
         ctx.attempt.last = backend;
         let arrived = match landed {
             Ok(arrived) => arrived,
-            Err(reply) => return self.fail(ctx, stale.as_ref(), reply),
+            Err(reply) => return self.fail(ctx, lack, reply),
         };
         if is_failure(arrived.stored.status())
-            && let Some(answer) = self.stale_on_error(ctx, stale.as_ref(), Some(arrived.stored.status()))
+            && let Some(answer) = self.stale_on_error(ctx, lack, Some(arrived.stored.status()))
         {
             return Ok(answer);
         }
@@ -291,7 +307,7 @@ impl Visit<'_> {
             origin: arrived.revalidated.then_some(StatusCode::NOT_MODIFIED.as_u16()),
             stored: arrived.kept.is_ok(),
             unkept: arrived.kept.err(),
-            ..Status::forwarded(why)
+            ..Status::forwarded(lack.why)
         };
         let mut consulted = self.answer(&arrived.stored, arrived.reader, status, arrived.revalidated);
         if let Consulted::Answer(answer) = &mut consulted {
@@ -307,16 +323,16 @@ impl Visit<'_> {
     }
 
     /// Asks the origin in the background, unless somebody does already.
-    fn refresh(&self, ctx: &Context, stored: &Arc<Stored>, now: Millis) {
-        if let Boarded::Leads(flight) = self.board(now) {
+    fn refresh(&self, ctx: &Context, stored: &Arc<Stored>) {
+        if let Some(flight) = self.zone.board_behind(&self.key) {
             // Nobody waits for what becomes of it.
-            drop(self.fetches.begin(self.order(ctx, flight, Some(stored.clone()), true)));
+            drop(self.fetches.begin(self.order(ctx.detached(true), flight, Some(stored.clone()), true)));
         }
     }
 
-    fn order(&self, ctx: &Context, flight: Arc<cache::Flight>, stale: Option<Arc<Stored>>, background: bool) -> Order {
+    fn order(&self, ctx: Context, flight: Arc<cache::Flight>, stale: Option<Arc<Stored>>, background: bool) -> Order {
         Order {
-            ctx: ctx.detached(background),
+            ctx,
             zone: self.zone.clone(),
             client: self.head.clone(),
             shown: self.shown.clone(),
@@ -325,38 +341,6 @@ impl Visit<'_> {
             stale,
             background,
         }
-    }
-
-    /// There is no answer of the origin.
-    fn fail(&self, ctx: &mut Context, stale: Option<&Arc<Stored>>, reply: Reply) -> Result<Consulted, Reply> {
-        match self.stale_on_error(ctx, stale, None) {
-            Some(answer) => Ok(answer),
-            None => {
-                ctx.record.cache = Some(Cached::Miss);
-                if reply.reason == Reason::Limited {
-                    ctx.proofs.refused(&reply);
-                }
-                Err(reply)
-            }
-        }
-    }
-
-    /// RFC 5861 section 4.
-    fn stale_on_error(
-        &self,
-        ctx: &mut Context,
-        stale: Option<&Arc<Stored>>,
-        origin: Option<StatusCode>,
-    ) -> Option<Consulted> {
-        let now = cache::now();
-        let stored = stale.filter(|stored| stored.does_on_error(now))?;
-        ctx.record.cache = Some(Cached::Stale);
-        let status = Status {
-            origin: origin.map(|status| status.as_u16()),
-            ttl: Some(stored.left(now).div_euclid(1000)),
-            ..Status::forwarded(Forward::Stale)
-        };
-        Some(self.answer(stored, stored.content().reader(), status, true))
     }
 
     /// What of it this request gets. `aged` says whether it is older than the request.
@@ -481,15 +465,4 @@ fn range(head: &mut ResponseHeader, status: StatusCode, told: &str) {
     if let Ok(value) = HeaderValue::from_str(told) {
         put(head, "Content-Range", value);
     }
-}
-
-/// How long the request may wait for somebody else's fetch.
-fn wait(ctx: &Context) -> Duration {
-    let left = ctx.attempt.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    left.unwrap_or(LONGEST_WAIT)
-}
-
-/// RFC 5861 section 4: what counts as an error.
-pub(crate) fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }

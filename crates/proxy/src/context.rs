@@ -180,13 +180,13 @@ impl Context {
         }
     }
 
-    /// A context for a request of the cache's own in the place of this one. In the `background` it has all the time that
-    /// the route gives, whatever the client has said.
-    pub(crate) fn detached(&self, background: bool) -> Self {
+    /// A context for a request of the cache's own in the place of this one. On `time` of its own it has all that the route gives,
+    /// whatever of it this one has spent.
+    pub(crate) fn detached(&self, time: bool) -> Self {
         let now = Instant::now();
         let fresh = || self.route().and_then(|route| route.timeout).map(|timeout| now + timeout);
-        let deadline = if background { fresh() } else { self.attempt.deadline };
-        let waited = if background { Waited::default() } else { self.proofs.permits.waited() };
+        let deadline = if time { fresh() } else { self.attempt.deadline };
+        let waited = if time { Waited::default() } else { self.proofs.permits.waited() };
         Self {
             arrival: self.arrival.clone(),
             proofs: Proofs {

@@ -65,18 +65,14 @@ impl Store {
         self.ask(redis::cmd("MGET").arg(keys)).await
     }
 
-    /// Puts a value under a key, for so many milliseconds.
-    ///
-    /// # Errors
-    ///
-    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
-    pub async fn put(&self, key: &str, value: &[u8], millis: u64) -> Result<(), Down> {
-        self.ask(redis::cmd("SET").arg(key).arg(value).arg("PX").arg(millis)).await
-    }
-
     /// What a value begins with that is [put in order](Store::put_after), so that Redis knows when it is from.
     pub fn order(when: u64) -> String {
         format!("{when:0ORDER$}")
+    }
+
+    /// When a value is from that was put in order; `None` where nothing says that.
+    pub fn moment(value: &[u8]) -> Option<u64> {
+        std::str::from_utf8(value.get(..ORDER)?).ok()?.parse().ok()
     }
 
     /// Puts a value under a key, for so many milliseconds, unless one is there that is from a later moment. Says whether it was
@@ -179,5 +175,21 @@ impl Store {
     fn failed_with(&self, link: &Arc<Link>, error: &RedisError) -> Down {
         self.0.came_to_nothing(link, error);
         self.0.fail()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Store;
+
+    #[test]
+    fn a_moment_is_read_as_it_was_written() {
+        for when in [0, 1, 1_800_000_000_000, 9_999_999_999_999_999] {
+            assert_eq!(Store::moment(Store::order(when).as_bytes()), Some(when));
+            assert_eq!(Store::moment(format!("{}rest", Store::order(when)).as_bytes()), Some(when));
+        }
+        for other in [&b""[..], b"180000000000000", &1_800_000_000_000_u64.to_le_bytes(), &[0xff; 16], &[b' '; 16]] {
+            assert_eq!(Store::moment(other), None, "{other:?}");
+        }
     }
 }

@@ -35,6 +35,38 @@ fn some_answers_are_nobodys_to_keep_rfc_9111_3() {
 }
 
 #[test]
+fn what_an_answer_is_told_apart_and_purged_by_cannot_be_withheld_rfc_9111_5_2_2_4() {
+    let table = || CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() };
+    for name in ["Vary", "cache-tag", "Cache-Groups", "content-encoding"] {
+        for directive in ["private", "no-cache"] {
+            let said = format!("max-age=60, {directive}=\"x-user, {name}\"");
+            let lines = [("cache-control", &*said), (name, "gzip"), ("x-user", "me")];
+            assert_eq!(judged(Asking::default(), 200, &lines, table()), Err(Unkept::Private), "{said}");
+            let without = [lines[0], lines[2]];
+            assert_eq!(judged(Asking::default(), 200, &without, table()), Ok(()), "{said}");
+        }
+    }
+    // Nobody goes by the tags that the route does not name.
+    let lines = [("cache-control", "max-age=60, private=\"cache-tag\""), ("cache-tag", "a")];
+    assert_eq!(plain(200, &lines), Ok(()));
+}
+
+#[test]
+fn a_vary_that_nobody_can_read_is_by_anything_rfc_9110_12_5_5() {
+    let varied = |vary: &[&str]| {
+        let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
+        plain(200, &[&[("cache-control", "max-age=60")][..], &*lines].concat())
+    };
+    for vary in ["Accept-Language Cookie", "Cookie;", "\"Cookie\"", "Accept, Cookie: x", "*", " * "] {
+        assert_eq!(varied(&[vary]), Err(Unkept::Vary), "{vary}");
+        assert_eq!(varied(&["Accept", vary]), Err(Unkept::Vary), "{vary}");
+    }
+    for vary in ["", ",", "Accept, , Cookie,", " Accept\t,Cookie "] {
+        assert_eq!(varied(&[vary]), Ok(()), "{vary}");
+    }
+}
+
+#[test]
 fn the_request_has_a_word_rfc_9111_3_5_and_5_2_1_5() {
     let fresh = &[("cache-control", "max-age=60")][..];
     let no_store = Asking { no_store: true, ..Asking::default() };
@@ -87,5 +119,24 @@ fn what_is_about_one_request_alone_says_nothing_of_others() {
     for status in (100..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
         let is_so = [400, 401, 403, 407, 408, 417, 421, 425, 429, 431].contains(&status.as_u16());
         assert_eq!(is_about_the_request(status), is_so, "{status}");
+    }
+}
+
+#[test]
+fn a_class_does_not_mean_those_that_are_about_one_request() {
+    let table = |status: &str, replace| CacheTable {
+        status: Some([(status.to_owned(), document::Duration::seconds(9))].into()),
+        replace: Some(replace),
+        ..CacheTable::default()
+    };
+    for code in [400, 401, 403, 407, 408, 417, 421, 425, 429, 431] {
+        for replace in [false, true] {
+            let judged = |status: &str| judged(Asking::default(), code, &[], table(status, replace));
+            assert_eq!(judged("4xx"), Err(Unkept::NoFreshness), "{code}");
+            assert_eq!(judged(&code.to_string()), Ok(()), "{code} by its own number");
+        }
+    }
+    for code in [402, 404, 405, 406, 409, 410, 418, 451] {
+        assert_eq!(judged(Asking::default(), code, &[], table("4xx", false)), Ok(()), "{code}");
     }
 }

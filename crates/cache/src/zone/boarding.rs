@@ -23,6 +23,19 @@ impl Zone {
         if self.alone.get(&hash(key)).is_some_and(|until| now < until) {
             return Boarded::Leads(Flight::alone());
         }
+        self.join(key, does)
+    }
+
+    /// A fetch of this key in the background, unless one is under way that still counts. Nobody waits for it, so there is one at
+    /// a time, also where answers are not kept, or come stale.
+    pub fn board_behind(self: &Arc<Self>, key: &Key) -> Option<Arc<Flight>> {
+        match self.join(key, |_| true) {
+            Boarded::Leads(flight) => Some(flight),
+            Boarded::Follows(_) => None,
+        }
+    }
+
+    fn join(self: &Arc<Self>, key: &Key, does: impl Fn(&Stored) -> bool) -> Boarded {
         let mut flights = lock(&self.flights);
         let joinable = |flight: &&Arc<Flight>| match flight.landed() {
             Some(Landed::Shared(stored)) => self.counts(&stored) && does(&stored),

@@ -189,6 +189,22 @@ fn one_leads_and_others_follow() {
 }
 
 #[test]
+fn one_at_a_time_asks_behind_whether_others_wait_for_each_other_or_not() {
+    let zone = zone();
+    let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW, CacheTable::default());
+    zone.leave_alone(&key, crate::now());
+    let first = zone.board_behind(&key).expect("nobody asks yet");
+    assert!(zone.board_behind(&key).is_none(), "its answer is awaited");
+    assert!(matches!(zone.board(&key, crate::now(), |_| true), Boarded::Leads(_)), "who needs an answer does not wait");
+    first.land(Landed::Shared(Arc::new(stored)));
+    assert!(zone.board_behind(&key).is_none(), "its content is on its way");
+    zone.change("a.test", "/a", NOW);
+    let second = zone.board_behind(&key).expect("what was asked for before a change does not count");
+    second.land(Landed::Alone);
+    assert!(zone.board_behind(&key).is_some(), "it has ended");
+}
+
+#[test]
 fn what_was_on_its_way_when_it_was_made_stale_comes_in_stale() {
     let zone = zone();
     let purged = |selector: Selector, soft: bool| zone.purge(&selector, soft, NOW + 1);
