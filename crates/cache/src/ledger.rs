@@ -98,8 +98,8 @@ impl Ledger {
     /// Whether an answer that was asked for then has been purged, as far as purges since `since` go.
     pub(crate) fn was_purged(&self, label: &Label, asked: Millis, since: Millis) -> bool {
         let purges = lock(&self.purges);
-        let hard = |purge: &&Purge| !purge.soft && purge.when >= since;
-        asked.max(since) <= purges.forgotten || purges.latest.iter().filter(hard).any(|purge| purge.means(label, asked))
+        let mut hard = purges.latest.iter().filter(|purge| !purge.soft);
+        asked.max(since) <= purges.forgotten || hard.any(|purge| purge.means(label, asked))
     }
 
     /// Since when an answer that was asked for then is stale by order; 0 where it is not.

@@ -207,20 +207,20 @@ impl Zone {
         if disk.is_none() && shared.is_none() {
             return None;
         }
-        let (course, began) = (self.begin(key), crate::now());
+        let course = self.begin(key);
         if let Some(disk) = disk
             && let Some(stored) = disk.find(key, &request.head.headers).await
         {
             let stored = Arc::new(stored);
             if stored.content().file().is_none() {
                 course.bring(&stored);
-                self.keep_in_memory(&course, stored.clone(), began);
+                self.keep_in_memory(&course, stored.clone());
             }
             return Some((stored, Tier::Disk));
         }
         let stored = Arc::new(shared?.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
         course.bring(&stored);
-        self.keep_in_memory(&course, stored.clone(), began);
+        self.keep_in_memory(&course, stored.clone());
         Some((stored, Tier::Redis))
     }
 
@@ -269,7 +269,7 @@ impl Zone {
             shared.keep(course, &stored);
         }
         if stored.content().is_in_memory() {
-            self.keep_in_memory(course, stored, asked);
+            self.keep_in_memory(course, stored);
         } else {
             self.drop_of(key, |other| stored.replaces(other) && other.freshness().asked() < asked);
         }
@@ -314,19 +314,19 @@ impl Zone {
         self.keep(course, stored, request);
     }
 
-    /// What was purged since `since`, or overtaken, is not kept. It was [brought](Course::bring) before.
-    fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>, since: Millis) {
-        self.insert(course.key(), &stored, since);
+    /// What was purged or overtaken is not kept. It was [brought](Course::bring) before.
+    fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>) {
+        self.insert(course, &stored);
         // Who knows something later says so first, and then looks whether it is here, without the lock.
         if stored.is_overtaken() {
             self.drop_of(course.key(), |other| std::ptr::eq(other, &*stored));
         }
     }
 
-    fn insert(&self, key: &Key, stored: &Arc<Stored>, since: Millis) {
+    fn insert(&self, course: &Course, stored: &Arc<Stored>) {
+        let key = course.key();
         let _changing = lock(&self.changing);
-        let was_purged = self.ledger.was_purged(stored.label(), stored.freshness().asked(), since);
-        if was_purged || stored.is_overtaken() {
+        if self.was_purged(course, stored) || stored.is_overtaken() {
             return;
         }
         self.outdate(stored);
@@ -473,6 +473,11 @@ impl Zone {
         self.ledger.is_valid(stored.label(), stored.freshness().asked())
     }
 }
+    /// Whether an answer was purged since this began, or before and may not have been let go of yet where it was found.
+    pub fn was_purged(&self, course: &Course, stored: &Stored) -> bool {
+        self.ledger.was_purged(stored.label(), stored.freshness().asked(), course.began())
+    }
+
 
 fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -160,10 +160,7 @@ impl Disk {
         if self.is_closed() || !self.is_open.load(Ordering::Acquire) {
             return None;
         }
-        let entry = self.index.find(key.hash(), request)?;
-        if !self.ledger.is_valid(&entry.label, entry.asked) {
-            return None;
-        }
+        let entry = self.index.find(key.hash(), request).filter(|entry| self.stands(entry))?;
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let again = entry.hits.fetch_add(1, Ordering::Relaxed) > 0;
         let (disk, key, whole) =
@@ -179,7 +176,13 @@ impl Disk {
     /// Whether there is a file with an answer that counts.
     pub(crate) fn has(&self, key: &Key, request: &HeaderMap) -> bool {
         let entry = self.index.find(key.hash(), request);
-        !self.is_closed() && entry.is_some_and(|entry| self.ledger.counts(&entry.label, entry.asked))
+        !self.is_closed() && entry.is_some_and(|entry| self.stands(&entry))
+    }
+
+    /// Whether what the index says of a file was not overtaken by a change, or by a purge that is still to come to the index.
+    fn stands(&self, entry: &Entry) -> bool {
+        let (label, asked) = (&entry.label, entry.asked);
+        self.ledger.is_valid(label, asked) && !self.ledger.was_purged(label, asked, freshness::now())
     }
 
     fn read(self: &Arc<Self>, key: &Key, entry: &Entry, whole: bool) -> Option<Stored> {

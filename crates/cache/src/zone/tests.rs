@@ -50,7 +50,7 @@ fn of_several_answers_for_a_request_the_latest_is_given_rfc_9111_4() {
     let german = head(&[("accept-language", "de")]);
     for (lines, asked) in [(FRESH, NOW + 1), (by_language, NOW)] {
         let (key, stored, _) = stored_for(&german, "/a", lines, asked, CacheTable::default());
-        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored), NOW);
+        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored));
         let found = zone.find(&key, &german.headers).unwrap();
         assert_eq!(found.freshness().asked(), NOW + 1);
     }
@@ -138,6 +138,37 @@ fn what_was_on_its_way_when_it_was_purged_is_not_kept() {
     assert!(!has(&zone, &key));
     keep(&zone, "/a", NOW + 1);
     assert!(has(&zone, &key));
+}
+
+#[test]
+fn what_another_tier_gives_is_not_kept_where_it_was_purged_before_it_was_looked_for() {
+    let (zone, moment) = (zone(), crate::now());
+    for (asked, is_kept) in [(moment - 20, false), (moment - 5, true)] {
+        let (key, stored, _) = stored_for(&head(&[]), &format!("/{asked}"), FRESH, asked, CacheTable::default());
+        zone.purge(&Selector::url("/*").unwrap(), false, moment - 10);
+        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored));
+        assert_eq!(has(&zone, &key), is_kept, "asked for {} ms ago", moment - asked);
+    }
+}
+
+#[test]
+fn what_one_process_has_changed_and_purged_another_hears_once_it_asks() {
+    let (old, new) = (zone(), zone());
+    let keys = ["/a", "/b", "/c", "/d"].map(|path| keep(&new, path, NOW));
+    old.change("a.test", "/d", NOW + 1);
+    assert!(old.news().is_empty(), "whoever asks for the first time knows that");
+    old.change("a.test", "/a", NOW + 1);
+    old.purge(&Selector::url("/b").unwrap(), false, NOW + 1);
+    let news = old.news();
+    assert!(old.news().is_empty(), "it is told once");
+    assert!(new.news().is_empty());
+    new.hear(&news).unwrap();
+    assert_eq!(keys.map(|key| has(&new, &key)), [false, false, true, true]);
+    assert_eq!(new.news(), news, "and told on");
+    assert!(new.hear(&news[..news.len() - 1]).is_err() && new.hear(&[7]).is_err());
+    old.tell_no_news();
+    old.change("a.test", "/c", NOW + 1);
+    assert!(old.news().is_empty(), "nobody had asked");
 }
 
 #[test]
