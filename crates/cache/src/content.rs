@@ -107,12 +107,17 @@ impl Content {
 
     /// Content that is whole.
     pub(crate) fn whole(bytes: Bytes) -> Arc<Self> {
-        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None))
+        Self::placed(bytes, Place::default())
+    }
+
+    /// Content that is whole and has its place already.
+    pub(crate) fn placed(bytes: Bytes, place: Place) -> Arc<Self> {
+        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None, place))
     }
 
     /// Content that is whole, on disk.
     pub(crate) fn resting(file: Arc<Resting>) -> Arc<Self> {
-        Arc::new(Self::ended(file.length(), None, Some(file)))
+        Arc::new(Self::ended(file.length(), None, Some(file), Place::default()))
     }
 
     fn ended(total: u64, piece: Option<Bytes>, resting: Option<Arc<Resting>>) -> Self {
@@ -124,7 +129,7 @@ impl Content {
             end: Some(Ok(())),
             readers: Vec::new(),
             wanted: false,
-            place: Place::default(),
+            place,
         };
         Self {
             state: Mutex::new(state),

@@ -134,7 +134,7 @@ impl Zone {
             (Some(wanted), Some(disk)) if disk.is_in(&wanted.path) => disk.resize(wanted, settings.memory),
             (wanted, before) => {
                 before.iter().for_each(|disk| disk.close());
-                let open = |wanted| Disk::open(wanted, settings.memory, self.ledger.clone());
+                let open = |wanted| Disk::open(wanted, settings.memory, self.ledger.clone(), self.room.clone());
                 let opened = wanted.as_ref().map(open).transpose();
                 let told = |error| log::error!("cache: nothing is kept on disk: {error}");
                 self.disk.store(opened.unwrap_or_else(|error| {
