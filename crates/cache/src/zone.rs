@@ -1,6 +1,8 @@
 //! Where answers are kept, for all routes together: in memory, bounded in bytes, with the other tiers behind it.
 
 mod boarding;
+mod news;
+mod size;
 mod variants;
 
 use std::{
@@ -20,7 +22,10 @@ use filter::View;
 use http::{HeaderMap, header::AUTHORIZATION};
 use quick_cache::{OptionsBuilder, sync::Cache};
 
-use self::variants::{ByBytes, CountEvictions, Variants};
+use self::{
+    news::News,
+    variants::{ByBytes, CountEvictions, Variants},
+};
 use crate::{
     compile::{SHARE, Settings},
     content::{Coding, Content},
@@ -59,6 +64,7 @@ pub struct Zone {
     ledger: Arc<Ledger>,
     room: Arc<Room>,
     pub(crate) disk: ArcSwapOption<Disk>,
+    news: News,
     shared: ArcSwapOption<Shared>,
     evictions: Arc<AtomicU64>,
     capacity: AtomicU64,
@@ -110,6 +116,7 @@ impl Zone {
             room: Arc::default(),
             disk: ArcSwapOption::empty(),
             shared: ArcSwapOption::empty(),
+            news: News::default(),
             evictions,
             capacity: AtomicU64::new(0),
         }
@@ -369,7 +376,12 @@ impl Zone {
     /// section 4.4). All its queries are meant, and every route.
     pub fn change(&self, host: &str, path: &str, now: Millis) {
         let place = self.ledger.change(host, path, now);
+    fn changed(&self, place: usize) {
         self.disk.load().iter().for_each(|disk| disk.change(place));
+        self.news.change(place);
+    }
+
+        self.changed(place);
         self.shared.load().iter().for_each(|shared| shared.change(place));
     }
 
@@ -379,6 +391,7 @@ impl Zone {
     }
 
     /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that
+        self.news.purge(&purge);
     /// is kept, so it is to be called where that is allowed.
     pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
         let purge = Purge { when: now, soft, selector: selector.clone() };

@@ -377,8 +377,9 @@ impl Disk {
             *waiting = vec![Purge { soft: false, selector: Selector::All, ..purge.clone() }];
         }
         waiting.push(purge.clone());
-        // While another process has the folder, it is not ours to write in.
+        // While another process has the folder, it is not ours to write in. The thread that gives it back waits for this.
         if self.is_open.load(Ordering::Acquire)
+            && !self.is_closed()
             && let Err(error) = journal::save(&self.folder, &waiting)
         {
             log::error!("cache: the purge may be forgotten by a crash: {error}");
