@@ -210,6 +210,12 @@ impl Content {
             let encoded = Self::whole(bytes);
             encoded.settle(room);
             lock(&self.encoded).push((coding, encoded));
+    /// The most that it comes to, as long as it is to be kept.
+    pub(crate) fn most(&self) -> Option<u64> {
+        let most = self.lock().keeps?;
+        Some(self.length.unwrap_or(most))
+    }
+
         }
     }
 

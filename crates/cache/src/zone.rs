@@ -58,6 +58,8 @@ pub struct Zone {
     kept: Cache<Key, Arc<Variants>, ByBytes, quick_cache::DefaultHashBuilder, CountEvictions>,
     /// Changing what is kept under a key is two steps.
     changing: Mutex<()>,
+    /// So is changing how much may be kept.
+    sizing: Mutex<()>,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
@@ -109,6 +111,7 @@ impl Zone {
         Self {
             kept,
             changing: Mutex::default(),
+            sizing: Mutex::default(),
             flights: Mutex::default(),
             courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
@@ -119,17 +122,6 @@ impl Zone {
             news: News::default(),
             evictions,
             capacity: AtomicU64::new(0),
-        }
-    }
-
-    /// Gives it so many bytes; what does not fit any more is let go.
-    pub fn resize(&self, bytes: u64) {
-        if self.capacity.swap(bytes, Ordering::Relaxed) != bytes {
-            self.room.resize(bytes);
-            self.kept.set_capacity(bytes);
-        }
-        if bytes == 0 {
-            self.kept.clear();
         }
     }
 
@@ -293,9 +285,13 @@ impl Zone {
         fits || self.disk.load().as_ref().is_some_and(|disk| disk.takes(stored))
     }
 
-    /// Has an answer of which nothing has come yet written to disk as it comes, where memory is not to hold it.
+    /// Makes room in memory for an answer that is to be kept and of which nothing has come yet, or has it written to disk as it
+    /// comes, where memory is not to hold it.
     pub async fn prepare(&self, key: &Key, stored: &Stored) {
-        let Some(length) = stored.content().length().filter(|length| *length > self.most_in_memory()) else { return };
+        let Some(most) = stored.content().most() else { return };
+        let Some(length) = stored.content().length().filter(|length| *length > self.most_in_memory()) else {
+            return self.make_room(most);
+        };
         let disk = self.disk.load_full();
         let file = match &disk {
             Some(disk) => disk.begin(key, stored, length).await,

@@ -253,6 +253,53 @@ async fn what_is_on_its_way_takes_no_more_than_there_is() {
     assert_eq!(zone.room.taken(), 0);
 }
 
+/// An answer with so much content, taken in as a fetch does.
+async fn fetched(zone: &Zone, path: &str, size: usize) -> (Key, Arc<Stored>) {
+    let policy = crate::testing::policy(CacheTable::default());
+    let content = zone.content(Some(size as u64), policy.max_object());
+    let (key, stored) = crate::testing::viewed(&head(&[]), path, None, |view| {
+        let (head, times) = (crate::testing::answer(200, FRESH), crate::Times { asked: NOW, answered: NOW });
+        let fetched = crate::Fetched { head, request: view, times };
+        (policy.key(view).unwrap(), Arc::new(Stored::new(fetched, content, &policy).0))
+    });
+    zone.prepare(&key, &stored).await;
+    stored.content().push(vec![0; size].into()).await;
+    stored.content().finish(Ok(()));
+    zone.keep(&zone.begin(&key), stored.clone(), &HeaderMap::new());
+    (key, stored)
+}
+
+#[tokio::test]
+async fn what_slow_clients_hold_does_not_keep_out_what_is_new() {
+    const SIZE: usize = 400_000;
+    let zone = Arc::new(Zone::new());
+    zone.resize(16 << 20);
+    let mut held = Vec::new();
+    // They have been let go of by the time that there is no room for more.
+    for number in 0..28 {
+        held.push(fetched(&zone, &format!("/held/{number}"), SIZE).await.1);
+    }
+    for number in 0..60 {
+        let (key, _) = fetched(&zone, &format!("/{number}"), SIZE).await;
+        assert!(has(&zone, &key), "{number}: {:?}", zone.reading());
+        assert!(zone.room.taken() <= (16 << 20) / 4 * 5);
+    }
+    let (least, whole) = (zone.kept.capacity(), 16 << 20);
+    assert!(least < whole && zone.reading().capacity == whole, "what is kept has given way");
+    // Once all is held no more of what is kept goes, and small answers find room as well.
+    for number in 28..80 {
+        held.push(fetched(&zone, &format!("/held/{number}"), SIZE).await.1);
+    }
+    assert!(zone.kept.capacity() >= whole / 2 && zone.reading().bytes > whole / 4, "{:?}", zone.reading());
+    let (key, _) = fetched(&zone, "/small", 10_000).await;
+    assert!(has(&zone, &key));
+    held.clear();
+    for number in 0..64 {
+        fetched(&zone, &format!("/after/{number}"), SIZE).await;
+    }
+    assert_eq!(zone.kept.capacity(), whole, "it has its room back");
+}
+
 #[test]
 fn memory_has_an_end() {
     let zone = zone();
