@@ -196,12 +196,6 @@ impl Content {
             let encoded = Self::whole(bytes);
             encoded.settle(room);
             lock(&self.encoded).push((coding, encoded));
-    /// The most that it comes to, as long as it is to be kept.
-    pub(crate) fn most(&self) -> Option<u64> {
-        let most = self.lock().keeps?;
-        Some(self.length.unwrap_or(most))
-    }
-
         }
     }
 
@@ -214,6 +208,12 @@ impl Content {
     pub fn want(&self) {
         let mut state = self.lock();
         state.wanted = state.keeps.is_some();
+    }
+
+    /// The most that it comes to, as long as it is to be kept.
+    pub(crate) fn most(&self) -> Option<u64> {
+        let most = self.lock().keeps?;
+        Some(self.length.unwrap_or(most))
     }
 
     /// Whether it is all there and kept.

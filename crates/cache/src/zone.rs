@@ -64,9 +64,9 @@ pub struct Zone {
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
     ledger: Arc<Ledger>,
+    news: News,
     room: Arc<Room>,
     pub(crate) disk: ArcSwapOption<Disk>,
-    news: News,
     shared: ArcSwapOption<Shared>,
     evictions: Arc<AtomicU64>,
     capacity: AtomicU64,
@@ -116,10 +116,10 @@ impl Zone {
             courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
             ledger: Arc::default(),
+            news: News::default(),
             room: Arc::default(),
             disk: ArcSwapOption::empty(),
             shared: ArcSwapOption::empty(),
-            news: News::default(),
             evictions,
             capacity: AtomicU64::new(0),
         }
@@ -372,13 +372,13 @@ impl Zone {
     /// section 4.4). All its queries are meant, and every route.
     pub fn change(&self, host: &str, path: &str, now: Millis) {
         let place = self.ledger.change(host, path, now);
+        self.changed(place);
+        self.shared.load().iter().for_each(|shared| shared.change(place));
+    }
+
     fn changed(&self, place: usize) {
         self.disk.load().iter().for_each(|disk| disk.change(place));
         self.news.change(place);
-    }
-
-        self.changed(place);
-        self.shared.load().iter().for_each(|shared| shared.change(place));
     }
 
     /// The same for all answers of this host that are of this group (RFC 9875).
@@ -387,11 +387,11 @@ impl Zone {
     }
 
     /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that
-        self.news.purge(&purge);
     /// is kept, so it is to be called where that is allowed.
     pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
         let purge = Purge { when: now, soft, selector: selector.clone() };
         self.shared.load().iter().for_each(|shared| shared.publish(&purge));
+        self.news.purge(&purge);
         self.carry_out(&purge)
     }
 
@@ -473,6 +473,11 @@ impl Zone {
         lock(&self.changing)
     }
 
+    /// Whether an answer was purged since this began, or before and may not have been let go of yet where it was found.
+    pub fn was_purged(&self, course: &Course, stored: &Stored) -> bool {
+        self.ledger.was_purged(stored.label(), stored.freshness().asked(), course.began())
+    }
+
     /// Makes stale what was to be while it was on its way.
     fn outdate(&self, stored: &Stored) {
         stored.outdate(self.ledger.outdated(stored.label(), stored.freshness().asked()));
@@ -482,11 +487,6 @@ impl Zone {
         self.ledger.is_valid(stored.label(), stored.freshness().asked())
     }
 }
-    /// Whether an answer was purged since this began, or before and may not have been let go of yet where it was found.
-    pub fn was_purged(&self, course: &Course, stored: &Stored) -> bool {
-        self.ledger.was_purged(stored.label(), stored.freshness().asked(), course.began())
-    }
-
 
 fn hash(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
