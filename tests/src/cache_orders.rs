@@ -1,6 +1,6 @@
 //! The cache told what to do: purged by method, by the origin's groups, by a changed route; compressed once.
 
-use testkit::{Answer, Origin, Proxy, Request, Seen, within};
+use testkit::{Answer, Connection, Origin, Proxy, Request, Seen, within};
 
 use crate::{
     caching::{caching, counting, numbered, status},
@@ -130,6 +130,40 @@ async fn what_tells_nothing_apart_cannot_change_what_others_get() {
     for name in ["x-original-url", "x-http-method-override", "x-host"] {
         assert_eq!(seen.header(name), None, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_304_does_not_bring_back_what_was_purged_before_the_origin_was_asked() {
+    let lines = "cache = true\nretries = { on = [\"503\"], budget = \"100%\" }";
+    let (origin, proxy) = caching(
+        lines,
+        counting(|seen, n| {
+            let answer = match (n, seen.header("if-none-match")) {
+                (0, _) => {
+                    return numbered(0)
+                        .header("Cache-Control", "max-age=60")
+                        .header("Age", "70")
+                        .header("ETag", "\"v\"");
+                }
+                (1, _) => return Answer::status(503).header("Retry-After", "1"),
+                (_, Some(_)) => Answer::status(304),
+                (n, None) => numbered(n),
+            };
+            answer.header("Cache-Control", "max-age=60").header("ETag", "\"v\"")
+        }),
+    )
+    .await;
+    proxy.get("/a").await.expect(200);
+    let mut client = Connection::to(proxy.address()).await;
+    client.start(&Request::get("/a")).await;
+    // While it waits to ask once more.
+    origin.nth(1).await;
+    assert_eq!(proxy.command(["purge", "/a"]).await.expect(0).stdout, "1 answer purged\n");
+    assert_eq!(client.answer("GET").await.expect(200).text(), "answer 3");
+    let asked: Vec<_> = origin.requests().iter().map(|seen| seen.header("if-none-match").is_some()).collect();
+    assert_eq!(asked, [false, true, true, false]);
+    let again = proxy.get("/a").await.expect(200);
+    assert!(again.text() == "answer 3" && status(&again).contains("hit"), "{again:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Many who ask for the same thing at the same time: who of them asks the origin, and what the others get.
 
-use testkit::{Answer, Connection, Gate, Proxy, Request, within};
+use testkit::{Answer, Connection, Framing, Gate, Proxy, Request, within};
 
 use crate::caching::{caching, counting, numbered, status};
 
@@ -70,6 +70,46 @@ async fn the_first_client_may_leave() {
     }
     assert_eq!(proxy.get("/").await.text(), "one two");
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn who_takes_what_is_not_kept_slowly_does_not_hold_up_the_others_for_long() {
+    // More than sockets take in for somebody who does not read.
+    const LARGE: usize = 48 << 20;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let (origin, proxy) = caching("cache = { key = \"path\", max_object = \"1MiB\" }", move |_| {
+        Answer::status(200)
+            .framing(Framing::Chunked)
+            .header("Cache-Control", "max-age=60")
+            .piece("begins")
+            .wait(&held)
+            .piece(vec![b'x'; LARGE])
+    })
+    .await;
+    let (mut slow, mut fast) = (Connection::to(proxy.address()).await, Connection::to(proxy.address()).await);
+    for (client, path) in [(&mut slow, "/?slow"), (&mut fast, "/?fast")] {
+        client.start(&Request::get(path)).await;
+        assert_eq!(client.answer_head().await.0, 200);
+        assert_eq!(client.chunk().await.unwrap(), "begins");
+    }
+    gate.open();
+    let mut length = 0;
+    loop {
+        match fast.chunk().await.unwrap() {
+            end if end.is_empty() => break,
+            piece => length += piece.len(),
+        }
+    }
+    assert_eq!((length, origin.requests().len()), (LARGE, 1));
+    // What is not all of it does not end as if it were.
+    while let Ok(piece) = slow.chunk().await {
+        assert!(!piece.is_empty(), "it has got all of it");
+    }
+    proxy.until_metric("http_errors_total", &[("reason", "answer_timeout")], 1.0).await;
+    // Asking again is answered by a fetch of its own.
+    let again = proxy.get("/?slow").await.expect(200);
+    assert_eq!((again.body.length, origin.requests().len()), ("begins".len() as u64 + LARGE as u64, 2));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen, w
 use crate::{
     caching::{counting, numbered, status},
     setting::{BOTH, route},
+    upgrade::succeed,
 };
 
 /// A configuration that keeps answers in this folder.
@@ -121,6 +122,62 @@ async fn purges_count_on_disk_and_after_it() {
     on_disk(&proxy, 1.0).await;
     assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 2");
     assert_eq!(proxy.get("/b").await.expect(200).text(), "answer 1");
+}
+
+/// An origin that keeps a POST waiting, and a proxy that has two answers on disk and sends it such a one for the first.
+async fn changing(folder: &tempfile::TempDir, gate: &Gate) -> (Origin, Proxy, String, Connection) {
+    let held = gate.clone();
+    let answer = move |seen: &Seen, n| match seen.method.as_str() {
+        "POST" => Answer::text("changed").after(&held),
+        _ => keeps(numbered(n)),
+    };
+    let origin = Origin::start(counting(answer)).await;
+    let configuration = configuration(&origin, folder, "64MiB");
+    let proxy = Proxy::start(&configuration).await;
+    for (path, text) in [("/a", "answer 0"), ("/b", "answer 1")] {
+        assert_eq!(proxy.get(path).await.expect(200).text(), text);
+    }
+    on_disk(&proxy, 2.0).await;
+    let mut client = Connection::to(proxy.address()).await;
+    client.start(&Request::new("POST", "/a")).await;
+    gate.reached().await;
+    (origin, proxy, configuration, client)
+}
+
+#[tokio::test]
+async fn what_is_changed_while_the_process_drains_is_not_given_after_it() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::new());
+    let (_origin, proxy, configuration, mut client) = changing(&folder, &gate).await;
+    proxy.signal("TERM").await;
+    proxy.printed("draining 1 connections").await;
+    gate.open();
+    client.answer("POST").await.expect(200);
+    proxy.wait().await;
+    let proxy = Proxy::start(&configuration).await;
+    on_disk(&proxy, 1.0).await;
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 3");
+    assert_eq!(proxy.get("/b").await.expect(200).text(), "answer 1");
+}
+
+#[tokio::test]
+async fn what_the_process_of_before_changes_the_new_one_does_not_give() {
+    let (folder, gate) = (tempfile::tempdir().unwrap(), Gate::new());
+    let (_origin, mut proxy, _, mut client) = changing(&folder, &gate).await;
+    succeed(&mut proxy).await;
+    // The new process has it in memory, however it came there, and the folder as well.
+    on_disk(&proxy, 1.0).await;
+    let kept = async {
+        loop {
+            let answer = proxy.get("/a").await.expect(200);
+            if status(&answer).contains("hit") && !status(&answer).contains("disk") {
+                return answer.text();
+            }
+        }
+    };
+    let before = within("the new process to have it in memory", kept).await;
+    gate.open();
+    client.answer("POST").await.expect(200);
+    within("the change to be heard of", async { while proxy.get("/a").await.expect(200).text() == before {} }).await;
 }
 
 #[tokio::test]

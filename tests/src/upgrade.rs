@@ -27,7 +27,7 @@ fn program(proxy: &Proxy, text: &str) -> PathBuf {
 }
 
 /// Upgrades it by signal, which does not wait until the process of before has drained.
-async fn succeed(proxy: &mut Proxy) {
+pub async fn succeed(proxy: &mut Proxy) {
     proxy.signal("USR2").await;
     let said = proxy.printed(" serves; draining").await;
     let pid = said.split_once(" (pid ").and_then(|(_, rest)| rest.split_once(')')).map(|(pid, _)| pid);

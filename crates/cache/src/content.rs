@@ -1,5 +1,8 @@
 //! The content of an answer: it grows while it is fetched, and many may read it meanwhile.
 
+mod reader;
+mod readers;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -8,8 +11,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use filter::Reason;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
+pub use self::reader::Reader;
+use self::readers::{Readers, WINDOW};
 use crate::{
     disk::{Growing, Resting},
     lock,
@@ -17,17 +25,8 @@ use crate::{
     stored::compact,
 };
 
-/// How far the fetch may be ahead of the slowest reader once the content is not kept.
-const WINDOW: u64 = 256 * 1024;
-
 /// In how many codings content is kept at most, beside its own.
 const CODINGS: usize = 3;
-
-/// What a reader is given at most at once.
-const PIECE: usize = 128 * 1024;
-
-/// What one is given that [hurries](Reader::hurry): none of it is copied.
-const LARGE_PIECE: usize = 1024 * 1024;
 
 /// The content of one answer.
 #[derive(Debug)]
@@ -62,24 +61,11 @@ struct State {
     /// The most that is kept; `None` once it is not kept at all.
     keeps: Option<u64>,
     end: Option<Result<(), Reason>>,
-    /// Where each reader is; `None` for one that has gone.
-    readers: Vec<Option<u64>>,
+    readers: Readers,
     /// Whether it is wanted though nobody reads it.
     wanted: bool,
     /// What it has of the memory that all answers share.
     place: Place,
-}
-
-/// Reads content from its beginning, or a part of it. Waits for what has not come yet.
-#[derive(Debug)]
-pub struct Reader {
-    content: Arc<Content>,
-    slot: usize,
-    at: u64,
-    /// Where it stops; at the end where `None`.
-    to: Option<u64>,
-    /// How much it is given at most at once.
-    most: usize,
 }
 
 impl Content {
@@ -91,7 +77,7 @@ impl Content {
             written: 0,
             keeps: Some(most),
             end: None,
-            readers: Vec::new(),
+            readers: Readers::default(),
             wanted: false,
             place,
         };
@@ -107,24 +93,29 @@ impl Content {
 
     /// Content that is whole.
     pub(crate) fn whole(bytes: Bytes) -> Arc<Self> {
-        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None))
+        Self::placed(bytes, Place::default())
+    }
+
+    /// Content that is whole and has its place already.
+    pub(crate) fn placed(bytes: Bytes, place: Place) -> Arc<Self> {
+        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None, place))
     }
 
     /// Content that is whole, on disk.
     pub(crate) fn resting(file: Arc<Resting>) -> Arc<Self> {
-        Arc::new(Self::ended(file.length(), None, Some(file)))
+        Arc::new(Self::ended(file.length(), None, Some(file), Place::default()))
     }
 
-    fn ended(total: u64, piece: Option<Bytes>, resting: Option<Arc<Resting>>) -> Self {
+    fn ended(total: u64, piece: Option<Bytes>, resting: Option<Arc<Resting>>, place: Place) -> Self {
         let state = State {
             pieces: piece.map(|piece| (0, piece)).into_iter().collect(),
             total,
             written: 0,
             keeps: Some(total),
             end: Some(Ok(())),
-            readers: Vec::new(),
+            readers: Readers::default(),
             wanted: false,
-            place: Place::default(),
+            place,
         };
         Self {
             state: Mutex::new(state),
@@ -219,6 +210,12 @@ impl Content {
         state.wanted = state.keeps.is_some();
     }
 
+    /// The most that it comes to, as long as it is to be kept.
+    pub(crate) fn most(&self) -> Option<u64> {
+        let most = self.lock().keeps?;
+        Some(self.length.unwrap_or(most))
+    }
+
     /// Whether it is all there and kept.
     pub fn is_whole(&self) -> bool {
         let state = self.lock();
@@ -234,7 +231,7 @@ impl Content {
     fn is_deserted(&self) -> bool {
         let state = self.lock();
         let wanted = state.wanted && state.keeps.is_some();
-        !wanted && state.readers.iter().all(Option::is_none)
+        !wanted && state.readers.is_empty()
     }
 
     /// A reader from the beginning; `None` where the beginning is not held any more, or the fetch has failed.
@@ -246,23 +243,18 @@ impl Content {
     pub fn part(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<Reader> {
         let mut state = self.lock();
         if self.resting.is_some() {
-            return Some(Reader { content: self.clone(), slot: usize::MAX, at: from, to, most: PIECE });
+            return Some(Reader::new(self, usize::MAX, from, to));
         }
         let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0 || self.growing.get().is_some();
         // While nothing has come the first reader of what is only passed on is still in time.
         if !begins || matches!(state.end, Some(Err(_))) || (state.keeps.is_none() && state.total > 0) {
             return None;
         }
-        let free = state.readers.iter().position(Option::is_none);
-        let slot = free.unwrap_or(state.readers.len());
-        match state.readers.get_mut(slot) {
-            Some(place) => *place = Some(from),
-            None => state.readers.push(Some(from)),
-        }
-        Some(Reader { content: self.clone(), slot, at: from, to, most: PIECE })
+        let slot = state.readers.add(from);
+        Some(Reader::new(self, slot, from, to))
     }
 
-    /// Takes what has come. Waits for the slowest reader where the content is not kept.
+    /// Takes what has come. Waits for the slowest reader where the content is not kept, and where others wait as well not for long.
     pub async fn push(&self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -286,10 +278,22 @@ impl Content {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.lock().has_room() {
-                return;
-            }
-            changed.await;
+            let (patience, total) = {
+                let mut state = self.lock();
+                if state.has_room() {
+                    return;
+                }
+                let total = state.total;
+                (state.readers.patience(total), total)
+            };
+            let Some(longest) = patience else {
+                changed.await;
+                continue;
+            };
+            let began = Instant::now();
+            // Whether anything has changed is seen in the next round.
+            let _ = timeout(longest, changed).await;
+            self.lock().readers.waited(began.elapsed(), total);
         }
     }
 
@@ -375,7 +379,7 @@ impl State {
         if self.keeps.is_some() {
             return true;
         }
-        let slowest = self.readers.iter().flatten().min().copied().unwrap_or(self.total);
+        let slowest = self.readers.slowest().unwrap_or(self.total);
         while self.pieces.front().is_some_and(|(start, piece)| start + piece.len() as u64 <= slowest) {
             self.pieces.pop_front();
         }
@@ -390,98 +394,6 @@ impl State {
         let from = usize::try_from(at.checked_sub(*start)?).ok()?;
         let left = to.map_or(most, |to| usize::try_from(to.saturating_sub(at)).unwrap_or(most));
         Some(piece.slice(from..piece.len().min(from + left.min(most))))
-    }
-}
-
-impl Reader {
-    /// From here on pieces may be large.
-    pub fn hurry(&mut self) {
-        self.most = LARGE_PIECE;
-    }
-
-    /// The next piece; `None` at the end, or why there is none.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
-        let content = self.content.clone();
-        if let Some(file) = &content.resting {
-            let to = self.to.unwrap_or(file.length()).min(file.length());
-            if self.at >= to {
-                return Ok(None);
-            }
-            let piece = file.read(self.at, to).await?;
-            self.at += piece.len() as u64;
-            return Ok(Some(piece));
-        }
-        loop {
-            let changed = content.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(told) = self.ready() {
-                return told;
-            }
-            if let Some((file, to)) = self.written() {
-                let piece = file.read(self.at, to).await?;
-                self.moved(piece.len());
-                return Ok(Some(piece));
-            }
-            changed.await;
-        }
-    }
-
-    fn ready(&mut self) -> Option<Result<Option<Bytes>, Reason>> {
-        if self.to.is_some_and(|to| self.at >= to) {
-            return Some(Ok(None));
-        }
-        let state = self.content.lock();
-        if let Some(piece) = state.piece(self.at, self.to, self.most) {
-            drop(state);
-            self.moved(piece.len());
-            return Some(Ok(Some(piece)));
-        }
-        if self.at < state.written {
-            return None;
-        }
-        state.end.map(|how| how.map(|()| None))
-    }
-
-    /// The file that holds what comes next, and up to where.
-    fn written(&self) -> Option<(Arc<Growing>, u64)> {
-        let written = self.content.lock().written;
-        let to = self.to.map_or(written, |to| to.min(written));
-        self.content.grows_in().filter(|_| self.at < to).map(|file| (file.clone(), to))
-    }
-
-    /// So much was read.
-    fn moved(&mut self, count: usize) {
-        self.at += count as u64;
-        let mut state = self.content.lock();
-        let at = self.at;
-        if let Some(place) = state.readers.get_mut(self.slot) {
-            *place = Some(at);
-        }
-        let waits = state.keeps.is_none();
-        drop(state);
-        if waits {
-            self.content.changed.notify_waiters();
-        }
-    }
-
-    /// Whether the next piece is the last, as far as is known.
-    pub fn is_done(&self) -> bool {
-        let state = self.content.lock();
-        let end = self.to.or(match state.end {
-            Some(Ok(())) => Some(state.total),
-            _ => None,
-        });
-        end.is_some_and(|end| self.at >= end)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if let Some(place) = self.content.lock().readers.get_mut(self.slot) {
-            *place = None;
-        }
-        self.content.changed.notify_waiters();
     }
 }
 

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    freshness::Millis,
+    freshness::{self, Millis},
     key::{Key, Selecting, selecting},
     lock,
     stored::Stored,
@@ -42,6 +42,7 @@ pub struct Course {
     key: Key,
     place: u64,
     number: u64,
+    began: Millis,
     /// Its head is there, so that its lane has it.
     is_brought: AtomicBool,
 }
@@ -76,7 +77,8 @@ impl Courses {
         Hash::hash(key, &mut hasher);
         let (place, number) = (hasher.finish(), self.next.fetch_add(1, Ordering::Relaxed));
         lock(self.part(place)).entry(place).or_default().under_way += 1;
-        Arc::new(Course { courses: self.clone(), key: key.clone(), place, number, is_brought: AtomicBool::new(false) })
+        let (courses, key, began) = (self.clone(), key.clone(), freshness::now());
+        Arc::new(Course { courses, key, place, number, began, is_brought: AtomicBool::new(false) })
     }
 
     fn part(&self, place: u64) -> &Mutex<HashMap<u64, Lane>> {
@@ -89,6 +91,11 @@ impl Course {
     /// What it is kept under.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// When it began.
+    pub(crate) fn began(&self) -> Millis {
+        self.began
     }
 
     /// The head of the answer is there, and it is to be kept.

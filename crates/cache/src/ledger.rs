@@ -10,7 +10,13 @@ use std::{
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{freshness::Millis, lock, purge::Selector, stored::Label};
+use crate::{
+    freshness::Millis,
+    lock,
+    purge::Selector,
+    stored::Label,
+    wire::{In, Out},
+};
 
 /// How many places there are for the moment when something under a path was changed. Two paths that share a place make each
 /// other's answers be fetched once more, and nothing worse.
@@ -45,6 +51,16 @@ impl Purge {
     /// Whether an answer that was asked for then is meant.
     pub(crate) fn means(&self, label: &Label, asked: Millis) -> bool {
         asked <= self.when && self.selector.means(label)
+    }
+
+    pub(crate) fn write(&self, out: &mut Out) {
+        out.number(self.when);
+        out.flag(self.soft);
+        self.selector.write(out);
+    }
+
+    pub(crate) fn take(from: &mut In<'_>) -> Option<Self> {
+        Some(Self { when: from.number()?, soft: from.flag()?, selector: Selector::take(from)? })
     }
 }
 
@@ -95,11 +111,12 @@ impl Ledger {
         purges.forgotten = purges.forgotten.max(when);
     }
 
-    /// Whether an answer that was asked for then has been purged, as far as purges since `since` go.
+    /// Whether an answer that was asked for then has been purged. It was found at `since` or later: what is forgotten of before
+    /// that was carried out where it was found. What is remembered need not be yet, whenever it was ordered.
     pub(crate) fn was_purged(&self, label: &Label, asked: Millis, since: Millis) -> bool {
         let purges = lock(&self.purges);
-        let hard = |purge: &&Purge| !purge.soft && purge.when >= since;
-        asked.max(since) <= purges.forgotten || purges.latest.iter().filter(hard).any(|purge| purge.means(label, asked))
+        let mut hard = purges.latest.iter().filter(|purge| !purge.soft);
+        asked.max(since) <= purges.forgotten || hard.any(|purge| purge.means(label, asked))
     }
 
     /// Since when an answer that was asked for then is stale by order; 0 where it is not.

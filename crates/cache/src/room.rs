@@ -10,11 +10,18 @@ use std::sync::{
 /// answer that is kept has room there.
 const BESIDE: u64 = 4;
 
+/// Up to this size an answer has room always: what is not kept takes as much, for a client that does not read it.
+const SMALL: u64 = 256 * 1024;
+
+/// Where that is no larger part of the memory.
+const PART: u64 = 64;
+
 /// What all answers in memory have taken together, and the most that they may.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     taken: AtomicU64,
     most: AtomicU64,
+    small: AtomicU64,
 }
 
 /// What one of them has taken. It is given back with it.
@@ -28,6 +35,12 @@ impl Room {
     /// So much is kept at most.
     pub(crate) fn resize(&self, memory: u64) {
         self.most.store(memory.saturating_add(memory / BESIDE), Ordering::Relaxed);
+        self.small.store(SMALL.min(memory / PART), Ordering::Relaxed);
+    }
+
+    /// Whether there is room for so much more.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        self.taken.load(Ordering::Relaxed).saturating_add(bytes) <= self.most.load(Ordering::Relaxed)
     }
 
     /// A place of which nothing is taken.
@@ -46,7 +59,8 @@ impl Place {
     /// Takes so many bytes more, where there is room for them. A place of no room has it always.
     pub fn take(&mut self, bytes: u64) -> bool {
         let Some(room) = &self.room else { return true };
-        if room.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > room.most.load(Ordering::Relaxed) {
+        let taken = room.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if taken > room.most.load(Ordering::Relaxed) && self.taken + bytes > room.small.load(Ordering::Relaxed) {
             room.taken.fetch_sub(bytes, Ordering::Relaxed);
             return false;
         }

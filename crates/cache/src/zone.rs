@@ -1,6 +1,8 @@
 //! Where answers are kept, for all routes together: in memory, bounded in bytes, with the other tiers behind it.
 
 mod boarding;
+mod news;
+mod size;
 mod variants;
 
 use std::{
@@ -20,7 +22,10 @@ use filter::View;
 use http::{HeaderMap, header::AUTHORIZATION};
 use quick_cache::{OptionsBuilder, sync::Cache};
 
-use self::variants::{ByBytes, CountEvictions, Variants};
+use self::{
+    news::News,
+    variants::{ByBytes, CountEvictions, Variants},
+};
 use crate::{
     compile::{SHARE, Settings},
     content::{Coding, Content},
@@ -53,10 +58,13 @@ pub struct Zone {
     kept: Cache<Key, Arc<Variants>, ByBytes, quick_cache::DefaultHashBuilder, CountEvictions>,
     /// Changing what is kept under a key is two steps.
     changing: Mutex<()>,
+    /// So is changing how much may be kept.
+    sizing: Mutex<()>,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
     ledger: Arc<Ledger>,
+    news: News,
     room: Arc<Room>,
     pub(crate) disk: ArcSwapOption<Disk>,
     shared: ArcSwapOption<Shared>,
@@ -103,26 +111,17 @@ impl Zone {
         Self {
             kept,
             changing: Mutex::default(),
+            sizing: Mutex::default(),
             flights: Mutex::default(),
             courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
             ledger: Arc::default(),
+            news: News::default(),
             room: Arc::default(),
             disk: ArcSwapOption::empty(),
             shared: ArcSwapOption::empty(),
             evictions,
             capacity: AtomicU64::new(0),
-        }
-    }
-
-    /// Gives it so many bytes; what does not fit any more is let go.
-    pub fn resize(&self, bytes: u64) {
-        if self.capacity.swap(bytes, Ordering::Relaxed) != bytes {
-            self.room.resize(bytes);
-            self.kept.set_capacity(bytes);
-        }
-        if bytes == 0 {
-            self.kept.clear();
         }
     }
 
@@ -134,7 +133,7 @@ impl Zone {
             (Some(wanted), Some(disk)) if disk.is_in(&wanted.path) => disk.resize(wanted, settings.memory),
             (wanted, before) => {
                 before.iter().for_each(|disk| disk.close());
-                let open = |wanted| Disk::open(wanted, settings.memory, self.ledger.clone());
+                let open = |wanted| Disk::open(wanted, settings.memory, self.ledger.clone(), self.room.clone());
                 let opened = wanted.as_ref().map(open).transpose();
                 let told = |error| log::error!("cache: nothing is kept on disk: {error}");
                 self.disk.store(opened.unwrap_or_else(|error| {
@@ -207,20 +206,20 @@ impl Zone {
         if disk.is_none() && shared.is_none() {
             return None;
         }
-        let (course, began) = (self.begin(key), crate::now());
+        let course = self.begin(key);
         if let Some(disk) = disk
             && let Some(stored) = disk.find(key, &request.head.headers).await
         {
             let stored = Arc::new(stored);
             if stored.content().file().is_none() {
                 course.bring(&stored);
-                self.keep_in_memory(&course, stored.clone(), began);
+                self.keep_in_memory(&course, stored.clone());
             }
             return Some((stored, Tier::Disk));
         }
         let stored = Arc::new(shared?.find(key, request).await.filter(|stored| stored.freshness().asked() > than)?);
         course.bring(&stored);
-        self.keep_in_memory(&course, stored.clone(), began);
+        self.keep_in_memory(&course, stored.clone());
         Some((stored, Tier::Redis))
     }
 
@@ -269,7 +268,7 @@ impl Zone {
             shared.keep(course, &stored);
         }
         if stored.content().is_in_memory() {
-            self.keep_in_memory(course, stored, asked);
+            self.keep_in_memory(course, stored);
         } else {
             self.drop_of(key, |other| stored.replaces(other) && other.freshness().asked() < asked);
         }
@@ -286,9 +285,13 @@ impl Zone {
         fits || self.disk.load().as_ref().is_some_and(|disk| disk.takes(stored))
     }
 
-    /// Has an answer of which nothing has come yet written to disk as it comes, where memory is not to hold it.
+    /// Makes room in memory for an answer that is to be kept and of which nothing has come yet, or has it written to disk as it
+    /// comes, where memory is not to hold it.
     pub async fn prepare(&self, key: &Key, stored: &Stored) {
-        let Some(length) = stored.content().length().filter(|length| *length > self.most_in_memory()) else { return };
+        let Some(most) = stored.content().most() else { return };
+        let Some(length) = stored.content().length().filter(|length| *length > self.most_in_memory()) else {
+            return self.make_room(most);
+        };
         let disk = self.disk.load_full();
         let file = match &disk {
             Some(disk) => disk.begin(key, stored, length).await,
@@ -314,19 +317,19 @@ impl Zone {
         self.keep(course, stored, request);
     }
 
-    /// What was purged since `since`, or overtaken, is not kept. It was [brought](Course::bring) before.
-    fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>, since: Millis) {
-        self.insert(course.key(), &stored, since);
+    /// What was purged or overtaken is not kept. It was [brought](Course::bring) before.
+    fn keep_in_memory(&self, course: &Course, stored: Arc<Stored>) {
+        self.insert(course, &stored);
         // Who knows something later says so first, and then looks whether it is here, without the lock.
         if stored.is_overtaken() {
             self.drop_of(course.key(), |other| std::ptr::eq(other, &*stored));
         }
     }
 
-    fn insert(&self, key: &Key, stored: &Arc<Stored>, since: Millis) {
+    fn insert(&self, course: &Course, stored: &Arc<Stored>) {
+        let key = course.key();
         let _changing = lock(&self.changing);
-        let was_purged = self.ledger.was_purged(stored.label(), stored.freshness().asked(), since);
-        if was_purged || stored.is_overtaken() {
+        if self.was_purged(course, stored) || stored.is_overtaken() {
             return;
         }
         self.outdate(stored);
@@ -369,8 +372,13 @@ impl Zone {
     /// section 4.4). All its queries are meant, and every route.
     pub fn change(&self, host: &str, path: &str, now: Millis) {
         let place = self.ledger.change(host, path, now);
-        self.disk.load().iter().for_each(|disk| disk.change(place));
+        self.changed(place);
         self.shared.load().iter().for_each(|shared| shared.change(place));
+    }
+
+    fn changed(&self, place: usize) {
+        self.disk.load().iter().for_each(|disk| disk.change(place));
+        self.news.change(place);
     }
 
     /// The same for all answers of this host that are of this group (RFC 9875).
@@ -383,6 +391,7 @@ impl Zone {
     pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
         let purge = Purge { when: now, soft, selector: selector.clone() };
         self.shared.load().iter().for_each(|shared| shared.publish(&purge));
+        self.news.purge(&purge);
         self.carry_out(&purge)
     }
 
@@ -462,6 +471,11 @@ impl Zone {
     #[cfg(test)]
     pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, ()> {
         lock(&self.changing)
+    }
+
+    /// Whether an answer was purged since this began, or before and may not have been let go of yet where it was found.
+    pub fn was_purged(&self, course: &Course, stored: &Stored) -> bool {
+        self.ledger.was_purged(stored.label(), stored.freshness().asked(), course.began())
     }
 
     /// Makes stale what was to be while it was on its way.

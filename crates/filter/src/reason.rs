@@ -65,7 +65,7 @@ reasons! {
     HeaderTimeout "header_timeout" 408 "Request timeout";
     /// The client stopped sending its body, or sent it more slowly than `timeouts.min_rate`.
     BodyTimeout "body_timeout" 408 "Request timeout";
-    /// The client stopped taking its answer, or took it more slowly than `timeouts.min_rate`.
+    /// The client stopped taking its answer, took it more slowly than `timeouts.min_rate`, or held up others for whom the same is fetched.
     AnswerTimeout "answer_timeout" 408 "Request timeout";
     /// The client said more beside its requests than any needs to, or gave up too many of them: its HTTP/2 connection was ended (RFC 9113 section 10.5).
     Flood "flood" 429 "Too many requests";

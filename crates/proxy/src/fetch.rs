@@ -96,7 +96,7 @@ pub(crate) struct Arrived {
 
 /// An attempt that came to nothing.
 enum Failed {
-    /// What was kept is about something else by now: the origin has to be asked without conditions.
+    /// What was kept is about something else by now, or purged: the origin has to be asked without conditions.
     Other,
     For(Reason),
 }
@@ -267,6 +267,10 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
     if heard.head.status == StatusCode::NOT_MODIFIED
         && let Some(stale) = &order.stale
     {
+        // A 304 does not bring back what was purged after it had been looked up.
+        if order.zone.was_purged(&order.course, stale) {
+            return Err(Failed::Other);
+        }
         let (stored, kept) = stale.freshened(fetched(heard.head.clone()), policy).ok_or(Failed::Other)?;
         let stored = Arc::new(stored);
         if kept.is_ok() {

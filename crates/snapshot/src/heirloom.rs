@@ -20,7 +20,7 @@ pub struct Heirloom {
 }
 
 /// Everything that is handed over, in the order in which it is told.
-pub const HEIRLOOMS: [Heirloom; 4] = [
+pub const HEIRLOOMS: [Heirloom; 5] = [
     Heirloom {
         name: "limits",
         export: |state| state.limits.export(),
@@ -48,6 +48,14 @@ pub const HEIRLOOMS: [Heirloom; 4] = [
         export: |state| state.limits.charges(),
         import: |state, bytes| state.limits.charged_elsewhere(bytes).map_err(str::to_owned),
         // It is told of an old process, and nobody has to stay for it.
+        lives_on: Some(|_| false),
+        adds: true,
+    },
+    // What the last requests of the old process have changed and purged of what is kept.
+    Heirloom {
+        name: "news",
+        export: |state| state.cache.news(),
+        import: |state, bytes| state.cache.hear(bytes).map_err(str::to_owned),
         lives_on: Some(|_| false),
         adds: true,
     },

@@ -22,6 +22,7 @@ use crate::{
     content::Content,
     freshness::Millis,
     key::{Key, Sealed},
+    room::Place,
     stored::Stored,
     wire::{In, Out},
 };
@@ -157,15 +158,15 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
 }
 
 impl Opened {
-    /// The answer with its content in the file, or in memory where `whole`.
-    pub(super) fn into_stored(self, whole: bool, slots: Arc<Semaphore>, broken: Broken) -> io::Result<Stored> {
+    /// The answer with its content in memory, where there is a place for it, or in the file.
+    pub(super) fn into_stored(self, place: Option<Place>, slots: Arc<Semaphore>, broken: Broken) -> io::Result<Stored> {
         let Self { file, stored, length, begins, sums, .. } = self;
         let resting = Resting { file, begins, length, sums, slots, broken };
-        if !whole {
+        let Some(place) = place else {
             return Ok(stored.with(Content::resting(Arc::new(resting))));
-        }
+        };
         let bytes = resting.blocks(0, resting.sums.len())?;
-        Ok(stored.with(Content::whole(bytes)))
+        Ok(stored.with(Content::placed(bytes, place)))
     }
 }
 

@@ -22,11 +22,7 @@ const DAY: Millis = 24 * 60 * 60 * 1000;
 /// The purges that are not carried out yet, in a file.
 pub(super) fn save(folder: &Path, purges: &[Purge]) -> io::Result<()> {
     let mut out = Out::default();
-    for Purge { when, soft, selector } in purges {
-        out.number(*when);
-        out.flag(*soft);
-        selector.write(&mut out);
-    }
+    purges.iter().for_each(|purge| purge.write(&mut out));
     let mut file = xxh3_64(&out.0).to_le_bytes().to_vec();
     file.extend_from_slice(&out.0);
     let (new, path) = (folder.join("purged.new"), folder.join("purged"));
@@ -48,8 +44,7 @@ fn parse(file: &[u8]) -> Option<Vec<Purge>> {
     }
     let mut purges = Vec::new();
     while !from.0.is_empty() {
-        let (when, soft) = (from.number()?, from.flag()?);
-        purges.push(Purge { when, soft, selector: Selector::take(&mut from)? });
+        purges.push(Purge::take(&mut from)?);
     }
     Some(purges)
 }

@@ -44,6 +44,7 @@ use crate::{
     ledger::{self, Ledger, Purge},
     lock,
     purge::Selector,
+    room::{Place, Room},
     stored::Stored,
     zone::Reading,
 };
@@ -73,6 +74,8 @@ pub(crate) struct Disk {
     /// Where everything is, in a folder that says how it is written.
     folder: PathBuf,
     ledger: Arc<Ledger>,
+    /// What is taken into memory has a place there.
+    room: Arc<Room>,
     index: Index,
     chores: Arc<Chores>,
     /// To the thread that writes; `None` once it is to end.
@@ -98,12 +101,18 @@ pub(crate) struct Disk {
 
 impl Disk {
     /// Opens the tier: in the background, as soon as no other process has it. `memory` is what the tier in memory may hold.
-    pub(crate) fn open(settings: &DiskSettings, memory: u64, ledger: Arc<Ledger>) -> io::Result<Arc<Self>> {
+    pub(crate) fn open(
+        settings: &DiskSettings,
+        memory: u64,
+        ledger: Arc<Ledger>,
+        room: Arc<Room>,
+    ) -> io::Result<Arc<Self>> {
         let chores = Arc::new(Chores::default());
         let (jobs, taken) = sync_channel(MOST_WAITING);
         let disk = Arc::new(Self {
             folder: settings.path.join("v1"),
             ledger,
+            room,
             index: Index::new(settings.size, chores.clone()),
             path: settings.path.clone(),
             capacity: AtomicU64::new(settings.size),
@@ -155,21 +164,20 @@ impl Disk {
         drop(told.wait_timeout_while(lock(ended), longest, |ended| !*ended));
     }
 
-    /// The kept answer for a request. What is small, or asked for again, has its content in memory.
+    /// The kept answer for a request. What is small, or asked for again, has its content in memory, where there is room for it.
     pub(crate) async fn find(self: &Arc<Self>, key: &Key, request: &HeaderMap) -> Option<Stored> {
         if self.is_closed() || !self.is_open.load(Ordering::Acquire) {
             return None;
         }
-        let entry = self.index.find(key.hash(), request)?;
-        if !self.ledger.is_valid(&entry.label, entry.asked) {
-            return None;
-        }
+        let entry = self.index.find(key.hash(), request).filter(|entry| self.stands(entry))?;
         let slot = self.slots.clone().try_acquire_owned().ok()?;
         let again = entry.hits.fetch_add(1, Ordering::Relaxed) > 0;
-        let (disk, key, whole) =
-            (self.clone(), key.clone(), entry.length <= SMALL || again && self.fits_memory(entry.length));
+        let wanted = entry.length <= SMALL || again && self.fits_memory(entry.length);
+        let mut place = self.room.place();
+        let place = (wanted && place.take(entry.length)).then_some(place);
+        let (disk, key) = (self.clone(), key.clone());
         let reading = tokio::task::spawn_blocking(move || {
-            let stored = disk.read(&key, &entry, whole);
+            let stored = disk.read(&key, &entry, place);
             drop(slot);
             stored
         });
@@ -179,10 +187,16 @@ impl Disk {
     /// Whether there is a file with an answer that counts.
     pub(crate) fn has(&self, key: &Key, request: &HeaderMap) -> bool {
         let entry = self.index.find(key.hash(), request);
-        !self.is_closed() && entry.is_some_and(|entry| self.ledger.counts(&entry.label, entry.asked))
+        !self.is_closed() && entry.is_some_and(|entry| self.stands(&entry))
     }
 
-    fn read(self: &Arc<Self>, key: &Key, entry: &Entry, whole: bool) -> Option<Stored> {
+    /// Whether what the index says of a file was not overtaken by a change, or by a purge that is still to come to the index.
+    fn stands(&self, entry: &Entry) -> bool {
+        let (label, asked) = (&entry.label, entry.asked);
+        self.ledger.is_valid(label, asked) && !self.ledger.was_purged(label, asked, freshness::now())
+    }
+
+    fn read(self: &Arc<Self>, key: &Key, entry: &Entry, place: Option<Place>) -> Option<Stored> {
         let name = entry.name;
         let (disk, slots) = (Arc::downgrade(self), self.slots.clone());
         let broken = Broken(Box::new(move || {
@@ -192,7 +206,7 @@ impl Disk {
         }));
         let read = file::open(&self.file(name)).and_then(|opened| {
             let right = opened.key == key.sealed();
-            opened.into_stored(whole, slots, broken).map(|stored| (stored, right))
+            opened.into_stored(place, slots, broken).map(|stored| (stored, right))
         });
         match read {
             Ok((stored, true)) => {
@@ -363,8 +377,9 @@ impl Disk {
             *waiting = vec![Purge { soft: false, selector: Selector::All, ..purge.clone() }];
         }
         waiting.push(purge.clone());
-        // While another process has the folder, it is not ours to write in.
+        // While another process has the folder, it is not ours to write in. The thread that gives it back waits for this.
         if self.is_open.load(Ordering::Acquire)
+            && !self.is_closed()
             && let Err(error) = journal::save(&self.folder, &waiting)
         {
             log::error!("cache: the purge may be forgotten by a crash: {error}");

@@ -1,5 +1,7 @@
 //! Files that outlive their process, that are torn, that are many.
 
+mod meanwhile;
+
 use std::{cell::Cell, fs, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;

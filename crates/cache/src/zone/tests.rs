@@ -50,7 +50,7 @@ fn of_several_answers_for_a_request_the_latest_is_given_rfc_9111_4() {
     let german = head(&[("accept-language", "de")]);
     for (lines, asked) in [(FRESH, NOW + 1), (by_language, NOW)] {
         let (key, stored, _) = stored_for(&german, "/a", lines, asked, CacheTable::default());
-        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored), NOW);
+        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored));
         let found = zone.find(&key, &german.headers).unwrap();
         assert_eq!(found.freshness().asked(), NOW + 1);
     }
@@ -138,6 +138,37 @@ fn what_was_on_its_way_when_it_was_purged_is_not_kept() {
     assert!(!has(&zone, &key));
     keep(&zone, "/a", NOW + 1);
     assert!(has(&zone, &key));
+}
+
+#[test]
+fn what_another_tier_gives_is_not_kept_where_it_was_purged_before_it_was_looked_for() {
+    let (zone, moment) = (zone(), crate::now());
+    for (asked, is_kept) in [(moment - 20, false), (moment - 5, true)] {
+        let (key, stored, _) = stored_for(&head(&[]), &format!("/{asked}"), FRESH, asked, CacheTable::default());
+        zone.purge(&Selector::url("/*").unwrap(), false, moment - 10);
+        zone.keep_in_memory(&zone.begin(&key), Arc::new(stored));
+        assert_eq!(has(&zone, &key), is_kept, "asked for {} ms ago", moment - asked);
+    }
+}
+
+#[test]
+fn what_one_process_has_changed_and_purged_another_hears_once_it_asks() {
+    let (old, new) = (zone(), zone());
+    let keys = ["/a", "/b", "/c", "/d"].map(|path| keep(&new, path, NOW));
+    old.change("a.test", "/d", NOW + 1);
+    assert!(old.news().is_empty(), "whoever asks for the first time knows that");
+    old.change("a.test", "/a", NOW + 1);
+    old.purge(&Selector::url("/b").unwrap(), false, NOW + 1);
+    let news = old.news();
+    assert!(old.news().is_empty(), "it is told once");
+    assert!(new.news().is_empty());
+    new.hear(&news).unwrap();
+    assert_eq!(keys.map(|key| has(&new, &key)), [false, false, true, true]);
+    assert_eq!(new.news(), news, "and told on");
+    assert!(new.hear(&news[..news.len() - 1]).is_err() && new.hear(&[7]).is_err());
+    old.tell_no_news();
+    old.change("a.test", "/c", NOW + 1);
+    assert!(old.news().is_empty(), "nobody had asked");
 }
 
 #[test]
@@ -236,6 +267,53 @@ async fn what_is_on_its_way_takes_no_more_than_there_is() {
     assert_eq!(zone.room.taken(), 10);
     zone.purge(&Selector::All, false, NOW);
     assert_eq!(zone.room.taken(), 0);
+}
+
+/// An answer with so much content, taken in as a fetch does.
+async fn fetched(zone: &Zone, path: &str, size: usize) -> (Key, Arc<Stored>) {
+    let policy = crate::testing::policy(CacheTable::default());
+    let content = zone.content(Some(size as u64), policy.max_object());
+    let (key, stored) = crate::testing::viewed(&head(&[]), path, None, |view| {
+        let (head, times) = (crate::testing::answer(200, FRESH), crate::Times { asked: NOW, answered: NOW });
+        let fetched = crate::Fetched { head, request: view, times };
+        (policy.key(view).unwrap(), Arc::new(Stored::new(fetched, content, &policy).0))
+    });
+    zone.prepare(&key, &stored).await;
+    stored.content().push(vec![0; size].into()).await;
+    stored.content().finish(Ok(()));
+    zone.keep(&zone.begin(&key), stored.clone(), &HeaderMap::new());
+    (key, stored)
+}
+
+#[tokio::test]
+async fn what_slow_clients_hold_does_not_keep_out_what_is_new() {
+    const SIZE: usize = 400_000;
+    let zone = Arc::new(Zone::new());
+    zone.resize(16 << 20);
+    let mut held = Vec::new();
+    // They have been let go of by the time that there is no room for more.
+    for number in 0..28 {
+        held.push(fetched(&zone, &format!("/held/{number}"), SIZE).await.1);
+    }
+    for number in 0..60 {
+        let (key, _) = fetched(&zone, &format!("/{number}"), SIZE).await;
+        assert!(has(&zone, &key), "{number}: {:?}", zone.reading());
+        assert!(zone.room.taken() <= (16 << 20) / 4 * 5);
+    }
+    let (least, whole) = (zone.kept.capacity(), 16 << 20);
+    assert!(least < whole && zone.reading().capacity == whole, "what is kept has given way");
+    // Once all is held no more of what is kept goes, and small answers find room as well.
+    for number in 28..80 {
+        held.push(fetched(&zone, &format!("/held/{number}"), SIZE).await.1);
+    }
+    assert!(zone.kept.capacity() >= whole / 2 && zone.reading().bytes > whole / 4, "{:?}", zone.reading());
+    let (key, _) = fetched(&zone, "/small", 10_000).await;
+    assert!(has(&zone, &key));
+    held.clear();
+    for number in 0..64 {
+        fetched(&zone, &format!("/after/{number}"), SIZE).await;
+    }
+    assert_eq!(zone.kept.capacity(), whole, "it has its room back");
 }
 
 #[test]

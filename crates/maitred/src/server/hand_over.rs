@@ -104,6 +104,7 @@ impl Running {
             Err(why) => {
                 self.waiting = Waiting::open();
                 self.state.limits.tell_no_charges();
+                self.state.cache.tell_no_news();
                 // What nobody else was told to do.
                 if std::mem::take(&mut self.late).contains(&Signal::Reload) {
                     self.reload_by(By::Hangup, Who::Signal("HUP".into())).await;

@@ -105,12 +105,10 @@ fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_
     let banner = banner::Start { global, style, file: &file, began, guide };
     let starting = Starting { origin, watch: run.watch, loaded, compiled, admin, state, threads };
     let running = runtime.block_on(starting.start(taken, &banner))?;
-    let live = Arc::clone(&running.live);
+    let (live, cache) = (Arc::clone(&running.live), Arc::clone(&running.state.cache));
     let ended = runtime.block_on(running.run());
     cut(runtime, &live);
-    if let Some(cache) = &live.load().cache {
-        cache.finish(WRITING);
-    }
+    cache.finish(WRITING);
     match ended? {
         Ended::Whole => Ok(()),
         Ended::Supervises { main, channel, signals } => stay(main, channel, signals),

@@ -254,8 +254,10 @@ impl Running {
     /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Should the one
     /// that took over fail meanwhile, this program is started again in its place.
     async fn drain(mut self, mut heir: Option<Heir>) -> Result<(Option<Heir>, Signals), Failure> {
-        // Another process may wait for it.
-        self.state.cache.close();
+        // The one that takes over waits for its folder. Where there is none, the last requests have it too.
+        if heir.is_some() {
+            self.state.cache.close();
+        }
         let grace = lock(&self.latest).grace_period;
         let until = Instant::now() + grace;
         let open = self.listeners.live();

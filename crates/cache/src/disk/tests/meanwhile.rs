@@ -1,0 +1,99 @@
+//! What is purged, held by clients or handed over while files are looked for.
+
+use std::sync::mpsc::{Sender, channel};
+
+use filter::{Captures, Client, View};
+
+use super::*;
+
+/// What a request finds that finds nothing in memory.
+async fn sought(zone: &Zone, path: &str, key: &Key) -> Option<Arc<Stored>> {
+    let (head, client, captures) = (head(&[]), Client::local("public".into()), Captures::new());
+    let view = View {
+        generation: 1,
+        head: &head,
+        client: &client,
+        identity: None,
+        host: "a.test",
+        path,
+        query: None,
+        captures: &captures,
+    };
+    zone.seek(key, &view, 0).await.map(|(stored, _)| stored)
+}
+
+/// The thread that writes removes files, and holds up purges meanwhile, until it is told to go on.
+fn busy(zone: &Zone) -> Sender<()> {
+    let disk = zone.disk.load_full().unwrap();
+    let ((holds, held), (go_on, told)) = (channel(), channel());
+    std::thread::spawn(move || {
+        let _held = lock(&disk.purges);
+        holds.send(()).unwrap();
+        let _ = told.recv();
+    });
+    held.recv().unwrap();
+    go_on
+}
+
+#[tokio::test]
+async fn what_is_being_purged_does_not_come_back_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(&settings(&folder, 64 * MIB)).await;
+    let key = keep(&zone, "/a", 10, now() - 10).await;
+    let (go_on, when) = (busy(&zone), now());
+    let own = zone.clone();
+    let purging = std::thread::spawn(move || own.purge(&Selector::url("/a").unwrap(), false, when));
+    until(|| !zone.has(&key) && now() > when).await;
+    let is_there = sought(&zone, "/a", &key).await.is_some();
+    assert!(!is_there && !zone.has(&key), "who comes now is to ask the origin");
+    go_on.send(()).unwrap();
+    assert_eq!(purging.join().unwrap(), 1);
+    assert!(sought(&zone, "/a", &key).await.is_none() && !zone.has(&key));
+}
+
+#[tokio::test]
+async fn what_comes_from_disk_takes_no_more_memory_than_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let size = 1_500_000;
+    let first = zone(&settings(&folder, 64 * MIB)).await;
+    let mut keys = Vec::new();
+    for number in 0..20 {
+        keys.push((keep(&first, &format!("/{number}"), size, now()).await, format!("/{number}")));
+    }
+    end(first).await;
+    let memory = 8 * MIB;
+    let second = zone(&Settings { memory, ..settings(&folder, 64 * MIB) }).await;
+    let mut read_slowly = Vec::new();
+    for (key, path) in &keys {
+        let whole = content(path, size);
+        for _ in 0..2 {
+            let found = sought(&second, path, key).await.unwrap();
+            assert_eq!(read(&found, 0, None).await.unwrap(), whole, "{path}");
+            read_slowly.push(found);
+        }
+    }
+    let held = |found: &Arc<Stored>| found.content().bytes().map_or(0, |bytes| bytes.len() as u64);
+    let in_memory: u64 = read_slowly.iter().map(held).sum();
+    assert!(in_memory > memory / 2 && in_memory <= memory / 4 * 5, "{in_memory} bytes are held");
+    read_slowly.clear();
+    // Once they are gone there is room again.
+    let (key, path) = &keys[0];
+    assert!(sought(&second, path, key).await.unwrap().content().file().is_none());
+}
+
+#[tokio::test]
+async fn a_folder_that_is_given_back_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let first = zone(&settings).await;
+    let key = keep(&first, "/a", 10, now() - 10).await;
+    let disk = first.disk.load_full().unwrap();
+    first.close();
+    tokio::task::spawn_blocking(move || disk.wait(Duration::from_secs(20))).await.unwrap();
+    let second = zone(&settings).await;
+    let folder_of = folder.path().join("cache/v1");
+    until(|| super::super::journal::read(&folder_of).is_empty()).await;
+    first.purge(&Selector::url("/b").unwrap(), false, now());
+    assert!(super::super::journal::read(&folder_of).is_empty(), "it is the other process's");
+    assert!(found(&second, &key).await.is_some());
+}
