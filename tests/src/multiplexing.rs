@@ -1,7 +1,5 @@
 //! HTTP/2 from clients: what both engines make of it alike, and what our own one can do beyond.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use testkit::{Answer, Gate, Origin, Outcome, Proxy, Request, Response, Seen, Wire, tool, within};
 
@@ -323,32 +321,4 @@ async fn http_1_and_http_2_origins_serve_one_connection() {
         assert!(client.fetch(Request::get("/one")).await.expect(200).text().starts_with("h1 "));
         assert!(client.fetch(Request::get("/two")).await.expect(200).text().starts_with("h2 "));
     }
-}
-
-#[tokio::test]
-async fn uploads_that_stand_still_do_not_stop_the_others_of_their_connection() {
-    let gate = Gate::new();
-    let (origin, proxy) = before(move |seen| match seen.target.as_str() {
-        // Not a byte of it is read.
-        "/stands" => Answer::text("late").early().after(&gate),
-        _ => Answer::text("thanks"),
-    })
-    .await;
-    let client = proxy.h2c().await;
-    let mut standing = Vec::new();
-    for _ in 0..8 {
-        let (mut out, incoming) = client.open(&Request::new("POST", "/stands").generated(64 << 20)).await;
-        // More than the windows and what the sockets on the way take.
-        standing.push(tokio::spawn(async move {
-            while out.send(vec![b'x'; 64 << 10].into()).await.is_ok() {}
-            drop(incoming);
-        }));
-    }
-    origin.until("all to stand", |seen| seen.len() == 8).await;
-    let mut beat = tokio::time::interval(Duration::from_millis(100));
-    for _ in 0..20 {
-        beat.tick().await;
-        client.fetch(Request::post("/moves", vec![b'y'; 64 << 10])).await.expect(200);
-    }
-    standing.iter().for_each(tokio::task::JoinHandle::abort);
 }
