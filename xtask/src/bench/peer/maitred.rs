@@ -61,7 +61,9 @@ fn upstream(policy: Policy) -> &'static str {
              hedge = \"p99\"\nadaptive_concurrency = { min = 500 }\n\
              circuit_breaker = { failures = 50, within = \"10s\", open_for = \"30s\" }\n"
         }
-        Policy::Retry => "retries = { attempts = 1, on = \"503\", budget = \"100%\", backoff = \"0s\" }\n",
+        Policy::Retry => {
+            "retries = { attempts = 1, on = \"503\", budget = \"100%\", backoff = \"1ms\" }\noutlier = false\n"
+        }
         _ => "",
     }
 }
