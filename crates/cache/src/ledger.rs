@@ -53,6 +53,19 @@ impl Purge {
         asked <= self.when && self.selector.means(label)
     }
 
+    /// One for everything, in the place of more than are remembered.
+    pub(crate) fn of_all(&self) -> Self {
+        Self { when: self.when, soft: false, selector: Selector::All }
+    }
+
+    /// Puts it to those that somebody has still to be told of.
+    pub(crate) fn wait_in(&self, untold: &mut VecDeque<Self>) {
+        if untold.len() == PURGES {
+            *untold = [self.of_all()].into();
+        }
+        untold.push_back(self.clone());
+    }
+
     pub(crate) fn write(&self, out: &mut Out) {
         out.number(self.when);
         out.flag(self.soft);

@@ -30,7 +30,6 @@ use crate::{
     key::{Key, selecting},
     ledger::{self, Ledger, PURGES, Purge},
     lock,
-    purge::Selector,
     stored::{Label, Stored},
     wire::{In, Out},
     zone::{Reading, Zone},
@@ -263,11 +262,7 @@ impl Shared {
 
     /// The others are told of a purge, if not now then when Redis is back.
     pub(crate) fn publish(&self, purge: &Purge) {
-        let mut purges = lock(&self.purges);
-        if purges.len() == PURGES {
-            *purges = [Purge { soft: false, selector: Selector::All, ..purge.clone() }].into();
-        }
-        purges.push_back(purge.clone());
+        purge.wait_in(&mut lock(&self.purges));
         self.wake.notify_one();
     }
 
@@ -287,9 +282,7 @@ impl Shared {
         loop {
             let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(()) };
             let mut out = Out::default();
-            out.number(purge.when);
-            out.flag(purge.soft);
-            purge.selector.write(&mut out);
+            purge.write(&mut out);
             self.redis.append(&self.list(), &out.0, PURGES).await?;
             let mut purges = lock(&self.purges);
             if purges.front() == Some(&purge) {
@@ -456,11 +449,7 @@ async fn keep_up(shared: Weak<Shared>, zone: Weak<Zone>) {
 }
 
 async fn follow(ledger: &Ledger, zone: Arc<Zone>, entries: &[(String, Vec<u8>)]) {
-    let read = |(_, entry): &(String, Vec<u8>)| {
-        let mut from = In(entry);
-        Some(Purge { when: from.number()?, soft: from.flag()?, selector: Selector::take(&mut from)? })
-    };
-    let purges: Vec<Purge> = entries.iter().filter_map(read).collect();
+    let purges: Vec<Purge> = entries.iter().filter_map(|(_, entry)| Purge::take(&mut In(entry))).collect();
     // What was before the oldest that is known is known no more.
     if let Some(oldest) = purges.first().filter(|_| entries.len() >= PURGES) {
         ledger.forget_before(oldest.when);

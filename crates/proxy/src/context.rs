@@ -1,6 +1,9 @@
 //! What one request carries from step to step.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use filter::{Captures, Client, Identity, Inspect, Reason, Reply, View, authority_of};
@@ -12,7 +15,7 @@ use snapshot::{Destination, Route, Snapshot};
 use telemetry::{InFlight, Record};
 use upstream::{Chosen, Upstream};
 
-use crate::mirror::Copying;
+use crate::{engine::NO_LIMIT, mirror::Copying};
 
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
@@ -216,6 +219,11 @@ impl Context {
     /// The upstream that takes the request, once it is known.
     pub fn upstream(&self) -> Option<&Arc<Upstream>> {
         upstream_of(self.route()?, self.arm)
+    }
+
+    /// How long the client may take for a piece of its answer, or of its request.
+    pub(crate) fn patience(&self) -> Duration {
+        self.arrival.as_ref().map_or(NO_LIMIT, |arrival| arrival.connection.listener.timeouts.body)
     }
 
     /// Whether the request's content is unpacked on its way.

@@ -43,7 +43,6 @@ use crate::{
     key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
     lock,
-    purge::Selector,
     room::{Place, Room},
     stored::Stored,
     zone::Reading,
@@ -374,7 +373,7 @@ impl Disk {
     pub(crate) fn purge(&self, purge: &Purge) -> Vec<(u128, Millis)> {
         let mut waiting = lock(&self.purges);
         if waiting.len() == ledger::PURGES {
-            *waiting = vec![Purge { soft: false, selector: Selector::All, ..purge.clone() }];
+            *waiting = vec![purge.of_all()];
         }
         waiting.push(purge.clone());
         // While another process has the folder, it is not ours to write in. The thread that gives it back waits for this.

@@ -10,9 +10,8 @@ use std::{
 
 use super::Zone;
 use crate::{
-    ledger::{PLACES, PURGES, Purge},
+    ledger::{PLACES, Purge},
     lock,
-    purge::Selector,
     wire::{In, Out},
 };
 
@@ -40,14 +39,9 @@ impl News {
     }
 
     pub(super) fn purge(&self, purge: &Purge) {
-        if !self.is_asked_for.load(Ordering::Acquire) {
-            return;
+        if self.is_asked_for.load(Ordering::Acquire) {
+            purge.wait_in(&mut lock(&self.untold).purges);
         }
-        let purges = &mut lock(&self.untold).purges;
-        if purges.len() == PURGES {
-            *purges = [Purge { soft: false, selector: Selector::All, ..purge.clone() }].into();
-        }
-        purges.push_back(purge.clone());
     }
 }
 

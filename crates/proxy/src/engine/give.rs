@@ -53,7 +53,7 @@ impl<C: Client> Passage<'_, C> {
 
     /// Writes what was put. Whoever takes some of it has its time anew.
     pub(super) async fn say(&mut self) -> Result<(), Reason> {
-        let (most, rate, mut since) = (self.patience(), self.ctx.min_rate, None);
+        let (most, rate, mut since) = (self.ctx.patience(), self.ctx.min_rate, None);
         poll_fn(|cx| {
             let mut wrote = false;
             if let Poll::Ready(said) = self.client.poll_write(cx, &mut wrote) {

@@ -54,8 +54,8 @@ use crate::{
     gateway, refuse, relay,
 };
 
-/// What an origin may be silent, or take nothing, where its peer does not say: never for ever.
-const NO_LIMIT: Duration = Duration::from_secs(60);
+/// What either side may be silent, or take nothing, where nobody says: never for ever.
+pub(crate) const NO_LIMIT: Duration = Duration::from_secs(60);
 
 /// The first allocation for a head that is written; most heads fit.
 const HEAD: usize = 1024;
@@ -336,7 +336,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     fn limits(&self, peer: &HttpPeer) -> Limits {
-        let body = self.patience();
+        let body = self.ctx.patience();
         let stream = self.ctx.route().filter(|_| self.streams);
         Limits {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
@@ -347,11 +347,6 @@ impl<C: Client> Passage<'_, C> {
             client_listens: body,
             drain: body.min(LONGEST_DRAIN),
         }
-    }
-
-    /// How long the client may take for a piece of its answer, or of its request.
-    fn patience(&self) -> Duration {
-        self.ctx.arrival.as_ref().map_or(NO_LIMIT, |arrival| arrival.connection.listener.timeouts.body)
     }
 
     /// No attempt is left. The client is told, unless it is gone or has had the beginning of another answer.
@@ -409,7 +404,7 @@ impl<C: Client> Passage<'_, C> {
 
     /// Reads what is left of a request that was answered without it; where that takes too long the connection ends.
     async fn drain(&mut self) {
-        let until = Instant::now() + self.patience().min(LONGEST_DRAIN);
+        let until = Instant::now() + self.ctx.patience().min(LONGEST_DRAIN);
         let whole = poll_fn(|cx| {
             while let Poll::Ready(piece) = self.upload.poll_piece(cx, self.client) {
                 match piece {

@@ -93,7 +93,7 @@ impl Tunnels {
         let text = answer::wire(&answer.head, !switched);
         let idle = ctx.route().map_or(Duration::ZERO, |route| route.stream_idle);
         if switched {
-            write(conn, &text, patience(ctx)).await.map_err(Failed::Gone)?;
+            write(conn, &text, ctx.patience()).await.map_err(Failed::Gone)?;
             tunnel(conn, origin, &answer.rest, idle, ctx).await;
             return Ok(());
         }
@@ -203,7 +203,7 @@ async fn relay_content(
         let ours = content.take(&bytes).map_err(|_| Reason::UpstreamProtocol)?;
         ctx.record.bytes_out += ours as u64;
         Flows::of(ctx).hold(Way::Down, ours).await;
-        write(conn, &bytes[..ours], patience(ctx)).await?;
+        write(conn, &bytes[..ours], ctx.patience()).await?;
         if content.is_done() {
             return Ok(());
         }
@@ -219,11 +219,6 @@ async fn relay_content(
             Ok(Ok(_)) => {}
         }
     }
-}
-
-/// How long the client may take for a piece of its answer.
-fn patience(ctx: &Context) -> Duration {
-    ctx.arrival.as_ref().map_or(Duration::ZERO, |arrival| arrival.connection.listener.timeouts.body)
 }
 
 /// Writes a piece of the answer, for as long as `patience` lasts.
