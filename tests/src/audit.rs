@@ -153,7 +153,8 @@ async fn the_chain_holds_through_reload_rotation_and_restart_and_shows_what_was_
     until(&path, 3).await;
     // A key is revoked: who may enter has changed.
     proxy.command(["key", "add", "beta"]).await.expect(0);
-    let lines = until(&path, 4).await;
+    // Two places name the file.
+    let lines = until(&path, 5).await;
     assert_eq!(
         (&lines[3]["what"], &lines[3]["order"]["path"], &lines[3]["outcome"]),
         (&"file".into(), &"keys.toml".into(), &"applied".into())

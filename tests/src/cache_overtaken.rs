@@ -180,6 +180,34 @@ async fn what_was_asked_for_before_a_purge_or_a_change_is_not_kept_after_it_rfc_
 }
 
 #[tokio::test]
+async fn what_was_purged_or_changed_while_the_origin_was_asked_is_not_given_where_that_fails() {
+    let paths = ["/purged", "/changed", "/neither"];
+    let gates = Gates::of(&paths);
+    let script = gates.clone();
+    let origin = Origin::start(move |seen| match (seen.method.as_str(), seen.header("x-turn")) {
+        ("POST", _) => Answer::text("done"),
+        (_, Some("older")) => Answer::text("kept").header("Cache-Control", "max-age=1").header("Age", "5"),
+        _ => Answer::status(503).after(&script.0[seen.target.as_str()]),
+    })
+    .await;
+    let lines = "cache = { stale_if_error = \"10m\" }\nretries = 0";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, lines))).await;
+    for (path, code) in paths.into_iter().zip([503, 503, 200]) {
+        proxy.fetch(Request::get(path).header("X-Turn", "older")).await.expect(200);
+        let mut client = Connection::to(proxy.address()).await;
+        client.start(&Request::get(path)).await;
+        gates.0[path].reached().await;
+        match path {
+            "/purged" => drop(proxy.command(["purge", path]).await.expect(0)),
+            "/changed" => drop(proxy.fetch(Request::post(path, "x")).await.expect(200)),
+            _ => {}
+        }
+        gates.0[path].open();
+        client.answer("GET").await.expect(code);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_grows_on_disk_is_overtaken_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let paths = ["/large", "/large/public", "/small"];

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use testkit::{Answer, Gate, Origin, Outcome, Proxy, Request, Response, Seen, Wire, tool, within};
 
-use crate::setting::{BOTH, before, echoing, route};
+use crate::setting::{BOTH, echoing, route};
 
 /// What `MAITRED_ENGINE` is for each.
 const ENGINES: [&str; 2] = ["", "general"];
@@ -182,7 +182,8 @@ async fn too_many_malformed_requests_end_their_connection() {
 #[tokio::test]
 async fn a_few_malformed_requests_among_many_end_nothing() {
     // Answers without content wait for no window of a client that does not read.
-    let (origin, proxy) = before(|_| Answer::status(204)).await;
+    let origin = Origin::start(|_| Answer::status(204)).await;
+    let proxy = by("", &origin).await;
     let mut wire = Wire::new(proxy.stream().await);
     wire.write(PREFACE).await.unwrap();
     let (mut ids, good) = ((1..).step_by(2), 20);

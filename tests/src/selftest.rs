@@ -166,7 +166,7 @@ fn changing(origin: &Origin, number: usize, files: &Certificate) -> String {
     }
     let port = origin.port();
     text.push_str(&format!(
-        "[upstreams.u{number}]\nbackends = [\"http://127.0.0.1:{port}\", \"http://localhost:{port}\"]\n\
+        "[upstreams.u{number}]\nbackends = [\"http://127.0.0.1:{port}\", \"http://localhost:{port}\"]\npool = {{ idle = \"2s\" }}\n\
          [routes.r{number}]\npath = \"/r{number}/*\"\nupstream = \"u{number}\"\n"
     ));
     text

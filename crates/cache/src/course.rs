@@ -94,7 +94,7 @@ impl Course {
     }
 
     /// When it began.
-    pub(crate) fn began(&self) -> Millis {
+    pub fn began(&self) -> Millis {
         self.began
     }
 

@@ -329,7 +329,7 @@ impl Zone {
     fn insert(&self, course: &Course, stored: &Arc<Stored>) {
         let key = course.key();
         let _changing = lock(&self.changing);
-        if self.was_purged(course, stored) || stored.is_overtaken() {
+        if self.was_purged(stored, course.began()) || stored.is_overtaken() {
             return;
         }
         self.outdate(stored);
@@ -473,9 +473,9 @@ impl Zone {
         lock(&self.changing)
     }
 
-    /// Whether an answer was purged since this began, or before and may not have been let go of yet where it was found.
-    pub fn was_purged(&self, course: &Course, stored: &Stored) -> bool {
-        self.ledger.was_purged(stored.label(), stored.freshness().asked(), course.began())
+    /// Whether an answer that was found at `since` or later was purged meanwhile, or before and may not have been let go of yet.
+    pub fn was_purged(&self, stored: &Stored, since: Millis) -> bool {
+        self.ledger.was_purged(stored.label(), stored.freshness().asked(), since)
     }
 
     /// Makes stale what was to be while it was on its way.
@@ -483,7 +483,8 @@ impl Zone {
         stored.outdate(self.ledger.outdated(stored.label(), stored.freshness().asked()));
     }
 
-    fn is_valid(&self, stored: &Stored) -> bool {
+    /// Whether nothing was changed since it was asked for that an answer is about.
+    pub fn is_valid(&self, stored: &Stored) -> bool {
         self.ledger.is_valid(stored.label(), stored.freshness().asked())
     }
 }

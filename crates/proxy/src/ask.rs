@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How many interim answers one answer may have: each has its time anew, and what a client does not read of them waits.
-pub(crate) const MOST_INTERIM: usize = 32;
+pub(crate) const MOST_INTERIM: u8 = 32;
 
 /// What an origin is to be asked.
 pub(crate) trait Ask: Sync {

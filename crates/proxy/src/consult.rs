@@ -187,6 +187,7 @@ impl Visit<'_> {
     async fn run(&self, ctx: &mut Context) -> Result<Consulted, Reply> {
         let (mut round, mut again) = (0, false);
         loop {
+            let looked = cache::now();
             let (found, tier) = self.find(ctx).await;
             let now = cache::now();
             let reuse = found.as_ref().map(|stored| cache::reuse::judge(stored, &self.asked, now));
@@ -206,7 +207,7 @@ impl Visit<'_> {
                 return answered;
             }
             let boarded = if round == ROUNDS { Boarded::Leads(cache::Flight::alone()) } else { self.board(now) };
-            let lack = Lack { stale: found, why };
+            let lack = Lack { stale: found, looked, why };
             let mut ticket = match boarded {
                 Boarded::Leads(flight) => return self.lead(ctx, flight, &lack, again).await,
                 Boarded::Follows(ticket) => ticket,

@@ -162,6 +162,8 @@ pub struct Attempt {
     pub permits: Permits,
     /// Whether the origin has answered with a final head, so that nothing may be sent again.
     pub answered: bool,
+    /// How many interim answers came, to all attempts.
+    pub interims: u8,
 }
 
 impl Context {

@@ -268,7 +268,7 @@ fn take_in(order: &mut Order, heard: &mut Heard) -> Result<Arrived, Failed> {
         && let Some(stale) = &order.stale
     {
         // A 304 does not bring back what was purged after it had been looked up.
-        if order.zone.was_purged(&order.course, stale) {
+        if order.zone.was_purged(stale, order.course.began()) {
             return Err(Failed::Other);
         }
         let (stored, kept) = stale.freshened(fetched(heard.head.clone()), policy).ok_or(Failed::Other)?;

@@ -20,6 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Lack {
     /// What is kept, and does not do.
     pub(super) stale: Option<Arc<Stored>>,
+    /// When that was looked for.
+    pub(super) looked: Millis,
     pub(super) why: Forward,
 }
 
@@ -52,7 +54,9 @@ impl Visit<'_> {
         origin: Option<StatusCode>,
     ) -> Option<Consulted> {
         let now = cache::now();
-        let stored = does_on_error(lack, now)?;
+        // What was purged or changed while the origin was asked is gone, whatever became of that.
+        let still_is = |stored: &&Arc<Stored>| self.zone.is_valid(stored) && !self.zone.was_purged(stored, lack.looked);
+        let stored = does_on_error(lack, now).filter(still_is)?;
         ctx.record.cache = Some(Cached::Stale);
         let status = Status {
             origin: origin.map(|status| status.as_u16()),

@@ -28,9 +28,7 @@ use super::{
     upload::{Piece, Upload},
     write_head,
 };
-use crate::{
-    ask::MOST_INTERIM, context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves,
-};
+use crate::{context::Context, dispatch, gateway, hedge, persist::is_interim, relay, throttle::Valves};
 
 /// Since when each side is waited for.
 #[derive(Debug, Default)]
@@ -66,8 +64,7 @@ pub(super) struct Exchange<'a, C> {
     pub(super) adopted: Option<Box<HttpPeer>>,
     /// What is held back, where a limit on bandwidth says so.
     pub(super) valves: Option<Box<Valves>>,
-    /// How many interim answers have come, and whether one was a 100: the client sends its content from there on.
-    interims: usize,
+    /// Whether an interim answer was a 100: the client sends its content from there on.
     invited: bool,
 }
 
@@ -101,7 +98,6 @@ impl<'a, C: Client> Exchange<'a, C> {
             failed,
             adopted,
             valves,
-            interims: 0,
             invited: false,
         }
     }
@@ -264,10 +260,6 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     fn answered(&mut self, mut answered: Answered) -> Result<()> {
         if is_interim(answered.head.status) {
-            self.interims += 1;
-            if self.interims > MOST_INTERIM {
-                return Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up());
-            }
             self.invited |= answered.head.status == StatusCode::CONTINUE;
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
             relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
