@@ -12,8 +12,8 @@ use std::{
 
 use crate::shell::{self, Failure, because, describe};
 
-/// How long a server may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to start or to stop, also under valgrind with ten thousand routes.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How often we look.
 const GLANCE: Duration = Duration::from_millis(10);
 
