@@ -12,6 +12,7 @@ use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream,
 
 use crate::{
     context::{Attempt, Body, Context, Unpacking, upstream_of},
+    interims::Interims,
     mirror,
 };
 
@@ -99,6 +100,7 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let left = time_left(&ctx.attempt, now)?;
     let timeouts = timeouts(route, upstream, head, uploads, left);
     // Unlike the route's time it holds for a stream as well.
+    ctx.attempt.interims = Interims::default();
     let call = call_ends(head, ctx.record.start).map(|end| end.saturating_duration_since(now));
     let mut peer = pick.peer(&call.map_or(timeouts, |call| in_call(timeouts, call)));
     upstream.announce(&mut peer, || arrival.ends());
