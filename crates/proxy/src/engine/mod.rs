@@ -225,11 +225,11 @@ impl<C: Client> Passage<'_, C> {
     async fn proxy(&mut self) {
         let uploads = !self.client.is_body_read();
         loop {
-            let peer = match self.dispatch(uploads).await {
+            let mut peer = match self.dispatch(uploads).await {
                 Ok(peer) => peer,
                 Err(reason) => return self.fail(reason).await,
             };
-            match self.attempt(&peer, uploads).await {
+            match self.attempt(&mut peer, uploads).await {
                 Ok(()) => return,
                 Err(error) if error.retry() => log::debug!("another attempt after {error}"),
                 Err(error) => return self.fail(gateway::reason_in(&error)).await,
@@ -247,7 +247,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// One attempt, whose error says whether another may follow.
-    async fn attempt(&mut self, peer: &HttpPeer, uploads: bool) -> pingora_core::Result<()> {
+    async fn attempt(&mut self, peer: &mut HttpPeer, uploads: bool) -> pingora_core::Result<()> {
         let key = peer.reuse_hash();
         let (began, pick) = (self.ctx.attempt.began, &self.ctx.attempt.pick);
         let pooled = began.zip(pick.as_ref()).and_then(|(now, pick)| self.engine.pool.take(key, pick.counter(), now));
@@ -269,7 +269,7 @@ impl<C: Client> Passage<'_, C> {
                     return Ok(());
                 }
                 Err(Failed::Stale) => {
-                    dispatch::renew(self.ctx, self.head, uploads);
+                    dispatch::renew(self.ctx, self.head, uploads, peer).map_err(gateway::carry)?;
                     (origin, reused) = (self.connect(peer).await?, false);
                 }
                 Err(Failed::Broken(mut error)) => {
