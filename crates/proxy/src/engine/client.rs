@@ -30,6 +30,11 @@ pub(crate) trait Client: Send {
     /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
     fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
 
+    /// The same, but for a client of HTTP/1 that has only closed its side: it may still take its answer.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
+
     /// How many bytes of the request's content are still to come, where they can be moved into a [pipe](Client::poll_pipe).
     fn left_for_pipe(&self) -> u64 {
         0

@@ -317,10 +317,15 @@ impl<'a, C: Client> Exchange<'a, C> {
     /// A client that has sent everything has nothing more to say but that it is gone; over HTTP/2 it can say so at any time.
     /// One that still has something to take has the time for that: where it is gone, the writing says so.
     fn look_for_client(&mut self, cx: &mut Task<'_>) -> Result<()> {
-        if self.client.is_empty() && self.client.can_be_watched() && self.client.poll_gone(cx).is_ready() {
-            return Err(gone());
+        if !self.client.is_empty() || !self.client.can_be_watched() {
+            return Ok(());
         }
-        Ok(())
+        // One that has closed its side waits for what is held back from it like any other.
+        let gone = match self.holds(|valves| &valves.down) {
+            true => self.client.poll_broken(cx),
+            false => self.client.poll_gone(cx),
+        };
+        if gone.is_ready() { Err(self::gone()) } else { Ok(()) }
     }
 
     /// The first of the times up to which somebody is waited for.

@@ -90,6 +90,10 @@ impl Client for H1<'_> {
         loop {
             if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
                 let much = received.max(self.conn.left()) >= READ.1 as u64;
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.conn.poll_broken(cx)
+    }
+
                 self.buffer.reserve(if much { READ.1 } else { READ.0 });
             }
             let count = ready!(poll_read_buf(cx, self.conn, &mut self.buffer)).map_err(broken)?;
