@@ -21,6 +21,9 @@ pub(crate) trait Client: Send {
     /// Whether all of the request has been read.
     fn is_body_read(&self) -> bool;
 
+    /// The request is a stream, whose content may come as slowly as it likes.
+    fn may_drip(&mut self) {}
+
     /// Whether it can be [waited for](Client::poll_gone) to leave. Over HTTP/1 that hides behind unread content.
     fn can_be_watched(&self) -> bool;
 

@@ -78,6 +78,10 @@ impl Client for H1<'_> {
         self.conn.is_body_read()
     }
 
+    fn may_drip(&mut self) {
+        self.conn.may_drip();
+    }
+
     fn can_be_watched(&self) -> bool {
         self.conn.is_body_read()
     }

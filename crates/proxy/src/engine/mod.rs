@@ -177,6 +177,9 @@ impl<C: Client> Passage<'_, C> {
     async fn run(&mut self, arrived: Result<(), Reply>) {
         let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
         self.ctx.min_rate = rate.filter(|_| !self.streams);
+        if self.streams {
+            self.client.may_drip();
+        }
         finish::begin(self.ctx);
         let passed = match arrived {
             Ok(()) => match self.admit().await {

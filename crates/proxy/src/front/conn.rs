@@ -159,12 +159,17 @@ impl Conn {
     /// Says how much of what follows belongs to the message that the engine reads next: `head` bytes, then a body.
     pub fn set_boundary(&mut self, head: usize, body: Boundary) {
         let head = head as u64;
-        self.watch.restart();
+        self.watch.begin();
         self.span = match body {
             Boundary::Open => Span::Open,
             Boundary::Left(body) => Span::Left(head.saturating_add(body)),
             Boundary::Chunked => Span::Chunked { head, body: Chunks::default() },
         };
+    }
+
+    /// The message may come as slowly as it likes: it is a stream.
+    pub fn may_drip(&mut self) {
+        self.watch.exempt();
     }
 
     /// How many bytes may be read at most, for the span alone; 0 at the message's end.
@@ -241,16 +246,16 @@ impl Conn {
         self.poll_beyond(cx).map(|_| ())
     }
 
-    /// Makes the end of the connection a reset, so that what was cut off does not look whole.
-    pub fn break_off(mut self) {
-        self.answered = false;
-        listen::reset(std::mem::replace(&mut self.stream, Box::new(io::Cursor::new(Vec::new()))));
-    }
     /// The same, but for a client that has only closed its side.
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if matches!(self.poll_end(cx), Poll::Ready(Err(_))) { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Makes the end of the connection a reset, so that what was cut off does not look whole.
+    pub fn break_off(mut self) {
+        self.answered = false;
+        listen::reset(std::mem::replace(&mut self.stream, Box::new(io::Cursor::new(Vec::new()))));
+    }
 
     /// The client has closed its side. Ready once nothing has been written to it for a while either.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -325,17 +330,17 @@ impl Conn {
 
     /// Waits for the message's end to be followed by the end of the stream, for long enough to say that the client is gone.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.ahead.len() < HELD_AHEAD {
-            self.make_room();
-            let read = {
-                let future = std::pin::pin!(self.stream.read_buf(&mut self.ahead));
-                ready!(future.poll(cx))?
         ready!(self.poll_end(cx))?;
         self.poll_closing(cx).map(Ok)
     }
 
     /// Ready at the end of the stream; what comes instead is held.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ahead.len() < HELD_AHEAD {
+            self.make_room();
+            let read = {
+                let future = std::pin::pin!(self.stream.read_buf(&mut self.ahead));
+                ready!(future.poll(cx))?
             };
             if read == 0 {
                 // Whether requests of its wait here or not: a client that is gone may have left some behind.
