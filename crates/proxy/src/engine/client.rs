@@ -30,13 +30,13 @@ pub(crate) trait Client: Send {
     /// Ready once it is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
-    fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
-
     /// The same, but for a client of HTTP/1 that has only closed its side: it may still take its answer.
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_gone(cx)
     }
+
+    /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
+    fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
 
     /// How many bytes of the request's content are still to come, where they can be moved into a [pipe](Client::poll_pipe).
     fn left_for_pipe(&self) -> u64 {
@@ -68,7 +68,8 @@ pub(crate) trait Client: Send {
     /// Passes a piece of content on, the `last` or another one. There must be [room](Client::has_room).
     fn put(&mut self, content: Bytes, last: bool);
 
-    /// Forgets what was put and is not written: it belongs to an attempt that came to nothing.
+    /// Forgets what was put of a final answer and is not written: it belongs to an attempt that came to nothing. Interim
+    /// heads stay: one may be on its way in part, and a 100 counts for the next attempt as well.
     fn forget(&mut self);
 
     /// Whether there is room for a piece of content: the one before it is gone.

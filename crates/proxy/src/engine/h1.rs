@@ -90,14 +90,14 @@ impl Client for H1<'_> {
         self.conn.poll_gone(cx)
     }
 
-    fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>> {
-        loop {
-            if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
-                let much = received.max(self.conn.left()) >= READ.1 as u64;
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.conn.poll_broken(cx)
     }
 
+    fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>> {
+        loop {
+            if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
+                let much = received.max(self.conn.left()) >= READ.1 as u64;
                 self.buffer.reserve(if much { READ.1 } else { READ.0 });
             }
             let count = ready!(poll_read_buf(cx, self.conn, &mut self.buffer)).map_err(broken)?;
@@ -124,6 +124,7 @@ impl Client for H1<'_> {
 
     fn put_interim(&mut self, head: &ResponseHeader) {
         head::write_interim(head, self.out.head());
+        self.out.stays();
     }
 
     fn put_final(
@@ -166,7 +167,7 @@ impl Client for H1<'_> {
     }
 
     fn forget(&mut self) {
-        self.out.clear();
+        self.out.cut();
         (self.coding, self.answers, self.open_ended) = (Coding::Plain, false, false);
     }
 
