@@ -183,7 +183,8 @@ async fn an_interim_answer_of_which_a_part_is_written_is_not_cut() {
     let address = format!("unix:{}", folder.path().join("http.sock").display());
     let listener =
         format!("[listeners.http]\naddress = \"{address}\"\ntimeouts = {{ body = \"1s\", min_rate = false }}\n");
-    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    // Pingora's engine waits for the client with each of them.
+    let proxy = Proxy::with(format!("{listener}{}", route(&origin, ""))).variable("MAITRED_ENGINE", "").start().await;
     let mut client = proxy.connect().await;
     // It takes nothing, and stops in the middle of what it sends.
     client.send("POST /cut HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await;
