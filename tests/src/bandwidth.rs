@@ -205,6 +205,35 @@ async fn nobody_is_late_who_is_held_back() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_closed_its_side_waits_for_its_turns_like_any_other() {
+    let origin = Origin::start(|seen| match seen.target.as_str() {
+        "/kept" => Answer::generated(1536).header("Cache-Control", "max-age=60"),
+        _ => Answer::generated(1536),
+    })
+    .await;
+    // A piece of it passes in half a second, and three take turns: longer than a client that has closed its side waits for
+    // an answer that does not move.
+    let text = format!(
+        "{BOTH}[limits.line]\nbandwidth = {{ down = \"1KiB/s\", burst = \"1KiB\" }}\nkey = \"header:X-Who\"\n\
+         [defaults]\nlimit = \"line\"\n[routes]\n\"/asked\" = \"{origin}\"\n\
+         \"/kept\" = {{ upstream = \"{origin}\", cache = \"1h\" }}\n"
+    );
+    let proxy = Proxy::with(text).variable("MAITRED_ENGINE", "").start().await;
+    proxy.fetch(Request::get("/kept").header("X-Who", "a")).await.expect(200);
+    let closing = async |target: &str| {
+        let mut client = proxy.connect().await;
+        client.start(&Request::get(target).header("X-Who", "b")).await;
+        client.half_close().await;
+        client.answer("GET").await.expect(200)
+    };
+    let (kept, asked, also) = tokio::join!(closing("/kept"), closing("/asked"), closing("/asked"));
+    assert!(kept.header("cache-status").unwrap().contains("hit"), "{kept:?}");
+    for answer in [kept, asked, also] {
+        assert!(answer.body.complete && answer.body.length == 1536, "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn in_shadow_nothing_is_held_back_and_an_operator_sees_where_a_key_stands() {
     let origin = origin().await;
     let shadow = format!("limit = {{ {LIMIT}, mode = \"shadow\" }}");

@@ -1,6 +1,9 @@
 //! Origins that fail: what the client is told, and what is tried elsewhere.
 
+use std::time::Duration;
+
 use testkit::{Address, Answer, Gate, Origin, Proxy, Request};
+use tokio::time::{Instant, interval_at};
 
 use crate::setting::{BOTH, before, route};
 
@@ -71,6 +74,31 @@ async fn a_route_has_a_deadline_over_all_tries() {
     let proxy = Proxy::start(route(&origin, "timeout = \"300ms\"")).await;
     proxy.get("/").await.expect_problem(504, "upstream_timeout");
     proxy.fetch(Request::post("/", "x")).await.expect_problem(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn a_connection_from_the_pool_that_ends_gives_no_time_anew() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |seen| match (seen.connection, seen.turn) {
+        (0, 0) => Answer::text("first"),
+        (0, 1) => Answer::raw("").after(&script).closing(),
+        _ => Answer::hang(),
+    })
+    .await;
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, "timeout = \"2s\""))).await;
+    proxy.get("/first").await.expect(200);
+    let began = Instant::now();
+    let late = async {
+        gate.reached().await;
+        interval_at(began + Duration::from_millis(1500), Duration::MAX / 2).tick().await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(proxy.get("/late"), late);
+    answer.expect_problem(504, "upstream_timeout");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(1900) && took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(origin.requests().len(), 3);
 }
 
 #[tokio::test]

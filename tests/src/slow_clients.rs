@@ -1,8 +1,14 @@
 //! Clients that take their time, and clients that send their next request before they got their answer.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use testkit::{Answer, Authority, Connection, Gate, Origin, Proxy, Request, within};
+use testkit::{Answer, Authority, Connection, Gate, Origin, Proxy, Request, Seen, within};
 
 use crate::setting::{before, route};
 
@@ -115,6 +121,82 @@ async fn a_client_that_waits_for_a_100_owes_nothing_until_then() {
         assert_eq!(client.any_head().await.1, 100);
         client.answer("PUT").await.expect_problem(status, reason);
     }
+}
+
+/// Two origins of this script, and a proxy whose upstream ejects a backend after one failure.
+async fn strict(
+    engine: &str,
+    respond: impl Fn(&Seen) -> Answer + Send + Sync + Clone + 'static,
+) -> ([Origin; 2], Proxy) {
+    let origins = [Origin::start(respond.clone()).await, Origin::start(respond).await];
+    let text = format!(
+        "[listeners.http]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2c\"]\ntimeouts = {{ body = \"1200ms\" }}\n\
+         [upstreams.app]\nbackends = [\"{}\", \"{}\"]\ntimeout = \"300ms\"\n\
+         outlier = {{ consecutive_errors = 1 }}\n[routes]\n\"/*\" = \"app\"\n",
+        origins[0], origins[1]
+    );
+    (origins, Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await)
+}
+
+const EXPECTANT: &str = "PUT /expects HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_100_makes_no_backend_fail() {
+    for engine in ["", "general"] {
+        // They know no expectations, and wait for content that does not come.
+        let (origins, proxy) = strict(engine, |_| Answer::text("thanks")).await;
+        for _ in 0..2 {
+            let mut client = proxy.connect().await;
+            client.send(EXPECTANT).await;
+            client.answer("PUT").await.expect_problem(504, "upstream_timeout");
+        }
+        let expectant = Request::new("PUT", "/h2").header("expect", "100-continue").header("content-length", "5");
+        let (_out, mut incoming) = proxy.h2c().await.stream(expectant).await;
+        assert_eq!(incoming.head().await.unwrap().0, 504, "over HTTP/2");
+        assert_eq!(proxy.logged("/h2").await["error"], "upstream_timeout");
+        assert_eq!(proxy.metric("backend_ejections_total", &[]).await, 0.0);
+        assert_eq!(origins.iter().map(|origin| origin.requests().len()).sum::<usize>(), 3, "none is tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_was_told_to_continue_by_an_attempt_before_owes_its_content() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let respond = move |_: &Seen| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Answer::raw("HTTP/1.1 100 Continue\r\n\r\n").early().closing(),
+        _ => Answer::hang().early(),
+    };
+    let (origins, proxy) = strict("", respond).await;
+    let mut client = proxy.connect().await;
+    client.send(EXPECTANT).await;
+    assert_eq!(client.any_head().await.1, 100);
+    client.answer("PUT").await.expect_problem(408, "body_timeout");
+    assert!(origins.iter().all(|origin| origin.requests().len() == 1));
+}
+
+#[tokio::test]
+async fn an_interim_answer_of_which_a_part_is_written_is_not_cut() {
+    let hint = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(60 << 10));
+    let origin = Origin::start(move |_| Answer::raw(hint.repeat(16)).early().read_body()).await;
+    let folder = tempfile::tempdir().unwrap();
+    // A socket that holds little.
+    let address = format!("unix:{}", folder.path().join("http.sock").display());
+    let listener =
+        format!("[listeners.http]\naddress = \"{address}\"\ntimeouts = {{ body = \"1s\", min_rate = false }}\n");
+    // Pingora's engine waits for the client with each of them.
+    let proxy = Proxy::with(format!("{listener}{}", route(&origin, ""))).variable("MAITRED_ENGINE", "").start().await;
+    let mut client = proxy.connect().await;
+    // It takes nothing, and stops in the middle of what it sends.
+    client.send("POST /cut HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").await;
+    origin.ended(0).await;
+    let (mut hints, mut head) = (0, client.any_head().await);
+    while head.1 == 103 {
+        assert_eq!(head.2.get("link").map(str::len), Some(60 << 10));
+        hints += 1;
+        head = client.any_head().await;
+    }
+    assert!((1..16).contains(&hints), "{hints}");
+    assert_eq!(head.1, 408);
 }
 
 #[tokio::test]
@@ -263,6 +345,27 @@ async fn a_body_that_drips_is_answered_408() {
     }
     assert!(!origin.ended(1).await.body.complete);
     assert_eq!(proxy.logged("/drips").await["error"], "body_timeout");
+}
+
+#[tokio::test]
+async fn a_stream_may_drip_and_what_follows_it_may_not() {
+    for origin in [Origin::echo().await, Origin::builder().h2c().start(|_| Answer::echo()).await] {
+        let listener = "[listeners.http]\naddress = \"127.0.0.1:0\"\ntimeouts = { body = \"600ms\" }\n";
+        let proxy =
+            Proxy::with(format!("{listener}{}", route(&origin, ""))).variable("MAITRED_ENGINE", "").start().await;
+        for field in ["Accept: text/event-stream", "Content-Type: application/grpc"] {
+            let mut connection = proxy.connect().await;
+            connection
+                .send(format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\nTransfer-Encoding: chunked\r\n\r\n"))
+                .await;
+            let content = [&b"14\r\n"[..], &[b'x'; 20], b"\r\n0\r\n\r\n"].concat();
+            assert_eq!(drip(&mut connection, &content).await, content.len());
+            assert_eq!(connection.answer("POST").await.expect(200).json()["body_length"], 20, "{field}");
+            connection.send("POST /drips HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await;
+            assert!(drip(&mut connection, &[b'x'; 100]).await < 100, "after {field}");
+            connection.answer("POST").await.expect_problem(408, "body_timeout");
+        }
+    }
 }
 
 #[tokio::test]

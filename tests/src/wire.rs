@@ -1,8 +1,17 @@
 //! HTTP/1 and HTTP/2 as they are spoken on both sides: connections kept, heads alone, interim and early answers.
 
-use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use crate::setting::{before, echoing, route};
+use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen};
+use tokio::time::{Instant, interval_at};
+
+use crate::setting::{BOTH, before, echoing, route};
 
 #[tokio::test]
 async fn connections_are_kept_on_both_sides() {
@@ -136,6 +145,48 @@ async fn interim_answers_have_no_framing_and_are_not_without_end() {
     }
     proxy.fetch(Request::post("/many", "x")).await.expect_problem(502, "upstream_protocol");
     assert_eq!(proxy.logged("/many").await["attempts"], 1);
+}
+
+#[tokio::test]
+async fn progress_may_be_told_for_as_long_as_it_takes() {
+    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+    for engine in ["", "general"] {
+        let gate = Gate::new();
+        let script = gate.clone();
+        let origin = Origin::start(move |_| {
+            let end = format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", PROGRESS.repeat(20));
+            Answer::raw(PROGRESS.repeat(20)).wait(&script).bytes(end)
+        })
+        .await;
+        let proxy =
+            Proxy::with(format!("{BOTH}{}", route(&origin, ""))).variable("MAITRED_ENGINE", engine).start().await;
+        let mut client = proxy.connect().await;
+        client.start(&Request::get("/")).await;
+        let later = Instant::now() + Duration::from_millis(1500);
+        for _ in 0..20 {
+            assert_eq!(client.any_head().await.1, 102);
+        }
+        // They are counted by the second.
+        interval_at(later, Duration::MAX / 2).tick().await;
+        gate.open();
+        assert_eq!(client.answer("GET").await.expect(200).interim.len(), 20, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn the_interim_answers_of_one_backend_are_not_anothers() {
+    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+    let asked = Arc::new(AtomicUsize::new(0));
+    let respond = move |_: &Seen| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Answer::raw(PROGRESS.repeat(20)).closing(),
+        _ => Answer::raw(format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", PROGRESS.repeat(20))),
+    };
+    let (one, two) = (Origin::start(respond.clone()).await, Origin::start(respond).await);
+    let text = format!("[upstreams.app]\nbackends = [\"{one}\", \"{two}\"]\n[routes]\n\"/*\" = \"app\"\n");
+    // Pingora's engine tries nothing again once the client has been sent anything.
+    let proxy = Proxy::with(format!("{BOTH}{text}")).variable("MAITRED_ENGINE", "").start().await;
+    assert_eq!(proxy.get("/").await.expect(200).interim.len(), 40);
+    assert_eq!((one.requests().len(), two.requests().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -203,7 +203,7 @@ pub struct TimeoutsConfig {
     /// would hold a request for as long as it likes. `false`: as slowly as it likes.
     ///
     /// Only the time counts for which maitred waits for the client, and only once that is a third of `body`; after as
-    /// many bytes as that time allows for it starts anew. gRPC and upgraded connections (WebSocket) are exempt. Over
+    /// many bytes as that time allows for it starts anew. gRPC, streams of events and WebSockets are exempt. Over
     /// HTTP/2 a slow client cannot always be told from a slow backend, and a minute more goes by.
     ///
     /// Default: `"100B/s"`.

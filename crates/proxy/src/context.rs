@@ -15,7 +15,7 @@ use snapshot::{Destination, Route, Snapshot};
 use telemetry::{InFlight, Record};
 use upstream::{Chosen, Upstream};
 
-use crate::{engine::NO_LIMIT, mirror::Copying};
+use crate::{engine::NO_LIMIT, interims::Interims, mirror::Copying};
 
 /// One request, as it happens. No concern can name it: a concern gets the two or three facts that it needs.
 pub struct Context {
@@ -162,8 +162,8 @@ pub struct Attempt {
     pub permits: Permits,
     /// Whether the origin has answered with a final head, so that nothing may be sent again.
     pub answered: bool,
-    /// How many interim answers came, to all attempts.
-    pub interims: u8,
+    /// What came of interim answers.
+    pub interims: Interims,
 }
 
 impl Context {

@@ -12,6 +12,7 @@ use upstream::{Fault, Key, Missed, Reading, Resend, Retries, Timeouts, Upstream,
 
 use crate::{
     context::{Attempt, Body, Context, Unpacking, upstream_of},
+    interims::Interims,
     mirror,
 };
 
@@ -96,13 +97,10 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     // Where none is left, what the attempt before died of says more.
     let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
     let now = Instant::now();
-    let left = time_left(&ctx.attempt, now)?;
-    let timeouts = timeouts(route, upstream, head, uploads, left);
-    // Unlike the route's time it holds for a stream as well.
-    let call = call_ends(head, ctx.record.start).map(|end| end.saturating_duration_since(now));
-    let mut peer = pick.peer(&call.map_or(timeouts, |call| in_call(timeouts, call)));
+    let mut peer = pick.peer(&times(ctx, route, upstream, head, uploads, now)?);
     upstream.announce(&mut peer, || arrival.ends());
     ctx.attempt.began = Some(now);
+    ctx.attempt.interims = Interims::default();
     ctx.attempt.resend.iter_mut().for_each(Resend::is_under_way);
     ctx.record.attempt();
     ctx.body = watch(route, head, uploads);
@@ -111,10 +109,31 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
 }
 
 /// The attempt's request is sent once more, since the connection from the pool had ended. What watches its body, and what
-/// copies it, begin anew.
-pub(crate) fn renew(ctx: &mut Context, head: &RequestHeader, uploads: bool) {
-    ctx.body = ctx.route().and_then(|route| watch(route, head, uploads));
+/// copies it, begin anew; its time does not.
+pub(crate) fn renew(ctx: &mut Context, head: &RequestHeader, uploads: bool, peer: &mut HttpPeer) -> Result<(), Reason> {
+    let Some((route, upstream)) = ctx.route().zip(ctx.upstream()) else { return Err(Reason::Internal) };
+    let Timeouts { connect, read, .. } = times(ctx, route, upstream, head, uploads, Instant::now())?;
+    let options = &mut peer.options;
+    options.total_connection_timeout = [options.total_connection_timeout, connect].into_iter().flatten().min();
+    options.read_timeout = Some(read);
+    ctx.body = watch(route, head, uploads);
     mirror::restart(ctx);
+    Ok(())
+}
+
+/// How long an attempt may take that begins `now`.
+fn times(
+    ctx: &Context,
+    route: &Route,
+    upstream: &Upstream,
+    head: &RequestHeader,
+    uploads: bool,
+    now: Instant,
+) -> Result<Timeouts, Reason> {
+    let timeouts = timeouts(route, upstream, head, uploads, time_left(&ctx.attempt, now)?);
+    // Unlike the route's time it holds for a stream as well.
+    let call = call_ends(head, ctx.record.start).map(|end| end.saturating_duration_since(now));
+    Ok(call.map_or(timeouts, |call| in_call(timeouts, call)))
 }
 
 /// What watches the body of an attempt.

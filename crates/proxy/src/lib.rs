@@ -16,6 +16,7 @@ mod foresee;
 mod front;
 mod gateway;
 mod hedge;
+mod interims;
 mod invalidate;
 mod judge;
 mod keyed;

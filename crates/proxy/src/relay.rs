@@ -11,7 +11,7 @@ use transform::hop;
 
 use upstream::Pick;
 
-use crate::{ask::MOST_INTERIM, context::Context, dispatch, invalidate, mirror, persist::is_interim, refuse::Answer};
+use crate::{context::Context, dispatch, invalidate, mirror, persist::is_interim, refuse::Answer};
 
 /// Where the fields go that the policies of a route add to a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,8 +188,8 @@ pub(crate) fn upstream_response(
 ) -> Result<()> {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     if head.status.is_informational() && !switches {
-        ctx.attempt.interims = ctx.attempt.interims.saturating_add(1);
-        if ctx.attempt.interims > MOST_INTERIM {
+        let since = ctx.record.start.elapsed();
+        if !ctx.attempt.interims.admit(since, head) {
             return Err(nonsense("interim answers without end"));
         }
         hop::strip_response(head, client);

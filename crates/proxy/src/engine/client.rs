@@ -21,11 +21,19 @@ pub(crate) trait Client: Send {
     /// Whether all of the request has been read.
     fn is_body_read(&self) -> bool;
 
+    /// The request is a stream, whose content may come as slowly as it likes.
+    fn may_drip(&mut self) {}
+
     /// Whether it can be [waited for](Client::poll_gone) to leave. Over HTTP/1 that hides behind unread content.
     fn can_be_watched(&self) -> bool;
 
     /// Ready once it is gone.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The same, but for a client of HTTP/1 that has only closed its side: it may still take its answer.
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(cx)
+    }
 
     /// The next piece of the request's content, after `received` bytes of it; nothing only at its end.
     fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>>;
@@ -60,7 +68,8 @@ pub(crate) trait Client: Send {
     /// Passes a piece of content on, the `last` or another one. There must be [room](Client::has_room).
     fn put(&mut self, content: Bytes, last: bool);
 
-    /// Forgets what was put and is not written: it belongs to an attempt that came to nothing.
+    /// Forgets what was put of a final answer and is not written: it belongs to an attempt that came to nothing. Interim
+    /// heads stay: one may be on its way in part, and a 100 counts for the next attempt as well.
     fn forget(&mut self);
 
     /// Whether there is room for a piece of content: the one before it is gone.

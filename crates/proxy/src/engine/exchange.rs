@@ -64,8 +64,6 @@ pub(super) struct Exchange<'a, C> {
     pub(super) adopted: Option<Box<HttpPeer>>,
     /// What is held back, where a limit on bandwidth says so.
     pub(super) valves: Option<Box<Valves>>,
-    /// Whether an interim answer was a 100: the client sends its content from there on.
-    invited: bool,
 }
 
 impl<'a, C: Client> Exchange<'a, C> {
@@ -98,7 +96,6 @@ impl<'a, C: Client> Exchange<'a, C> {
             failed,
             adopted,
             valves,
-            invited: false,
         }
     }
 
@@ -260,7 +257,7 @@ impl<'a, C: Client> Exchange<'a, C> {
 
     fn answered(&mut self, mut answered: Answered) -> Result<()> {
         if is_interim(answered.head.status) {
-            self.invited |= answered.head.status == StatusCode::CONTINUE;
+            self.upload.invited |= answered.head.status == StatusCode::CONTINUE;
             relay::upstream_response(self.ctx, &mut answered.head, self.head.version, false)?;
             relay::response(self.ctx, C::TOLD, self.head, &mut answered.head);
             // RFC 9110 section 15.2: a client of HTTP/1.0 does not know informational answers.
@@ -293,7 +290,8 @@ impl<'a, C: Client> Exchange<'a, C> {
     /// Whether the client waits with its content for a 100, or for this answer: it may then never send it (RFC 9110
     /// section 10.1.1).
     fn is_waiting(&self) -> bool {
-        !self.invited && self.upload.received() == 0 && super::expects(self.head) && !self.client.is_body_read()
+        let owes = !self.client.is_body_read() && self.upload.received() == 0;
+        owes && !self.upload.invited && super::expects(self.head)
     }
 
     /// To the client.
@@ -317,21 +315,30 @@ impl<'a, C: Client> Exchange<'a, C> {
     /// A client that has sent everything has nothing more to say but that it is gone; over HTTP/2 it can say so at any time.
     /// One that still has something to take has the time for that: where it is gone, the writing says so.
     fn look_for_client(&mut self, cx: &mut Task<'_>) -> Result<()> {
-        if self.client.is_empty() && self.client.can_be_watched() && self.client.poll_gone(cx).is_ready() {
-            return Err(gone());
+        if !self.client.is_empty() || !self.client.can_be_watched() {
+            return Ok(());
         }
-        Ok(())
+        // One that has closed its side waits for what is held back from it like any other.
+        let gone = match self.holds(|valves| &valves.down) {
+            true => self.client.poll_broken(cx),
+            false => self.client.poll_gone(cx),
+        };
+        if gone.is_ready() { Err(self::gone()) } else { Ok(()) }
     }
 
     /// The first of the times up to which somebody is waited for.
     fn next_deadline(&mut self, now: Instant) -> Option<(Instant, Late)> {
-        let over = self.is_answered();
-        let held = self.holds(|valves| &valves.up);
-        let upload = self.upload.wants_more() && !self.client.is_body_read() && !held && !self.is_waiting();
+        let (over, reads) = (self.is_answered(), self.wants_more());
+        let (held, waits) = (self.holds(|valves| &valves.up), self.is_waiting());
+        let upload = self.upload.wants_more() && !self.client.is_body_read() && !held && !waits;
         // An origin waits for what is held back from it, and for what the client still has to send.
         let owes = upload && self.upload.is_wanted();
-        let speaks = self.wants_more() && self.failed.is_none() && !held && (!owes || self.limits.is_for_all);
-        let silent = if owes { Late::All } else { Late::OriginSpeaks };
+        let speaks = reads && self.failed.is_none() && !held && (!owes || self.limits.is_for_all);
+        // Where the client waits for a 100, any client could bring about that an origin which knows none is silent.
+        let silent = if owes || waits { Late::All } else { Late::OriginSpeaks };
+        // One that answers while it reads cannot go on where nobody takes its answer; then it is the client, or what is
+        // held back from it, that is waited for.
+        let takes = reads && !self.upload.is_written();
         let listening = !self.client.is_empty();
         let (asks, after) = (self.may_ask_another(), self.hedge.map_or(Duration::ZERO, |(after, _)| after));
         let late = self.rivals.iter().map(|rival| (rival.until, Late::Rival)).min_by_key(|(until, _)| *until);
@@ -343,7 +350,7 @@ impl<'a, C: Client> Exchange<'a, C> {
             (Late::Drain, over, &mut waits.drain, limits.drain),
             (Late::ClientListens, listening, &mut waits.client_listens, listens),
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
-            (Late::OriginListens, !over && !self.upload.is_written(), &mut waits.origin_listens, limits.origin_listens),
+            (Late::OriginListens, takes, &mut waits.origin_listens, limits.origin_listens),
             (silent, speaks, &mut waits.origin_speaks, limits.origin_speaks),
         ];
         let mut first = late.into_iter().chain(opens).min_by_key(|(until, _)| *until);
@@ -466,3 +473,6 @@ impl<C: Client> Exchange<'_, C> {
         self.pass_content()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ impl<C: Client> Passage<'_, C> {
             tokio::select! {
                 biased;
                 () = flows.hold(Way::Down, piece.len()) => {}
-                () = poll_fn(|cx| self.client.poll_gone(cx)), if self.client.can_be_watched() => {
+                () = poll_fn(|cx| self.client.poll_broken(cx)), if self.client.can_be_watched() => {
                     return Err(Reason::ClientClosed);
                 }
             }

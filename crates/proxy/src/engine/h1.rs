@@ -78,12 +78,20 @@ impl Client for H1<'_> {
         self.conn.is_body_read()
     }
 
+    fn may_drip(&mut self) {
+        self.conn.may_drip();
+    }
+
     fn can_be_watched(&self) -> bool {
         self.conn.is_body_read()
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.conn.poll_gone(cx)
+    }
+
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.conn.poll_broken(cx)
     }
 
     fn poll_content(&mut self, cx: &mut Context<'_>, received: u64) -> Poll<Result<Bytes>> {
@@ -116,6 +124,7 @@ impl Client for H1<'_> {
 
     fn put_interim(&mut self, head: &ResponseHeader) {
         head::write_interim(head, self.out.head());
+        self.out.stays();
     }
 
     fn put_final(
@@ -158,7 +167,7 @@ impl Client for H1<'_> {
     }
 
     fn forget(&mut self) {
-        self.out.clear();
+        self.out.cut();
         (self.coding, self.answers, self.open_ended) = (Coding::Plain, false, false);
     }
 

@@ -34,7 +34,7 @@ impl Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Late {
     OriginSpeaks,
-    /// Nobody has spoken for as long as the client waits, which still has to send.
+    /// Nobody has spoken for as long as there was time, and the client still has to send. The origin is not blamed.
     All,
     OriginListens,
     ClientSpeaks,

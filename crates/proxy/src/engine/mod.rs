@@ -177,6 +177,9 @@ impl<C: Client> Passage<'_, C> {
     async fn run(&mut self, arrived: Result<(), Reply>) {
         let rate = self.ctx.arrival.as_ref().and_then(|arrival| arrival.connection.listener.timeouts.min_rate);
         self.ctx.min_rate = rate.filter(|_| !self.streams);
+        if self.streams {
+            self.client.may_drip();
+        }
         finish::begin(self.ctx);
         let passed = match arrived {
             Ok(()) => match self.admit().await {
@@ -225,11 +228,11 @@ impl<C: Client> Passage<'_, C> {
     async fn proxy(&mut self) {
         let uploads = !self.client.is_body_read();
         loop {
-            let peer = match self.dispatch(uploads).await {
+            let mut peer = match self.dispatch(uploads).await {
                 Ok(peer) => peer,
                 Err(reason) => return self.fail(reason).await,
             };
-            match self.attempt(&peer, uploads).await {
+            match self.attempt(&mut peer, uploads).await {
                 Ok(()) => return,
                 Err(error) if error.retry() => log::debug!("another attempt after {error}"),
                 Err(error) => return self.fail(gateway::reason_in(&error)).await,
@@ -247,7 +250,7 @@ impl<C: Client> Passage<'_, C> {
     }
 
     /// One attempt, whose error says whether another may follow.
-    async fn attempt(&mut self, peer: &HttpPeer, uploads: bool) -> pingora_core::Result<()> {
+    async fn attempt(&mut self, peer: &mut HttpPeer, uploads: bool) -> pingora_core::Result<()> {
         let key = peer.reuse_hash();
         let (began, pick) = (self.ctx.attempt.began, &self.ctx.attempt.pick);
         let pooled = began.zip(pick.as_ref()).and_then(|(now, pick)| self.engine.pool.take(key, pick.counter(), now));
@@ -269,7 +272,7 @@ impl<C: Client> Passage<'_, C> {
                     return Ok(());
                 }
                 Err(Failed::Stale) => {
-                    dispatch::renew(self.ctx, self.head, uploads);
+                    dispatch::renew(self.ctx, self.head, uploads, peer).map_err(gateway::carry)?;
                     (origin, reused) = (self.connect(peer).await?, false);
                 }
                 Err(Failed::Broken(mut error)) => {

@@ -15,6 +15,8 @@ pub(super) struct Outbox {
     prefix: BytesMut,
     content: Bytes,
     tail: &'static [u8],
+    /// How much of the prefix is not to be [cut](Outbox::cut).
+    stays: usize,
     /// How many bytes were taken since all that was taken was on its way.
     unflushed: usize,
 }
@@ -37,7 +39,18 @@ impl Outbox {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         self.prefix.clear();
-        (self.content, self.tail, self.unflushed) = (Bytes::new(), b"", 0);
+        (self.content, self.tail, self.stays, self.unflushed) = (Bytes::new(), b"", 0, 0);
+    }
+
+    /// What was put so far is a message of its own, and will be written whatever becomes of the next one.
+    pub(super) fn stays(&mut self) {
+        self.stays = self.prefix.len();
+    }
+
+    /// Forgets everything but what [stays](Outbox::stays).
+    pub(super) fn cut(&mut self) {
+        self.prefix.truncate(self.stays);
+        (self.content, self.tail) = (Bytes::new(), b"");
     }
 
     /// Puts a piece of content after what waits; the `last` one ends the message. There must be none waiting.
@@ -113,6 +126,7 @@ impl Outbox {
     fn advance(&mut self, count: usize) {
         let of_prefix = count.min(self.prefix.len());
         self.prefix.advance(of_prefix);
+        self.stays = self.stays.saturating_sub(of_prefix);
         let of_content = (count - of_prefix).min(self.content.len());
         self.content.advance(of_content);
         self.tail = &self.tail[(count - of_prefix - of_content).min(self.tail.len())..];
@@ -208,6 +222,28 @@ mod tests {
         let mut narrow = Narrow(Vec::new(), 1);
         assert!(outbox.poll_write(&mut cx, &mut narrow, &mut false).is_ready());
         assert_eq!((outbox.waiting(), outbox.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn an_interim_head_of_which_a_part_is_written_is_not_cut() {
+        let (mut outbox, mut to) = (Outbox::default(), Narrow(Vec::new(), 5));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        outbox.head().extend_from_slice(b"interim one;");
+        outbox.stays();
+        assert_eq!(to.0.len(), 0);
+        // A part of it leaves.
+        let written = Pin::new(&mut to).poll_write(&mut cx, &outbox.prefix);
+        assert!(matches!(written, Poll::Ready(Ok(5))));
+        outbox.advance(5);
+        outbox.head().extend_from_slice(b"final");
+        outbox.put(Bytes::from_static(b"content"), Coding::Chunked, true);
+        outbox.cut();
+        assert!(outbox.has_room());
+        outbox.head().extend_from_slice(b"another");
+        assert!(outbox.poll_write(&mut cx, &mut to, &mut false).is_ready());
+        outbox.cut();
+        assert!(outbox.is_empty());
+        assert_eq!(to.0, b"interim one;another");
     }
 
     #[test]

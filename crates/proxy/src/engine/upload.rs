@@ -53,6 +53,8 @@ pub(super) struct Upload {
     ended: bool,
     /// Whether the origin takes no more of it: the rest is read and thrown away.
     unwanted: bool,
+    /// Whether the client was told by a 100 to send it, in whichever attempt.
+    pub(super) invited: bool,
     /// What is to be written to the origin.
     pub(super) out: Outbox,
     /// What is to be moved there after it.
@@ -72,6 +74,7 @@ impl Upload {
             again: 0,
             ended: false,
             unwanted: false,
+            invited: false,
             out: Outbox::default(),
             pipe: None,
             refused: false,

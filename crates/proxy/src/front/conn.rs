@@ -4,22 +4,20 @@
 //! that the head can be judged before the engine sees a byte of it, and it hands out no byte that belongs to the next
 //! message. A pipelined request therefore waits here, in order, while the one before it is answered.
 
+mod facts;
+
 use std::{
     any::Any,
-    fmt, io,
+    io,
     pin::Pin,
     sync::{Arc, mpsc::Receiver},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use listen::MinRate;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
-};
+use pingora_core::protocols::{ALPN, Stream, raw_connect::ProxyDigest};
 use pingora_http::ResponseHeader;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
@@ -161,12 +159,17 @@ impl Conn {
     /// Says how much of what follows belongs to the message that the engine reads next: `head` bytes, then a body.
     pub fn set_boundary(&mut self, head: usize, body: Boundary) {
         let head = head as u64;
-        self.watch.restart();
+        self.watch.begin();
         self.span = match body {
             Boundary::Open => Span::Open,
             Boundary::Left(body) => Span::Left(head.saturating_add(body)),
             Boundary::Chunked => Span::Chunked { head, body: Chunks::default() },
         };
+    }
+
+    /// The message may come as slowly as it likes: it is a stream.
+    pub fn may_drip(&mut self) {
+        self.watch.exempt();
     }
 
     /// How many bytes may be read at most, for the span alone; 0 at the message's end.
@@ -241,6 +244,11 @@ impl Conn {
     /// Ready once the client is gone. Its message must have been read; what it sends ahead is held.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_beyond(cx).map(|_| ())
+    }
+
+    /// The same, but for a client that has only closed its side.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if matches!(self.poll_end(cx), Poll::Ready(Err(_))) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Makes the end of the connection a reset, so that what was cut off does not look whole.
@@ -320,8 +328,14 @@ impl Conn {
         Err(io::Error::new(io::ErrorKind::TimedOut, "a body that comes too slowly"))
     }
 
-    /// Waits for the message's end to be followed by the end of the stream, and holds what comes instead.
+    /// Waits for the message's end to be followed by the end of the stream, for long enough to say that the client is gone.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_end(cx))?;
+        self.poll_closing(cx).map(Ok)
+    }
+
+    /// Ready at the end of the stream; what comes instead is held.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < HELD_AHEAD {
             self.make_room();
             let read = {
@@ -330,7 +344,7 @@ impl Conn {
             };
             if read == 0 {
                 // Whether requests of its wait here or not: a client that is gone may have left some behind.
-                return self.poll_closing(cx).map(Ok);
+                return Poll::Ready(Ok(()));
             }
         }
         Poll::Pending
@@ -421,56 +435,6 @@ impl Drop for Conn {
             tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
             tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
         }));
-    }
-}
-
-#[async_trait]
-impl Shutdown for Conn {
-    async fn shutdown(&mut self) {
-        self.stream.shutdown().await;
-    }
-}
-
-impl UniqueID for Conn {
-    fn id(&self) -> UniqueIDType {
-        self.stream.id()
-    }
-}
-
-impl Ssl for Conn {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.protocol.clone()
-    }
-}
-
-impl GetTimingDigest for Conn {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Conn {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        Some(self.facts.clone())
-    }
-}
-
-impl GetSocketDigest for Conn {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.get_socket_digest()
-    }
-}
-
-impl Peek for Conn {}
-
-impl fmt::Debug for Conn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut conn = f.debug_struct("Conn");
-        conn.field("ahead", &self.ahead.len()).field("span", &self.span).finish_non_exhaustive()
     }
 }
 

@@ -50,6 +50,7 @@ use self::{
 use crate::{
     admit, arrive,
     context::Context,
+    dispatch,
     engine::{After, Alarm, Engine, Pool},
     fetch::Fetches,
     finish,
@@ -172,19 +173,23 @@ impl Front {
             {
                 return Box::pin(self.tunnel(conn, passed.length, head, ctx)).await;
             }
-            if let Some((engine, head)) = self.engine.as_ref().zip(head)
-                && let Some(after) = self.carry(engine, &mut conn, &mut alarm, passed, head, connection).await
-            {
-                match after {
-                    After::Goes => {}
-                    After::Closes => return close(conn, connection).await,
-                    After::Breaks => return conn.break_off(),
+            let mut streams = false;
+            if let Some((engine, head)) = self.engine.as_ref().zip(head) {
+                match self.carry(engine, &mut conn, &mut alarm, passed, head, connection).await {
+                    Ok(After::Goes) => {
+                        h2c = false;
+                        wait = connection.listener.timeouts.idle;
+                        continue;
+                    }
+                    Ok(After::Closes) => return close(conn, connection).await,
+                    Ok(After::Breaks) => return conn.break_off(),
+                    Err(stream) => streams = stream,
                 }
-                h2c = false;
-                wait = connection.listener.timeouts.idle;
-                continue;
             }
             conn.set_boundary(passed.length, passed.body);
+            if streams {
+                conn.may_drip();
+            }
             let session = ServerSession::new_http1(Box::new(conn));
             let Some(reused) = self.general.process_new_http(session, &shutdown).await else { return };
             let Ok(back) = reused.consume().0.into_any().downcast::<Conn>() else { return };
@@ -206,7 +211,8 @@ impl Front {
         }
     }
 
-    /// Serves the request whose head is the first that `conn` has read ahead; `None` where the general engine has to.
+    /// Serves the request whose head is the first that `conn` has read ahead. The general engine has to where this fails,
+    /// which says whether it is a stream.
     async fn carry(
         &self,
         engine: &Engine,
@@ -215,7 +221,7 @@ impl Front {
         passed: Passed,
         mut head: Box<RequestHeader>,
         connection: &Arc<Connection>,
-    ) -> Option<After> {
+    ) -> Result<After, bool> {
         // Upgrades are carried by the tunnel; what comes by here is served as if it had not asked.
         if passed.upgrade {
             head.remove_header(&header::UPGRADE);
@@ -223,10 +229,10 @@ impl Front {
         let mut ctx = Context::new();
         let arrived = arrive::arrive(self.live.load(), connection.clone(), &mut head, &mut ctx);
         if !Engine::takes(&ctx) {
-            return None;
+            return Err(dispatch::is_stream(&head));
         }
         conn.skip(passed.length);
-        Some(engine.serve_h1(conn, alarm, passed.body, &head, &mut ctx, arrived).await)
+        Ok(engine.serve_h1(conn, alarm, passed.body, &head, &mut ctx, arrived).await)
     }
 
     /// The request, when it asks to change the protocol and goes to an upstream that can. The engine serves all others,

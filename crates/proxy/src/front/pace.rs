@@ -36,6 +36,8 @@ pub(crate) struct Watch {
     pace: Pace,
     /// Since when it is waited for.
     since: Option<Instant>,
+    /// Whether this one message may take its time.
+    exempt: bool,
 }
 
 impl Watch {
@@ -43,14 +45,25 @@ impl Watch {
         Self { least, ..Self::default() }
     }
 
-    /// Begins anew: another message, or the client may have waited itself.
+    /// Another message begins.
+    pub(crate) fn begin(&mut self) {
+        self.restart();
+        self.exempt = false;
+    }
+
+    /// The message under way may take its time.
+    pub(crate) fn exempt(&mut self) {
+        self.exempt = true;
+    }
+
+    /// Begins anew: the client may have waited itself.
     pub(crate) fn restart(&mut self) {
         (self.pace, self.since) = (Pace::default(), None);
     }
 
     /// It is waited for from here on, unless it is already.
     pub(crate) fn waits(&mut self) {
-        if self.least.is_some() {
+        if self.least.is_some() && !self.exempt {
             self.since.get_or_insert_with(Instant::now);
         }
     }
