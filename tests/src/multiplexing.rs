@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use testkit::{Answer, Gate, Origin, Outcome, Proxy, Request, Response, Seen, Wire, tool, within};
 
-use crate::setting::{BOTH, echoing, route};
+use crate::{
+    frames::{Frame, GET, PREFACE, begin, headers, reset},
+    setting::{BOTH, echoing, route},
+};
 
 /// What `MAITRED_ENGINE` is for each.
 const ENGINES: [&str; 2] = ["", "general"];
-
-/// The preface of HTTP/2 with empty SETTINGS.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A proxy for HTTP/1 and h2c that carries HTTP/2 by this engine, before `origin`.
 async fn by(engine: &str, origin: &Origin) -> Proxy {
@@ -23,19 +23,6 @@ fn essence(answer: &Response) -> String {
     fields.sort();
     let body = if answer.status == 200 { answer.text() } else { String::new() };
     format!("{} {fields:?} {body} {}", answer.status, answer.body.complete)
-}
-
-/// A HEADERS frame that opens and ends stream `id`, with this header block.
-fn headers(id: u32, block: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0, (block.len() >> 8) as u8, block.len() as u8, 1, 5];
-    frame.extend_from_slice(&id.to_be_bytes());
-    frame.extend_from_slice(block);
-    frame
-}
-
-/// An RST_STREAM frame that cancels stream `id`.
-fn reset(id: u32) -> Vec<u8> {
-    [&b"\0\0\x04\x03\0"[..], &id.to_be_bytes(), b"\0\0\0\x08"].concat()
 }
 
 /// `GET http://a/` with a Host field beside its authority.
@@ -196,6 +183,76 @@ async fn a_few_malformed_requests_among_many_end_nothing() {
     proxy.until_metric("http_errors_total", &[("reason", "bad_host")], 60.0).await;
 }
 
+/// An answer that ends with a byte or two looks as what the codec refuses by itself does.
+#[tokio::test]
+async fn requests_that_take_longer_than_many_others_are_not_taken_for_refused_ones() {
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::builder().h2c().start(move |seen| {
+        let answer = Answer::status(200).chunk("ok").trailer("grpc-status", "0");
+        if seen.target == "/slow" { answer.after(&script) } else { answer }
+    });
+    let origin = origin.await;
+    let proxy = by("", &origin).await;
+    let client = proxy.h2c().await;
+    let mut slow = Vec::new();
+    for _ in 0..60 {
+        slow.push(client.open(&Request::get("/slow")).await);
+    }
+    gate.reached_by(60).await;
+    for _ in 0..300 {
+        client.fetch(Request::get("/quick")).await.expect(200);
+    }
+    gate.open();
+    for (_out, mut incoming) in slow {
+        assert_eq!(incoming.head().await.unwrap().0, 200);
+        while incoming.piece().await.unwrap().is_some() {}
+        assert_eq!(incoming.trailers().await.unwrap().get("grpc-status"), Some("0"));
+    }
+    client.fetch(Request::get("/quick")).await.expect(200);
+    assert_eq!(proxy.metric("http_errors_total", &[]).await, 0.0);
+}
+
+/// Sends requests by the hundred and waits for the end of each answer; what `after` says is sent then.
+async fn by_the_hundred(wire: &mut Wire, count: u32, request: impl Fn(u32) -> Vec<u8>, after: impl Fn(u32) -> Vec<u8>) {
+    let ids: Vec<u32> = (0..count).map(|n| 2 * n + 1).collect();
+    for hundred in ids.chunks(100) {
+        let requests: Vec<u8> = hundred.iter().flat_map(|id| request(*id)).collect();
+        wire.write(&requests).await.unwrap();
+        let mut open = hundred.len();
+        while open > 0 {
+            let frame = Frame::read(wire).await;
+            assert!(![3, 7].contains(&frame.kind), "reset or GOAWAY: {frame:?}");
+            open -= usize::from(frame.ends());
+        }
+        let more: Vec<u8> = hundred.iter().flat_map(|id| after(*id)).collect();
+        wire.write(&more).await.unwrap();
+    }
+}
+
+/// As grpc-go does, without an error, with each call that the server ends.
+#[tokio::test]
+async fn streams_that_are_reset_after_their_answers_are_no_flood() {
+    let origin = Origin::start(|_| Answer::status(204).early()).await;
+    let proxy = by("", &origin).await;
+    let mut wire = Wire::new(proxy.stream().await);
+    wire.write(PREFACE).await.unwrap();
+    by_the_hundred(&mut wire, 3000, |id| begin(id, GET), |id| reset(id, 0)).await;
+    assert_eq!(proxy.metric("http_errors_total", &[("reason", "flood")]).await, 0.0);
+}
+
+#[tokio::test]
+async fn long_heads_of_requests_that_are_served_are_no_flood() {
+    let origin = Origin::start(|_| Answer::status(204)).await;
+    let proxy = by("", &origin).await;
+    let mut wire = Wire::new(proxy.stream().await);
+    wire.write(PREFACE).await.unwrap();
+    // A field that is in no table, of 14,000 bytes.
+    let head = [GET, b"\x10\x01b\x7f\xb1\x6c".as_slice(), &[b'x'; 14_000]].concat();
+    by_the_hundred(&mut wire, 1500, |id| headers(id, &head), |_| Vec::new()).await;
+    assert_eq!(proxy.metric("http_errors_total", &[]).await, 0.0);
+}
+
 #[tokio::test]
 async fn floods_are_counted_and_logged() {
     let origin = Origin::echo().await;
@@ -216,7 +273,7 @@ async fn requests_given_up_by_the_dozen_are_a_flood() {
     let proxy = by("", &origin).await;
     let mut wire = Wire::new(proxy.stream().await);
     // Each request is cancelled in the same breath (CVE-2023-44487).
-    let given_up = |id: u32| [headers(id, b"\x82\x86\x84\x41\x01a"), reset(id)].concat();
+    let given_up = |id: u32| [headers(id, GET), reset(id, 8)].concat();
     let many: Vec<u8> = (0..500).flat_map(|n| given_up(2 * n + 1)).collect();
     wire.write(&[PREFACE, &many].concat()).await.unwrap();
     let told = within("the connection to end", wire.read_to_end()).await.unwrap();

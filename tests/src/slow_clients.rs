@@ -436,3 +436,40 @@ async fn a_client_that_takes_little_at_a_time_gets_all_of_what_is_kept() {
         assert_eq!(client.bytes(32 << 10).await.len(), 32 << 10);
     }
 }
+
+/// An upgrade that its origin refuses, behind answers that nobody reads: somewhere each connection has to end.
+#[tokio::test]
+async fn a_refused_upgrade_is_not_waited_for_without_end() {
+    let origin = Origin::start(|seen| match seen.target.as_str() {
+        "/get" => Answer::generated(8 << 10),
+        // More than is gathered before it is written.
+        _ => Answer::text("no").header("X-Long", "x".repeat(48 << 10)),
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("unix:{}", folder.path().join("http.sock").display());
+    let listener = format!("[listeners.http]\naddress = \"{address}\"\ntimeouts = {{ body = \"500ms\" }}\n");
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, ""))).await;
+    let mut connections = Vec::new();
+    // A socket holds between 64 and 512 KiB. In some of these the head is the first that has no room.
+    for count in 1..=32 {
+        let mut connection = proxy.connect().await;
+        let before = "GET /get HTTP/1.1\r\nHost: a\r\n\r\n".repeat(count);
+        let upgrade = "GET /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+        connection.send(before + upgrade).await;
+        connections.push(connection);
+    }
+    let late = |line: &&String| line.contains("answer_timeout");
+    let on = |line: &String, path: &str| line.contains(&format!("\"path\":\"{path}\""));
+    let ended = || {
+        let lines = proxy.lines();
+        lines.iter().filter(|line| on(line, "/up") || (on(line, "/get") && late(line))).count()
+    };
+    within("each connection to end", async {
+        while ended() < connections.len() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(proxy.lines().iter().filter(late).any(|line| on(line, "/up")), "no head has met a full socket");
+}

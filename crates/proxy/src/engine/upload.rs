@@ -24,6 +24,9 @@ const KEPT: usize = 64 * 1024;
 /// In how many pieces, each of which costs more than its bytes, before they are joined.
 const MOST_KEPT: usize = 64;
 
+/// Less than this is kept as a copy: it may be a slice of a buffer that is as large as many of it, and keeps all of that.
+const LEAST_SHARED: usize = 4 * 1024;
+
 /// Less than this is not worth a pipe.
 const LEAST: u64 = 16 * 1024;
 
@@ -232,7 +235,9 @@ impl Upload {
                 self.kept.clear();
                 self.kept.push(joined.into());
             }
-            self.kept.push(content.clone());
+            // Most content is a single piece, which is not worth a copy.
+            let is_small = !self.kept.is_empty() && content.len() < LEAST_SHARED;
+            self.kept.push(if is_small { Bytes::copy_from_slice(content) } else { content.clone() });
             self.again = self.kept.len();
         } else {
             self.keeps = false;
@@ -276,5 +281,18 @@ mod tests {
         assert_eq!(upload.kept.concat(), all);
         upload.keep(&Bytes::from(vec![0; KEPT]));
         assert!(!upload.is_replayable() && upload.kept.is_empty());
+    }
+
+    #[test]
+    fn small_pieces_of_large_buffers_let_go_of_these() {
+        let mut upload = Upload::new(false, Coding::Plain);
+        let buffers: Vec<Bytes> = (0..MOST_KEPT).map(|_| vec![b'x'; 16 * 1024].into()).collect();
+        buffers.iter().for_each(|buffer| upload.keep(&buffer.slice(..100)));
+        assert_eq!(upload.kept.concat().len(), 100 * MOST_KEPT);
+        let held = buffers.iter().filter(|buffer| !buffer.is_unique()).count();
+        assert_eq!(held, 1, "the first may be the only one");
+        // What is as large as its buffer is not copied.
+        upload.keep(&buffers[1].slice(..8 * 1024));
+        assert!(!buffers[1].is_unique());
     }
 }

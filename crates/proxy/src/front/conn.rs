@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     chunked::Chunks,
     frames::{Frames, Refusal},
+    notes::Notes,
     pace::Watch,
 };
 use crate::engine::Pipe;
@@ -287,9 +288,19 @@ impl Conn {
         }
     }
 
-    /// Tells of the streams that the codec of HTTP/2 refuses by itself.
-    pub fn refused(&mut self) -> Receiver<Refusal> {
-        self.frames.get_or_insert_with(|| Box::new(Frames::new())).refused()
+    /// Tells of the streams that the codec of HTTP/2 refuses by itself, and what else goes past it.
+    pub fn beside_codec(&mut self) -> (Receiver<Refusal>, Arc<Notes>) {
+        let frames = self.frames.get_or_insert_with(|| Box::new(Frames::new()));
+        (frames.refused(), frames.notes().clone())
+    }
+
+    /// Whether a write has to wait for the socket is told whoever waits for the client to take its answers.
+    fn note_room(&self, is_full: bool) {
+        match &self.frames {
+            Some(frames) if is_full => frames.notes().fill(self.taken()),
+            Some(frames) => frames.notes().clear(),
+            None => {}
+        }
     }
 
     /// Whether the client is sending a body that nobody wants any more.
@@ -384,21 +395,23 @@ impl AsyncRead for Conn {
 
 impl AsyncWrite for Conn {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if polled.is_pending() {
+            self.note_room(true);
+        }
+        let written = ready!(polled)?;
         self.note_write();
         self.note_written(&[io::IoSlice::new(bytes)], written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.closing.is_none() {
-            return Pin::new(&mut self.stream).poll_flush(cx);
-        }
-        let taken = self.taken();
+        let before = self.closing.is_some().then(|| self.taken());
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if self.taken() != taken {
+        if before.is_some_and(|taken| taken != self.taken()) {
             self.note_taken();
         }
+        self.note_room(flushed.is_pending());
         flushed
     }
 
@@ -411,7 +424,11 @@ impl AsyncWrite for Conn {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        if polled.is_pending() {
+            self.note_room(true);
+        }
+        let written = ready!(polled)?;
         self.note_write();
         self.note_written(slices, written);
         Poll::Ready(Ok(written))

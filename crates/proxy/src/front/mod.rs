@@ -6,6 +6,7 @@ pub(crate) mod conn;
 mod frames;
 mod h2;
 pub(crate) mod head;
+mod notes;
 mod pace;
 pub(crate) mod pulse;
 mod tunnel;

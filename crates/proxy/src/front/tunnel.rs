@@ -92,13 +92,11 @@ impl Tunnels {
         ctx.record.status = answer.head.status.as_u16();
         let text = answer::wire(&answer.head, !switched);
         let idle = ctx.route().map_or(Duration::ZERO, |route| route.stream_idle);
+        write(conn, &text, ctx.patience()).await.map_err(Failed::Gone)?;
         if switched {
-            write(conn, &text, ctx.patience()).await.map_err(Failed::Gone)?;
             tunnel(conn, origin, &answer.rest, idle, ctx).await;
             return Ok(());
         }
-        // What is to follow is written with it.
-        conn.write_all(&text).await.map_err(|_| Failed::Gone(Reason::ClientClosed))?;
         let relayed = relay_content(conn, &mut origin, answer.rest, content, ctx).await;
         say(conn, &[]).await;
         relayed.map_err(Failed::Gone)

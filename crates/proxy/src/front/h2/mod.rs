@@ -4,11 +4,11 @@
 //! is handed to Pingora's, in a session of our own (`session`). ADR 34 says why.
 
 mod session;
+mod skipped;
 mod stream;
 mod streams;
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, mpsc::Receiver},
@@ -35,8 +35,8 @@ use pingora_core::{
 use pingora_http::RequestHeader;
 use tokio::time::{Instant, timeout};
 
-use self::{session::Handed, stream::Stream, streams::Streams};
-use super::{FAREWELL, Front, Refused, conn::Conn, frames::Refusal, linger, lingered};
+use self::{session::Handed, skipped::Skipped, stream::Stream, streams::Streams};
+use super::{FAREWELL, Front, Refused, conn::Conn, frames::Refusal, linger, lingered, notes::Notes};
 use crate::{
     arrive,
     context::Context,
@@ -52,6 +52,10 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// many that were accepted. A gateway that carries many people's requests is not to suffer for one of them.
 const MOST_MALFORMED: usize = 32;
 const ACCEPTED_FOR_ONE: usize = 16;
+
+/// How many times `timeouts.body` a client may take nothing before its connection ends. The requests that still have
+/// something to send end after once, and tell of it themselves.
+const PATIENCE: f64 = 1.25;
 
 /// Bounds for a client's HTTP/2 connection: what one client may keep in flight, and so in memory.
 pub(super) fn options() -> H2Options {
@@ -87,9 +91,6 @@ pub(super) async fn greets(conn: &mut Conn, limit: Duration, shutdown: &mut Shut
     }
 }
 
-/// How many accepted requests are remembered: those under way, and as many again.
-const KNOWN: usize = 256;
-
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// What comes next on a connection.
@@ -104,8 +105,21 @@ enum Next {
 enum Ended {
     /// None has come for too long.
     Idle,
+    /// The client has not taken what it was sent.
+    Late,
     /// The connection has ended, in an error or not.
     Closed(Option<h2::Error>),
+}
+
+/// What a connection waits for that may end of waiting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// A next request.
+    Request,
+    /// That the client has room for answers of which nobody else knows any more, after so many bytes of answers.
+    Windows(u64),
+    /// That the socket takes what waits for it, after so many bytes.
+    Socket(u64),
 }
 
 /// A connection that speaks HTTP/2.
@@ -116,12 +130,17 @@ struct Multiplexed {
     /// Streams that the codec has refused by itself, and how many of them nobody else knew.
     refused: Receiver<Refusal>,
     unknown: usize,
-    /// The last requests that were accepted: whoever carries one tells of its end.
-    accepted: VecDeque<u32>,
-    /// How many there were in all.
+    /// Whoever carries an accepted request tells of its end; here are the others.
+    skipped: Skipped,
+    notes: Arc<Notes>,
+    /// How many were accepted.
     requests: usize,
-    /// Since when there has been no request.
-    idle: Option<Instant>,
+    /// What it waits for, and since when, where it does not just serve requests.
+    wait: Option<(Wait, Instant)>,
+    /// How long it stays without a request.
+    idle: Duration,
+    /// How long its client may take nothing.
+    patience: Duration,
     /// Whether its client was told to go away.
     told: bool,
     /// How long it stays then without a request.
@@ -153,8 +172,9 @@ pub(super) async fn serve(
         proxy_digest: conn.get_proxy_digest(),
         socket_digest: conn.get_socket_digest(),
     });
-    let (idle, mut told) = (connection.listener.timeouts.idle, shutdown.clone());
-    let refused = conn.refused();
+    let (timeouts, mut told) = (&connection.listener.timeouts, shutdown.clone());
+    let (refused, notes) = conn.beside_codec();
+    let (idle, patience) = (timeouts.idle, timeouts.body.mul_f64(PATIENCE));
     let greeting = timeout(connection.listener.timeouts.header, front.h2.handshake(conn));
     let Ok(Ok(frames)) = greeting.await else { return };
     let shared = Arc::new(Shared { front, engine, connection, digest, shutdown });
@@ -164,25 +184,31 @@ pub(super) async fn serve(
         alarm: Alarm::default(),
         refused,
         unknown: 0,
-        accepted: VecDeque::new(),
+        skipped: Skipped::default(),
+        notes,
         requests: 0,
-        idle: None,
+        wait: None,
+        idle,
+        patience,
         told: false,
         linger: linger(),
         yielded: false,
     };
     let mut ends = pin!(async move { drop(told.wait_for(|told| *told).await) });
     loop {
-        match poll_fn(|cx| multiplexed.poll_turn(cx, idle, ends.as_mut())).await {
+        match poll_fn(|cx| multiplexed.poll_turn(cx, ends.as_mut())).await {
             Ok(Next::Request(accepted)) => {
-                multiplexed.requests += 1;
-                multiplexed.knows(accepted.1.stream_id().as_u32());
+                multiplexed.accept(accepted.1.stream_id().as_u32());
                 let (shared, entered) = (shared.clone(), multiplexed.streams.enter());
                 // In a box, since the runtime moves what it is given from place to place.
                 tokio::spawn(Box::pin(async move { shared.carry(accepted, entered).await }));
             }
             Ok(Next::Refused(refusal)) => multiplexed.tell_refused(refusal, &shared),
             Err(Ended::Idle) => return multiplexed.say_goodbye().await,
+            Err(Ended::Late) => {
+                shared.tell_refused(Reason::AnswerTimeout);
+                return multiplexed.say_goodbye().await;
+            }
             Err(Ended::Closed(error)) => {
                 while let Ok(refusal) = multiplexed.refused.try_recv() {
                     multiplexed.tell_refused(refusal, &shared);
@@ -198,30 +224,20 @@ impl Multiplexed {
     ///
     /// An answer wakes the connection, and the runtime would have it run at once: each answer would leave in a write of its
     /// own. Behind the others it writes what all of them have to say.
-    fn poll_turn(
-        &mut self,
-        cx: &mut Task<'_>,
-        idle: Duration,
-        ends: Pin<&mut impl Future<Output = ()>>,
-    ) -> Poll<Result<Next, Ended>> {
+    fn poll_turn(&mut self, cx: &mut Task<'_>, ends: Pin<&mut impl Future<Output = ()>>) -> Poll<Result<Next, Ended>> {
         if !self.yielded {
             self.yielded = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let next = self.poll_next(cx, idle, ends);
+        let next = self.poll_next(cx, ends);
         self.yielded = next.is_ready();
         next
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Task<'_>,
-        idle: Duration,
-        ends: Pin<&mut impl Future<Output = ()>>,
-    ) -> Poll<Result<Next, Ended>> {
+    fn poll_next(&mut self, cx: &mut Task<'_>, ends: Pin<&mut impl Future<Output = ()>>) -> Poll<Result<Next, Ended>> {
         if !self.told && ends.poll(cx).is_ready() {
-            (self.told, self.idle) = (true, None);
+            (self.told, self.wait) = (true, None);
             self.frames.graceful_shutdown();
         }
         if self.streams.malformed() + self.unknown >= MOST_MALFORMED + self.requests / ACCEPTED_FOR_ONE {
@@ -237,35 +253,52 @@ impl Multiplexed {
         if let Ok(refusal) = self.refused.try_recv() {
             return Poll::Ready(Ok(Next::Refused(refusal)));
         }
-        if !self.streams.watch(cx) {
-            self.idle = None;
-            return Poll::Pending;
-        }
-        // One that was told to go is given a little for a request on its way, and what it needs to take its answers.
-        let limit = if self.told && !self.frames.has_streams() { idle.min(self.linger) } else { idle };
-        let until = *self.idle.get_or_insert_with(Instant::now) + limit;
-        self.alarm.poll(cx, until).map(|()| Err(Ended::Idle))
+        self.poll_wait(cx).map(Err)
+    }
+
+    /// Ready once nothing has come, or nothing was taken, for too long.
+    fn poll_wait(&mut self, cx: &mut Task<'_>) -> Poll<Ended> {
+        let is_quiet = self.streams.watch(cx);
+        let wait = match self.notes.full() {
+            // What waits here is nobody's who could give it up: its request is over, or its stream was reset.
+            Some(taken) => Wait::Socket(taken),
+            None if !is_quiet => {
+                self.wait = None;
+                return Poll::Pending;
+            }
+            None if self.frames.has_streams() => Wait::Windows(self.notes.answered()),
+            None => Wait::Request,
+        };
+        let since = match self.wait {
+            Some((before, since)) if before == wait => since,
+            _ => self.wait.insert((wait, Instant::now())).1,
+        };
+        let limit = match wait {
+            // One that was told to go is given a little for a request on its way.
+            Wait::Request if self.told => self.idle.min(self.linger),
+            Wait::Request => self.idle,
+            _ => self.patience,
+        };
+        let ended = if wait == Wait::Request { Ended::Idle } else { Ended::Late };
+        self.alarm.poll(cx, since + limit).map(|()| ended)
     }
 
     /// From here on somebody tells of the stream's end.
-    fn knows(&mut self, stream: u32) {
-        if self.accepted.len() == KNOWN {
-            self.accepted.pop_front();
-        }
-        self.accepted.push_back(stream);
+    fn accept(&mut self, stream: u32) {
+        self.requests += 1;
+        self.skipped.accept(stream);
+        self.notes.accept(stream);
     }
 
     /// Counts and logs a request that nobody has seen.
     fn tell_refused(&mut self, refusal: Refusal, shared: &Shared) {
-        if !self.accepted.contains(&refusal.stream) {
+        if self.skipped.take(refusal.stream) {
             self.unknown += 1;
-            // An answer may be followed by a reset.
-            self.knows(refusal.stream);
             shared.tell_refused(refusal.reason);
         }
     }
 
-    /// Tells a client that has been silent for too long that its connection ends, and closes it.
+    /// Tells a client that has been silent for too long, or has taken nothing, that its connection ends, and closes it.
     async fn say_goodbye(&mut self) {
         self.frames.abrupt_shutdown(h2::Reason::NO_ERROR);
         let _ = timeout(FAREWELL, poll_fn(|cx| self.frames.poll_closed(cx))).await;
