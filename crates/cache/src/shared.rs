@@ -112,7 +112,7 @@ impl Shared {
 
     /// The kept answer for a request.
     pub(crate) async fn find(&self, key: &Key, request: &View<'_>) -> Option<Stored> {
-        let place = ledger::place(request.host, request.path);
+        let place = usize::from(ledger::place(request.host, request.path));
         let asked = [self.name(key), self.place(place)];
         if self.is_older(&asked[0]) {
             return None;
@@ -152,7 +152,7 @@ impl Shared {
 
     /// Asks when the groups of an answer were changed.
     async fn learn(&self, label: &Label) -> Result<(), Down> {
-        let places: Vec<usize> = label.group_places().collect();
+        let places: Vec<usize> = label.group_places().iter().map(|place| usize::from(*place)).collect();
         if places.is_empty() {
             return Ok(());
         }
