@@ -47,6 +47,7 @@ mod decompression;
 mod discovery;
 mod disk_cache;
 mod disk_kills;
+mod disk_large;
 mod documents;
 mod engines;
 mod events;

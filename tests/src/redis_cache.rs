@@ -8,6 +8,10 @@ use std::{
 
 use futures::future::join_all;
 use testkit::{Answer, Origin, Proxy, Request, Seen, within};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+};
 
 use crate::{
     caching::{counting, numbered, status},
@@ -240,7 +244,7 @@ async fn what_one_changes_or_purges_is_so_for_all() {
 async fn an_earlier_change_does_not_take_the_place_of_a_later_one() {
     let redis = Redis::start().await;
     let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
-    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    let one = proxy(&redis, &origin).await;
     one.get("/a").await.expect(200);
     holds(&redis, 1).await;
     one.fetch(Request::post("/a", "x")).await.expect(200);
@@ -252,15 +256,68 @@ async fn an_earlier_change_does_not_take_the_place_of_a_later_one() {
     let later = format!("{:016}", later.as_millis());
     redis.cli(&["SET", &name, &later]);
     one.fetch(Request::post("/a", "x")).await.expect(200);
-    // Purges are told after changes.
-    one.command(["purge", "/b"]).await.expect(0);
-    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
+    // What is changed after that is told with it, or after it.
+    one.fetch(Request::post("/z", "x")).await.expect(200);
+    let told = async { while names().lines().count() != 2 {} };
     within("all to be told", told).await;
     assert_eq!(redis.cli(&["--raw", "GET", &name]).trim(), later);
-    // What is in Redis was asked for before that, whoever asks.
-    let asked = origin.requests().len();
-    other.get("/a").await.expect(200);
-    assert_eq!(origin.requests().len(), asked + 1);
+}
+
+/// A way to a Redis that takes a while for each answer, and at which address it is.
+async fn slow(redis: &Redis, delay: Duration) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, socket) = (listener.local_addr().unwrap(), redis.socket());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut asks, mut told) = client.into_split();
+            let (mut answers, mut takes) = UnixStream::connect(&socket).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut asks, &mut takes).await });
+            tokio::spawn(async move {
+                let mut piece = vec![0; 65_536];
+                while let Ok(length @ 1..) = answers.read(&mut piece).await {
+                    tokio::time::sleep(delay).await;
+                    if told.write_all(&piece[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn however_much_is_changed_purges_are_heard_of_both_ways() {
+    const CHANGES: usize = 3000;
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let address = slow(&redis, Duration::from_millis(8)).await;
+    let there = format!("url = \"unix:{}\"", redis.socket().display());
+    let slowly = configuration(&redis, &origin, "1s").replace(&there, &format!("url = \"redis://{address}\""));
+    let (one, other) = (Proxy::start(slowly).await, proxy(&redis, &origin).await);
+    one.printed("redis: connected to").await;
+    let mut before = Vec::new();
+    for (path, count) in [("/mine", 1), ("/theirs", 2)] {
+        before.push(one.get(path).await.expect(200).text());
+        holds(&redis, count).await;
+        assert_eq!(other.get(path).await.expect(200).text(), *before.last().unwrap());
+    }
+    let clients = (0..8).map(async |client| {
+        let mut connection = one.connect().await;
+        for number in 0..CHANGES / 8 {
+            connection.fetch(Request::post(&format!("/{client}/{number}"), "x")).await.expect(200);
+        }
+    });
+    join_all(clients).await;
+    let began = Instant::now();
+    one.command(["purge", "/mine"]).await.expect(0);
+    other.command(["purge", "/theirs"]).await.expect(0);
+    until(&other, || Request::get("/mine"), |answer| answer.text() != before[0]).await;
+    until(&one, || Request::get("/theirs"), |answer| answer.text() != before[1]).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // Some paths share a place.
+    let changed = || redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]).lines().count();
+    within("all that was changed to be told", async { while changed() < CHANGES * 9 / 10 {} }).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,10 @@ use crate::{
 
 /// How many places there are for the moment when something under a path was changed. Two paths that share a place make each
 /// other's answers be fetched once more, and nothing worse.
-pub(crate) const PLACES: usize = 1 << 16;
+pub(crate) const PLACES: usize = 1 << Place::BITS;
+
+/// One of them.
+pub(crate) type Place = u16;
 
 /// How many purges are remembered for the sake of what was being fetched meanwhile, or is kept elsewhere.
 pub(crate) const PURGES: usize = 1024;
@@ -80,7 +83,7 @@ impl Purge {
 impl Ledger {
     /// Something was changed at this path of this host. Gives its place.
     pub(crate) fn change(&self, host: &str, path: &str, now: Millis) -> usize {
-        let place = place(host, path);
+        let place = usize::from(place(host, path));
         self.change_place(place, now);
         place
     }
@@ -99,8 +102,8 @@ impl Ledger {
 
     /// Whether nothing was changed since an answer was asked for.
     pub(crate) fn is_valid(&self, label: &Label, asked: Millis) -> bool {
-        let is_older = |place: usize| self.changed_at(place) < asked;
-        self.changed.get().is_none() || (is_older(label.place()) && label.group_places().all(is_older))
+        let is_older = |place: &Place| self.changed_at(usize::from(*place)) < asked;
+        self.changed.get().is_none() || label.places().iter().all(is_older)
     }
 
     /// Whether an answer that was asked for then is still what it was kept as: nothing was changed or purged since.
@@ -146,10 +149,11 @@ pub(crate) fn of_group(host: &str) -> String {
 }
 
 /// Where a path of a host has its moment. The same in every process.
-pub(crate) fn place(host: &str, path: &str) -> usize {
+pub(crate) fn place(host: &str, path: &str) -> Place {
     let mut text = Vec::with_capacity(host.len() + path.len() + 1);
     text.extend_from_slice(host.as_bytes());
     text.push(0);
     text.extend_from_slice(path.as_bytes());
-    xxh3_64(&text) as usize % PLACES
+    // As many bits as tell them apart.
+    xxh3_64(&text) as Place
 }

@@ -4,23 +4,21 @@
 //! away; what is to be written is written by tasks of their own, a bounded number at once. Where what is known is not in Redis,
 //! nothing older is to be there: it is taken away, if not now then when Redis is back.
 
+mod telling;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
 use filter::View;
 use http::{HeaderMap, HeaderName};
 use store::{Down, Store};
-use tokio::{
-    sync::{Notify, Semaphore},
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::sync::{Notify, Semaphore};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
@@ -28,7 +26,7 @@ use crate::{
     course::Course,
     freshness::{self, Millis},
     key::{Key, selecting},
-    ledger::{self, Ledger, PURGES, Purge},
+    ledger::{self, Ledger, Purge},
     lock,
     stored::{Label, Stored},
     wire::{In, Out},
@@ -50,19 +48,14 @@ const WRITERS: usize = 32;
 /// Of how many names it is remembered that what is there is older than what is known, until Redis has been told.
 const MOST_OLDER: usize = 4096;
 
-/// How many names are told at once.
-const BATCH: usize = 256;
-
-/// How often it is looked for purges of others.
-const PULSE: Duration = Duration::from_secs(1);
-
 /// The tier in Redis.
 pub(crate) struct Shared {
     redis: Store,
     ledger: Arc<Ledger>,
     writers: Arc<Semaphore>,
-    /// What the others do not know yet.
+    /// What the others do not know yet, and whose turn it is.
     changed: Mutex<BTreeSet<usize>>,
+    turn: AtomicUsize,
     purges: Mutex<VecDeque<Purge>>,
     /// Under which names there may be something that is older than what is known, and what is to be there.
     older: Mutex<BTreeMap<String, Instead>>,
@@ -90,6 +83,7 @@ impl Shared {
             ledger,
             writers: Arc::new(Semaphore::new(WRITERS)),
             changed: Mutex::default(),
+            turn: AtomicUsize::new(0),
             purges: Mutex::default(),
             older: Mutex::default(),
             believed: AtomicU64::new(0),
@@ -97,7 +91,8 @@ impl Shared {
             dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
         });
-        tokio::spawn(keep_up(Arc::downgrade(&shared), zone));
+        tokio::spawn(telling::tell_others(Arc::downgrade(&shared)));
+        tokio::spawn(telling::follow_others(Arc::downgrade(&shared), zone));
         shared
     }
 
@@ -112,7 +107,7 @@ impl Shared {
 
     /// The kept answer for a request.
     pub(crate) async fn find(&self, key: &Key, request: &View<'_>) -> Option<Stored> {
-        let place = ledger::place(request.host, request.path);
+        let place = usize::from(ledger::place(request.host, request.path));
         let asked = [self.name(key), self.place(place)];
         if self.is_older(&asked[0]) {
             return None;
@@ -152,7 +147,7 @@ impl Shared {
 
     /// Asks when the groups of an answer were changed.
     async fn learn(&self, label: &Label) -> Result<(), Down> {
-        let places: Vec<usize> = label.group_places().collect();
+        let places: Vec<usize> = label.group_places().iter().map(|place| usize::from(*place)).collect();
         if places.is_empty() {
             return Ok(());
         }
@@ -266,61 +261,6 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    /// Tells what the others do not know yet.
-    async fn tell(&self) -> Result<(), Down> {
-        loop {
-            let Some(place) = lock(&self.changed).first().copied() else { break };
-            let when = self.ledger.changed_at(place);
-            // Who was cut off for a while may know of an earlier change than the one that is there.
-            self.redis.put_after(&self.place(place), Store::order(when).as_bytes(), DAY).await?;
-            // What was changed again meanwhile is told again.
-            if self.ledger.changed_at(place) == when {
-                lock(&self.changed).remove(&place);
-            }
-        }
-        self.tell_of_older().await?;
-        loop {
-            let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(()) };
-            let mut out = Out::default();
-            purge.write(&mut out);
-            self.redis.append(&self.list(), &out.0, PURGES).await?;
-            let mut purges = lock(&self.purges);
-            if purges.front() == Some(&purge) {
-                purges.pop_front();
-            }
-        }
-    }
-
-    /// Takes away what is older than what is known.
-    async fn tell_of_older(&self) -> Result<(), Down> {
-        loop {
-            let batch: Vec<(String, Instead)> = {
-                let older = lock(&self.older);
-                older.iter().take(BATCH).map(|(name, instead)| (name.clone(), instead.clone())).collect()
-            };
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let gone = batch.iter().filter(|(_, instead)| instead.value.is_none());
-            let gone: Vec<_> = gone.map(|(name, instead)| (name.as_str(), instead.asked)).collect();
-            if !gone.is_empty() {
-                self.redis.remove_until(&gone).await?;
-            }
-            for (name, instead) in &batch {
-                if let Some((value, lasts)) = &instead.value {
-                    self.redis.put_after(name, value, *lasts).await?;
-                }
-            }
-            // What was ordered anew meanwhile is told anew.
-            let mut older = lock(&self.older);
-            for (name, instead) in batch {
-                if older.get(&name) == Some(&instead) {
-                    older.remove(&name);
-                }
-            }
-        }
-    }
-
     fn name(&self, key: &Key) -> String {
         format!("{}:cache:{:032x}", self.redis.prefix(), key.hash())
     }
@@ -418,44 +358,4 @@ impl<'a> Value<'a> {
 fn read(key: &Key, record: &[u8], content: &[u8]) -> Option<Stored> {
     let (own, stored) = Stored::read(record, Content::whole(Bytes::copy_from_slice(content)))?;
     (own == key.sealed()).then_some(stored)
-}
-
-/// Tells what the others do not know, and carries out what they have ordered, for as long as the tier is there.
-async fn keep_up(shared: Weak<Shared>, zone: Weak<Zone>) {
-    let Some(wake) = shared.upgrade().map(|shared| shared.wake.clone()) else { return };
-    let mut last = "0".to_owned();
-    let mut next_look = Instant::now();
-    loop {
-        let told = {
-            let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
-            let told = shared.tell().await;
-            if Instant::now() >= next_look {
-                if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
-                    if let Some((name, _)) = entries.last() {
-                        last.clone_from(name);
-                    }
-                    follow(&shared.ledger, zone, &entries).await;
-                }
-                next_look = Instant::now() + PULSE;
-            }
-            told
-        };
-        // While Redis is away it stays what is to be told, and more of it is no reason to try again at once.
-        match told {
-            Ok(()) => drop(timeout_at(next_look, wake.notified()).await),
-            Err(Down) => sleep_until(next_look).await,
-        }
-    }
-}
-
-async fn follow(ledger: &Ledger, zone: Arc<Zone>, entries: &[(String, Vec<u8>)]) {
-    let purges: Vec<Purge> = entries.iter().filter_map(|(_, entry)| Purge::take(&mut In(entry))).collect();
-    // What was before the oldest that is known is known no more.
-    if let Some(oldest) = purges.first().filter(|_| entries.len() >= PURGES) {
-        ledger.forget_before(oldest.when);
-    }
-    if !purges.is_empty() {
-        let carry_out = move || purges.iter().map(|purge| zone.carry_out(purge)).sum::<u64>();
-        let _ = tokio::task::spawn_blocking(carry_out).await;
-    }
 }

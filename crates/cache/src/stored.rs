@@ -1,6 +1,7 @@
 //! An answer that is kept: its head, its content, and what has to be known to use it again.
 
 use std::{
+    iter,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -52,18 +53,27 @@ pub(crate) struct Label {
     /// What of the URL tells it from others.
     pub(crate) apart: Arc<Apart>,
     pub(crate) tags: Box<[Box<str>]>,
+    /// Where the moments are kept when something of it was changed, which every hit looks at: of its URL first, and then of
+    /// the groups that it is of (RFC 9875).
+    places: Box<[ledger::Place]>,
 }
 
 impl Label {
-    /// Where the moment is kept when something was changed there.
-    pub(crate) fn place(&self) -> usize {
-        ledger::place(&self.url.host, &self.url.path)
+    pub(crate) fn new(url: Url, apart: Arc<Apart>, tags: Box<[Box<str>]>) -> Self {
+        let host = if tags.is_empty() { String::new() } else { ledger::of_group(&url.host) };
+        let own = ledger::place(&url.host, &url.path);
+        let places = iter::once(own).chain(tags.iter().map(|tag| ledger::place(&host, tag))).collect();
+        Self { url, apart, tags, places }
     }
 
-    /// The same for the groups that it is of (RFC 9875).
-    pub(crate) fn group_places(&self) -> impl Iterator<Item = usize> {
-        let host = if self.tags.is_empty() { String::new() } else { ledger::of_group(&self.url.host) };
-        self.tags.iter().map(move |tag| ledger::place(&host, tag))
+    /// Where the moments are kept when something was changed that it is of.
+    pub(crate) fn places(&self) -> &[ledger::Place] {
+        &self.places
+    }
+
+    /// Those of its groups alone.
+    pub(crate) fn group_places(&self) -> &[ledger::Place] {
+        self.places.get(1..).unwrap_or_default()
     }
 
     /// What it takes of memory.
@@ -71,7 +81,7 @@ impl Label {
         let Url { origin, host, path, query } = &self.url;
         let url = origin.len() + host.len() + path.len() + query.as_ref().map_or(0, |query| query.len());
         let tags: usize = self.tags.iter().map(|tag| tag.len() + 16).sum();
-        (url + tags + self.apart.weight() + 64) as u64
+        (url + tags + size_of_val(&*self.places) + self.apart.weight() + 80) as u64
     }
 }
 
@@ -142,11 +152,7 @@ impl Stored {
         let stored = Self {
             selecting: selecting_fields(&head.headers, fields, policy.asks_plain()),
             for_authorized: storing::allows_authorization(&said),
-            label: Arc::new(Label {
-                url: Url::of(request, policy),
-                apart: policy.apart.clone(),
-                tags: policy.tags_of(&head.headers),
-            }),
+            label: Arc::new(Label::new(Url::of(request, policy), policy.apart.clone(), policy.tags_of(&head.headers))),
             outdated: AtomicU64::new(0),
             overtaken: AtomicBool::new(false),
             head: bare(head),

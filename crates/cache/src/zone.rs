@@ -208,9 +208,8 @@ impl Zone {
         }
         let course = self.begin(key);
         if let Some(disk) = disk
-            && let Some(stored) = disk.find(key, &request.head.headers).await
+            && let Some((stored, _coming)) = disk.find(key, &request.head.headers).await
         {
-            let stored = Arc::new(stored);
             if stored.content().file().is_none() {
                 course.bring(&stored);
                 self.keep_in_memory(&course, stored.clone());

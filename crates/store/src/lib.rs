@@ -14,4 +14,4 @@ mod values;
 pub use compile::{Settings, compile};
 pub use config::Config;
 pub use store::{Down, Health, Kept, Script, Store};
-pub use values::ORDER;
+pub use values::{ORDER, Ordered};

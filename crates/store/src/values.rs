@@ -6,7 +6,10 @@ use std::{
 };
 
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
-use tokio::time::{error::Elapsed, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{error::Elapsed, timeout},
+};
 
 use crate::{
     compile::Reach,
@@ -20,16 +23,25 @@ type Entries = Vec<(String, Vec<(String, Vec<(String, Vec<u8>)>)>)>;
 /// How many bytes say when a value is from that is [put in order](Store::put_after).
 pub const ORDER: usize = 16;
 
-/// Puts a value, unless the one that is there is from a later moment.
+/// Puts values, each unless the one that is there is from a later moment. Says how many it has put.
 static PUT_AFTER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-local there = tonumber(redis.call('GETRANGE', KEYS[1], 0, 15))
-if there and there > tonumber(string.sub(ARGV[1], 1, 16)) then return {0} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {1}",
+local put = 0
+for i, key in ipairs(KEYS) do
+    local value, lasts = ARGV[2 * i - 1], ARGV[2 * i]
+    local there = tonumber(redis.call('GETRANGE', key, 0, 15))
+    if not there or there <= tonumber(string.sub(value, 1, 16)) then
+        redis.call('SET', key, value, 'PX', lasts)
+        put = put + 1
+    end
+end
+return {put}",
     )
 });
+
+/// A value that is [put in order](Store::put_after): under which key, what, and for how many milliseconds.
+pub type Ordered = (String, Vec<u8>, u64);
 
 /// Removes values, each unless the one that is there is from a later moment.
 static REMOVE_UNTIL: LazyLock<Script> = LazyLock::new(|| {
@@ -85,6 +97,34 @@ impl Store {
         let mut call = PUT_AFTER.key(key);
         call.arg(value).arg(millis);
         self.invoke(&call).await.map(|put| put == [1])
+    }
+
+    /// Puts many values [in order](Store::put_after), in one step where they are on one node, and all at the same time where
+    /// they are not.
+    ///
+    /// # Errors
+    ///
+    /// At once when Redis is away; and when it has not answered in time. It may then have them all the same, or some.
+    pub async fn put_all_after(&self, values: Vec<Ordered>) -> Result<(), Down> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        if !self.is_spread() {
+            let mut call = PUT_AFTER.prepare_invoke();
+            for (key, value, millis) in values {
+                call.key(key).arg(value).arg(millis);
+            }
+            return self.invoke(&call).await.map(drop);
+        }
+        let mut putting = JoinSet::new();
+        for (key, value, millis) in values {
+            let store = self.clone();
+            putting.spawn(async move { store.put_after(&key, &value, millis).await });
+        }
+        while let Some(put) = putting.join_next().await {
+            put.unwrap_or(Err(Down))?;
+        }
+        Ok(())
     }
 
     /// Removes what was [put in order](Store::put_after) under these keys, each unless it is from a later moment than the one

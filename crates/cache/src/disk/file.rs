@@ -17,7 +17,7 @@ use filter::Reason;
 use tokio::{sync::Semaphore, time::timeout};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::head;
+use super::{head, index::Name};
 use crate::{
     content::Content,
     freshness::Millis,
@@ -48,27 +48,22 @@ const MOST_RECORD: u64 = 1 << 20;
 /// How long a reader waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is written of an answer.
-pub(crate) enum Body {
-    Memory(Bytes),
-    File(Arc<Resting>),
-}
-
 /// Content in a file that is open.
 #[derive(Debug)]
 pub(crate) struct Resting {
+    name: Name,
     file: File,
     /// Where it begins in the file.
     begins: u64,
     length: u64,
     sums: Box<[u64]>,
     slots: Arc<Semaphore>,
-    /// Told when something in it is not as it was written.
+    /// Told why something in it could not be read.
     broken: Broken,
 }
 
-/// Who wants to know that a file is broken.
-pub(crate) struct Broken(pub(crate) Box<dyn Fn() + Send + Sync>);
+/// Who wants to know why a file could not be read.
+pub(crate) struct Broken(pub(crate) Box<dyn Fn(&io::Error) + Send + Sync>);
 
 impl std::fmt::Debug for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,36 +77,23 @@ pub(super) struct Opened {
     pub(super) key: Sealed,
     pub(super) stored: Stored,
     pub(super) length: u64,
-    begins: u64,
+    pub(super) begins: u64,
     sums: Box<[u64]>,
 }
 
 /// Writes an answer to `path`, which must not exist. Gives the size of the file.
-pub(super) fn write(path: &Path, key: &Key, stored: &Stored, body: &Body) -> io::Result<u64> {
-    let record = stored.record(key);
-    let sums: Vec<u64> = match body {
-        Body::Memory(bytes) => bytes.chunks(BLOCK).enumerate().map(|(number, block)| sum(number, block)).collect(),
-        Body::File(resting) => resting.sums.to_vec(),
-    };
-    let length = match body {
-        Body::Memory(bytes) => bytes.len() as u64,
-        Body::File(resting) => resting.length,
-    };
-    let head = head::written(&record, length, &sums, stored.outdated());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+pub(super) fn write(path: &Path, key: &Key, stored: &Stored, content: &[u8]) -> io::Result<u64> {
+    let sums: Vec<u64> = content.chunks(BLOCK).enumerate().map(|(number, block)| sum(number, block)).collect();
+    let head = head::written(&stored.record(key), content.len() as u64, &sums, stored.outdated());
+    let mut file = create(path)?;
     file.write_all(&head)?;
-    match body {
-        Body::Memory(bytes) => file.write_all(bytes)?,
-        Body::File(resting) => {
-            let mut at = 0;
-            while at < resting.length {
-                let piece = resting.read_now(at, resting.length)?;
-                file.write_all(&piece)?;
-                at += piece.len() as u64;
-            }
-        }
-    }
-    Ok(head.len() as u64 + length)
+    file.write_all(content)?;
+    Ok((head.len() + content.len()) as u64)
+}
+
+/// A file that was not there.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Says in a file that its answer is outdated.
@@ -158,10 +140,30 @@ pub(super) fn open(path: &Path) -> io::Result<Opened> {
 }
 
 impl Opened {
-    /// The answer with its content in memory, where there is a place for it, or in the file.
-    pub(super) fn into_stored(self, place: Option<Place>, slots: Arc<Semaphore>, broken: Broken) -> io::Result<Stored> {
+    /// The same content with the head that stands beside it.
+    pub(super) fn headed(self, beside: Self) -> io::Result<Self> {
+        self.with((beside.key, beside.stored))
+    }
+
+    /// The same content with the head that this [record](Stored::record) has.
+    pub(super) fn told(self, record: &[u8]) -> io::Result<Self> {
+        self.with(Stored::read(record, Content::whole(Bytes::new())).ok_or_else(torn)?)
+    }
+
+    fn with(self, (key, stored): (Sealed, Stored)) -> io::Result<Self> {
+        if key == self.key { Ok(Self { stored, ..self }) } else { Err(torn()) }
+    }
+
+    /// The answer with its content in memory, where there is a place for it, or in the file, which is called that.
+    pub(super) fn into_stored(
+        self,
+        name: Name,
+        place: Option<Place>,
+        slots: Arc<Semaphore>,
+        broken: Broken,
+    ) -> io::Result<Stored> {
         let Self { file, stored, length, begins, sums, .. } = self;
-        let resting = Resting { file, begins, length, sums, slots, broken };
+        let resting = Resting { name, file, begins, length, sums, slots, broken };
         let Some(place) = place else {
             return Ok(stored.with(Content::resting(Arc::new(resting))));
         };
@@ -171,6 +173,10 @@ impl Opened {
 }
 
 impl Resting {
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
@@ -186,15 +192,11 @@ impl Resting {
             let reading = tokio::task::spawn_blocking(move || {
                 let read = this.read_into(room, at, to);
                 drop(slot);
-                read.inspect_err(|_| (this.broken.0)()).ok()
+                read.inspect_err(|error| (this.broken.0)(error)).ok()
             });
             reading.await.ok()?
         };
         timeout(PATIENCE, reading).await.ok().flatten().ok_or(Reason::Internal)
-    }
-
-    fn read_now(&self, at: u64, to: u64) -> io::Result<Bytes> {
-        self.read_into(BytesMut::new(), at, to)
     }
 
     fn read_into(&self, room: BytesMut, at: u64, to: u64) -> io::Result<Bytes> {
@@ -232,4 +234,9 @@ fn sum(number: usize, block: &[u8]) -> u64 {
 
 pub(super) fn torn() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "not what was written")
+}
+
+/// Whether what could not be read is not what was written.
+pub(super) fn is_torn(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }

@@ -11,6 +11,7 @@ use std::{
 use http::{HeaderMap, HeaderName};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync::Cache};
 
+use super::beside::Beside;
 use crate::{
     freshness::Millis,
     key::Selecting,
@@ -50,6 +51,10 @@ impl Shelf {
     fn new(entries: Vec<Arc<Entry>>) -> Arc<Self> {
         Arc::new(Self { entries, ..Self::default() })
     }
+
+    fn named(&self, name: Name) -> Option<&Arc<Entry>> {
+        self.entries.iter().find(|entry| entry.name == name)
+    }
 }
 
 /// One file.
@@ -57,14 +62,32 @@ pub(super) struct Entry {
     pub(super) name: Name,
     pub(super) asked: Millis,
     pub(super) length: u64,
-    /// What it takes of the disk.
+    /// What it takes of the disk by itself.
     size: u64,
     pub(super) label: Arc<Label>,
     selecting: Box<[(HeaderName, Option<Vec<u8>>)]>,
     for_authorized: bool,
     pub(super) outdated: AtomicU64,
-    /// How often it was asked for.
-    pub(super) hits: AtomicU32,
+    /// A later head than its own, which is the one that counts.
+    pub(super) beside: Option<Beside>,
+    asks: Arc<Asks>,
+}
+
+/// What is known of those who ask for a file, whichever head it has.
+#[derive(Default)]
+struct Asks {
+    count: AtomicU32,
+    /// One of them takes its content into memory.
+    is_coming: AtomicBool,
+}
+
+/// Content is on its way into memory for one who asks: the others read it where it is meanwhile, and not into memory of their own.
+pub(crate) struct Coming(Arc<Asks>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.is_coming.store(false, Ordering::Release);
+    }
 }
 
 /// What a file is called: its key, and a number that no other file ever has.
@@ -78,9 +101,11 @@ pub(super) struct Name {
 pub(super) enum Chore {
     Unlink(Name),
     Outdate(Name, Millis),
+    /// Write its latest head.
+    Head(Name),
 }
 
-/// What is to be done, and how many answers were let go to make room. There are never more chores than files.
+/// What is to be done, and how many answers were let go to make room. There are never more chores of a kind than files.
 #[derive(Default)]
 pub(super) struct Chores {
     waiting: Mutex<Vec<Chore>>,
@@ -126,8 +151,8 @@ impl Chores {
 }
 
 impl Entry {
-    pub(super) fn of(name: Name, stored: &Stored, length: u64, size: u64) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn of(name: Name, stored: &Stored, length: u64, size: u64) -> Self {
+        Self {
             name,
             asked: stored.freshness().asked(),
             length,
@@ -136,8 +161,25 @@ impl Entry {
             selecting: stored.selecting().into(),
             for_authorized: stored.for_authorized(),
             outdated: AtomicU64::new(stored.outdated()),
-            hits: AtomicU32::new(0),
-        })
+            beside: None,
+            asks: Arc::default(),
+        }
+    }
+
+    /// The same file with a later head than its own.
+    pub(super) fn renewed(&self, stored: &Stored, beside: Beside) -> Self {
+        let own = Self::of(self.name, stored, self.length, self.size);
+        Self { beside: Some(beside), asks: self.asks.clone(), ..own }
+    }
+
+    /// Somebody asks for it. Says whether anybody has before.
+    pub(super) fn is_asked_again(&self) -> bool {
+        self.asks.count.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
+    /// Takes it upon itself to bring the content into memory; `None` where somebody does already.
+    pub(super) fn comes(&self) -> Option<Coming> {
+        (!self.asks.is_coming.swap(true, Ordering::AcqRel)).then(|| Coming(self.asks.clone()))
     }
 
     /// Whether it may answer this request, which has the same key.
@@ -153,8 +195,14 @@ impl Entry {
     /// Files count for what they take of the disk, and for what is known of them.
     fn weight(&self) -> u64 {
         let values = self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, Vec::len) as u64);
-        let known = FIXED + self.label.weight() + values.sum::<u64>();
-        self.size.max(known * SHARE)
+        let record = self.beside.as_ref().map_or(0, |beside| beside.size);
+        let known = FIXED + self.label.weight() + values.sum::<u64>() + record;
+        self.takes().max(known * SHARE)
+    }
+
+    /// What it takes of the disk with what stands beside it.
+    fn takes(&self) -> u64 {
+        self.size + self.beside.as_ref().map_or(0, |beside| beside.size.next_multiple_of(PAGE))
     }
 }
 
@@ -182,7 +230,8 @@ impl Index {
     }
 
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.
-    pub(super) fn add(&self, entry: Arc<Entry>, is_void: impl Fn(&Entry) -> bool) {
+    pub(super) fn add(&self, entry: Entry, is_void: impl Fn(&Entry) -> bool) {
+        let entry = Arc::new(entry);
         self.insert(entry.clone(), &is_void);
         // Who lets go of it notes that first, and then looks whether it is here, without the lock.
         fence(Ordering::SeqCst);
@@ -198,12 +247,12 @@ impl Index {
             self.chores.add(Chore::Unlink(entry.name));
             return;
         }
-        let mut entries = vec![entry];
         let before = self.shelves.peek(&hash);
+        if before.as_ref().is_some_and(|shelf| shelf.named(entry.name).is_some()) {
+            return;
+        }
+        let mut entries = vec![entry];
         for other in before.iter().flat_map(|shelf| &shelf.entries) {
-            if other.name == entries[0].name {
-                return;
-            }
             let same = other.selecting == entries[0].selecting;
             if same && (other.asked, other.name.number) > (entries[0].asked, entries[0].name.number) {
                 self.chores.add(Chore::Unlink(entries[0].name));
@@ -218,6 +267,62 @@ impl Index {
         // Files are found in any order after a start.
         entries.sort_by_key(|entry| Reverse((entry.asked, entry.name.number)));
         self.exchange(hash, before.as_deref(), entries);
+    }
+
+    /// A file has a later head: it is found with that from now on, and the head is to be written. Not where the file is gone,
+    /// or a later one is there for the same requests, or `is_void` says that it counts no more. Says whether it is so.
+    pub(super) fn renew(&self, name: Name, stored: &Stored, beside: Beside, is_void: impl Fn(&Entry) -> bool) -> bool {
+        let Some(entry) = self.put_renewed(name, stored, beside, &is_void) else { return false };
+        // As for a file that is added.
+        fence(Ordering::SeqCst);
+        if is_void(&entry) {
+            self.remove(Some(name.hash), |other| other.name == name && other.asked <= entry.asked);
+        }
+        true
+    }
+
+    fn put_renewed(
+        &self,
+        name: Name,
+        stored: &Stored,
+        beside: Beside,
+        is_void: impl Fn(&Entry) -> bool,
+    ) -> Option<Arc<Entry>> {
+        let _changing = lock(&self.changing);
+        let shelf = self.shelves.peek(&name.hash)?;
+        let old = shelf.named(name)?;
+        let entry = Arc::new(old.renewed(stored, beside));
+        let is_same = |other: &Entry| other.name == name || other.selecting == entry.selecting;
+        if is_void(&entry) || shelf.entries.iter().any(|other| is_same(other) && other.asked > entry.asked) {
+            return None;
+        }
+        let (older, mut entries): (Vec<_>, Vec<_>) = shelf.entries.iter().cloned().partition(|other| is_same(other));
+        let gone = older.iter().filter(|other| other.name != name);
+        gone.for_each(|other| self.chores.add(Chore::Unlink(other.name)));
+        // Who is to write the head of before finds this one in its place.
+        if !old.beside.as_ref().is_some_and(Beside::take_order) {
+            self.chores.add(Chore::Head(name));
+        }
+        entries.push(entry.clone());
+        entries.sort_by_key(|entry| Reverse((entry.asked, entry.name.number)));
+        self.exchange(name.hash, Some(&shelf), entries);
+        Some(entry)
+    }
+
+    /// The file whose head was to be written, as it is now. From here on somebody sees to that.
+    pub(super) fn ordered(&self, name: Name) -> Option<Arc<Entry>> {
+        let _changing = lock(&self.changing);
+        let entry = self.shelves.peek(&name.hash)?.named(name)?.clone();
+        entry.beside.as_ref()?.take_order().then_some(entry)
+    }
+
+    /// The head of a file could not be written, and is to be.
+    pub(super) fn order(&self, name: Name) {
+        let _changing = lock(&self.changing);
+        let Some(shelf) = self.shelves.peek(&name.hash) else { return };
+        if shelf.named(name).and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order()) {
+            self.chores.add(Chore::Head(name));
+        }
     }
 
     fn exchange(&self, hash: u128, before: Option<&Shelf>, entries: Vec<Arc<Entry>>) {
@@ -271,7 +376,7 @@ impl Index {
 
     /// How many keys, and how many bytes.
     pub(super) fn holds(&self) -> (u64, u64) {
-        let size = |shelf: &Arc<Shelf>| shelf.entries.iter().map(|entry| entry.size).sum::<u64>();
+        let size = |shelf: &Arc<Shelf>| shelf.entries.iter().map(|entry| entry.takes()).sum::<u64>();
         (self.shelves.len() as u64, self.shelves.iter().map(|(_, shelf)| size(&shelf)).sum())
     }
 }

@@ -1,6 +1,7 @@
 //! The tier on disk: a file for each answer, which outlives the process. Nothing here makes a request wait for a disk for
 //! long: files are read by threads for what blocks, a bounded number at once, and written by a thread of its own.
 
+mod beside;
 mod file;
 mod gone;
 mod growing;
@@ -29,9 +30,9 @@ use std::{
 use http::{HeaderMap, header::AUTHORIZATION};
 use tokio::{sync::Semaphore, time::timeout};
 
-pub(crate) use self::{file::Resting, growing::Growing};
+pub(crate) use self::{file::Resting, growing::Growing, index::Coming};
 use self::{
-    file::{Body, Broken},
+    file::{Broken, Opened},
     gone::Gone,
     index::{Chores, Entry, Index, Name},
     writer::Job,
@@ -92,6 +93,8 @@ pub(crate) struct Disk {
     number: AtomicU64,
     dropped: AtomicU64,
     broken: AtomicU64,
+    /// How often something could not be read or written.
+    failed: AtomicU64,
     changed: Mutex<BTreeSet<usize>>,
     gone: Gone,
     /// Purges that files may still be there of.
@@ -128,6 +131,7 @@ impl Disk {
             number: AtomicU64::new(freshness::now() << 20),
             dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
             changed: Mutex::default(),
             gone: Gone::default(),
             purges: Mutex::default(),
@@ -163,22 +167,28 @@ impl Disk {
         drop(told.wait_timeout_while(lock(ended), longest, |ended| !*ended));
     }
 
-    /// The kept answer for a request. What is small, or asked for again, has its content in memory, where there is room for it.
-    pub(crate) async fn find(self: &Arc<Self>, key: &Key, request: &HeaderMap) -> Option<Stored> {
+    /// The kept answer for a request. What is small, or asked for again, has its content in memory, where there is room for it
+    /// and nobody else is about to take it there: whoever is holds what it is given beside it until it is done.
+    pub(crate) async fn find(
+        self: &Arc<Self>,
+        key: &Key,
+        request: &HeaderMap,
+    ) -> Option<(Arc<Stored>, Option<Coming>)> {
         if self.is_closed() || !self.is_open.load(Ordering::Acquire) {
             return None;
         }
         let entry = self.index.find(key.hash(), request).filter(|entry| self.stands(entry))?;
         let slot = self.slots.clone().try_acquire_owned().ok()?;
-        let again = entry.hits.fetch_add(1, Ordering::Relaxed) > 0;
+        let again = entry.is_asked_again();
         let wanted = entry.length <= SMALL || again && self.fits_memory(entry.length);
+        let coming = wanted.then(|| entry.comes()).flatten();
         let mut place = self.room.place();
-        let place = (wanted && place.take(entry.length)).then_some(place);
+        let place = (coming.is_some() && place.take(entry.length)).then_some(place);
         let (disk, key) = (self.clone(), key.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let stored = disk.read(&key, &entry, place);
             drop(slot);
-            stored
+            stored.map(|stored| (Arc::new(stored), coming))
         });
         timeout(PATIENCE, reading).await.ok()?.ok()?
     }
@@ -198,14 +208,14 @@ impl Disk {
     fn read(self: &Arc<Self>, key: &Key, entry: &Entry, place: Option<Place>) -> Option<Stored> {
         let name = entry.name;
         let (disk, slots) = (Arc::downgrade(self), self.slots.clone());
-        let broken = Broken(Box::new(move || {
+        let broken = Broken(Box::new(move |error| {
             if let Some(disk) = disk.upgrade() {
-                disk.lose(name);
+                disk.unread(name, error);
             }
         }));
-        let read = file::open(&self.file(name)).and_then(|opened| {
+        let read = self.open_file(entry).and_then(|opened| {
             let right = opened.key == key.sealed();
-            opened.into_stored(place, slots, broken).map(|stored| (stored, right))
+            opened.into_stored(name, place, slots, broken).map(|stored| (stored, right))
         });
         match read {
             Ok((stored, true)) => {
@@ -215,15 +225,31 @@ impl Disk {
             }
             // Two keys with one hash: the one that is not there is fetched each time.
             Ok((_, false)) => None,
+            Err(error) => {
+                self.unread(name, &error);
+                None
+            }
+        }
+    }
+
+    /// A file could not be read. Let go is only what is not as it was written: too many files that are open, or a disk that
+    /// does not answer, say nothing of it.
+    fn unread(&self, name: Name, error: &io::Error) {
+        match error.kind() {
             // It was let go meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.index.remove(Some(name.hash), |entry| entry.name == name);
-                None
-            }
-            Err(_) => {
-                self.lose(name);
-                None
-            }
+            io::ErrorKind::NotFound => drop(self.index.remove(Some(name.hash), |entry| entry.name == name)),
+            kind if file::is_torn(kind) => self.lose(name),
+            _ => self.complain("read from", error),
+        }
+    }
+
+    /// A file with the head that counts.
+    fn open_file(&self, entry: &Entry) -> io::Result<Opened> {
+        let opened = file::open(&self.file(entry.name))?;
+        let Some(beside) = &entry.beside else { return Ok(opened) };
+        match beside.waiting() {
+            Some(record) => opened.told(&record),
+            None => opened.headed(file::open(&self.beside(entry.name))?),
         }
     }
 
@@ -255,7 +281,7 @@ impl Disk {
         match beginning.await.ok()? {
             Ok(growing) => Some(Arc::new(growing)),
             Err(error) => {
-                self.complain(&error);
+                self.drops(&error);
                 None
             }
         }
@@ -278,7 +304,7 @@ impl Disk {
                     disk.wake();
                 }
                 Err(error) => {
-                    disk.complain(&error);
+                    disk.drops(&error);
                     disk.let_go_of_older(&key, &stored);
                 }
             }
@@ -288,9 +314,15 @@ impl Disk {
     }
 
     /// Something could not be written.
-    fn complain(&self, error: &io::Error) {
-        if self.dropped.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
-            log::warn!("cache: cannot write to {}: {error}", self.path.display());
+    fn drops(&self, error: &io::Error) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.complain("write to", error);
+    }
+
+    /// Says what cannot be done, the more rarely the more often that is.
+    fn complain(&self, what: &str, error: &io::Error) {
+        if (self.failed.fetch_add(1, Ordering::Relaxed) + 1).is_power_of_two() {
+            log::warn!("cache: cannot {what} {}: {error}", self.path.display());
         }
     }
 
@@ -303,24 +335,20 @@ impl Disk {
         }
     }
 
-    /// Writes an answer some time soon, if it is worth it and there is room for it to wait.
+    /// Writes an answer some time soon, if it is worth it and there is room for it to wait. Content that is in a file stays there.
     pub(crate) fn keep(&self, course: &Arc<Course>, stored: &Arc<Stored>) {
         let key = course.key();
+        if let Some(file) = stored.content().file() {
+            return self.renew(key, stored, file.name());
+        }
         if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
             return self.let_go_of_older(key, stored);
         }
-        let body = match (stored.content().file(), stored.content().bytes()) {
-            (Some(file), _) => Body::File(file.clone()),
-            (None, Some(bytes)) => Body::Memory(bytes),
-            (None, None) => return,
-        };
-        let size = match &body {
-            Body::Memory(bytes) => bytes.len() as u64,
-            Body::File(_) => 0,
-        };
+        let Some(content) = stored.content().bytes() else { return };
+        let size = content.len() as u64;
         let before = self.waiting.fetch_add(size, Ordering::AcqRel);
         let fits = before == 0 || before + size <= self.most_waiting.load(Ordering::Relaxed);
-        let job = Job::Keep { course: course.clone(), stored: stored.clone(), body, size };
+        let job = Job::Keep { course: course.clone(), stored: stored.clone(), content };
         let taken = fits && lock(&self.jobs).as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok());
         if !taken {
             self.waiting.fetch_sub(size, Ordering::AcqRel);
@@ -332,11 +360,8 @@ impl Disk {
     /// An answer is not written: what was written before for the same requests is not to come back in its place, once that
     /// one is gone from memory.
     fn let_go_of_older(&self, key: &Key, stored: &Stored) {
-        // A file that was found good again is its own older one.
-        if stored.content().file().is_none() {
-            self.note_gone(key, stored.freshness().asked());
-            self.remove(key, |entry| entry.is_replaced_by(stored));
-        }
+        self.note_gone(key, stored.freshness().asked());
+        self.remove(key, |entry| entry.is_replaced_by(stored));
     }
 
     /// Lets go of what was asked for by then and would be given to this request.
@@ -424,6 +449,11 @@ impl Disk {
 
     fn file(&self, name: Name) -> PathBuf {
         self.shelf(name.hash).join(format!("{:032x}-{:016x}", name.hash, name.number))
+    }
+
+    /// Where a later head of a file is.
+    fn beside(&self, name: Name) -> PathBuf {
+        self.file(name).with_extension(beside::ENDING)
     }
 
     /// Files are spread over 256 folders.

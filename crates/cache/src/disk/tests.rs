@@ -1,6 +1,7 @@
 //! Files that outlive their process, that are torn, that are many.
 
 mod meanwhile;
+mod renewed;
 
 use std::{cell::Cell, fs, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
@@ -78,7 +79,7 @@ async fn end(zone: Arc<Zone>) {
 
 async fn found(zone: &Zone, key: &Key) -> Option<Arc<Stored>> {
     let disk = zone.disk.load_full().unwrap();
-    disk.find(key, &HeaderMap::new()).await.map(Arc::new)
+    disk.find(key, &HeaderMap::new()).await.map(|(stored, _)| stored)
 }
 
 async fn read(stored: &Stored, from: u64, to: Option<u64>) -> Result<Vec<u8>, filter::Reason> {

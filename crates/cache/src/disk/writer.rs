@@ -12,14 +12,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::{
-    Disk,
-    file::{self, Body},
+    Disk, file,
     index::{Chore, Entry, Name},
     journal::{self, Changes},
     load,
 };
-use crate::{course::Course, key::Key, lock, stored::Stored};
+use crate::{course::Course, freshness::Millis, key::Key, lock, stored::Stored};
 
 /// How long it sleeps where nobody wakes it.
 const TICK: Duration = Duration::from_millis(500);
@@ -29,8 +30,7 @@ pub(super) enum Job {
     Keep {
         course: Arc<Course>,
         stored: Arc<Stored>,
-        body: Body,
-        size: u64,
+        content: Bytes,
     },
     /// See what is to be done besides.
     Look,
@@ -116,33 +116,33 @@ fn take(disk: &Disk) -> io::Result<Office> {
 
 impl Disk {
     fn carry_out(&self, job: Job) {
-        let Job::Keep { course, stored, body, size } = job else { return };
+        let Job::Keep { course, stored, content } = job else { return };
         // What is not to be found any more need not be written.
         if !stored.is_overtaken() {
-            self.write(course.key(), &stored, &body);
+            self.write(course.key(), &stored, &content);
         }
-        self.waiting.fetch_sub(size, Ordering::AcqRel);
+        self.waiting.fetch_sub(content.len() as u64, Ordering::AcqRel);
     }
 
-    fn write(&self, key: &Key, stored: &Stored, body: &Body) {
+    fn write(&self, key: &Key, stored: &Stored, content: &[u8]) {
         let name = Name { hash: key.hash(), number: self.next_number() };
-        match self.put(name, key, stored, body) {
+        match self.put(name, key, stored, content) {
             Ok(written) => {
-                let length = stored.content().length().unwrap_or(0);
+                let length = content.len() as u64;
                 let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
                 self.index.add(Entry::of(name, stored, length, written), is_void);
             }
             Err(error) => {
-                self.complain(&error);
+                self.drops(&error);
                 self.let_go_of_older(key, stored);
             }
         }
     }
 
     /// Under another name first, so that whatever has its name is whole.
-    fn put(&self, name: Name, key: &Key, stored: &Stored, body: &Body) -> io::Result<u64> {
+    fn put(&self, name: Name, key: &Key, stored: &Stored, content: &[u8]) -> io::Result<u64> {
         let new = self.folder.join("new").join(format!("{:016x}", name.number));
-        let put = file::write(&new, key, stored, body).and_then(|written| {
+        let put = file::write(&new, key, stored, content).and_then(|written| {
             let path = self.file(name);
             fs::rename(&new, &path).or_else(|_| {
                 DirBuilder::new().recursive(true).mode(0o700).create(self.shelf(name.hash))?;
@@ -166,8 +166,9 @@ impl Disk {
         let mut purges = lock(&self.purges);
         for chore in self.chores.take() {
             let done = match chore {
-                Chore::Unlink(name) => fs::remove_file(self.file(name)),
-                Chore::Outdate(name, when) => file::outdate(&self.file(name), when),
+                Chore::Unlink(name) => self.unlink(name),
+                Chore::Outdate(name, when) => self.outdate(name, when),
+                Chore::Head(name) => self.write_beside(name),
             };
             match done {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -181,6 +182,23 @@ impl Disk {
             if let Err(error) = journal::save(&self.folder, &purges) {
                 log::warn!("cache: {}: {error}", self.folder.display());
             }
+        }
+    }
+
+    /// Removes a file with what stands beside it.
+    pub(super) fn unlink(&self, name: Name) -> io::Result<()> {
+        let removed = fs::remove_file(self.file(name));
+        match fs::remove_file(self.beside(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => removed,
+        }
+    }
+
+    /// Says of the head that counts that it is outdated.
+    fn outdate(&self, name: Name, when: Millis) -> io::Result<()> {
+        match file::outdate(&self.beside(name), when) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => file::outdate(&self.file(name), when),
+            done => done,
         }
     }
 }

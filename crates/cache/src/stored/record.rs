@@ -42,7 +42,7 @@ impl Stored {
             out.maybe(value.as_deref());
         }
         out.flag(self.for_authorized);
-        let Label { url, apart, tags } = &*self.label;
+        let Label { url, apart, tags, .. } = &*self.label;
         out.number(tags.len() as u64);
         tags.iter().for_each(|tag| out.text(tag.as_bytes()));
         [&url.origin, &url.host, &url.path].into_iter().for_each(|part| out.text(part.as_bytes()));
@@ -89,7 +89,7 @@ impl Stored {
             freshness,
             selecting: selecting.into(),
             for_authorized,
-            label: Arc::new(Label { url: Url { origin, host, path, query }, apart, tags: tags.into() }),
+            label: Arc::new(Label::new(Url { origin, host, path, query }, apart, tags.into())),
             outdated: AtomicU64::new(0),
             overtaken: AtomicBool::new(false),
         };

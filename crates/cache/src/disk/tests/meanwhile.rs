@@ -23,7 +23,7 @@ async fn sought(zone: &Zone, path: &str, key: &Key) -> Option<Arc<Stored>> {
 }
 
 /// The thread that writes removes files, and holds up purges meanwhile, until it is told to go on.
-fn busy(zone: &Zone) -> Sender<()> {
+pub(super) fn busy(zone: &Zone) -> Sender<()> {
     let disk = zone.disk.load_full().unwrap();
     let ((holds, held), (go_on, told)) = (channel(), channel());
     std::thread::spawn(move || {
@@ -96,4 +96,67 @@ async fn a_folder_that_is_given_back_is_not_written_to() {
     first.purge(&Selector::url("/b").unwrap(), false, now());
     assert!(super::super::journal::read(&folder_of).is_empty(), "it is the other process's");
     assert!(found(&second, &key).await.is_some());
+}
+
+#[tokio::test]
+async fn of_many_who_ask_at_once_one_takes_it_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(&settings(&folder, 64 * MIB)).await;
+    let disk = zone.disk.load_full().unwrap();
+    for (path, size) in [("/small", 100_000), ("/large", 1_500_000)] {
+        let key = keep(&zone, path, size, now()).await;
+        assert!(found(&zone, &key).await.is_some());
+        let asking = (0..8).map(|_| {
+            let (disk, key) = (disk.clone(), key.clone());
+            tokio::spawn(async move { disk.find(&key, &HeaderMap::new()).await.unwrap() })
+        });
+        let mut given = Vec::new();
+        for asking in asking.collect::<Vec<_>>() {
+            given.push(asking.await.unwrap());
+        }
+        let in_memory = given.iter().filter(|(stored, _)| stored.content().file().is_none()).count();
+        assert_eq!(in_memory, 1, "{path}");
+        for (stored, _) in &given {
+            assert_eq!(read(stored, 0, None).await.unwrap(), content(path, size), "{path}");
+        }
+        drop(given);
+        assert!(found(&zone, &key).await.unwrap().content().file().is_none(), "{path}: it may come again");
+    }
+}
+
+/// A file that cannot be opened, and is not to blame for it.
+#[tokio::test]
+async fn what_cannot_be_opened_is_not_let_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let first = zone(&settings).await;
+    let key = keep(&first, "/a", 10, now() - 10).await;
+    let path = files(&folder).remove(0);
+    let (away, disk) = (folder.path().join("away"), first.disk.load_full().unwrap());
+    fs::rename(&path, &away).unwrap();
+    // It leads to itself.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(found(&first, &key).await.is_none());
+    assert_eq!((disk.reading().entries, disk.reading().broken), (1, 0));
+    end(first).await;
+    // Nor at a start; and what is purged by then does not come back when it can be opened again.
+    let second = Arc::new(Zone::new());
+    second.arrange(&settings, None);
+    let disk = second.disk.load_full().unwrap();
+    let complained = || disk.failed.load(std::sync::atomic::Ordering::Relaxed) > 0;
+    until(complained).await;
+    second.purge(&Selector::url("/a").unwrap(), false, now());
+    let other = keep(&second, "/b", 10, now()).await;
+    assert!(!disk.is_loaded.load(std::sync::atomic::Ordering::Acquire));
+    assert!(!super::super::journal::read(&folder.path().join("cache/v1")).is_empty());
+    end(second).await;
+    assert!(path.symlink_metadata().unwrap().is_symlink());
+    let third = Arc::new(Zone::new());
+    third.arrange(&settings, None);
+    let disk = third.disk.load_full().unwrap();
+    until(|| disk.failed.load(std::sync::atomic::Ordering::Relaxed) > 0).await;
+    fs::rename(&away, &path).unwrap();
+    until(|| disk.is_loaded.load(std::sync::atomic::Ordering::Acquire)).await;
+    assert!(found(&third, &key).await.is_none() && found(&third, &other).await.is_some());
+    until(|| files(&folder).len() == 1).await;
 }

@@ -1,0 +1,104 @@
+//! A head that is later than the one in a file, in a small file beside it. A 304 makes content good again that stays where it
+//! is: nobody writes it once more, however large it is.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::{
+    Disk, file, head,
+    index::{Entry, Name},
+};
+use crate::{freshness::Millis, key::Key, lock, stored::Stored};
+
+/// What the name of such a file ends with; before that it is the one of the file that it stands beside.
+pub(super) const ENDING: &str = "head";
+
+/// A later head than the one in the file.
+pub(super) struct Beside {
+    /// What it says, until that is written.
+    record: Mutex<Option<Arc<[u8]>>>,
+    /// What it takes of the disk, and at first of memory.
+    pub(super) size: u64,
+    /// The thread that writes has yet to look at it. Changes while the shelf does not.
+    is_ordered: AtomicBool,
+    has_failed: AtomicBool,
+}
+
+impl Beside {
+    fn new(record: Vec<u8>) -> Self {
+        let size = head::length(record.len(), 0);
+        Self { record: Mutex::new(Some(record.into())), is_ordered: AtomicBool::new(true), ..Self::written(size) }
+    }
+
+    /// One that is on disk already.
+    pub(super) fn written(size: u64) -> Self {
+        Self { record: Mutex::default(), size, is_ordered: AtomicBool::new(false), has_failed: AtomicBool::new(false) }
+    }
+
+    /// What it says, where that is not written yet.
+    pub(super) fn waiting(&self) -> Option<Arc<[u8]>> {
+        lock(&self.record).clone()
+    }
+
+    /// Says whether it was to be written already.
+    pub(super) fn order(&self) -> bool {
+        self.is_ordered.swap(true, Ordering::Relaxed)
+    }
+
+    /// Somebody sees to it, or to one that takes its place. Says whether it was to be written.
+    pub(super) fn take_order(&self) -> bool {
+        self.is_ordered.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Disk {
+    /// An answer whose content is in a file was found good again: it is found with its later head from now on, which the thread
+    /// that writes puts beside the file. What is gone from the disk by now stays so.
+    pub(super) fn renew(&self, key: &Key, stored: &Stored, name: Name) {
+        if self.is_closed() || name.hash != key.hash() {
+            return;
+        }
+        let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
+        if self.index.renew(name, stored, Beside::new(stored.record(key)), is_void) {
+            self.wake();
+        }
+    }
+
+    /// Writes the latest head of a file, where it is still to be written. The file is there as long as it is in the index: who
+    /// removes it is the thread that calls this.
+    pub(super) fn write_beside(&self, name: Name) -> io::Result<()> {
+        let Some(entry) = self.index.ordered(name) else { return Ok(()) };
+        let Some(beside) = &entry.beside else { return Ok(()) };
+        let Some(record) = beside.waiting() else { return Ok(()) };
+        let new = self.folder.join("new").join(format!("{:016x}", self.next_number()));
+        let outdated = entry.outdated.load(Ordering::Relaxed);
+        let error = match write(&new, &record, outdated).and_then(|()| fs::rename(&new, self.beside(name))) {
+            Ok(()) => {
+                lock(&beside.record).take();
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let _ = fs::remove_file(&new);
+        if !beside.has_failed.swap(true, Ordering::Relaxed) {
+            self.drops(&error);
+        }
+        if self.is_closed() {
+            // Nobody tries again, and the head that is there is not to come back in the place of this one.
+            return self.unlink(name);
+        }
+        self.index.order(name);
+        Ok(())
+    }
+}
+
+fn write(path: &Path, record: &[u8], outdated: Millis) -> io::Result<()> {
+    file::create(path)?.write_all(&head::written(record, 0, &[], outdated))
+}

@@ -1,0 +1,164 @@
+//! Content that stays in its file while its head becomes a later one.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+const SIZE: usize = 1_500_000;
+
+/// The same answer, found good again by a 304 of that moment, which has these fields.
+fn freshened(path: &str, stored: &Stored, asked: Millis, lines: &[(&'static str, &str)]) -> Arc<Stored> {
+    let policy =
+        policy(CacheTable { tags: Some(document::OneOrMany(vec!["Cache-Tag".into()])), ..CacheTable::default() });
+    viewed(&head(&[]), path, None, |view| {
+        let times = Times { asked, answered: asked };
+        let fetched = Fetched { head: answer(304, lines), request: view, times };
+        let (stored, may) = stored.freshened(fetched, &policy).unwrap();
+        may.unwrap();
+        Arc::new(stored)
+    })
+}
+
+/// What is in the file is found good again, and kept.
+async fn renew(zone: &Arc<Zone>, path: &str, key: &Key, asked: Millis, lines: &[(&'static str, &str)]) {
+    let found = found(zone, key).await.unwrap();
+    assert!(found.content().file().is_some());
+    zone.keep(&zone.begin(key), freshened(path, &found, asked, lines), &HeaderMap::new());
+}
+
+/// A file, and one that stands beside it.
+fn parted(folder: &tempfile::TempDir) -> (Vec<std::path::PathBuf>, Vec<std::path::PathBuf>) {
+    files(folder).into_iter().partition(|path| path.extension().is_none())
+}
+
+/// A zone whose memory does not take the content, with an answer that was asked for a while ago.
+async fn kept(settings: &Settings, asked: Millis) -> (Arc<Zone>, Key) {
+    let first = zone(&Settings { memory: 64 * MIB, ..settings.clone() }).await;
+    let key = keep(&first, "/a", SIZE, asked).await;
+    end(first).await;
+    (zone(settings).await, key)
+}
+
+#[tokio::test]
+async fn what_is_found_good_again_is_not_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    let (first, key) = kept(&settings, began - 1000).await;
+    let inode = fs::metadata(&files(&folder)[0]).unwrap().ino();
+    let go_on = meanwhile::busy(&first);
+    for (asked, value) in [(began, "2"), (began + 1, "3")] {
+        renew(&first, "/a", &key, asked, &[("x-own", value)]).await;
+        let again = found(&first, &key).await.unwrap();
+        assert_eq!(again.freshness().asked(), asked, "it is found with its later head at once");
+        assert_eq!(again.head().headers["x-own"], value);
+        assert_eq!(read(&again, 0, None).await.unwrap(), content("/a", SIZE));
+    }
+    go_on.send(()).unwrap();
+    until(|| files(&folder).len() == 2).await;
+    let (own, beside) = parted(&folder);
+    assert_eq!((own.len(), beside.len()), (1, 1));
+    assert_eq!(fs::metadata(&own[0]).unwrap().ino(), inode);
+    // It has a later one still, written over the one that is there.
+    renew(&first, "/a", &key, began + 2, &[("x-own", "4")]).await;
+    end(first).await;
+    assert_eq!(fs::metadata(&parted(&folder).0[0]).unwrap().ino(), inode);
+    let second = zone(&settings).await;
+    let again = found(&second, &key).await.unwrap();
+    assert_eq!((again.freshness().asked(), &again.head().headers["x-own"]), (began + 2, &"4".parse().unwrap()));
+    assert_eq!(read(&again, 0, None).await.unwrap(), content("/a", SIZE));
+    assert_eq!(second.disk.load_full().unwrap().reading().dropped, 0);
+    // Made stale by order, it is so after a start; and let go of, nothing of it is left.
+    second.purge(&Selector::url("/a").unwrap(), true, now().max(began + 3));
+    end(second).await;
+    let third = zone(&settings).await;
+    assert!(found(&third, &key).await.unwrap().left(now()) <= 0);
+    third.purge(&Selector::url("/a").unwrap(), false, now().max(began + 3));
+    until(|| files(&folder).is_empty()).await;
+}
+
+#[tokio::test]
+async fn what_is_let_go_while_its_head_waits_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    let (zone, key) = kept(&settings, began - 1000).await;
+    let found = found(&zone, &key).await.unwrap();
+    let go_on = meanwhile::busy(&zone);
+    renew(&zone, "/a", &key, began, &[]).await;
+    let newer = made("/a", 10, began + 1, FRESH, &[]).1;
+    zone.let_go_of_older(&zone.begin(&key), &newer, &HeaderMap::new());
+    // Nor does what is found good again only after that.
+    zone.keep(&zone.begin(&key), freshened("/a", &found, began + 2, &[]), &HeaderMap::new());
+    assert!(self::found(&zone, &key).await.is_none());
+    go_on.send(()).unwrap();
+    until(|| files(&folder).is_empty()).await;
+    end(zone).await;
+    assert!(files(&folder).is_empty());
+}
+
+#[tokio::test]
+async fn a_head_that_is_not_what_was_written_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    for at_start in [false, true] {
+        let (zone, key) = kept(&settings, began - 1000).await;
+        renew(&zone, "/a", &key, began, &[]).await;
+        until(|| files(&folder).len() == 2).await;
+        let beside = parted(&folder).1.remove(0);
+        let zone = if at_start {
+            end(zone).await;
+            None
+        } else {
+            Some(zone)
+        };
+        let file = fs::OpenOptions::new().read(true).write(true).open(&beside).unwrap();
+        flip(&file, file.metadata().unwrap().len() - 1);
+        let zone = match zone {
+            Some(zone) => zone,
+            None => self::zone(&settings).await,
+        };
+        assert!(found(&zone, &key).await.is_none(), "nor is the older one");
+        until(|| files(&folder).is_empty()).await;
+        end(zone).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_alone_is_of_no_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    let (first, key) = kept(&settings, began - 1000).await;
+    renew(&first, "/a", &key, began, &[]).await;
+    end(first).await;
+    fs::remove_file(&parted(&folder).0[0]).unwrap();
+    let second = zone(&settings).await;
+    assert!(found(&second, &key).await.is_none());
+    until(|| files(&folder).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_written_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let (new, began) = (folder.path().join("cache/v1/new"), now());
+    for is_mended in [true, false] {
+        let (first, key) = kept(&settings, began - 1000).await;
+        let disk = first.disk.load_full().unwrap();
+        fs::remove_dir(&new).unwrap();
+        renew(&first, "/a", &key, began, &[]).await;
+        until(|| disk.reading().dropped == 1).await;
+        assert_eq!(found(&first, &key).await.unwrap().freshness().asked(), began, "it is known meanwhile");
+        if is_mended {
+            fs::create_dir(&new).unwrap();
+            until(|| files(&folder).len() == 2).await;
+        }
+        end(first).await;
+        // What never could be has taken what is older with it.
+        assert_eq!(files(&folder).len(), if is_mended { 2 } else { 0 });
+        assert_eq!(disk.reading().dropped, 1);
+        files(&folder).iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+}

@@ -1,0 +1,169 @@
+//! What processes that share a Redis tell each other. Purges are told before all else, and those of others are looked for by a
+//! task of its own: however much is changed, neither waits for it.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use store::{Down, Store};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::{DAY, Instead, Shared};
+use crate::{
+    ledger::{Ledger, PURGES, Purge},
+    lock,
+    wire::{In, Out},
+    zone::Zone,
+};
+
+/// How many names are told at once.
+const BATCH: usize = 256;
+
+/// How often it is looked for purges of others, and for Redis while it is away.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Tells what the others do not know, for as long as the tier is there.
+pub(super) async fn tell_others(shared: Weak<Shared>) {
+    let Some(wake) = shared.upgrade().map(|shared| shared.wake.clone()) else { return };
+    loop {
+        let told = match shared.upgrade() {
+            Some(shared) => shared.tell().await,
+            None => return,
+        };
+        // While Redis is away it stays what is to be told, and more of it is no reason to try again at once.
+        match told {
+            Ok(()) => drop(timeout(PULSE, wake.notified()).await),
+            Err(Down) => sleep(PULSE).await,
+        }
+    }
+}
+
+/// Carries out what the others have ordered, for as long as the tier is there.
+pub(super) async fn follow_others(shared: Weak<Shared>, zone: Weak<Zone>) {
+    let mut last = "0".to_owned();
+    loop {
+        let next_look = Instant::now() + PULSE;
+        {
+            let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
+            if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
+                if let Some((name, _)) = entries.last() {
+                    last.clone_from(name);
+                }
+                follow(&shared.ledger, zone, &entries).await;
+            }
+        }
+        sleep_until(next_look).await;
+    }
+}
+
+async fn follow(ledger: &Ledger, zone: Arc<Zone>, entries: &[(String, Vec<u8>)]) {
+    let purges: Vec<Purge> = entries.iter().filter_map(|(_, entry)| Purge::take(&mut In(entry))).collect();
+    // What was before the oldest that is known is known no more.
+    if let Some(oldest) = purges.first().filter(|_| entries.len() >= PURGES) {
+        ledger.forget_before(oldest.when);
+    }
+    if !purges.is_empty() {
+        let carry_out = move || purges.iter().map(|purge| zone.carry_out(purge)).sum::<u64>();
+        let _ = tokio::task::spawn_blocking(carry_out).await;
+    }
+}
+
+impl Shared {
+    /// Tells what the others do not know yet: a batch of each kind in turn, and all purges before each.
+    async fn tell(&self) -> Result<(), Down> {
+        loop {
+            self.tell_of_purges().await?;
+            let changes_are_left = self.tell_of_changes().await?;
+            let older_is_left = self.tell_of_older().await?;
+            if !changes_are_left && !older_is_left {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn tell_of_purges(&self) -> Result<(), Down> {
+        loop {
+            let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(()) };
+            let mut out = Out::default();
+            purge.write(&mut out);
+            self.redis.append(&self.list(), &out.0, PURGES).await?;
+            let mut purges = lock(&self.purges);
+            if purges.front() == Some(&purge) {
+                purges.pop_front();
+            }
+        }
+    }
+
+    /// Tells when something was changed. Says whether there is more of it.
+    async fn tell_of_changes(&self) -> Result<bool, Down> {
+        let places = batch(&lock(&self.changed), self.turn.load(Ordering::Relaxed));
+        let Some(last) = places.last() else { return Ok(false) };
+        self.turn.store(last + 1, Ordering::Relaxed);
+        let told: Vec<_> = places.iter().map(|place| (*place, self.ledger.changed_at(*place))).collect();
+        let values = told.iter().map(|(place, when)| (self.place(*place), Store::order(*when).into_bytes(), DAY));
+        // Who was cut off for a while may know of an earlier change than the one that is there.
+        self.redis.put_all_after(values.collect()).await?;
+        let mut changed = lock(&self.changed);
+        for (place, when) in told {
+            // What was changed again meanwhile is told again.
+            if self.ledger.changed_at(place) == when {
+                changed.remove(&place);
+            }
+        }
+        Ok(!changed.is_empty())
+    }
+
+    /// Takes away what is older than what is known. Says whether there is more of it.
+    async fn tell_of_older(&self) -> Result<bool, Down> {
+        let batch: Vec<(String, Instead)> = {
+            let older = lock(&self.older);
+            older.iter().take(BATCH).map(|(name, instead)| (name.clone(), instead.clone())).collect()
+        };
+        let gone = batch.iter().filter(|(_, instead)| instead.value.is_none());
+        let gone: Vec<_> = gone.map(|(name, instead)| (name.as_str(), instead.asked)).collect();
+        if !gone.is_empty() {
+            self.redis.remove_until(&gone).await?;
+        }
+        let values = batch.iter().filter_map(|(name, instead)| {
+            let (value, lasts) = instead.value.clone()?;
+            Some((name.clone(), value, lasts))
+        });
+        self.redis.put_all_after(values.collect()).await?;
+        // What was ordered anew meanwhile is told anew.
+        let mut older = lock(&self.older);
+        for (name, instead) in batch {
+            if older.get(&name) == Some(&instead) {
+                older.remove(&name);
+            }
+        }
+        Ok(!older.is_empty())
+    }
+}
+
+/// As many as are told at once: those from `turn` on, and then those before it, so that each has its turn whatever is changed
+/// all the time.
+fn batch(changed: &BTreeSet<usize>, turn: usize) -> Vec<usize> {
+    changed.range(turn..).chain(changed.range(..turn)).take(BATCH).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{BATCH, batch};
+
+    #[test]
+    fn each_change_has_its_turn_whatever_is_changed_all_the_time() {
+        let changed: BTreeSet<usize> = (0..3 * BATCH).collect();
+        let (mut turn, mut told) = (0, BTreeSet::new());
+        for _ in 0..3 {
+            let batch = batch(&changed, turn);
+            turn = batch.last().unwrap() + 1;
+            told.extend(batch);
+        }
+        assert_eq!(told, changed);
+        assert_eq!(batch(&[5, 9].into(), 7), [9, 5]);
+    }
+}
