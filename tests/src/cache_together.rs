@@ -296,6 +296,48 @@ async fn joined(count: usize, field: (&str, &str), proxy: &Proxy, under_way: f64
     clients
 }
 
+/// Whoever wants another answer than the one that is fetched is one of those who want that.
+#[tokio::test]
+async fn requests_for_different_answers_ask_once_for_each() {
+    for vary in ["Accept-Language", "X-Plan"] {
+        let (head, content) = (Gate::new(), Gate::new());
+        let held = (head.clone(), content.clone());
+        let (origin, proxy) = caching("cache = true", move |seen| {
+            let own = seen.header(vary).unwrap_or_default().to_owned();
+            let answer = Answer::status(200).header("Cache-Control", "max-age=60").header("Vary", vary);
+            answer.after(&held.0).chunk("for ").wait(&held.1).chunk(own)
+        })
+        .await;
+        // Nobody knows what the answer varies by, so everybody waits for the first one's.
+        let mut first = joined(1, (vary, "en"), &proxy, 1.0).await;
+        origin.request().await;
+        let mut others = Vec::new();
+        for (number, language) in ["de", "fr", "en"].into_iter().enumerate() {
+            let own = joined(10, (vary, language), &proxy, (number * 10 + 11) as f64).await;
+            others.extend(own.into_iter().map(|client| (client, language)));
+        }
+        head.open();
+        // They wait for more than a head from here on.
+        for client in first.iter_mut().chain(others.iter_mut().map(|(client, _)| client)) {
+            assert_eq!(client.answer_head().await.0, 200);
+            assert_eq!(client.chunk().await.unwrap(), "for ");
+        }
+        // While all of it is on its way, who comes later joins their own as well.
+        for language in ["fr", "en", "de"] {
+            let mut late = joined(1, (vary, language), &proxy, 0.0).await.remove(0);
+            assert_eq!(late.answer_head().await.0, 200);
+            assert_eq!(late.chunk().await.unwrap(), "for ");
+            others.push((late, language));
+        }
+        content.open();
+        others.push((first.remove(0), "en"));
+        for (mut client, language) in others {
+            assert_eq!(client.chunk().await.unwrap(), language);
+        }
+        assert_eq!(origin.requests().len(), 3, "{vary}");
+    }
+}
+
 /// What one request makes the origin do is not what all others get who wait for it.
 #[tokio::test]
 async fn who_breaks_the_origin_breaks_it_for_themselves() {

@@ -320,12 +320,13 @@ impl Visit<'_> {
     }
 
     fn board(&self, now: Millis) -> Boarded {
-        self.zone.board(&self.key, now, |stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh)
+        let does = |stored: &Stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh;
+        self.zone.board(&self.key, &self.known().headers, now, does)
     }
 
     /// Asks the origin in the background, unless somebody does already.
     fn refresh(&self, ctx: &Context, stored: &Arc<Stored>) {
-        if let Some(flight) = self.zone.board_behind(&self.key) {
+        if let Some(flight) = self.zone.board_behind(&self.key, &self.known().headers) {
             // Nobody waits for what becomes of it.
             drop(self.fetches.begin(self.order(ctx.detached(true), flight, Some(stored.clone()), true)));
         }
