@@ -189,9 +189,9 @@ impl Zone {
         self.is_valid(found).then(|| found.clone())
     }
 
-    /// Whether anything is kept under a key, for whichever request.
+    /// Whether anything is kept under a key that may be used again, for whichever request.
     pub fn has(&self, key: &Key) -> bool {
-        self.kept.peek(key).is_some()
+        self.kept.peek(key).is_some_and(|variants| variants.answers.iter().any(|stored| self.is_valid(stored)))
     }
 
     /// Whether there is a file with an answer to the request.

@@ -360,7 +360,8 @@ impl Visit<'_> {
         }
         let length = frame(&mut head, selected, stored);
         let is_empty = length == Some(0) || self.head.method == Method::HEAD || selected == Selected::NotModified;
-        if is_empty {
+        // Who gets little or nothing of it does not stay to the end.
+        if is_empty || matches!(selected, Selected::Part(..)) {
             stored.content().want();
         }
         self.tell(&mut head, stored, status, aged);
