@@ -13,10 +13,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Destination;
 use telemetry::Cached;
-use tokio::time::timeout;
 
 pub(crate) use self::failing::is_failure;
-use self::failing::{Lack, wait};
+use self::failing::{Lack, in_time};
 use crate::{
     context::Context,
     dispatch,
@@ -212,7 +211,7 @@ impl Visit<'_> {
                 Boarded::Leads(flight) => return self.lead(ctx, flight, &lack, again).await,
                 Boarded::Follows(ticket) => ticket,
             };
-            match timeout(wait(ctx), ticket.landed()).await {
+            match in_time(ctx.attempt.deadline, ticket.landed()).await {
                 Err(_) => return self.fail(ctx, &lack, Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) if again || !self.may_do_better(ctx, &lack, reply.reason) => {
                     return self.fail(ctx, &lack, reply);
@@ -289,8 +288,10 @@ impl Visit<'_> {
         let _ticket = flight.ticket();
         let order = self.order(ctx.detached(again), flight, lack.stale.clone(), false);
         let fetching = self.fetches.begin(order);
-        let fetched = if again { timeout(wait(ctx), fetching).await } else { Ok(fetching.await) };
-        let Ok(fetched) = fetched else { return self.fail(ctx, lack, Reason::UpstreamTimeout.into()) };
+        let deadline = ctx.attempt.deadline.filter(|_| again);
+        let Ok(fetched) = in_time(deadline, fetching).await else {
+            return self.fail(ctx, lack, Reason::UpstreamTimeout.into());
+        };
         let Some(Fetched { landed, record, backend }) = fetched else { return Err(Reason::Internal.into()) };
         ctx.record.told_by(&record);
         ctx.attempt.last = backend;
