@@ -193,6 +193,9 @@ impl Fetches {
                 Ok(arrived) => return Ok((arrived, heard)),
                 Err(Failed::Other) => {
                     order.stale = None;
+                    // The backend has done nothing wrong, and what is asked now is another request, with all its retries.
+                    order.ctx.attempt.answered = false;
+                    dispatch::leave(&mut order.ctx, Reason::None);
                     self.release(heard).await;
                 }
                 Err(Failed::For(reason)) => return Err(reason),
