@@ -236,8 +236,12 @@ impl Visit<'_> {
         if self.asked.only_if_cached {
             return Some(Err(Reason::NotCached.into()));
         }
-        let partial = self.head.headers.contains_key(header::RANGE);
-        if is_kept || !(partial || self.head.method == Method::HEAD) {
+        let has = |name| self.head.headers.contains_key(name);
+        let partial = has(header::RANGE);
+        // What is known not to be kept is worth no more than the word that it has not changed.
+        let conditional = || has(header::IF_NONE_MATCH) || has(header::IF_MODIFIED_SINCE);
+        let is_own = || conditional() && self.zone.is_left_alone(&self.key, cache::now());
+        if is_kept || !(partial || self.head.method == Method::HEAD || is_own()) {
             return None;
         }
         ctx.cached = Some(Status::forwarded(if partial { Forward::Partial } else { why }));
