@@ -1,8 +1,13 @@
 //! Many who ask for the same thing at the same time: who of them asks the origin, and what the others get.
 
-use testkit::{Answer, Connection, Framing, Gate, Proxy, Request, within};
+use std::time::Duration;
 
-use crate::caching::{caching, counting, numbered, status};
+use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, within};
+
+use crate::{
+    caching::{caching, counting, numbered, status},
+    setting::route,
+};
 
 /// So many more clients that have asked, once that many requests are under way.
 async fn more(count: usize, under_way: f64, proxy: &Proxy) -> Vec<Connection> {
@@ -110,6 +115,59 @@ async fn who_takes_what_is_not_kept_slowly_does_not_hold_up_the_others_for_long(
     // Asking again is answered by a fetch of its own.
     let again = proxy.get("/?slow").await.expect(200);
     assert_eq!((again.body.length, origin.requests().len()), ("begins".len() as u64 + LARGE as u64, 2));
+}
+
+/// While content is kept nobody waits for anybody, so when it turns out to be too large somebody may have most of it before them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_far_behind_when_it_turns_out_to_be_too_large_and_takes_enough_gets_all_of_it() {
+    const MIB: usize = 1 << 20;
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| {
+        Answer::status(200)
+            .framing(Framing::Chunked)
+            .header("Cache-Control", "max-age=60")
+            .piece("begins")
+            .wait(&held)
+            .piece(vec![b'x'; 24 * MIB])
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    // A socket that holds little, so that who does not read is seen not to.
+    let address = format!("unix:{}", folder.path().join("http.sock").display());
+    let listener = format!("[listeners.http]\naddress = \"{address}\"\n[cache]\nmemory = \"64MiB\"\n");
+    let proxy = Proxy::start(format!("{listener}{}", route(&origin, "cache = { max_object = \"16MiB\" }"))).await;
+    let (mut steady, mut fast) = (proxy.connect().await, proxy.connect().await);
+    for client in [&mut steady, &mut fast] {
+        client.start(&Request::get("/")).await;
+        assert_eq!(client.answer_head().await.0, 200);
+        assert_eq!(client.chunk().await.unwrap(), "begins");
+    }
+    gate.open();
+    // It is asked for a MiB in five seconds, and takes more than a dozen. The backlog alone is more than they give it.
+    let steadily = tokio::spawn(async move {
+        let mut beat = tokio::time::interval(Duration::from_millis(400));
+        let mut length = 0;
+        loop {
+            beat.tick().await;
+            let until = length + MIB;
+            while length < until {
+                match steady.chunk().await {
+                    Ok(piece) if piece.is_empty() => return Ok(length),
+                    Ok(piece) => length += piece.len(),
+                    Err(cut) => return Err((cut, length)),
+                }
+            }
+        }
+    });
+    let mut length = 0;
+    while let Ok(piece) = fast.chunk().await
+        && !piece.is_empty()
+    {
+        length += piece.len();
+    }
+    assert_eq!((steadily.await.unwrap(), length), (Ok(24 * MIB), 24 * MIB));
+    assert_eq!(origin.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -238,6 +296,48 @@ async fn joined(count: usize, field: (&str, &str), proxy: &Proxy, under_way: f64
     clients
 }
 
+/// Whoever wants another answer than the one that is fetched is one of those who want that.
+#[tokio::test]
+async fn requests_for_different_answers_ask_once_for_each() {
+    for vary in ["Accept-Language", "X-Plan"] {
+        let (head, content) = (Gate::new(), Gate::new());
+        let held = (head.clone(), content.clone());
+        let (origin, proxy) = caching("cache = true", move |seen| {
+            let own = seen.header(vary).unwrap_or_default().to_owned();
+            let answer = Answer::status(200).header("Cache-Control", "max-age=60").header("Vary", vary);
+            answer.after(&held.0).chunk("for ").wait(&held.1).chunk(own)
+        })
+        .await;
+        // Nobody knows what the answer varies by, so everybody waits for the first one's.
+        let mut first = joined(1, (vary, "en"), &proxy, 1.0).await;
+        origin.request().await;
+        let mut others = Vec::new();
+        for (number, language) in ["de", "fr", "en"].into_iter().enumerate() {
+            let own = joined(10, (vary, language), &proxy, (number * 10 + 11) as f64).await;
+            others.extend(own.into_iter().map(|client| (client, language)));
+        }
+        head.open();
+        // They wait for more than a head from here on.
+        for client in first.iter_mut().chain(others.iter_mut().map(|(client, _)| client)) {
+            assert_eq!(client.answer_head().await.0, 200);
+            assert_eq!(client.chunk().await.unwrap(), "for ");
+        }
+        // While all of it is on its way, who comes later joins their own as well.
+        for language in ["fr", "en", "de"] {
+            let mut late = joined(1, (vary, language), &proxy, 0.0).await.remove(0);
+            assert_eq!(late.answer_head().await.0, 200);
+            assert_eq!(late.chunk().await.unwrap(), "for ");
+            others.push((late, language));
+        }
+        content.open();
+        others.push((first.remove(0), "en"));
+        for (mut client, language) in others {
+            assert_eq!(client.chunk().await.unwrap(), language);
+        }
+        assert_eq!(origin.requests().len(), 3, "{vary}");
+    }
+}
+
 /// What one request makes the origin do is not what all others get who wait for it.
 #[tokio::test]
 async fn who_breaks_the_origin_breaks_it_for_themselves() {
@@ -273,7 +373,7 @@ const HOLDS_BACK: &str = "cache = true\nretries = 0\ntimeout = \"5s\"\n\
     limit = { rate = \"1/3s\", burst = 1, over = \"delay\", max_delay = \"4s\", key = \"header:X-Name\", on_missing = \"skip\" }";
 
 /// A fetch whose leader was held back, so that it has less time left than who joins it; the origin has it as its second.
-async fn led_late(origin: &testkit::Origin, proxy: &Proxy) -> Connection {
+async fn led_late(origin: &Origin, proxy: &Proxy) -> Connection {
     let named = |path| Request::get(path).header("X-Name", "late");
     proxy.fetch(named("/other")).await.expect(200);
     let mut leader = Connection::to(proxy.address()).await;

@@ -22,6 +22,7 @@ mod balancing;
 mod bandwidth;
 mod broken;
 mod cache_apart;
+mod cache_fetches;
 mod cache_memory;
 mod cache_musts;
 mod cache_orders;

@@ -36,6 +36,8 @@ pub struct Content {
     changed: Notify,
     /// The length that the head tells.
     length: Option<u64>,
+    /// All of it, once it is whole and kept in memory. Whoever reads it from then on needs no lock that all its readers share.
+    whole: OnceLock<Bytes>,
     /// Where it is, where it is not in memory.
     resting: Option<Arc<Resting>>,
     /// Where it is written as it comes, where memory is not to hold it.
@@ -85,6 +87,7 @@ impl Content {
             state: Mutex::new(state),
             changed: Notify::new(),
             length,
+            whole: OnceLock::new(),
             resting: None,
             growing: OnceLock::new(),
             encoded: Mutex::default(),
@@ -98,7 +101,9 @@ impl Content {
 
     /// Content that is whole and has its place already.
     pub(crate) fn placed(bytes: Bytes, place: Place) -> Arc<Self> {
-        Arc::new(Self::ended(bytes.len() as u64, Some(bytes).filter(|bytes| !bytes.is_empty()), None, place))
+        let content =
+            Self::ended(bytes.len() as u64, Some(bytes.clone()).filter(|bytes| !bytes.is_empty()), None, place);
+        Arc::new(Self { whole: bytes.into(), ..content })
     }
 
     /// Content that is whole, on disk.
@@ -121,6 +126,7 @@ impl Content {
             state: Mutex::new(state),
             changed: Notify::new(),
             length: Some(total),
+            whole: OnceLock::new(),
             resting,
             growing: OnceLock::new(),
             encoded: Mutex::default(),
@@ -166,10 +172,14 @@ impl Content {
 
     /// The length, once it is known.
     pub fn length(&self) -> Option<u64> {
-        let state = self.lock();
-        match state.end {
-            Some(Ok(())) => Some(state.total),
-            _ => self.length,
+        match (self.whole.get(), self.length) {
+            (Some(whole), _) => Some(whole.len() as u64),
+            // What comes to its end without an error has the length that its head tells.
+            (None, Some(length)) => Some(length),
+            (None, None) => {
+                let state = self.lock();
+                matches!(state.end, Some(Ok(()))).then_some(state.total)
+            }
         }
     }
 
@@ -206,6 +216,9 @@ impl Content {
 
     /// Somebody was served who needs none of it: it is fetched to its end all the same, if it is kept.
     pub fn want(&self) {
+        if self.whole.get().is_some() {
+            return;
+        }
         let mut state = self.lock();
         state.wanted = state.keeps.is_some();
     }
@@ -241,17 +254,17 @@ impl Content {
 
     /// A reader of the bytes from `from` up to, but without, `to`.
     pub fn part(self: &Arc<Self>, from: u64, to: Option<u64>) -> Option<Reader> {
-        let mut state = self.lock();
-        if self.resting.is_some() {
-            return Some(Reader::new(self, usize::MAX, from, to));
+        if self.resting.is_some() || self.whole.get().is_some() {
+            return Some(Reader::new(self, None, from, to));
         }
+        let mut state = self.lock();
         let begins = state.pieces.front().map_or(state.total, |(start, _)| *start) == 0 || self.growing.get().is_some();
         // While nothing has come the first reader of what is only passed on is still in time.
         if !begins || matches!(state.end, Some(Err(_))) || (state.keeps.is_none() && state.total > 0) {
             return None;
         }
         let slot = state.readers.add(from);
-        Some(Reader::new(self, slot, from, to))
+        Some(Reader::new(self, Some(slot), from, to))
     }
 
     /// Takes what has come. Waits for the slowest reader where the content is not kept, and where others wait as well not for long.
@@ -336,13 +349,18 @@ impl Content {
         };
         let joined = whole.map(joined);
         let mut state = self.lock();
-        if let Some(bytes) = joined {
-            state.pieces = if bytes.is_empty() { Default::default() } else { [(0, bytes)].into() };
-        }
-        state.end = Some(match how {
+        let end = match how {
             Ok(()) if self.length.is_some_and(|length| length != state.total) => Err(Reason::UpstreamReset),
             how => how,
-        });
+        };
+        state.end = Some(end);
+        if let Some(bytes) = joined {
+            state.pieces = if bytes.is_empty() { Default::default() } else { [(0, bytes.clone())].into() };
+            if end.is_ok() {
+                // It ends once.
+                let _ = self.whole.set(bytes);
+            }
+        }
         drop(state);
         self.changed.notify_waiters();
     }

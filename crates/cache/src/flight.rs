@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use filter::Reply;
+use http::HeaderMap;
 use tokio::sync::watch;
 
 use crate::{key::Key, stored::Stored, zone::Zone};
@@ -12,6 +13,8 @@ pub struct Flight {
     landed: watch::Sender<Option<Landed>>,
     /// Where others find it; `None` for one that nobody may join.
     place: Option<(Arc<Zone>, Key)>,
+    /// The request that it is for, where others may join: whether its answer is theirs as well, as far as that is to be foreseen.
+    request: HeaderMap,
 }
 
 /// What became of a fetch.
@@ -42,11 +45,16 @@ pub enum Boarded {
 impl Flight {
     /// One that nobody else joins.
     pub fn alone() -> Arc<Self> {
-        Arc::new(Self { landed: watch::Sender::new(None), place: None })
+        Arc::new(Self { landed: watch::Sender::new(None), place: None, request: HeaderMap::new() })
     }
 
-    pub(crate) fn shared(zone: Arc<Zone>, key: Key) -> Arc<Self> {
-        Arc::new(Self { landed: watch::Sender::new(None), place: Some((zone, key)) })
+    pub(crate) fn shared(zone: Arc<Zone>, key: Key, request: HeaderMap) -> Arc<Self> {
+        Arc::new(Self { landed: watch::Sender::new(None), place: Some((zone, key)), request })
+    }
+
+    /// The request that it is for, where others may join.
+    pub(crate) fn request(&self) -> &HeaderMap {
+        &self.request
     }
 
     /// What became of it, where anything has yet.

@@ -11,7 +11,7 @@ use filter::{
 use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 
-use crate::policy::Policy;
+use crate::{policy::Policy, stored::Stored};
 
 /// What an answer is kept under, before `Vary`: the route, the caller, and the parts of the request that count. Each part
 /// is written with its length, so that no two requests have the same key by accident or on purpose. It is in memory alone: what is
@@ -294,6 +294,12 @@ impl<'r> Selecting<'r> {
     /// Whether an answer that depends on these values may be given.
     pub(crate) fn gets(&self, selecting: &[(HeaderName, Option<Vec<u8>>)], for_authorized: bool) -> bool {
         (!self.authorized || for_authorized) && selecting.iter().all(|(name, value)| self.has(name, value.as_deref()))
+    }
+
+    /// Whether an answer to the `other` request is one to this as well, as far as `known` tells, another answer under the same key.
+    pub(crate) fn is_like(&self, other: &HeaderMap, known: &Stored) -> bool {
+        (known.for_authorized() || self.authorized == other.contains_key(header::AUTHORIZATION))
+            && known.selecting().iter().all(|(name, _)| self.has(name, selecting(other, name).as_deref()))
     }
 
     fn has(&self, name: &HeaderName, value: Option<&[u8]>) -> bool {

@@ -23,6 +23,7 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use quick_cache::{OptionsBuilder, sync::Cache};
 
 use self::{
+    boarding::Flights,
     news::News,
     variants::{ByBytes, CountEvictions, Variants},
 };
@@ -31,7 +32,6 @@ use crate::{
     content::{Coding, Content},
     course::{Course, Courses},
     disk::Disk,
-    flight::Flight,
     freshness::Millis,
     key::{Key, Selecting},
     ledger::{self, Ledger, Purge},
@@ -60,7 +60,7 @@ pub struct Zone {
     changing: Mutex<()>,
     /// So is changing how much may be kept.
     sizing: Mutex<()>,
-    flights: Mutex<HashMap<Key, Arc<Flight>>>,
+    flights: Mutex<HashMap<Key, Flights>>,
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
     ledger: Arc<Ledger>,
@@ -189,9 +189,9 @@ impl Zone {
         self.is_valid(found).then(|| found.clone())
     }
 
-    /// Whether anything is kept under a key, for whichever request.
+    /// Whether anything is kept under a key that may be used again, for whichever request.
     pub fn has(&self, key: &Key) -> bool {
-        self.kept.peek(key).is_some()
+        self.kept.peek(key).is_some_and(|variants| variants.answers.iter().any(|stored| self.is_valid(stored)))
     }
 
     /// Whether there is a file with an answer to the request.

@@ -13,10 +13,9 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_http::{RequestHeader, ResponseHeader};
 use snapshot::Destination;
 use telemetry::Cached;
-use tokio::time::timeout;
 
 pub(crate) use self::failing::is_failure;
-use self::failing::{Lack, wait};
+use self::failing::{Lack, in_time};
 use crate::{
     context::Context,
     dispatch,
@@ -212,7 +211,7 @@ impl Visit<'_> {
                 Boarded::Leads(flight) => return self.lead(ctx, flight, &lack, again).await,
                 Boarded::Follows(ticket) => ticket,
             };
-            match timeout(wait(ctx), ticket.landed()).await {
+            match in_time(ctx.attempt.deadline, ticket.landed()).await {
                 Err(_) => return self.fail(ctx, &lack, Reason::UpstreamTimeout.into()),
                 Ok(Landed::Failed(reply)) if again || !self.may_do_better(ctx, &lack, reply.reason) => {
                     return self.fail(ctx, &lack, reply);
@@ -237,8 +236,12 @@ impl Visit<'_> {
         if self.asked.only_if_cached {
             return Some(Err(Reason::NotCached.into()));
         }
-        let partial = self.head.headers.contains_key(header::RANGE);
-        if is_kept || !(partial || self.head.method == Method::HEAD) {
+        let has = |name| self.head.headers.contains_key(name);
+        let partial = has(header::RANGE);
+        // What is known not to be kept is worth no more than the word that it has not changed.
+        let conditional = || has(header::IF_NONE_MATCH) || has(header::IF_MODIFIED_SINCE);
+        let is_own = || conditional() && self.zone.is_left_alone(&self.key, cache::now());
+        if is_kept || !(partial || self.head.method == Method::HEAD || is_own()) {
             return None;
         }
         ctx.cached = Some(Status::forwarded(if partial { Forward::Partial } else { why }));
@@ -289,8 +292,10 @@ impl Visit<'_> {
         let _ticket = flight.ticket();
         let order = self.order(ctx.detached(again), flight, lack.stale.clone(), false);
         let fetching = self.fetches.begin(order);
-        let fetched = if again { timeout(wait(ctx), fetching).await } else { Ok(fetching.await) };
-        let Ok(fetched) = fetched else { return self.fail(ctx, lack, Reason::UpstreamTimeout.into()) };
+        let deadline = ctx.attempt.deadline.filter(|_| again);
+        let Ok(fetched) = in_time(deadline, fetching).await else {
+            return self.fail(ctx, lack, Reason::UpstreamTimeout.into());
+        };
         let Some(Fetched { landed, record, backend }) = fetched else { return Err(Reason::Internal.into()) };
         ctx.record.told_by(&record);
         ctx.attempt.last = backend;
@@ -320,12 +325,13 @@ impl Visit<'_> {
     }
 
     fn board(&self, now: Millis) -> Boarded {
-        self.zone.board(&self.key, now, |stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh)
+        let does = |stored: &Stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh;
+        self.zone.board(&self.key, &self.known().headers, now, does)
     }
 
     /// Asks the origin in the background, unless somebody does already.
     fn refresh(&self, ctx: &Context, stored: &Arc<Stored>) {
-        if let Some(flight) = self.zone.board_behind(&self.key) {
+        if let Some(flight) = self.zone.board_behind(&self.key, &self.known().headers) {
             // Nobody waits for what becomes of it.
             drop(self.fetches.begin(self.order(ctx.detached(true), flight, Some(stored.clone()), true)));
         }
@@ -359,7 +365,8 @@ impl Visit<'_> {
         }
         let length = frame(&mut head, selected, stored);
         let is_empty = length == Some(0) || self.head.method == Method::HEAD || selected == Selected::NotModified;
-        if is_empty {
+        // Who gets little or nothing of it does not stay to the end.
+        if is_empty || matches!(selected, Selected::Part(..)) {
             stored.content().want();
         }
         self.tell(&mut head, stored, status, aged);

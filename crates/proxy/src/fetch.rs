@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cache::{Content, Course, Flight, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
+use cache::{Closing, Content, Course, Flight, Landed, Policy, Reader, Stored, Unkept, Withheld, Zone};
 use filter::{Reason, Reply};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use limit::Way;
@@ -143,14 +143,14 @@ impl Fetches {
     /// Begins a fetch of its own. What it gives is ready once the head is there; dropping it ends nothing.
     pub(crate) fn begin(self: &Arc<Self>, order: Order) -> impl Future<Output = Option<Fetched>> + use<> {
         let (tell, told) = oneshot::channel();
-        let fetches = self.clone();
-        tokio::spawn(async move { Box::pin(fetches.fetch(order, tell)).await });
+        // From here on, so that whoever waits hears of its end even where it is never run.
+        let (fetches, closing) = (self.clone(), order.flight.closing());
+        tokio::spawn(async move { Box::pin(fetches.fetch(order, tell, closing)).await });
         async { told.await.ok() }
     }
 
-    async fn fetch(&self, mut order: Order, tell: oneshot::Sender<Fetched>) {
+    async fn fetch(&self, mut order: Order, tell: oneshot::Sender<Fetched>, _closing: Closing) {
         let flight = order.flight.clone();
-        let _closing = flight.closing();
         let background = order.background;
         let arrived = tokio::select! {
             biased;
@@ -193,6 +193,9 @@ impl Fetches {
                 Ok(arrived) => return Ok((arrived, heard)),
                 Err(Failed::Other) => {
                     order.stale = None;
+                    // The backend has done nothing wrong, and what is asked now is another request, with all its retries.
+                    order.ctx.attempt.answered = false;
+                    dispatch::leave(&mut order.ctx, Reason::None);
                     self.release(heard).await;
                 }
                 Err(Failed::For(reason)) => return Err(reason),

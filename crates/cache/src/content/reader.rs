@@ -18,7 +18,8 @@ const LARGE_PIECE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Reader {
     content: Arc<Content>,
-    slot: usize,
+    /// Where the content knows it; `None` where all of it was there when it began.
+    slot: Option<usize>,
     pub(super) at: u64,
     /// Where it stops; at the end where `None`.
     to: Option<u64>,
@@ -27,8 +28,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `slot` is where the content knows it.
-    pub(super) fn new(content: &Arc<Content>, slot: usize, at: u64, to: Option<u64>) -> Self {
+    /// `slot` is where the content knows it, which it does not need to where all of it is there.
+    pub(super) fn new(content: &Arc<Content>, slot: Option<usize>, at: u64, to: Option<u64>) -> Self {
         Self { content: content.clone(), slot, at, to, most: PIECE }
     }
 
@@ -39,6 +40,9 @@ impl Reader {
 
     /// The next piece; `None` at the end, or why there is none.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Reason> {
+        if let Some(piece) = self.of_whole() {
+            return Ok(piece);
+        }
         let content = self.content.clone();
         if let Some(file) = &content.resting {
             let to = self.to.unwrap_or(file.length()).min(file.length());
@@ -65,12 +69,23 @@ impl Reader {
         }
     }
 
+    /// What comes next of content that is whole and in memory.
+    fn of_whole(&mut self) -> Option<Option<Bytes>> {
+        let whole = self.content.whole.get()?;
+        let end = self.to.and_then(|to| usize::try_from(to).ok()).map_or(whole.len(), |to| to.min(whole.len()));
+        let from = usize::try_from(self.at).ok().filter(|from| *from < end);
+        let Some(from) = from else { return Some(None) };
+        let piece = whole.slice(from..end.min(from + self.most));
+        self.at += piece.len() as u64;
+        Some(Some(piece))
+    }
+
     fn ready(&mut self) -> Option<Result<Option<Bytes>, Reason>> {
         if self.to.is_some_and(|to| self.at >= to) {
             return Some(Ok(None));
         }
         let state = self.content.lock();
-        if !state.readers.has(self.slot) {
+        if self.slot.is_some_and(|slot| !state.readers.has(slot)) {
             return Some(Err(Reason::AnswerTimeout));
         }
         if let Some(piece) = state.piece(self.at, self.to, self.most) {
@@ -95,7 +110,7 @@ impl Reader {
     fn moved(&mut self, count: usize) {
         self.at += count as u64;
         let mut state = self.content.lock();
-        state.readers.moved(self.slot, self.at);
+        self.slot.iter().for_each(|slot| state.readers.moved(*slot, self.at));
         let waits = state.keeps.is_none();
         drop(state);
         if waits {
@@ -105,10 +120,12 @@ impl Reader {
 
     /// Whether the next piece is the last, as far as is known.
     pub fn is_done(&self) -> bool {
-        let state = self.content.lock();
-        let end = self.to.or(match state.end {
-            Some(Ok(())) => Some(state.total),
-            _ => None,
+        let end = self.to.or_else(|| match self.content.whole.get() {
+            Some(whole) => Some(whole.len() as u64),
+            None => {
+                let state = self.content.lock();
+                matches!(state.end, Some(Ok(()))).then_some(state.total)
+            }
         });
         end.is_some_and(|end| self.at >= end)
     }
@@ -116,7 +133,8 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.content.lock().readers.gone(self.slot);
+        let Some(slot) = self.slot else { return };
+        self.content.lock().readers.gone(slot);
         self.content.changed.notify_waiters();
     }
 }

@@ -72,3 +72,38 @@ async fn it_is_known_when_nobody_reads() {
     drop(reader);
     content.deserted().await;
 }
+
+/// All workers read what many ask for, and none is to wait for another one.
+#[tokio::test]
+async fn who_reads_what_is_whole_waits_for_no_lock() {
+    let grown = Content::growing(None, 1000, Place::default());
+    let early = grown.reader().unwrap();
+    grown.push(Bytes::from_static(b"0123456789")).await;
+    grown.finish(Ok(()));
+    for content in [grown, Content::whole(Bytes::from_static(b"0123456789"))] {
+        let held = content.lock();
+        let shared = content.clone();
+        let reading = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let mut reader = shared.reader().unwrap();
+                assert_eq!((shared.length(), reader.is_done()), (Some(10), false));
+                let all = read(&mut reader).await.unwrap();
+                assert!(reader.is_done());
+                shared.want();
+                let mut part = shared.part(7, Some(90)).unwrap();
+                (all, read(&mut part).await.unwrap())
+            })
+        });
+        let began = std::time::Instant::now();
+        while !reading.is_finished() && began.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        let waits = !reading.is_finished();
+        drop(held);
+        assert_eq!(reading.join().unwrap(), (b"0123456789".to_vec(), b"789".to_vec()));
+        assert!(!waits, "it waits for the lock");
+    }
+    let mut early = early;
+    assert_eq!(read(&mut early).await.unwrap(), b"0123456789", "and so does who began before");
+}

@@ -146,13 +146,15 @@ fn nobody_joins_what_is_overtaken() {
     let zone = Arc::new(zone());
     let (key, stored, _) = stored_for(&head(&[]), "/a", PLAIN, NOW, CacheTable::default());
     let (stored, course) = (Arc::new(stored), zone.begin(&key));
-    let crate::Boarded::Leads(flight) = zone.board(&key, NOW, |_| true) else { panic!("the first one leads") };
+    let crate::Boarded::Leads(flight) = zone.board(&key, &HeaderMap::new(), NOW, |_| true) else {
+        panic!("the first one leads")
+    };
     course.bring(&stored);
     flight.land(crate::Landed::Shared(stored.clone()));
-    assert!(matches!(zone.board(&key, NOW, |_| true), crate::Boarded::Follows(_)));
+    assert!(matches!(zone.board(&key, &HeaderMap::new(), NOW, |_| true), crate::Boarded::Follows(_)));
     let newer = stored_for(&head(&[]), "/a", PLAIN, NOW + 1, CacheTable::default()).1;
     zone.let_go_of_older(&zone.begin(&key), &newer, &HeaderMap::new());
-    assert!(matches!(zone.board(&key, NOW, |_| true), crate::Boarded::Leads(_)));
+    assert!(matches!(zone.board(&key, &HeaderMap::new(), NOW, |_| true), crate::Boarded::Leads(_)));
 }
 
 #[test]

@@ -203,20 +203,80 @@ fn what_is_not_kept_waits_for_nobody_where_nothing_is_kept() {
 fn one_leads_and_others_follow() {
     let zone = zone();
     let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW, CacheTable::default());
-    let Boarded::Leads(flight) = zone.board(&key, NOW, |_| true) else { panic!("the first one leads") };
-    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)));
+    let Boarded::Leads(flight) = zone.board(&key, &HeaderMap::new(), NOW, |_| true) else {
+        panic!("the first one leads")
+    };
+    assert!(matches!(zone.board(&key, &HeaderMap::new(), NOW, |_| true), Boarded::Follows(_)));
     flight.land(Landed::Shared(Arc::new(stored)));
-    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)));
-    let Boarded::Leads(newer) = zone.board(&key, NOW, |_| false) else { panic!("what came will not do") };
+    assert!(matches!(zone.board(&key, &HeaderMap::new(), NOW, |_| true), Boarded::Follows(_)));
+    let Boarded::Leads(newer) = zone.board(&key, &HeaderMap::new(), NOW, |_| false) else {
+        panic!("what came will not do")
+    };
     drop(flight.closing());
-    assert!(matches!(zone.board(&key, NOW, |_| true), Boarded::Follows(_)), "the newer one is still under way");
+    assert!(
+        matches!(zone.board(&key, &HeaderMap::new(), NOW, |_| true), Boarded::Follows(_)),
+        "the newer one is still under way"
+    );
     drop(newer.closing());
-    let Boarded::Leads(newer) = zone.board(&key, NOW, |_| true) else { panic!("nobody waits for one that has ended") };
+    let Boarded::Leads(newer) = zone.board(&key, &HeaderMap::new(), NOW, |_| true) else {
+        panic!("nobody waits for one that has ended")
+    };
     newer.land(Landed::Alone);
     zone.leave_alone(&key, NOW);
     for _ in 0..2 {
-        assert!(matches!(zone.board(&key, NOW + 1, |_| true), Boarded::Leads(_)), "nobody waits in vain again");
+        assert!(
+            matches!(zone.board(&key, &HeaderMap::new(), NOW + 1, |_| true), Boarded::Leads(_)),
+            "nobody waits in vain again"
+        );
     }
+}
+
+#[test]
+fn requests_for_different_answers_have_a_fetch_for_each() {
+    let zone = zone();
+    let lines = &[("cache-control", "max-age=60"), ("vary", "accept-language")][..];
+    let ask = |language: &'static str| head(&[("accept-language", language)]);
+    let board = |key: &Key, language: &'static str| zone.board(key, &ask(language).headers, NOW, |_| true);
+    let (key, english, _) = stored_for(&ask("en"), "/a", lines, NOW, CacheTable::default());
+    let Boarded::Leads(flight) = board(&key, "en") else { panic!("the first one leads") };
+    assert!(matches!(board(&key, "de"), Boarded::Follows(_)), "nobody knows yet that it varies");
+    flight.land(Landed::Shared(Arc::new(english)));
+    let Boarded::Leads(german) = board(&key, "de") else { panic!("what came is for others") };
+    let Boarded::Leads(french) = board(&key, "fr") else { panic!("what will come is for others") };
+    for language in ["en", "de", "fr"] {
+        assert!(matches!(board(&key, language), Boarded::Follows(_)), "{language}");
+    }
+    assert!(zone.board_behind(&key, &ask("fr").headers).is_none(), "somebody asks for it already");
+    german.land(Landed::Failed(filter::Reason::UpstreamReset.into()));
+    assert!(matches!(board(&key, "fr"), Boarded::Follows(_)));
+    let Boarded::Leads(german) = board(&key, "de") else { panic!("it has failed") };
+    [flight, german, french].iter().for_each(|flight| drop(flight.closing()));
+    assert!(!zone.is_flying(&key));
+}
+
+/// What one request makes up of values does not fill the memory, nor make others wait.
+#[test]
+fn there_are_so_many_fetches_of_one_key_and_no_more() {
+    let zone = zone();
+    let lines = &[("cache-control", "max-age=60"), ("vary", "x-a")][..];
+    let (key, ..) = stored_for(&head(&[]), "/a", lines, NOW, CacheTable::default());
+    let mut flights = Vec::new();
+    for n in 0..VARIANTS + 3 {
+        let value = n.to_string();
+        let asking = head(&[("x-a", &value)]);
+        let Boarded::Leads(flight) = zone.board(&key, &asking.headers, NOW, |_| true) else { panic!("{n} leads") };
+        flight.land(Landed::Shared(Arc::new(stored_for(&asking, "/a", lines, NOW, CacheTable::default()).1)));
+        flights.push(flight);
+    }
+    assert_eq!(lock(&zone.flights).get(&key).unwrap().len(), VARIANTS);
+    let again = |value: &str| zone.board(&key, &head(&[("x-a", value)]).headers, NOW, |_| true);
+    assert!(matches!(again("0"), Boarded::Follows(_)));
+    assert!(matches!(again("33"), Boarded::Leads(_)), "each for itself");
+    assert!(zone.board_behind(&key, &head(&[("x-a", "33")]).headers).is_none());
+    // What came and does not do is not in the way of what does.
+    let newer = zone.board(&key, &head(&[("x-a", "0")]).headers, NOW, |_| false);
+    assert!(matches!(newer, Boarded::Leads(_)) && matches!(again("0"), Boarded::Follows(_)));
+    assert_eq!(lock(&zone.flights).get(&key).unwrap().len(), VARIANTS);
 }
 
 #[test]
@@ -224,15 +284,18 @@ fn one_at_a_time_asks_behind_whether_others_wait_for_each_other_or_not() {
     let zone = zone();
     let (key, stored, _) = stored_for(&head(&[]), "/a", FRESH, NOW, CacheTable::default());
     zone.leave_alone(&key, crate::now());
-    let first = zone.board_behind(&key).expect("nobody asks yet");
-    assert!(zone.board_behind(&key).is_none(), "its answer is awaited");
-    assert!(matches!(zone.board(&key, crate::now(), |_| true), Boarded::Leads(_)), "who needs an answer does not wait");
+    let first = zone.board_behind(&key, &HeaderMap::new()).expect("nobody asks yet");
+    assert!(zone.board_behind(&key, &HeaderMap::new()).is_none(), "its answer is awaited");
+    assert!(
+        matches!(zone.board(&key, &HeaderMap::new(), crate::now(), |_| true), Boarded::Leads(_)),
+        "who needs an answer does not wait"
+    );
     first.land(Landed::Shared(Arc::new(stored)));
-    assert!(zone.board_behind(&key).is_none(), "its content is on its way");
+    assert!(zone.board_behind(&key, &HeaderMap::new()).is_none(), "its content is on its way");
     zone.change("a.test", "/a", NOW);
-    let second = zone.board_behind(&key).expect("what was asked for before a change does not count");
+    let second = zone.board_behind(&key, &HeaderMap::new()).expect("what was asked for before a change does not count");
     second.land(Landed::Alone);
-    assert!(zone.board_behind(&key).is_some(), "it has ended");
+    assert!(zone.board_behind(&key, &HeaderMap::new()).is_some(), "it has ended");
 }
 
 #[test]

@@ -1,20 +1,15 @@
 //! What becomes of a request where the origin fails, or somebody else's fetch does.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use cache::{Forward, Millis, Status, Stored};
 use filter::{Reason, Reply};
 use http::StatusCode;
 use telemetry::Cached;
+use tokio::time::{error::Elapsed, timeout_at};
 
 use super::{Consulted, Visit};
 use crate::context::Context;
-
-/// How long a request waits for another one's fetch, where its route has no deadline.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Why the origin is asked.
 pub(super) struct Lack {
@@ -30,7 +25,9 @@ impl Visit<'_> {
     /// be that request's alone: the time that it had left, or what it made the origin do. All who waited ask by one fetch, so
     /// that an origin that fails has to bear two of them.
     pub(super) fn may_do_better(&self, ctx: &Context, lack: &Lack, reason: Reason) -> bool {
-        does_on_error(lack, cache::now()).is_none() && !is_everybodys(reason) && !wait(ctx).is_zero()
+        does_on_error(lack, cache::now()).is_none()
+            && !is_everybodys(reason)
+            && ctx.attempt.deadline.is_none_or(|deadline| deadline > Instant::now())
     }
 
     /// There is no answer of the origin.
@@ -97,8 +94,30 @@ pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// How long the request may wait for somebody else's fetch.
-pub(super) fn wait(ctx: &Context) -> Duration {
-    let left = ctx.attempt.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    left.unwrap_or(LONGEST_WAIT)
+/// What somebody else's fetch comes to, if it does before the deadline. A request whose route has none waits as long as that lasts,
+/// like who leads it: it has the times of its upstream, and whoever waits hears of its end, however it ends.
+pub(super) async fn in_time<T>(deadline: Option<Instant>, fetch: impl Future<Output = T>) -> Result<T, Elapsed> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline.into(), fetch).await,
+        None => Ok(fetch.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_deadline_a_fetch_may_take_what_it_takes() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(in_time(None, async { sleep(60 * minute).await }).await, Ok(()));
+        let deadline = Instant::now() + minute;
+        assert_eq!(in_time(Some(deadline.into()), async { sleep(minute / 2).await }).await, Ok(()));
+        assert!(in_time(Some(deadline.into()), async { sleep(minute).await }).await.is_err());
+        assert_eq!(Instant::now(), deadline);
+    }
 }
