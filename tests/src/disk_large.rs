@@ -98,7 +98,10 @@ async fn of_many_who_ask_at_once_one_takes_it_into_memory() {
         assert_eq!(client.answer_head().await.0, 200);
     }
     let grown = proxy.rss().saturating_sub(before) / MIB;
-    assert!(grown < 18, "{grown} MiB more for an answer of 6 MiB");
+    assert!(
+        grown < 30,
+        "{grown} MiB more for an answer of 6 MiB: with what eight readers hold it was 18, and 42 where each took it"
+    );
     for client in &mut clients {
         assert!(client.bytes(6 * MIB as usize).await.iter().all(|byte| *byte == b'l'));
     }
