@@ -68,8 +68,8 @@ pub(crate) trait Client: Send {
     /// Passes a piece of content on, the `last` or another one. There must be [room](Client::has_room).
     fn put(&mut self, content: Bytes, last: bool);
 
-    /// Forgets what was put of a final answer and is not written: it belongs to an attempt that came to nothing. Interim
-    /// heads stay: one may be on its way in part, and a 100 counts for the next attempt as well.
+    /// Forgets what was put of a final answer and is not written: it belongs to an attempt that came to nothing.
+    /// Interim heads stay: one may be on its way in part, and a 100 counts for the next attempt as well.
     fn forget(&mut self);
 
     /// Whether there is room for a piece of content: the one before it is gone.
