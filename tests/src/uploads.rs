@@ -172,13 +172,19 @@ async fn tired() -> Origin {
     Origin::start(respond).await
 }
 
+/// Has a connection to each of `origins` in the pool, where it comes a moment after the client has its answer.
+async fn begin(proxy: &Proxy, origins: usize) {
+    proxy.get("/first").await.expect(200);
+    proxy.until_metric_is("upstream_connections", &[("state", "idle")], origins as f64).await;
+}
+
 #[tokio::test]
 async fn what_a_connection_from_the_pool_has_swallowed_is_counted_and_copied_once() {
     const LENGTH: usize = 40 << 10;
     let (origin, shadow) = (tired().await, Origin::text("copied").await);
     let lines = format!("max_body = \"64KiB\"\nmirror = \"{shadow}\"");
     let proxy = Proxy::start(route(&origin, &lines)).await;
-    proxy.get("/first").await.expect(200);
+    begin(&proxy, 2).await;
     proxy.fetch(Request::new("PUT", "/second").body(content(LENGTH))).await.expect(200);
     assert_whole(&origin.ended(1).await.body, LENGTH);
     assert_whole(&origin.ended(2).await.body, LENGTH);
@@ -191,7 +197,7 @@ async fn what_a_connection_from_the_pool_has_swallowed_is_counted_and_copied_onc
 async fn what_a_connection_from_the_pool_has_swallowed_is_unpacked_anew() {
     let origin = tired().await;
     let proxy = Proxy::start(route(&origin, "decompress = true")).await;
-    proxy.get("/first").await.expect(200);
+    begin(&proxy, 1).await;
     let mut packed = Vec::new();
     brotli::CompressorReader::new(&content(LARGE)[..40 << 10], 4096, 5, 20).read_to_end(&mut packed).unwrap();
     let request = Request::new("PUT", "/second").header("Content-Encoding", "br").body(packed);
