@@ -48,6 +48,11 @@ impl Frame {
         Some(Self { kind, flags, id: u32::from_be_bytes([d, e, f, g]), payload })
     }
 
+    /// How many bytes of content are in it.
+    pub fn content(&self) -> usize {
+        if self.kind == 0 { self.payload.len() } else { 0 }
+    }
+
     /// Whether it is the last of an answer.
     pub fn ends(&self) -> bool {
         matches!(self.kind, 0 | 1) && self.flags & 1 == 1

@@ -27,9 +27,32 @@ async fn impatient(origin: &Origin, timeouts: &str) -> (TempDir, Proxy) {
     (folder, proxy.variable("MAITRED_ENGINE", "").start().await)
 }
 
+/// The frames for each of so many streams, from this one on.
+fn each(from: u32, frame: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    (from..).step_by(2).take(COUNT).flat_map(frame).collect()
+}
+
 /// Asks for so many answers, from this stream on.
 fn many(from: u32) -> Vec<u8> {
-    (from..).step_by(2).take(COUNT).flat_map(|id| headers(id, GET)).collect()
+    each(from, |id| headers(id, GET))
+}
+
+/// A client for which answers wait, and who has to do with it.
+struct Waiting {
+    _folder: TempDir,
+    _origin: Origin,
+    proxy: Proxy,
+    wire: Wire,
+}
+
+/// All of its answers wait, and nobody carries a request any more.
+async fn waiting(timeouts: &str) -> Waiting {
+    let origin = Origin::start(|_| Answer::generated(LENGTH as u64)).await;
+    let (folder, proxy) = impatient(&origin, timeouts).await;
+    let mut wire = Wire::new(proxy.stream().await);
+    wire.write(&[WIDE, &many(1)].concat()).await.unwrap();
+    proxy.access_log(COUNT).await;
+    Waiting { _folder: folder, _origin: origin, proxy, wire }
 }
 
 /// How many bytes of content come before the connection ends, in how many answers that end, and what ends it.
@@ -37,11 +60,10 @@ async fn taken(wire: &mut Wire) -> (usize, usize, Frame) {
     let (mut length, mut ended) = (0, 0);
     loop {
         let frame = Frame::read(wire).await;
-        match frame.kind {
-            7 => return (length, ended, frame),
-            0 => length += frame.payload.len(),
-            _ => {}
+        if frame.kind == 7 {
+            return (length, ended, frame);
         }
+        length += frame.content();
         ended += usize::from(frame.ends());
     }
 }
@@ -53,22 +75,17 @@ fn goodbye(last: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn answers_that_a_client_is_still_taking_are_not_lost() {
-    let origin = Origin::start(|_| Answer::generated(LENGTH as u64)).await;
-    let (_folder, proxy) = impatient(&origin, "idle = \"400ms\", body = \"2s\"").await;
-    let mut wire = Wire::new(proxy.stream().await);
-    wire.write(&[WIDE, &many(1)].concat()).await.unwrap();
-    // All of it waits, and nobody carries a request any more.
-    proxy.access_log(COUNT).await;
+    let mut client = waiting("idle = \"400ms\", body = \"2s\"").await;
     let mut beat = tokio::time::interval(Duration::from_millis(100));
     let mut read = Vec::new();
     while read.len() < LENGTH * COUNT * 3 / 4 {
         beat.tick().await;
-        read.extend_from_slice(&within("more of the answers", wire.read_exactly(48 << 10)).await.unwrap());
+        read.extend_from_slice(&within("more of the answers", client.wire.read_exactly(48 << 10)).await.unwrap());
     }
-    read.extend_from_slice(&within("the rest and the end", wire.read_to_end()).await.unwrap());
+    read.extend_from_slice(&within("the rest and the end", client.wire.read_to_end()).await.unwrap());
     let (mut rest, mut length, mut ended) = (&read[..], 0, 0);
     while let Some(frame) = Frame::first(rest) {
-        length += if frame.kind == 0 { frame.payload.len() } else { 0 };
+        length += frame.content();
         ended += usize::from(frame.ends());
         rest = &rest[9 + frame.payload.len()..];
     }
@@ -97,41 +114,32 @@ async fn a_client_that_reads_nothing_is_let_go_though_one_of_its_requests_lives(
 
 #[tokio::test]
 async fn what_waits_for_windows_that_were_taken_back_is_not_kept_for_ever() {
-    let origin = Origin::start(|_| Answer::generated(LENGTH as u64)).await;
-    let (_folder, proxy) = impatient(&origin, "body = \"500ms\"").await;
-    let mut wire = Wire::new(proxy.stream().await);
-    wire.write(&[WIDE, &many(1)].concat()).await.unwrap();
-    proxy.access_log(COUNT).await;
-    wire.write(CLOSED).await.unwrap();
-    let (length, ended, last) = taken(&mut wire).await;
+    let mut client = waiting("body = \"500ms\"").await;
+    client.wire.write(CLOSED).await.unwrap();
+    let (length, ended, last) = taken(&mut client.wire).await;
     assert!(length < LENGTH * COUNT && ended < COUNT, "{ended} answers, {length} bytes");
     assert_eq!(last.payload, goodbye(15));
-    assert_eq!(proxy.logged_error("answer_timeout").await["protocol"], "HTTP/2");
+    assert_eq!(client.proxy.logged_error("answer_timeout").await["protocol"], "HTTP/2");
 }
 
 #[tokio::test]
 async fn windows_that_open_little_by_little_get_everything() {
-    let origin = Origin::start(|_| Answer::generated(LENGTH as u64)).await;
-    let (_folder, proxy) = impatient(&origin, "body = \"400ms\", idle = \"200ms\"").await;
-    let mut wire = Wire::new(proxy.stream().await);
-    wire.write(&[WIDE, &many(1)].concat()).await.unwrap();
-    proxy.access_log(COUNT).await;
+    let mut client = waiting("body = \"400ms\", idle = \"200ms\"").await;
     // The streams share what is on its way. As much again is granted for it, since the windows are below nothing now.
-    let all = |more: u32| -> Vec<u8> { (1..).step_by(2).take(COUNT).flat_map(|id| window(id, more)).collect() };
-    wire.write(&[CLOSED, &all(48 << 10)].concat()).await.unwrap();
+    let all = |more: u32| each(1, |id| window(id, more));
+    client.wire.write(&[CLOSED, &all(48 << 10)].concat()).await.unwrap();
     let mut beat = tokio::time::interval(Duration::from_millis(100));
     let opens = async {
-        let mut wire = wire;
         let (mut length, mut ended) = (0, 0);
         while ended < COUNT {
             tokio::select! {
-                _ = beat.tick() => wire.write(&all(8 << 10)).await.unwrap(),
-                more = wire.fill() => assert!(more.unwrap(), "{length} bytes of {ended} answers"),
+                _ = beat.tick() => client.wire.write(&all(8 << 10)).await.unwrap(),
+                more = client.wire.fill() => assert!(more.unwrap(), "{length} bytes of {ended} answers"),
             }
-            while let Some(frame) = Frame::first(wire.ahead()) {
-                wire.read_exactly(9 + frame.payload.len()).await.unwrap();
+            while let Some(frame) = Frame::first(client.wire.ahead()) {
+                client.wire.read_exactly(9 + frame.payload.len()).await.unwrap();
                 assert_ne!(frame.kind, 7, "{length} bytes of {ended} answers");
-                length += if frame.kind == 0 { frame.payload.len() } else { 0 };
+                length += frame.content();
                 ended += usize::from(frame.ends());
             }
         }
@@ -164,19 +172,15 @@ async fn a_stream_without_events_is_no_stall() {
 /// Streams that are given up take what waited for them along; the connection is as good as new.
 #[tokio::test]
 async fn a_client_that_gives_its_streams_up_may_go_on() {
-    let origin = Origin::start(|_| Answer::generated(LENGTH as u64)).await;
-    let (_folder, proxy) = impatient(&origin, "body = \"500ms\"").await;
-    let mut wire = Wire::new(proxy.stream().await);
-    wire.write(&[WIDE, &many(1)].concat()).await.unwrap();
-    proxy.access_log(COUNT).await;
-    wire.write(CLOSED).await.unwrap();
-    let resets: Vec<u8> = (1..).step_by(2).take(COUNT).flat_map(|id| reset(id, 8)).collect();
-    wire.write(&[&resets[..], &headers(101, GET), &window(101, 1 << 20)].concat()).await.unwrap();
+    let mut client = waiting("body = \"500ms\"").await;
+    client.wire.write(CLOSED).await.unwrap();
+    let resets = each(1, |id| reset(id, 8));
+    client.wire.write(&[&resets[..], &headers(101, GET), &window(101, 1 << 20)].concat()).await.unwrap();
     let mut length = 0;
     loop {
-        let frame = Frame::read(&mut wire).await;
+        let frame = Frame::read(&mut client.wire).await;
         assert_ne!(frame.kind, 7);
-        length += if (frame.kind, frame.id) == (0, 101) { frame.payload.len() } else { 0 };
+        length += if frame.id == 101 { frame.content() } else { 0 };
         if frame.id == 101 && frame.ends() {
             break;
         }
