@@ -241,3 +241,26 @@ async fn a_connection_is_used_for_its_lifetime_and_what_it_carries_by_then_goes_
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_http2_end_with_their_time_whoever_asks_at_that_moment() {
+    for engine in ENGINES {
+        let gate = Gate::new();
+        let origin = origin("h2c", &gate).await;
+        let lines = "pool = { lifetime = \"300ms\" }";
+        let proxy = Proxy::with(upstream(&origin, lines)).variable("MAITRED_ENGINE", engine).start().await;
+        let mut slow = proxy.connect().await;
+        slow.start(&Request::get("/slow")).await;
+        gate.reached().await;
+        // Streams begin and end on one connection all the time, and it is never without one.
+        let ask = async || {
+            while origin.connections() < 4 {
+                proxy.get("/").await.expect(200);
+            }
+        };
+        within("connections that take the place of others", async { tokio::join!(ask(), ask(), ask(), ask()) }).await;
+        gate.open();
+        slow.answer("GET").await.expect(200);
+        until(&proxy, 0, 0).await;
+    }
+}

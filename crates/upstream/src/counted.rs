@@ -3,9 +3,10 @@
 
 use std::{
     fmt,
+    os::fd::RawFd,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::AcqRel},
     },
     time::{Duration, Instant},
@@ -13,11 +14,12 @@ use std::{
 
 use async_trait::async_trait;
 use http::StatusCode;
+use nix::sys::socket::Shutdown;
 use pingora_core::{
     Error, ErrorType, Result,
     connectors::L4Connect,
     protocols::{
-        Digest, GetProxyDigest,
+        Digest, GetProxyDigest, UniqueID,
         l4::{ext, socket::SocketAddr, stream::Stream},
         raw_connect::ProxyDigest,
     },
@@ -25,6 +27,7 @@ use pingora_core::{
 };
 use pingora_http::ResponseHeader;
 use telemetry::Connections;
+use tokio::task::AbortHandle;
 
 use crate::name::jittered;
 
@@ -36,6 +39,8 @@ pub(crate) type Dial = Arc<dyn L4Connect + Send + Sync>;
 pub struct Counter {
     all: Arc<Connections>,
     lifetime: Option<Duration>,
+    /// After which those of Pingora's pool are closed once nobody uses them.
+    forgotten: Option<Duration>,
 }
 
 /// One connection, in use or waiting for its next use, counted until it is dropped.
@@ -50,12 +55,30 @@ pub struct Connection {
 #[derive(Debug)]
 struct Pooled {
     all: Arc<Connections>,
-    /// How many there are, and [`CLOSED`].
+    /// How many there are, [`CLOSED`] and [`FORGOTTEN`].
     users: AtomicU32,
     retires: Option<Instant>,
+    /// Until its socket is closed.
+    open: Mutex<Option<Open>>,
+}
+
+/// What an open connection is closed by.
+#[derive(Debug)]
+struct Open {
+    socket: RawFd,
+    /// Waits until the pool has to have let go of it.
+    watch: Option<AbortHandle>,
 }
 
 const CLOSED: u32 = 1 << 31;
+
+/// The pool gives it to nobody any more: it is closed with its last user. Where two streams of one connection begin and end
+/// at the same moment Pingora's pool of those that are in use holds it twice, and lets go of it once: it would stay open for
+/// as long as the origin likes.
+const FORGOTTEN: u32 = 1 << 30;
+
+/// How long after its time somebody may still be about to use what the pool has just given to him.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A use of one of Pingora's connections, which is active for as long as it has any.
 #[derive(Debug)]
@@ -74,7 +97,13 @@ pub(crate) struct Counting {
 impl Counter {
     /// Counts what is in `all`, of which each is used for new requests for no longer than `lifetime`.
     pub fn new(all: &Arc<Connections>, lifetime: Option<Duration>) -> Self {
-        Self { all: Arc::clone(all), lifetime }
+        Self { all: Arc::clone(all), lifetime, forgotten: None }
+    }
+
+    /// Counts those of HTTP/2, which Pingora's pool gives to nobody once they are older than `lifetime`.
+    pub(crate) fn of_streams(all: &Arc<Connections>, lifetime: Option<Duration>) -> Self {
+        let forgotten = lifetime.map(|lifetime| lifetime.saturating_add(GRACE));
+        Self { all: Arc::clone(all), lifetime: None, forgotten }
     }
 
     /// Until when one that is made now is used: a little earlier than it may be, so that those that were made together do
@@ -139,7 +168,7 @@ impl Use {
     /// Uses the connection that `digest` is of, where that is counted.
     pub fn of(digest: Option<&Digest>) -> Option<Self> {
         let pooled = digest?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref::<Arc<Pooled>>()?;
-        if pooled.users.fetch_add(1, AcqRel) == 0 {
+        if pooled.users.fetch_add(1, AcqRel) & !FORGOTTEN == 0 {
             pooled.all.taken();
         }
         Some(Self(Arc::clone(pooled)))
@@ -153,20 +182,66 @@ impl Use {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        if self.0.users.fetch_sub(1, AcqRel) == 1 {
+        let users = self.0.users.fetch_sub(1, AcqRel);
+        if users & !FORGOTTEN == 1 {
             self.0.all.released();
+        }
+        if users == FORGOTTEN + 1 {
+            self.0.shut();
         }
     }
 }
 
 impl Pooled {
+    fn new(all: &Arc<Connections>, retires: Option<Instant>) -> Self {
+        Self { all: Arc::clone(all), users: AtomicU32::new(0), retires, open: Mutex::default() }
+    }
+
+    /// Nobody finds it in the pool any more.
+    fn forget(&self) {
+        if self.users.fetch_or(FORGOTTEN, AcqRel) == 0 {
+            self.shut();
+        }
+    }
+
+    /// Ends the connection, which whoever reads from it sees.
+    fn shut(&self) {
+        if let Some(open) = &*self.open() {
+            // One that the origin has just ended is none any more.
+            let _ = nix::sys::socket::shutdown(open.socket, Shutdown::Both);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks after it until it is closed.
+    fn watch(self: &Arc<Self>, socket: RawFd, forgotten: Option<Duration>) {
+        let watched = Arc::downgrade(self);
+        let watch = forgotten.map(|forgotten| {
+            let watch = tokio::spawn(async move {
+                tokio::time::sleep(forgotten).await;
+                if let Some(pooled) = watched.upgrade() {
+                    pooled.forget();
+                }
+            });
+            watch.abort_handle()
+        });
+        *self.open() = Some(Open { socket, watch });
+    }
+
     /// Whoever uses it yet is told so by its errors.
     fn close(&self) {
+        // Its number may be another socket's as soon as this is closed.
+        if let Some(watch) = self.open().take().and_then(|open| open.watch) {
+            watch.abort();
+        }
         let users = self.users.fetch_or(CLOSED, AcqRel);
         if users & CLOSED != 0 {
             return;
         }
-        if users > 0 {
+        if users & !FORGOTTEN > 0 {
             self.all.released();
         }
         self.all.closed();
@@ -200,8 +275,8 @@ impl L4Connect for Counting {
         };
         // Where a connection carries what we want to know of it: a stream has room for what a proxy before it has said.
         let response = Box::new(ResponseHeader::build(StatusCode::OK, Some(0))?);
-        let (all, users, retires) = (Arc::clone(&self.counter.all), AtomicU32::new(0), self.counter.retires());
-        let pooled = Arc::new(Pooled { all, users, retires });
+        let pooled = Arc::new(Pooled::new(&self.counter.all, self.counter.retires()));
+        pooled.watch(stream.id(), self.counter.forgotten);
         pooled.all.opened();
         stream.tracer = Some(Tracer(Box::new(End(Arc::clone(&pooled)))));
         stream.set_proxy_digest(ProxyDigest::new(response, Some(Box::new(pooled))));
@@ -266,7 +341,7 @@ mod tests {
     #[test]
     fn one_with_many_users_is_active_until_the_last_has_left() {
         let all = Arc::new(Connections::default());
-        let pooled = Arc::new(Pooled { all: Arc::clone(&all), users: AtomicU32::new(0), retires: None });
+        let pooled = Arc::new(Pooled::new(&all, None));
         all.opened();
         let digest = ProxyDigest::new(
             Box::new(ResponseHeader::build(StatusCode::OK, None).unwrap()),
@@ -278,6 +353,12 @@ mod tests {
         drop(one);
         assert_eq!(counted(&all), (1, 0));
         drop(two);
+        assert_eq!(counted(&all), (0, 1));
+        pooled.forget();
+        assert_eq!(counted(&all), (0, 1), "what has no socket is not closed");
+        let late = Use::of(Some(&digest));
+        assert_eq!(counted(&all), (1, 0));
+        drop(late);
         assert_eq!(counted(&all), (0, 1));
         let late = Use::of(Some(&digest));
         End(Arc::clone(&pooled)).on_disconnected();

@@ -48,7 +48,8 @@ impl Maker {
         let meters = self.meters.backend(&label);
         let is_h2 = listed.target.protocol.is_h2();
         let generations = self.times.lifetime.filter(|_| is_h2);
-        let counter = Counter::new(meters.connections(), self.times.lifetime.filter(|_| !is_h2));
+        let count = if is_h2 { Counter::of_streams } else { Counter::new };
+        let counter = count(meters.connections(), self.times.lifetime);
         let dial = counter.dial(None);
         let mut template = peer::template(&listed.target, &self.trust, self.times)?;
         let (access, own) = (template.group_key, key(&(&self.name, &label)));
