@@ -42,7 +42,9 @@ impl Generation {
         if now < ends && ends <= now.saturating_add(millis(lifetime)) {
             return current;
         }
-        let next = now.saturating_add(millis(jittered(lifetime))).saturating_mul(KEYS) | current.wrapping_add(1) % KEYS;
+        // An endpoint that was gone and is back begins with another key than it had.
+        let key = if current == 0 { now } else { current.wrapping_add(1) } % KEYS;
+        let next = now.saturating_add(millis(jittered(lifetime))).saturating_mul(KEYS) | key;
         self.0.compare_exchange(current, next, Relaxed, Relaxed).map_or_else(|other| other, |_| next)
     }
 }
