@@ -1,6 +1,7 @@
 //! What is tried again, and what is not.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -9,7 +10,13 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
+use socket2::{Domain, Socket, Type};
 use testkit::{Answer, Origin, Proxy, Request, within};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::setting::BOTH;
@@ -43,6 +50,64 @@ async fn a_status_is_tried_again_where_the_configuration_says_so() {
         let line = &proxy.access_log(1).await[0];
         assert_eq!((&line["attempts"], &line["upstream_status"]), (&3.into(), &200.into()));
     }
+}
+
+/// A listener whose connections take little that nobody reads: small segments leave small buffers at both ends.
+fn narrow() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_tcp_mss(88).unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(8).unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
+}
+
+/// Reads until `what` has come, which is given with what came before.
+async fn read_to(stream: &mut TcpStream, what: &str) -> String {
+    let mut seen = Vec::new();
+    while !seen.ends_with(what.as_bytes()) {
+        seen.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_whole_though_the_answer_comes_meanwhile() {
+    const PIECES: usize = 64;
+    let listener = narrow();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (arrived, mut arrives) = mpsc::channel(1);
+    let origin = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for _ in 0..PIECES {
+            read_to(&mut stream, "!").await;
+            arrived.send(()).await.unwrap();
+        }
+        read_to(&mut stream, "\r\n0\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_to(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 401 Who\r\nContent-Length: 4\r\n\r\nwho?").await.unwrap();
+        let again = read_to(&mut stream, "\r\n0\r\n\r\n").await;
+        let next = read_to(&mut stream, "\r\n\r\n").await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell").await.unwrap();
+        (again, next)
+    });
+    let proxy = balanced(&[&address], "retries = { attempts = 1, on = [\"503\"] }", "").await;
+    let mut client = proxy.connect().await;
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    for _ in 0..PIECES {
+        client.send(format!("3e8\r\n{}!\r\n", "x".repeat(999))).await;
+        arrives.recv().await.unwrap();
+    }
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.answer("PUT").await.expect(401).text(), "who?");
+    client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(client.answer("GET").await.expect(200).text(), "well");
+    let (again, next) = within("the origin", origin).await.unwrap();
+    assert_eq!(again.matches('!').count(), PIECES);
+    assert!(next.starts_with("GET /next "), "{next}");
 }
 
 #[tokio::test]

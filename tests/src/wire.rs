@@ -132,7 +132,7 @@ async fn interim_answers_have_no_framing_and_are_not_without_end() {
     let told = |count: usize| format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", hints.repeat(count));
     let (_origin, proxy) = before(move |seen| match seen.target.as_str() {
         "/some" => Answer::raw(told(2)),
-        _ => Answer::raw(told(200)),
+        _ => Answer::raw(told(300)),
     })
     .await;
     let answer = proxy.get("/some").await.expect(200);
@@ -154,8 +154,8 @@ async fn progress_may_be_told_for_as_long_as_it_takes() {
         let gate = Gate::new();
         let script = gate.clone();
         let origin = Origin::start(move |_| {
-            let end = format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", PROGRESS.repeat(20));
-            Answer::raw(PROGRESS.repeat(20)).wait(&script).bytes(end)
+            let end = format!("{}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", PROGRESS.repeat(30));
+            Answer::raw(PROGRESS.repeat(250)).wait(&script).bytes(end)
         })
         .await;
         let proxy =
@@ -163,13 +163,25 @@ async fn progress_may_be_told_for_as_long_as_it_takes() {
         let mut client = proxy.connect().await;
         client.start(&Request::get("/")).await;
         let later = Instant::now() + Duration::from_millis(1500);
-        for _ in 0..20 {
+        for _ in 0..250 {
             assert_eq!(client.any_head().await.1, 102);
         }
-        // They are counted by the second.
+        // Each second allows for some more of them.
         interval_at(later, Duration::MAX / 2).tick().await;
         gate.open();
-        assert_eq!(client.answer("GET").await.expect(200).interim.len(), 20, "{engine}");
+        assert_eq!(client.answer("GET").await.expect(200).interim.len(), 30, "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_network_has_held_up_is_progress_as_well_whoever_asks() {
+    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+    let end = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    for lines in ["", "cache = true"] {
+        let origin = Origin::start(move |_| Answer::raw(format!("{}{end}", PROGRESS.repeat(100)))).await;
+        let proxy = Proxy::start(format!("{BOTH}{}", route(&origin, lines))).await;
+        assert_eq!(proxy.get("/").await.expect(200).text(), "ok", "{lines}");
+        assert_eq!(origin.requests().len(), 1, "{lines}");
     }
 }
 

@@ -23,13 +23,11 @@ use crate::{
     fetch::Fetches,
     finish,
     hedge::{self, Second},
+    interims::Interims,
     line::Line,
     persist::is_interim,
     relay,
 };
-
-/// How many interim answers one answer may have: each has its time anew, and what a client does not read of them waits.
-pub(crate) const MOST_INTERIM: u8 = 32;
 
 /// What an origin is to be asked.
 pub(crate) trait Ask: Sync {
@@ -298,16 +296,21 @@ async fn exchange(
         session.write_request_body(content.clone(), false).await?;
     }
     session.finish_request_body().await?;
-    for _ in 0..MOST_INTERIM {
+    let head = final_head(session).await?;
+    Ok((line, head, Times { asked, answered: cache::now() }))
+}
+
+/// Reads up to the head of the answer itself. Whoever asks says how long that may take.
+pub(crate) async fn final_head(session: &mut HttpSession<()>) -> pingora_core::Result<ResponseHeader> {
+    let (began, mut interims) = (Instant::now(), Interims::default());
+    loop {
         session.read_response_header().await?;
-        let Some(head) = session.response_header() else { break };
-        if is_interim(head.status) {
-            continue;
+        match session.response_header() {
+            Some(head) if !is_interim(head.status) => return Ok(head.clone()),
+            Some(head) if interims.admit(began.elapsed(), head) => {}
+            _ => return Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up()),
         }
-        let head = head.clone();
-        return Ok((line, head, Times { asked, answered: cache::now() }));
     }
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
 }
 
 /// HTTP/2 has the host in its `:authority` (RFC 9113 section 8.3.1).

@@ -94,8 +94,9 @@ async fn choose(ctx: &mut Context, head: &RequestHeader, uploads: bool) -> Resul
     let key = upstream.key().and_then(|key: &Key| key.of(&arrival.view(head).by(identity)));
     let home = upstream.sticky().and_then(|sticky| sticky.home(&arrival.view(head)));
     let chosen = upstream.choose_or_wait(&Wish { tried, key, home, subset: route.subset }, *deadline).await;
-    // Where none is left, what the attempt before died of says more.
-    let pick = chosen.map_err(|missed| ctx.record.tries.last().map_or(reason_of(missed), |last| last.reason))?;
+    // Where none is left, what the attempt before died of says more, if it died of anything.
+    let died = ctx.record.tries.last().map(|last| last.reason).filter(|reason| *reason != Reason::None);
+    let pick = chosen.map_err(|missed| died.unwrap_or_else(|| reason_of(missed)))?;
     let now = Instant::now();
     let mut peer = pick.peer(&times(ctx, route, upstream, head, uploads, now)?);
     upstream.announce(&mut peer, || arrival.ends());

@@ -1,6 +1,9 @@
 //! [`ProxyHttp`], hook by hook: nothing here but delegation to the steps.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -195,6 +198,11 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        // Each answer of any kind sets Pingora's timer anew, as content that is sent does, which may take its time.
+        let is_late = || ctx.attempt.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        if head.status.is_informational() && session.as_downstream().body_bytes_read() == 0 && is_late() {
+            return Err(Error::explain(ErrorType::ReadTimedout, "the final head").into_up());
+        }
         let replayable = !session.as_ref().retry_buffer_truncated();
         if !head.status.is_informational() && dispatch::after_answer(ctx, session.req_header(), head, replayable) {
             return Err(dispatch::again());

@@ -34,11 +34,20 @@ use crate::{context::Context, dispatch, gateway, hedge, persist::is_interim, rel
 #[derive(Debug, Default)]
 struct Waits {
     origin_speaks: Option<Instant>,
+    /// Since when, where interim answers have come meanwhile.
+    head: Option<Instant>,
     origin_listens: Option<Instant>,
     client_speaks: Option<Instant>,
     client_listens: Option<Instant>,
     drain: Option<Instant>,
     hedge: Option<Instant>,
+}
+
+impl Waits {
+    /// The origin has spoken, or has something new to speak of.
+    fn hear(&mut self) {
+        (self.origin_speaks, self.head) = (None, None);
+    }
 }
 
 /// An attempt under way. Whatever can move in either direction moves; nothing is read for a side that has not yet taken
@@ -174,7 +183,8 @@ impl<'a, C: Client> Exchange<'a, C> {
                 Poll::Ready(piece) => piece?,
             };
             moved = true;
-            (self.waits.client_speaks, self.waits.origin_speaks) = (None, None);
+            self.waits.client_speaks = None;
+            self.waits.hear();
             let passed = match piece {
                 Piece::Piped(count) => relay::request_piped(self.ctx, count),
                 Piece::Here(content) => {
@@ -203,7 +213,8 @@ impl<'a, C: Client> Exchange<'a, C> {
         let mut wrote = false;
         let polled = self.upload.poll_write(cx, self.origin, &mut wrote);
         if wrote {
-            (self.waits.origin_listens, self.waits.origin_speaks) = (None, None);
+            self.waits.origin_listens = None;
+            self.waits.hear();
         }
         if let Poll::Ready(Err(error)) = polled {
             log::debug!("an origin takes no more: {error}");
@@ -224,7 +235,11 @@ impl<'a, C: Client> Exchange<'a, C> {
             return Ok(false);
         }
         while let Some(answered) = self.down.next_head(lines::asked::<C>(self.ctx, self.head))? {
-            self.waits.origin_speaks = None;
+            let since = self.waits.head.or(self.waits.origin_speaks);
+            self.waits.hear();
+            if is_interim(answered.head.status) {
+                self.waits.head = since;
+            }
             self.answered(answered)?;
         }
         // A head has its time as a whole: who drips one would have hours.
@@ -344,6 +359,7 @@ impl<'a, C: Client> Exchange<'a, C> {
         let late = self.rivals.iter().map(|rival| (rival.until, Late::Rival)).min_by_key(|(until, _)| *until);
         let opens = self.valves.as_ref().and_then(|valves| valves.opens()).map(|at| (at, Late::Nobody));
         let (waits, limits) = (&mut self.waits, &self.limits);
+        let (tells, head) = (speaks && waits.head.is_some() && limits.head.is_some(), limits.head.unwrap_or_default());
         let listens = Limits::listens(limits.client_listens, self.ctx.min_rate, self.client.waiting());
         let all = [
             (Late::Hedge, asks, &mut waits.hedge, after),
@@ -352,6 +368,7 @@ impl<'a, C: Client> Exchange<'a, C> {
             (Late::ClientSpeaks, upload && !over, &mut waits.client_speaks, limits.client_speaks),
             (Late::OriginListens, takes, &mut waits.origin_listens, limits.origin_listens),
             (silent, speaks, &mut waits.origin_speaks, limits.origin_speaks),
+            (silent, tells, &mut waits.head, head),
         ];
         let mut first = late.into_iter().chain(opens).min_by_key(|(until, _)| *until);
         for (late, waited, since, limit) in all {

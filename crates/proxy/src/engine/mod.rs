@@ -341,8 +341,10 @@ impl<C: Client> Passage<'_, C> {
     fn limits(&self, peer: &HttpPeer) -> Limits {
         let body = self.ctx.patience();
         let stream = self.ctx.route().filter(|_| self.streams);
+        let attempt = &self.ctx.attempt;
         Limits {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
+            head: attempt.deadline.zip(attempt.began).map(|(end, began)| end.saturating_duration_since(began)),
             is_for_all: self.streams && dispatch::call_ends(self.head, self.ctx.record.start).is_some(),
             origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
             either_speaks: stream.is_some(),

@@ -149,15 +149,16 @@ impl Upload {
         self.unwanted = true;
     }
 
-    /// The answer has begun: nothing will be sent again.
+    /// The answer has begun: nothing will be sent again. What this attempt has yet to send of what is kept, it sends.
     pub(super) fn forget(&mut self) {
+        self.kept.drain(..self.again);
         (self.keeps, self.again) = (false, 0);
-        self.kept.clear();
     }
 
     /// Whether the rest of the content can go by without being kept or looked at.
     pub(super) fn can_pipe(&self, client: &impl Client) -> bool {
         !self.keeps
+            && self.again == self.kept.len()
             && !self.unwanted
             && !self.refused
             && self.coding == Coding::Plain
@@ -281,6 +282,25 @@ mod tests {
         assert_eq!(upload.kept.concat(), all);
         upload.keep(&Bytes::from(vec![0; KEPT]));
         assert!(!upload.is_replayable() && upload.kept.is_empty());
+    }
+
+    #[test]
+    fn what_is_being_sent_again_is_sent_to_its_end_once_the_answer_has_begun() {
+        let mut upload = Upload::new(false, Coding::Plain);
+        ["a", "b", "c"].iter().for_each(|piece| upload.keep(&Bytes::from_static(piece.as_bytes())));
+        upload.restart();
+        let taken = |upload: &mut Upload| {
+            let piece = upload.kept.get(upload.again).cloned();
+            upload.again += usize::from(piece.is_some());
+            piece
+        };
+        assert_eq!(taken(&mut upload).unwrap(), "a");
+        upload.forget();
+        assert!(!upload.is_replayable());
+        assert_eq!((taken(&mut upload).unwrap(), taken(&mut upload).unwrap()), (Bytes::from("b"), Bytes::from("c")));
+        assert!(taken(&mut upload).is_none());
+        upload.keep(&Bytes::from_static(b"d"));
+        assert!(upload.kept.is_empty());
     }
 
     #[test]

@@ -60,6 +60,7 @@ const RESERVED: u32 = 1 << 31;
 /// A reset, its code and the length of that (RFC 9113 sections 6.4 and 7).
 const RST_STREAM: u8 = 3;
 const PROTOCOL_ERROR: [u8; CODE] = [0, 0, 0, 1];
+const REFUSED_STREAM: [u8; CODE] = [0, 0, 0, 7];
 const CODE: usize = 4;
 
 /// Follows what a client sends, and what it is sent.
@@ -154,10 +155,15 @@ impl Heads {
         }
     }
 
+    /// Whether the frame resets its stream with that code.
+    fn resets(&self, code: [u8; CODE]) -> bool {
+        self.kind() == RST_STREAM && self.length() == CODE && self.head[HEAD..] == code
+    }
+
     /// What the frame refuses, as far as can be seen. Nobody but the codec resets for what the other end has done wrong.
     fn refusal(&self) -> Option<Reason> {
         match self.kind() {
-            RST_STREAM if self.length() == CODE && self.head[HEAD..] == PROTOCOL_ERROR => Some(Reason::BadRequest),
+            RST_STREAM if self.resets(PROTOCOL_ERROR) => Some(Reason::BadRequest),
             HEADERS if self.head[4] & END_STREAM != 0 && self.length() <= STATUS_ALONE => Some(Reason::HeaderTooLarge),
             _ => None,
         }
@@ -203,6 +209,10 @@ impl Frames {
             if let Some((tell, reason)) = self.refused.as_ref().zip(self.to_client.refusal()) {
                 // Whoever listened may be at its end.
                 let _ = tell.send(Refusal { stream, reason });
+            }
+            // A later one that is accepted does not pay for it.
+            if self.to_client.resets(PROTOCOL_ERROR) || self.to_client.resets(REFUSED_STREAM) {
+                self.heads.retain(|(refused, _)| *refused != stream);
             }
             if self.to_client.carries() {
                 self.answered += (HEAD + self.to_client.length()) as u64;
@@ -399,6 +409,23 @@ mod tests {
         frames.notes.accept(1);
         let trailers = frame(9, 0, &[b'x'; 4096]);
         assert!((0..100_000).any(|_| frames.follow(&trailers).is_err()));
+    }
+
+    #[test]
+    fn a_request_that_is_accepted_does_not_pay_for_those_that_were_refused_before_it() {
+        for code in [PROTOCOL_ERROR, REFUSED_STREAM] {
+            let mut frames = open();
+            let ended = streams().any(|stream| {
+                let is_long = frames.follow(&on(stream, 1, 5, &[b'x'; 8192])).is_err();
+                if stream % 4 == 3 {
+                    frames.notes.accept(stream);
+                } else {
+                    frames.sent(&on(stream, 3, 0, &code));
+                }
+                is_long
+            });
+            assert!(ended, "{code:?}");
+        }
     }
 
     #[test]

@@ -12,10 +12,9 @@ use upstream::{MirrorAnswer, Pick, Reading, Timeouts, Wish};
 
 use super::{Order, settle};
 use crate::{
-    ask::{MOST_INTERIM, is_closed, name_authority},
+    ask::{final_head, is_closed, name_authority},
     dispatch,
     line::Line,
-    persist::is_interim,
 };
 
 /// Sends a copy, waits for its answer as long as the configuration says, and counts what came of it.
@@ -114,14 +113,7 @@ async fn exchange(
         session.write_request_body(content, false).await?;
     }
     session.finish_request_body().await?;
-    for _ in 0..MOST_INTERIM {
-        session.read_response_header().await?;
-        let Some(head) = session.response_header() else { break };
-        if !is_interim(head.status) {
-            return Ok(head.clone());
-        }
-    }
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, "no final answer").into_up())
+    final_head(session).await
 }
 
 /// The content, unless it is longer than is wanted: then the connection ends with it.

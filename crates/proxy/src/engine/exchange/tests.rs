@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use pingora_core::connectors::TransportConnector;
 use pingora_http::ResponseHeader;
 use tokio::{
@@ -19,8 +20,10 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A client that sends without end, and takes what it is answered a little at a time.
+/// A client that sends, without end if it is not told to end, and takes what it is answered a little at a time.
 struct Sipping {
+    /// How many pieces it has yet to send.
+    pieces: usize,
     waiting: usize,
     /// When it takes some, and how much of it.
     turns: Interval,
@@ -32,7 +35,7 @@ impl Sipping {
     fn new(every: Duration, takes: usize) -> Self {
         let mut turns = interval(every);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { waiting: 0, turns, takes, answered: false }
+        Self { pieces: usize::MAX, waiting: 0, turns, takes, answered: false }
     }
 }
 
@@ -40,7 +43,7 @@ impl Client for Sipping {
     const TOLD: relay::Told = relay::Told::Among;
 
     fn is_body_read(&self) -> bool {
-        false
+        self.pieces == 0
     }
 
     fn can_be_watched(&self) -> bool {
@@ -52,6 +55,7 @@ impl Client for Sipping {
     }
 
     fn poll_content(&mut self, _: &mut Task<'_>, _: u64) -> Poll<Result<Bytes>> {
+        self.pieces -= 1;
         Poll::Ready(Ok(Bytes::from_static(&[b'x'; 4096])))
     }
 
@@ -122,6 +126,17 @@ async fn deaf(mut stream: DuplexStream) {
     std::future::pending().await
 }
 
+/// Tells again and again that it will answer, and takes a little of what there is.
+async fn telling(mut stream: DuplexStream) {
+    let mut buffer = [0; 1024];
+    let mut turns = interval(MINUTE / 2);
+    loop {
+        turns.tick().await;
+        stream.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").await.unwrap();
+        let _ = stream.read(&mut buffer).now_or_never();
+    }
+}
+
 /// How an exchange of ten minutes between the two ends; `None` where it goes on.
 async fn exchanged<F: Future<Output = ()> + Send + 'static>(
     mut client: Sipping,
@@ -139,6 +154,7 @@ async fn exchanged<F: Future<Output = ()> + Send + 'static>(
     upload.out.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
     let limits = Limits {
         origin_speaks: 2 * MINUTE,
+        head: Some(5 * MINUTE),
         is_for_all: false,
         origin_listens: MINUTE,
         either_speaks: false,
@@ -177,4 +193,20 @@ async fn a_client_that_takes_nothing_of_an_answer_is_late_itself() {
 async fn an_origin_that_takes_nothing_while_it_could_be_read_from_is_late() {
     let client = Sipping::new(Duration::from_millis(1), usize::MAX);
     assert_eq!(ends(exchanged(client, deaf).await), (ErrorType::WriteTimedout, ErrorSource::Upstream));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_only_tells_of_progress_is_late_in_the_end() {
+    let mut client = Sipping::new(Duration::from_millis(1), usize::MAX);
+    client.pieces = 3;
+    let began = tokio::time::Instant::now();
+    assert_eq!(ends(exchanged(client, telling).await), (ErrorType::ReadTimedout, ErrorSource::Upstream));
+    assert_eq!(began.elapsed().as_secs() / 60, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_tells_of_progress_while_it_is_sent_something_is_not_late() {
+    let client = Sipping::new(Duration::from_millis(1), usize::MAX);
+    let ended = exchanged(client, telling).await;
+    assert!(ended.is_none(), "{ended:?}");
 }

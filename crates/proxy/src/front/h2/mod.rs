@@ -68,7 +68,10 @@ pub(super) fn options() -> H2Options {
         .initial_connection_window_size(4 * 1024 * 1024)
         .max_send_buffer_size(256 * 1024)
         .max_pending_accept_reset_streams(32)
-        .max_concurrent_reset_streams(32)
+        // What is still on its way for an upload that was answered early is passed over for as long as its stream is known;
+        // after that it counts as an error of the client, of which the codec bears some for a connection's whole life.
+        .max_concurrent_reset_streams(128)
+        .reset_stream_duration(Duration::from_secs(30))
         // A client-streaming call sends a frame for each message, however small: some 16,000 may wait to be read.
         .data_frame_budget(4 * 1024 * 1024);
     options

@@ -208,8 +208,8 @@ impl Client for Stream {
     }
 
     fn break_off(&mut self, reason: Reason) {
-        // A stream that is let go before its end is reset once the client has what came before; one whose client takes
-        // nothing is reset now.
+        // A stream that is let go before its end is reset once its connection's turn comes; one whose client takes nothing
+        // is reset now.
         if reason == Reason::AnswerTimeout {
             self.reset(h2::Reason::CANCEL);
         }
