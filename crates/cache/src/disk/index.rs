@@ -316,13 +316,12 @@ impl Index {
         entry.beside.as_ref()?.take_order().then_some(entry)
     }
 
-    /// The head of a file could not be written, and is to be.
-    pub(super) fn order(&self, name: Name) {
+    /// The head of a file could not be written, and is to be. Says whether it is: nobody else sees to it, and the file is there.
+    pub(super) fn order(&self, name: Name) -> bool {
         let _changing = lock(&self.changing);
-        let Some(shelf) = self.shelves.peek(&name.hash) else { return };
-        if shelf.named(name).and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order()) {
-            self.chores.add(Chore::Head(name));
-        }
+        let shelf = self.shelves.peek(&name.hash);
+        let entry = shelf.as_ref().and_then(|shelf| shelf.named(name));
+        entry.and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order())
     }
 
     fn exchange(&self, hash: u128, before: Option<&Shelf>, entries: Vec<Arc<Entry>>) {

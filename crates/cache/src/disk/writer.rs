@@ -15,7 +15,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Disk, file,
+    Disk,
+    beside::Heads,
+    file,
     index::{Chore, Entry, Name},
     journal::{self, Changes},
     load,
@@ -46,7 +48,7 @@ struct Office {
 /// Works until the tier is closed and nothing is left to be written.
 pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
     if let Some(office) = settle(disk) {
-        let loading = disk.clone();
+        let (loading, mut heads) = (disk.clone(), Heads::default());
         let loader = std::thread::Builder::new().name("cache-load".into()).spawn(move || load::load(&loading));
         loop {
             match jobs.recv_timeout(TICK) {
@@ -54,12 +56,12 @@ pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            disk.see_to_the_rest(&office);
+            disk.see_to_the_rest(&office, &mut heads);
         }
         if let Ok(loader) = loader {
             let _ = loader.join();
         }
-        disk.see_to_the_rest(&office);
+        disk.see_to_the_rest(&office, &mut heads);
     }
     let (ended, told) = &disk.ended;
     *lock(ended) = true;
@@ -156,7 +158,7 @@ impl Disk {
         put
     }
 
-    fn see_to_the_rest(&self, office: &Office) {
+    fn see_to_the_rest(&self, office: &Office, heads: &mut Heads) {
         for place in std::mem::take(&mut *lock(&self.changed)) {
             if let Err(error) = office.changes.note(place, self.ledger.changed_at(place)) {
                 log::error!("cache: a change may be forgotten by a crash: {error}");
@@ -165,23 +167,28 @@ impl Disk {
         // Purges wait for the lock with what they order already among the chores.
         let mut purges = lock(&self.purges);
         for chore in self.chores.take() {
-            let done = match chore {
-                Chore::Unlink(name) => self.unlink(name),
-                Chore::Outdate(name, when) => self.outdate(name, when),
-                Chore::Head(name) => self.write_beside(name),
-            };
-            match done {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    log::warn!("cache: {}: {error}", self.path.display());
-                }
-                _ => {}
+            match chore {
+                Chore::Unlink(name) => self.tell_unless_gone(self.unlink(name)),
+                Chore::Outdate(name, when) => self.tell_unless_gone(self.outdate(name, when)),
+                Chore::Head(name) => heads.add(name),
             }
         }
+        heads.write(self);
         if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
             purges.clear();
             if let Err(error) = journal::save(&self.folder, &purges) {
                 log::warn!("cache: {}: {error}", self.folder.display());
             }
+        }
+    }
+
+    /// Says what a chore has failed of. Where the file is gone there is nothing to be done.
+    pub(super) fn tell_unless_gone(&self, done: io::Result<()>) {
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("cache: {}: {error}", self.path.display());
+            }
+            _ => {}
         }
     }
 

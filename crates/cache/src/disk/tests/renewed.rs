@@ -162,3 +162,31 @@ async fn a_head_that_cannot_be_written_is_tried_again() {
         files(&folder).iter().for_each(|file| fs::remove_file(file).unwrap());
     }
 }
+
+/// What a disk refuses it most likely refuses a moment later as well.
+#[tokio::test]
+async fn a_head_that_cannot_be_written_is_not_tried_with_every_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    let (first, key) = kept(&settings, began - 1000).await;
+    let disk = first.disk.load_full().unwrap();
+    let place = files(&folder).remove(0).with_extension("head");
+    // Nothing is put in the place of a folder.
+    fs::create_dir(&place).unwrap();
+    renew(&first, "/a", &key, began, &[]).await;
+    until(|| disk.reading().dropped == 1).await;
+    // Each try is one under another name, as each file that is written has one.
+    let (names, since) = (|| disk.number.load(std::sync::atomic::Ordering::Relaxed), std::time::Instant::now());
+    let before = names();
+    for number in 0..50 {
+        keep(&first, &format!("/{number}"), 10, now()).await;
+    }
+    let tries = names() - before - 50;
+    assert!(tries <= since.elapsed().as_secs() + 1, "{tries} tries");
+    fs::remove_dir(&place).unwrap();
+    until(|| place.is_file()).await;
+    end(first).await;
+    let second = zone(&settings).await;
+    assert_eq!(found(&second, &key).await.unwrap().freshness().asked(), began);
+}
