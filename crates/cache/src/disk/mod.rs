@@ -219,8 +219,12 @@ impl Disk {
         });
         match read {
             Ok((stored, true)) => {
-                stored.outdate(entry.outdated.load(Ordering::Relaxed));
-                stored.outdate(self.ledger.outdated(&entry.label, entry.asked));
+                let asked = stored.freshness().asked();
+                // It may have a later head than was known when it was looked for.
+                if asked == entry.asked {
+                    stored.outdate(entry.outdated.load(Ordering::Relaxed));
+                }
+                stored.outdate(self.ledger.outdated(stored.label(), asked));
                 Some(stored)
             }
             // Two keys with one hash: the one that is not there is fetched each time.

@@ -201,11 +201,13 @@ impl Disk {
         }
     }
 
-    /// Says of the head that counts that it is outdated.
+    /// Says of the head that counts that it is outdated, unless that is of an answer which was asked for later.
     fn outdate(&self, name: Name, when: Millis) -> io::Result<()> {
-        match file::outdate(&self.beside(name), when) {
+        let beside = self.beside(name);
+        match file::open(&beside) {
+            Ok(head) if head.stored.freshness().asked() > when => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => file::outdate(&self.file(name), when),
-            done => done,
+            _ => file::outdate(&beside, when),
         }
     }
 }

@@ -190,3 +190,25 @@ async fn a_head_that_cannot_be_written_is_not_tried_with_every_job() {
     let second = zone(&settings).await;
     assert_eq!(found(&second, &key).await.unwrap().freshness().asked(), began);
 }
+
+#[tokio::test]
+async fn what_is_made_stale_before_it_is_found_good_again_is_fresh_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now() - 1000;
+    let (first, key) = kept(&settings, began - 1000).await;
+    let disk = first.disk.load_full().unwrap();
+    let go_on = meanwhile::busy(&first);
+    renew(&first, "/a", &key, began, &[]).await;
+    // As a purge does that comes now; it would wait for the thread that writes.
+    let ordered = disk.index.outdate(began + 1, |entry| entry.asked <= began + 1);
+    assert_eq!(ordered.len(), 1);
+    renew(&first, "/a", &key, began + 2, &[]).await;
+    assert!(found(&first, &key).await.unwrap().left(now()) > 0);
+    go_on.send(()).unwrap();
+    end(first).await;
+    let second = zone(&settings).await;
+    let again = found(&second, &key).await.unwrap();
+    assert_eq!((again.freshness().asked(), again.outdated()), (began + 2, 0));
+    assert!(again.left(now()) > 0);
+}
