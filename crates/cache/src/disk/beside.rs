@@ -87,6 +87,7 @@ impl Disk {
         let error = match write(&new, &record, outdated).and_then(|()| fs::rename(&new, self.beside(name))) {
             Ok(()) => {
                 lock(&beside.record).take();
+                self.index.weigh_anew(name.hash);
                 return false;
             }
             Err(error) => error,

@@ -40,16 +40,18 @@ pub(super) struct Index {
 }
 
 /// The files under one key, the latest first.
-#[derive(Default)]
 pub(super) struct Shelf {
     entries: Vec<Arc<Entry>>,
+    /// What they weighed when they were put here: what has to stay the same for as long as they are.
+    weight: u64,
     /// Another one takes its place. `quick_cache` tells of that as it does of an eviction.
     is_replaced: AtomicBool,
 }
 
 impl Shelf {
     fn new(entries: Vec<Arc<Entry>>) -> Arc<Self> {
-        Arc::new(Self { entries, ..Self::default() })
+        let weight = entries.iter().map(|entry| entry.weight()).sum();
+        Arc::new(Self { entries, weight, is_replaced: AtomicBool::new(false) })
     }
 
     fn named(&self, name: Name) -> Option<&Arc<Entry>> {
@@ -117,7 +119,7 @@ struct ByBytes;
 
 impl Weighter<u128, Arc<Shelf>> for ByBytes {
     fn weight(&self, _: &u128, shelf: &Arc<Shelf>) -> u64 {
-        shelf.entries.iter().map(|entry| entry.weight()).sum()
+        shelf.weight
     }
 }
 
@@ -192,10 +194,10 @@ impl Entry {
         self.asked < stored.freshness().asked() && *self.selecting == *stored.selecting()
     }
 
-    /// Files count for what they take of the disk, and for what is known of them.
+    /// Files count for what they take of the disk, and for what is known of them: a later head until it is written.
     fn weight(&self) -> u64 {
         let values = self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, Vec::len) as u64);
-        let record = self.beside.as_ref().map_or(0, |beside| beside.size);
+        let record = self.beside.as_ref().filter(|beside| beside.waiting().is_some()).map_or(0, |beside| beside.size);
         let known = FIXED + self.label.weight() + values.sum::<u64>() + record;
         self.takes().max(known * SHARE)
     }
@@ -322,6 +324,14 @@ impl Index {
         let shelf = self.shelves.peek(&name.hash);
         let entry = shelf.as_ref().and_then(|shelf| shelf.named(name));
         entry.and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order())
+    }
+
+    /// The head of a file is written: it takes no memory any more.
+    pub(super) fn weigh_anew(&self, hash: u128) {
+        let _changing = lock(&self.changing);
+        if let Some(shelf) = self.shelves.peek(&hash) {
+            self.exchange(hash, Some(&shelf), shelf.entries.clone());
+        }
     }
 
     fn exchange(&self, hash: u128, before: Option<&Shelf>, entries: Vec<Arc<Entry>>) {

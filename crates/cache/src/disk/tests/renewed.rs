@@ -212,3 +212,24 @@ async fn what_is_made_stale_before_it_is_found_good_again_is_fresh_then() {
     assert_eq!((again.freshness().asked(), again.outdated()), (began + 2, 0));
     assert!(again.left(now()) > 0);
 }
+
+#[tokio::test]
+async fn heads_that_are_written_take_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 4 * MIB) };
+    let (first, began) = (zone(&settings).await, now() - 1000);
+    let disk = first.disk.load_full().unwrap();
+    let size = super::super::SMALL as usize + 1;
+    let mut keys = Vec::new();
+    for number in 0..10 {
+        keys.push((format!("/{number}"), keep(&first, &format!("/{number}"), size, began).await));
+    }
+    assert_eq!(disk.reading().evictions, 0);
+    // What waits to be written takes 64 times as much of what all may take, since it is in memory.
+    let long = "x".repeat(8 * 1024);
+    for (count, (path, key)) in keys.iter().enumerate() {
+        renew(&first, path, key, began + 1, &[("x-own", &long)]).await;
+        until(|| parted(&folder).1.len() == count + 1).await;
+    }
+    assert_eq!((disk.reading().entries, disk.reading().evictions), (10, 0));
+}
