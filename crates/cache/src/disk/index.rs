@@ -231,6 +231,11 @@ impl Index {
         shelf.entries.iter().find(|entry| entry.answers(&request)).cloned()
     }
 
+    /// Whether this file is among them.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.shelves.peek(&name.hash).is_some_and(|shelf| shelf.named(name).is_some())
+    }
+
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.
     pub(super) fn add(&self, entry: Entry, is_void: impl Fn(&Entry) -> bool) {
         let entry = Arc::new(entry);

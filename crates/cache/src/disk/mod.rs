@@ -14,7 +14,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
@@ -42,7 +42,7 @@ use crate::{
     course::Course,
     freshness::{self, Millis},
     key::{Key, Selecting},
-    ledger::{self, Ledger, Purge},
+    ledger::{Ledger, Purge},
     lock,
     room::{Place, Room},
     stored::Stored,
@@ -98,7 +98,7 @@ pub(crate) struct Disk {
     changed: Mutex<BTreeSet<usize>>,
     gone: Gone,
     /// Purges that files may still be there of.
-    purges: Mutex<Vec<Purge>>,
+    purges: Mutex<VecDeque<Purge>>,
 }
 
 impl Disk {
@@ -401,14 +401,11 @@ impl Disk {
     /// Lets go of what the purge means, or makes it stale. Gives what it was: the hash of its key, and when it was asked for.
     pub(crate) fn purge(&self, purge: &Purge) -> Vec<(u128, Millis)> {
         let mut waiting = lock(&self.purges);
-        if waiting.len() == ledger::PURGES {
-            *waiting = vec![purge.of_all()];
-        }
-        waiting.push(purge.clone());
+        purge.wait_in(&mut waiting);
         // While another process has the folder, it is not ours to write in. The thread that gives it back waits for this.
         if self.is_open.load(Ordering::Acquire)
             && !self.is_closed()
-            && let Err(error) = journal::save(&self.folder, &waiting)
+            && let Err(error) = journal::save(&self.folder, waiting.iter())
         {
             log::error!("cache: the purge may be forgotten by a crash: {error}");
         }

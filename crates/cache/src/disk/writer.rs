@@ -1,6 +1,7 @@
 //! The thread that writes: answers, what was purged and changed, and the end of files.
 
 use std::{
+    collections::VecDeque,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
@@ -22,7 +23,7 @@ use super::{
     journal::{self, Changes},
     load,
 };
-use crate::{course::Course, freshness::Millis, key::Key, lock, stored::Stored};
+use crate::{course::Course, freshness::Millis, key::Key, ledger, lock, stored::Stored};
 
 /// How long it sleeps where nobody wakes it.
 const TICK: Duration = Duration::from_millis(500);
@@ -108,11 +109,12 @@ fn take(disk: &Disk) -> io::Result<Office> {
     DirBuilder::new().mode(0o700).create(folder.join("new"))?;
     let changes = Changes::open(folder, &disk.ledger)?;
     let mut purges = lock(&disk.purges);
-    let mut before = journal::read(folder);
+    let before = journal::read(folder);
     before.iter().for_each(|purge| disk.ledger.note(purge.clone()));
-    before.append(&mut purges);
-    journal::save(folder, &before)?;
-    *purges = before;
+    let mut all: VecDeque<_> = before.into_iter().chain(purges.iter().cloned()).collect();
+    ledger::bound(&mut all);
+    journal::save(folder, all.iter())?;
+    *purges = all;
     Ok(Office { _lock: lock_file, changes })
 }
 
@@ -176,7 +178,7 @@ impl Disk {
         heads.write(self);
         if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
             purges.clear();
-            if let Err(error) = journal::save(&self.folder, &purges) {
+            if let Err(error) = journal::save(&self.folder, purges.iter()) {
                 log::warn!("cache: {}: {error}", self.folder.display());
             }
         }
