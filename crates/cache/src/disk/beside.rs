@@ -65,15 +65,17 @@ impl Beside {
 
 impl Disk {
     /// An answer whose content is in a file was found good again: it is found with its later head from now on, which the thread
-    /// that writes puts beside the file. What is gone from the disk by now stays so.
-    pub(super) fn renew(&self, key: &Key, stored: &Stored, name: Name) {
+    /// that writes puts beside the file. What is gone from the disk by now stays so. Says whether it is so.
+    pub(super) fn renew(&self, key: &Key, stored: &Stored, name: Name) -> bool {
         if self.is_closed() || name.hash != key.hash() {
-            return;
+            return false;
         }
         let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
-        if self.index.renew(name, stored, Beside::new(stored.record(key)), is_void) {
+        let is_found = self.index.renew(name, stored, Beside::new(stored.record(key)), is_void);
+        if is_found {
             self.wake();
         }
+        is_found
     }
 
     /// Writes the latest head of a file, where it is still to be written. The file is there as long as it is in the index: who

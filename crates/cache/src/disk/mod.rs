@@ -58,6 +58,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Content up to this size is taken into memory when it is asked for.
 const SMALL: u64 = 256 * 1024;
 
+/// Content up to this size is written again with each head: two files for it would take longer to write and to read than one.
+const SMALLEST: u64 = file::BLOCK as u64;
+
 /// What is not good for so long is not worth a file.
 const WORTH: Millis = 60_000;
 
@@ -339,17 +342,25 @@ impl Disk {
         }
     }
 
-    /// Writes an answer some time soon, if it is worth it and there is room for it to wait. Content that is in a file stays there.
+    /// Writes an answer some time soon, if it is worth it and there is room for it to wait. Content that is in a file stays there,
+    /// whether memory has it as well or not.
     pub(crate) fn keep(&self, course: &Arc<Course>, stored: &Arc<Stored>) {
         let key = course.key();
         if let Some(file) = stored.content().file() {
-            return self.renew(key, stored, file.name());
+            self.renew(key, stored, file.name());
+            return;
         }
         if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
             return self.let_go_of_older(key, stored);
         }
         let Some(content) = stored.content().bytes() else { return };
         let size = content.len() as u64;
+        if size > SMALLEST
+            && let Some(number) = stored.content().lay_in()
+            && self.renew(key, stored, Name { hash: key.hash(), number })
+        {
+            return;
+        }
         let before = self.waiting.fetch_add(size, Ordering::AcqRel);
         let fits = before == 0 || before + size <= self.most_waiting.load(Ordering::Relaxed);
         let job = Job::Keep { course: course.clone(), stored: stored.clone(), content };

@@ -135,6 +135,7 @@ impl Disk {
                 let length = content.len() as u64;
                 let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
                 self.index.add(Entry::of(name, stored, length, written), is_void);
+                stored.content().lies_in(name.number);
             }
             Err(error) => {
                 self.drops(&error);

@@ -233,3 +233,52 @@ async fn heads_that_are_written_take_no_memory() {
     }
     assert_eq!((disk.reading().entries, disk.reading().evictions), (10, 0));
 }
+
+#[tokio::test]
+async fn what_memory_holds_is_not_written_again_while_it_lies_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let (size, began) = (100_000, now() - 1000);
+    let again = |zone: &Arc<Zone>, key: &Key, path: &str, asked, value| {
+        let kept = zone.find(key, &HeaderMap::new()).unwrap();
+        assert!(kept.content().is_in_memory());
+        zone.keep(&zone.begin(key), freshened(path, &kept, asked, &[("x-own", value)]), &HeaderMap::new());
+    };
+    let first = zone(&settings).await;
+    let key = keep(&first, "/a", size, began).await;
+    let inode = || fs::metadata(&parted(&folder).0[0]).unwrap().ino();
+    let before = inode();
+    again(&first, &key, "/a", began + 1, "2");
+    until(|| parted(&folder).1.len() == 1).await;
+    assert_eq!((parted(&folder).0.len(), inode()), (1, before));
+    end(first).await;
+    // It came from there into memory.
+    let second = zone(&settings).await;
+    let disk = second.disk.load_full().unwrap();
+    let found = meanwhile::sought(&second, "/a", &key).await.unwrap();
+    assert_eq!((found.freshness().asked(), &found.head().headers["x-own"]), (began + 1, &"2".parse().unwrap()));
+    let is_written = |asked| {
+        let entry = disk.index.find(key.hash(), &HeaderMap::new());
+        entry.is_some_and(|entry| {
+            entry.asked == asked && entry.beside.as_ref().is_none_or(|head| head.waiting().is_none())
+        })
+    };
+    again(&second, &key, "/a", began + 2, "3");
+    until(|| is_written(began + 2)).await;
+    assert_eq!((files(&folder).len(), inode()), (2, before));
+    // Where the file is gone it is written whole.
+    disk.index.remove(Some(key.hash()), |_| true);
+    again(&second, &key, "/a", began + 3, "4");
+    until(|| is_written(began + 3) && files(&folder).len() == 1).await;
+    // What is small is one file.
+    let small = keep(&second, "/b", 10, began).await;
+    again(&second, &small, "/b", began + 1, "2");
+    until(|| disk.index.find(small.hash(), &HeaderMap::new()).is_some_and(|entry| entry.asked == began + 1)).await;
+    until(|| parted(&folder).0.len() == 2).await;
+    assert_eq!(files(&folder).len(), 2);
+    end(second).await;
+    let third = zone(&settings).await;
+    let found = self::found(&third, &key).await.unwrap();
+    assert_eq!((found.freshness().asked(), &found.head().headers["x-own"]), (began + 3, &"4".parse().unwrap()));
+    assert_eq!(read(&found, 0, None).await.unwrap(), content("/a", size));
+}
