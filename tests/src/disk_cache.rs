@@ -124,6 +124,30 @@ async fn purges_count_on_disk_and_after_it() {
     assert_eq!(proxy.get("/b").await.expect(200).text(), "answer 1");
 }
 
+/// A stranger among the folders of the cache, such as file managers leave behind.
+#[tokio::test]
+async fn purges_are_done_with_whatever_else_lies_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
+    proxy.get("/a").await.expect(200);
+    on_disk(&proxy, 1.0).await;
+    let starter = proxy.stop().await;
+    let own = folder.path().join("cache/v1");
+    std::fs::write(own.join("objects/.DS_Store"), "no folder").unwrap();
+    let proxy = starter.start().await;
+    on_disk(&proxy, 1.0).await;
+    proxy.command(["purge", "/a"]).await.expect(0);
+    // It is for what was not looked at yet. What has no purges in it is the sum of nothing.
+    let is_done = || std::fs::metadata(own.join("purged")).unwrap().len() == 8;
+    within("the purge to be done with", async {
+        while !is_done() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// An origin that keeps a POST waiting, and a proxy that has two answers on disk and sends it such a one for the first.
 async fn changing(folder: &tempfile::TempDir, gate: &Gate) -> (Origin, Proxy, String, Connection) {
     let held = gate.clone();

@@ -321,6 +321,39 @@ async fn however_much_is_changed_purges_are_heard_of_both_ways() {
 }
 
 #[tokio::test]
+async fn purges_that_redis_refuses_hold_up_nothing_and_are_told_once_they_may_be() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(then_otherwise(|seen| match seen.target.as_str() {
+        "/private" => Answer::text("new").header("Cache-Control", "private"),
+        _ => keeps(Answer::text("new")),
+    }))
+    .await;
+    let (one, other) = (proxy(&redis, &origin).await, proxy(&redis, &origin).await);
+    for (count, path) in ["/a", "/private"].into_iter().enumerate() {
+        assert_eq!(one.get(path).await.expect(200).text(), "old");
+        holds(&redis, 2 * (count + 1)).await;
+    }
+    assert_eq!(other.get("/a").await.expect(200).text(), "old");
+    redis.cli(&["ACL", "SETUSER", "default", "-xadd"]);
+    let dropped = one.metric("cache_dropped_total", &[("tier", "redis")]).await;
+    one.command(["purge", "/a"]).await.expect(0);
+    one.printed("no permissions").await;
+    // What is changed is told meanwhile, and what is older than what is known taken away.
+    one.fetch(Request::post("/b", "x")).await.expect(200);
+    within("the change to be told", async {
+        while redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]).trim().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(one.fetch(anew("/private")).await.expect(200).text(), "new");
+    holds(&redis, 2).await;
+    one.until_metric("cache_dropped_total", &[("tier", "redis")], dropped + 1.0).await;
+    redis.cli(&["ACL", "SETUSER", "default", "+xadd"]);
+    until(&other, || Request::get("/a"), |answer| answer.text() == "new").await;
+}
+
+#[tokio::test]
 async fn nobody_notices_that_redis_is_away_slow_or_killed() {
     let mut redis = Redis::start().await;
     let origin = Origin::start(|seen| keeps(Answer::text(seen.target.clone()))).await;

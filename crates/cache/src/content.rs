@@ -5,7 +5,10 @@ mod readers;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +45,8 @@ pub struct Content {
     resting: Option<Arc<Resting>>,
     /// Where it is written as it comes, where memory is not to hold it.
     growing: OnceLock<Arc<Growing>>,
+    /// The number of a file that has it as well, where it is in memory; 0 where there is none.
+    lies_in: AtomicU64,
     /// The same in other codings, so that what is asked for often is encoded once.
     encoded: Mutex<Encoded>,
 }
@@ -90,6 +95,7 @@ impl Content {
             whole: OnceLock::new(),
             resting: None,
             growing: OnceLock::new(),
+            lies_in: AtomicU64::new(0),
             encoded: Mutex::default(),
         })
     }
@@ -129,6 +135,7 @@ impl Content {
             whole: OnceLock::new(),
             resting,
             growing: OnceLock::new(),
+            lies_in: AtomicU64::new(0),
             encoded: Mutex::default(),
         }
     }
@@ -147,6 +154,16 @@ impl Content {
     /// The file that it was written to as it came.
     pub(crate) fn grows_in(&self) -> Option<&Arc<Growing>> {
         self.growing.get()
+    }
+
+    /// A file of this number has it as well.
+    pub(crate) fn lies_in(&self, number: u64) {
+        self.lies_in.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the last file that had it as well.
+    pub(crate) fn lay_in(&self) -> Option<u64> {
+        Some(self.lies_in.load(Ordering::Relaxed)).filter(|number| *number > 0)
     }
 
     /// It is kept in memory: what it takes of it is counted from here on, where it was not before.

@@ -56,17 +56,10 @@ impl Purge {
         asked <= self.when && self.selector.means(label)
     }
 
-    /// One for everything, in the place of more than are remembered.
-    pub(crate) fn of_all(&self) -> Self {
-        Self { when: self.when, soft: false, selector: Selector::All }
-    }
-
-    /// Puts it to those that somebody has still to be told of.
+    /// Puts it to those that somebody has still to be told of, within [bounds](bound).
     pub(crate) fn wait_in(&self, untold: &mut VecDeque<Self>) {
-        if untold.len() == PURGES {
-            *untold = [self.of_all()].into();
-        }
         untold.push_back(self.clone());
+        bound(untold);
     }
 
     pub(crate) fn write(&self, out: &mut Out) {
@@ -77,6 +70,15 @@ impl Purge {
 
     pub(crate) fn take(from: &mut In<'_>) -> Option<Self> {
         Some(Self { when: from.number()?, soft: from.flag()?, selector: Selector::take(from)? })
+    }
+}
+
+/// In the place of more purges than are remembered there is one for everything that was asked for until the latest of them.
+pub(crate) fn bound(purges: &mut VecDeque<Purge>) {
+    if purges.len() > PURGES
+        && let Some(when) = purges.iter().map(|purge| purge.when).max()
+    {
+        *purges = [Purge { when, soft: false, selector: Selector::All }].into();
     }
 }
 

@@ -13,5 +13,5 @@ mod values;
 
 pub use compile::{Settings, compile};
 pub use config::Config;
-pub use store::{Down, Health, Kept, Script, Store};
+pub use store::{Down, Failed, Health, Kept, Script, Store};
 pub use values::{ORDER, Ordered};

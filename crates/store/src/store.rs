@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Waker},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -21,6 +21,12 @@ pub(crate) const PATIENCE: u32 = 3;
 
 /// How long a call may take that no request waits for.
 pub(crate) const UNHURRIED: Duration = Duration::from_secs(1);
+
+/// For how long what Redis has refused is not said again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// How many different refusals are said in that time.
+const MOST_SAID: usize = 16;
 
 /// Redis, shared by everybody who calls it.
 #[derive(Clone)]
@@ -37,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) late: AtomicU32,
     failed: AtomicU64,
     kept: AtomicBool,
+    /// What it has refused lately, and when that was said.
+    refusals: Mutex<Vec<(String, Instant)>>,
 }
 
 /// How Redis is.
@@ -53,6 +61,21 @@ pub struct Health {
 /// Redis is away, or did not answer in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Down;
+
+/// Why nothing came of what Redis was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// It is away, or did not answer in time.
+    Down,
+    /// It answers that it does not do that: it may not, or has no room.
+    Refused,
+}
+
+impl From<Failed> for Down {
+    fn from(_: Failed) -> Self {
+        Self
+    }
+}
 
 /// A Lua script, which Redis runs in one step.
 #[derive(Debug)]
@@ -84,6 +107,7 @@ impl Store {
             late: AtomicU32::new(0),
             failed: AtomicU64::new(0),
             kept: AtomicBool::new(false),
+            refusals: Mutex::default(),
         }))
     }
 
@@ -145,10 +169,7 @@ impl Store {
                 self.0.late.store(0, Relaxed);
                 Ok(numbers)
             }
-            Ok(Err(error)) => {
-                self.0.came_to_nothing(&link, &error);
-                Err(self.0.fail())
-            }
+            Ok(Err(error)) => Err(self.0.came_to_nothing(&link, &error).into()),
             Err(_) => {
                 // Who has little time left says nothing about Redis.
                 if patience >= self.timeout() && self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
@@ -181,12 +202,23 @@ impl Inner {
         Down
     }
 
-    /// A script that cannot be run, or a command that is not allowed, does not mean that Redis is away.
-    pub(crate) fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) {
-        match error.kind() {
-            ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::NoPerm)
-            | ErrorKind::UnexpectedReturnType => log::error!("redis: {error}"),
-            _ => self.lose(link, &error.to_string()),
+    /// A script that cannot be run, or a command that is refused, does not mean that Redis is away. It is told of.
+    pub(crate) fn came_to_nothing(&self, link: &Arc<Link>, error: &RedisError) -> Failed {
+        self.fail();
+        if is_refused(error) {
+            self.refuses(error.to_string());
+            return Failed::Refused;
+        }
+        self.lose(link, &error.to_string());
+        Failed::Down
+    }
+
+    fn refuses(&self, error: String) {
+        let mut said = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|(_, when)| when.elapsed() < AGAIN);
+        if said.len() < MOST_SAID && said.iter().all(|(other, _)| *other != error) {
+            log::error!("redis: {error}");
+            said.push((error, Instant::now()));
         }
     }
 
@@ -222,6 +254,16 @@ impl Inner {
             health.error = why.to_owned();
         }
     }
+}
+
+/// Whether Redis has answered, and the answer is no.
+fn is_refused(error: &RedisError) -> bool {
+    let by_kind = matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::NoPerm) | ErrorKind::UnexpectedReturnType
+    );
+    // It has no room, cannot write to its own disk or to its replicas, or has something else under that name.
+    by_kind || matches!(error.code(), Some("OOM" | "MISCONF" | "NOREPLICAS" | "WRONGTYPE"))
 }
 
 /// The store of the configuration in force, found again by the next one that says the same.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, RedisResult, Script, ScriptInvocation};
 use tokio::{
     task::JoinSet,
     time::{error::Elapsed, timeout},
@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     compile::Reach,
     connect::Link,
-    store::{Down, PATIENCE, Store, UNHURRIED},
+    store::{Down, Failed, PATIENCE, Store, UNHURRIED},
 };
 
 /// What `XREAD` answers: of each list, its entries with their names and fields.
@@ -74,7 +74,7 @@ impl Store {
     ///
     /// At once when Redis is away; and when it has not answered in time.
     pub async fn values(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Down> {
-        self.ask(redis::cmd("MGET").arg(keys)).await
+        Ok(self.ask(redis::cmd("MGET").arg(keys)).await?)
     }
 
     /// What a value begins with that is [put in order](Store::put_after), so that Redis knows when it is from.
@@ -92,8 +92,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
-    pub async fn put_after(&self, key: &str, value: &[u8], millis: u64) -> Result<bool, Down> {
+    /// At once when Redis is away; when it refuses it; and when it has not answered in time. It may then have the value all the same.
+    pub async fn put_after(&self, key: &str, value: &[u8], millis: u64) -> Result<bool, Failed> {
         let mut call = PUT_AFTER.key(key);
         call.arg(value).arg(millis);
         self.invoke(&call).await.map(|put| put == [1])
@@ -104,8 +104,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// At once when Redis is away; and when it has not answered in time. It may then have them all the same, or some.
-    pub async fn put_all_after(&self, values: Vec<Ordered>) -> Result<(), Down> {
+    /// At once when Redis is away; when it refuses it; and when it has not answered in time. It may then have them all the same, or some.
+    pub async fn put_all_after(&self, values: Vec<Ordered>) -> Result<(), Failed> {
         if values.is_empty() {
             return Ok(());
         }
@@ -122,7 +122,7 @@ impl Store {
             putting.spawn(async move { store.put_after(&key, &value, millis).await });
         }
         while let Some(put) = putting.join_next().await {
-            put.unwrap_or(Err(Down))?;
+            put.unwrap_or(Err(Failed::Down))?;
         }
         Ok(())
     }
@@ -132,8 +132,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// At once when Redis is away; and when it has not answered in time. It may then have removed them all the same.
-    pub async fn remove_until(&self, keys: &[(&str, u64)]) -> Result<(), Down> {
+    /// At once when Redis is away; when it refuses it; and when it has not answered in time. It may then have removed them all the same.
+    pub async fn remove_until(&self, keys: &[(&str, u64)]) -> Result<(), Failed> {
         // The keys of one script have to be on one node.
         let at_once = if matches!(self.0.settings.reach, Reach::Cluster) { 1 } else { keys.len().max(1) };
         for keys in keys.chunks(at_once) {
@@ -146,8 +146,8 @@ impl Store {
         Ok(())
     }
 
-    async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Down> {
-        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+    async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Vec<i64>, Failed> {
+        let Some(link) = self.0.link.load_full() else { return Err(self.is_away()) };
         let answered = timeout(self.timeout(), link.invoke(call)).await;
         self.heard(&link, answered)
     }
@@ -156,8 +156,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// At once when Redis is away; and when it has not answered in time. It may then have the value all the same.
-    pub async fn append(&self, list: &str, value: &[u8], most: usize) -> Result<(), Down> {
+    /// At once when Redis is away; when it refuses it; and when it has not answered in time. It may then have the value all the same.
+    pub async fn append(&self, list: &str, value: &[u8], most: usize) -> Result<(), Failed> {
         let mut add = redis::cmd("XADD");
         add.arg(list).arg("MAXLEN").arg("~").arg(most).arg("*").arg("v").arg(value);
         self.ask::<String>(&add).await.map(drop)
@@ -188,33 +188,33 @@ impl Store {
         Ok(())
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Down> {
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failed> {
         self.ask_patiently(command, self.timeout()).await
     }
 
-    async fn ask_patiently<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Down> {
-        let Some(link) = self.0.link.load_full() else { return Err(self.0.fail()) };
+    async fn ask_patiently<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Failed> {
+        let Some(link) = self.0.link.load_full() else { return Err(self.is_away()) };
         let answered = timeout(patience, link.query(command)).await;
         self.heard(&link, answered)
     }
 
-    fn heard<T>(&self, link: &Arc<Link>, answered: Result<RedisResult<T>, Elapsed>) -> Result<T, Down> {
+    fn heard<T>(&self, link: &Arc<Link>, answered: Result<RedisResult<T>, Elapsed>) -> Result<T, Failed> {
         match answered {
-            Ok(answered) => {
-                answered.inspect(|_| self.0.late.store(0, Relaxed)).map_err(|error| self.failed_with(link, &error))
-            }
+            Ok(answered) => answered
+                .inspect(|_| self.0.late.store(0, Relaxed))
+                .map_err(|error| self.0.came_to_nothing(link, &error)),
             Err(_) => {
                 if self.0.late.fetch_add(1, Relaxed) + 1 >= PATIENCE {
                     self.0.lose(link, "it does not answer in time");
                 }
-                Err(self.0.fail())
+                Err(self.is_away())
             }
         }
     }
 
-    fn failed_with(&self, link: &Arc<Link>, error: &RedisError) -> Down {
-        self.0.came_to_nothing(link, error);
-        self.0.fail()
+    fn is_away(&self) -> Failed {
+        self.0.fail();
+        Failed::Down
     }
 }
 

@@ -2,6 +2,7 @@
 //! is: nobody writes it once more, however large it is.
 
 use std::{
+    collections::VecDeque,
     fs,
     io::{self, Write},
     path::Path,
@@ -9,6 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -19,6 +21,9 @@ use crate::{freshness::Millis, key::Key, lock, stored::Stored};
 
 /// What the name of such a file ends with; before that it is the one of the file that it stands beside.
 pub(super) const ENDING: &str = "head";
+
+/// How long all heads wait after one could not be written: a disk that is full refuses the others as well.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A later head than the one in the file.
 pub(super) struct Beside {
@@ -60,29 +65,32 @@ impl Beside {
 
 impl Disk {
     /// An answer whose content is in a file was found good again: it is found with its later head from now on, which the thread
-    /// that writes puts beside the file. What is gone from the disk by now stays so.
-    pub(super) fn renew(&self, key: &Key, stored: &Stored, name: Name) {
+    /// that writes puts beside the file. What is gone from the disk by now stays so. Says whether it is so.
+    pub(super) fn renew(&self, key: &Key, stored: &Stored, name: Name) -> bool {
         if self.is_closed() || name.hash != key.hash() {
-            return;
+            return false;
         }
         let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
-        if self.index.renew(name, stored, Beside::new(stored.record(key)), is_void) {
+        let is_found = self.index.renew(name, stored, Beside::new(stored.record(key)), is_void);
+        if is_found {
             self.wake();
         }
+        is_found
     }
 
     /// Writes the latest head of a file, where it is still to be written. The file is there as long as it is in the index: who
-    /// removes it is the thread that calls this.
-    pub(super) fn write_beside(&self, name: Name) -> io::Result<()> {
-        let Some(entry) = self.index.ordered(name) else { return Ok(()) };
-        let Some(beside) = &entry.beside else { return Ok(()) };
-        let Some(record) = beside.waiting() else { return Ok(()) };
+    /// removes it is the thread that calls this. Says whether it is to be tried again.
+    fn write_beside(&self, name: Name) -> bool {
+        let Some(entry) = self.index.ordered(name) else { return false };
+        let Some(beside) = &entry.beside else { return false };
+        let Some(record) = beside.waiting() else { return false };
         let new = self.folder.join("new").join(format!("{:016x}", self.next_number()));
         let outdated = entry.outdated.load(Ordering::Relaxed);
         let error = match write(&new, &record, outdated).and_then(|()| fs::rename(&new, self.beside(name))) {
             Ok(()) => {
                 lock(&beside.record).take();
-                return Ok(());
+                self.index.weigh_anew(name.hash);
+                return false;
             }
             Err(error) => error,
         };
@@ -92,10 +100,39 @@ impl Disk {
         }
         if self.is_closed() {
             // Nobody tries again, and the head that is there is not to come back in the place of this one.
-            return self.unlink(name);
+            self.tell_unless_gone(self.unlink(name));
+            return false;
         }
-        self.index.order(name);
-        Ok(())
+        self.index.order(name)
+    }
+}
+
+/// Whose heads are to be written.
+#[derive(Default)]
+pub(super) struct Heads {
+    waiting: VecDeque<Name>,
+    not_before: Option<Instant>,
+}
+
+impl Heads {
+    pub(super) fn add(&mut self, name: Name) {
+        self.waiting.push_back(name);
+    }
+
+    /// Writes those that wait, one after the other, until one of them cannot be written. That one has its turn after all others
+    /// then, and none of them before some time has passed.
+    pub(super) fn write(&mut self, disk: &Disk) {
+        if !disk.is_closed() && self.not_before.is_some_and(|moment| Instant::now() < moment) {
+            return;
+        }
+        self.not_before = None;
+        while let Some(name) = self.waiting.pop_front() {
+            if disk.write_beside(name) {
+                self.waiting.push_back(name);
+                self.not_before = Some(Instant::now() + PAUSE);
+                return;
+            }
+        }
     }
 }
 

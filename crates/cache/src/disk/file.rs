@@ -168,7 +168,9 @@ impl Opened {
             return Ok(stored.with(Content::resting(Arc::new(resting))));
         };
         let bytes = resting.blocks(0, resting.sums.len())?;
-        Ok(stored.with(Content::placed(bytes, place)))
+        let content = Content::placed(bytes, place);
+        content.lies_in(name.number);
+        Ok(stored.with(content))
     }
 }
 

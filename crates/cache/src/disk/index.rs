@@ -40,16 +40,18 @@ pub(super) struct Index {
 }
 
 /// The files under one key, the latest first.
-#[derive(Default)]
 pub(super) struct Shelf {
     entries: Vec<Arc<Entry>>,
+    /// What they weighed when they were put here: what has to stay the same for as long as they are.
+    weight: u64,
     /// Another one takes its place. `quick_cache` tells of that as it does of an eviction.
     is_replaced: AtomicBool,
 }
 
 impl Shelf {
     fn new(entries: Vec<Arc<Entry>>) -> Arc<Self> {
-        Arc::new(Self { entries, ..Self::default() })
+        let weight = entries.iter().map(|entry| entry.weight()).sum();
+        Arc::new(Self { entries, weight, is_replaced: AtomicBool::new(false) })
     }
 
     fn named(&self, name: Name) -> Option<&Arc<Entry>> {
@@ -117,7 +119,7 @@ struct ByBytes;
 
 impl Weighter<u128, Arc<Shelf>> for ByBytes {
     fn weight(&self, _: &u128, shelf: &Arc<Shelf>) -> u64 {
-        shelf.entries.iter().map(|entry| entry.weight()).sum()
+        shelf.weight
     }
 }
 
@@ -192,10 +194,10 @@ impl Entry {
         self.asked < stored.freshness().asked() && *self.selecting == *stored.selecting()
     }
 
-    /// Files count for what they take of the disk, and for what is known of them.
+    /// Files count for what they take of the disk, and for what is known of them: a later head until it is written.
     fn weight(&self) -> u64 {
         let values = self.selecting.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, Vec::len) as u64);
-        let record = self.beside.as_ref().map_or(0, |beside| beside.size);
+        let record = self.beside.as_ref().filter(|beside| beside.waiting().is_some()).map_or(0, |beside| beside.size);
         let known = FIXED + self.label.weight() + values.sum::<u64>() + record;
         self.takes().max(known * SHARE)
     }
@@ -227,6 +229,11 @@ impl Index {
     pub(super) fn find(&self, hash: u128, request: &HeaderMap) -> Option<Arc<Entry>> {
         let (shelf, request) = (self.shelves.get(&hash)?, Selecting::of(request));
         shelf.entries.iter().find(|entry| entry.answers(&request)).cloned()
+    }
+
+    /// Whether this file is among them.
+    pub(super) fn has(&self, name: Name) -> bool {
+        self.shelves.peek(&name.hash).is_some_and(|shelf| shelf.named(name).is_some())
     }
 
     /// Adds a file, unless there is a later one for the same requests, or `is_void` says that it counts no more.
@@ -316,12 +323,19 @@ impl Index {
         entry.beside.as_ref()?.take_order().then_some(entry)
     }
 
-    /// The head of a file could not be written, and is to be.
-    pub(super) fn order(&self, name: Name) {
+    /// The head of a file could not be written, and is to be. Says whether it is: nobody else sees to it, and the file is there.
+    pub(super) fn order(&self, name: Name) -> bool {
         let _changing = lock(&self.changing);
-        let Some(shelf) = self.shelves.peek(&name.hash) else { return };
-        if shelf.named(name).and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order()) {
-            self.chores.add(Chore::Head(name));
+        let shelf = self.shelves.peek(&name.hash);
+        let entry = shelf.as_ref().and_then(|shelf| shelf.named(name));
+        entry.and_then(|entry| entry.beside.as_ref()).is_some_and(|beside| !beside.order())
+    }
+
+    /// The head of a file is written: it takes no memory any more.
+    pub(super) fn weigh_anew(&self, hash: u128) {
+        let _changing = lock(&self.changing);
+        if let Some(shelf) = self.shelves.peek(&hash) {
+            self.exchange(hash, Some(&shelf), shelf.entries.clone());
         }
     }
 

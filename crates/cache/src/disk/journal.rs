@@ -20,9 +20,9 @@ use crate::{
 const DAY: Millis = 24 * 60 * 60 * 1000;
 
 /// The purges that are not carried out yet, in a file.
-pub(super) fn save(folder: &Path, purges: &[Purge]) -> io::Result<()> {
+pub(super) fn save<'a>(folder: &Path, purges: impl IntoIterator<Item = &'a Purge>) -> io::Result<()> {
     let mut out = Out::default();
-    purges.iter().for_each(|purge| purge.write(&mut out));
+    purges.into_iter().for_each(|purge| purge.write(&mut out));
     let mut file = xxh3_64(&out.0).to_le_bytes().to_vec();
     file.extend_from_slice(&out.0);
     let (new, path) = (folder.join("purged.new"), folder.join("purged"));
@@ -33,8 +33,12 @@ pub(super) fn save(folder: &Path, purges: &[Purge]) -> io::Result<()> {
 /// The purges of before. A file that cannot be read purges all that is older than it.
 pub(super) fn read(folder: &Path) -> Vec<Purge> {
     let path = folder.join("purged");
-    let Ok(file) = fs::read(&path) else { return Vec::new() };
-    parse(&file).unwrap_or_else(|| vec![Purge { when: freshness::now(), soft: false, selector: Selector::All }])
+    let parsed = match fs::read(&path) {
+        Ok(file) => parse(&file),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+        Err(_) => None,
+    };
+    parsed.unwrap_or_else(|| vec![Purge { when: freshness::now(), soft: false, selector: Selector::All }])
 }
 
 fn parse(file: &[u8]) -> Option<Vec<Purge>> {

@@ -1,7 +1,8 @@
 //! What a process finds that had this folder before: every file is looked at, in the background.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -17,40 +18,51 @@ use super::{
 /// How long it waits before it tries again what could not be read, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
+/// How often it looks at what cannot be read, which takes more than eight minutes.
+const LOOKS: u32 = 10;
+
 /// How soon it sees that the tier is closed.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What the name of a folder ends with that nobody could look into.
+const ASIDE: &str = "unreadable";
+
 /// What came of it.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     taken: u64,
     removed: u64,
     /// What could not be read, which says nothing of what it is.
-    left: u64,
+    pub(super) left: u64,
+    /// What could not be read and is not there any more.
+    pub(super) given_up: u64,
 }
 
 /// Takes in all files that say of themselves that they are whole; their content is checked when it is read. The others, and
-/// those of another way of writing, are removed. As long as there is anything that could not be looked at, what was purged is
-/// remembered for its sake.
+/// those of another way of writing, are removed, and so is in the end what cannot be read. As long as there is anything that
+/// could not be looked at, what was purged is remembered for its sake.
 pub(super) fn load(disk: &Arc<Disk>) {
     let (mut pause, longest) = PAUSES;
+    let mut looks = 0;
     loop {
-        let Some(Found { taken, removed, left }) = look(disk) else { return };
-        if taken + removed + left > 0 {
-            let folder = disk.folder.display();
-            log::info!(
-                "cache: found {taken} answers in {folder}, {removed} that are of no use, and {left} that cannot be read"
-            );
-        }
-        if left == 0 {
+        looks += 1;
+        // A process that can open no file at all says nothing of those that it cannot open.
+        let is_last = looks >= LOOKS && File::open(disk.folder.join("lock")).is_ok();
+        let Some(found) = look(disk, is_last) else { return };
+        found.tell(&disk.folder);
+        if found.left == 0 {
             break;
         }
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            if disk.is_closed() {
-                return;
-            }
-            std::thread::sleep(TICK);
+        if is_last {
+            log::warn!(
+                "cache: {} files or folders in {} can neither be read nor taken away: what is purged is remembered for their \
+                 sake until the next start",
+                found.left,
+                disk.folder.display()
+            );
+        }
+        if is_last || !wait(disk, pause) {
+            return;
         }
         pause = (pause * 2).min(longest);
     }
@@ -58,33 +70,102 @@ pub(super) fn load(disk: &Arc<Disk>) {
     disk.wake();
 }
 
-/// Looks at all files; `None` where the tier is closed before that is done. What is in the index already stays as it is.
-fn look(disk: &Arc<Disk>) -> Option<Found> {
+/// Whether the tier is still open after that.
+fn wait(disk: &Disk, pause: Duration) -> bool {
+    let until = Instant::now() + pause;
+    while Instant::now() < until {
+        if disk.is_closed() {
+            return false;
+        }
+        std::thread::sleep(TICK);
+    }
+    true
+}
+
+impl Found {
+    fn tell(&self, folder: &Path) {
+        let (Self { taken, removed, left, given_up }, folder) = (self, folder.display());
+        if taken + removed + left > 0 {
+            log::info!(
+                "cache: found {taken} answers in {folder}, {removed} that are of no use, and {left} that cannot be read"
+            );
+        }
+        if *given_up > 0 {
+            log::warn!(
+                "cache: {given_up} files or folders in {folder} could not be read, however often they were tried: files are \
+                 removed, and folders renamed to end in .{ASIDE}"
+            );
+        }
+    }
+}
+
+/// Looks at all files; `None` where the tier is closed before that is done. What is in the index already stays as it is. What
+/// cannot be read is left as it is, or not to be found any more once it `is_last`.
+pub(super) fn look(disk: &Arc<Disk>, is_last: bool) -> Option<Found> {
     let mut found = Found::default();
-    for folder in children(&disk.folder.join("objects"), &mut found) {
-        for path in children(&folder, &mut found) {
+    for folder in children(&disk.folder.join("objects")).unwrap_or_else(|error| found.leave(disk, &error)) {
+        if !is_shelf(&folder) {
+            continue;
+        }
+        let files = children(&folder).unwrap_or_else(|error| {
+            let aside = folder.with_extension(format!("{:016x}.{ASIDE}", disk.next_number()));
+            found.give_up(disk, &error, is_last.then(|| fs::rename(&folder, aside)))
+        });
+        for path in files {
             if disk.is_closed() {
                 return None;
             }
-            if is_beside(&path) {
+            if is_beside(&path) || Name::of(&path).is_some_and(|name| disk.index.has(name)) {
                 continue;
             }
             match take_in(disk, &path) {
                 Ok(()) => found.taken += 1,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if is_nothing(error.kind()) => {}
                 Err(error) if is_torn(error.kind()) => {
-                    let _ = fs::remove_file(&path);
-                    let _ = fs::remove_file(path.with_extension(ENDING));
+                    let _ = remove(&path);
                     found.removed += 1;
                 }
-                Err(error) => {
-                    disk.complain("read from", &error);
-                    found.left += 1;
-                }
+                Err(error) => drop(found.give_up(disk, &error, is_last.then(|| remove(&path)))),
             }
         }
     }
     Some(found)
+}
+
+impl Found {
+    fn leave(&mut self, disk: &Disk, error: &io::Error) -> Vec<PathBuf> {
+        disk.complain("read from", error);
+        self.left += 1;
+        Vec::new()
+    }
+
+    /// Something cannot be read, and was `done` with, where it was time for that. Gives what is known to be in it.
+    fn give_up(&mut self, disk: &Disk, error: &io::Error, done: Option<io::Result<()>>) -> Vec<PathBuf> {
+        match done {
+            Some(Ok(())) => self.given_up += 1,
+            Some(Err(error)) if is_nothing(error.kind()) => {}
+            _ => return self.leave(disk, error),
+        }
+        Vec::new()
+    }
+}
+
+/// Whether there is nothing that could be read. Strangers and folders among the files are none of ours.
+fn is_nothing(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory)
+}
+
+/// Whether files are looked for in it: two digits are its name.
+fn is_shelf(folder: &Path) -> bool {
+    let name = folder.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+    name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Removes a file with what stands beside it.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = fs::remove_file(path);
+    let _ = fs::remove_file(path.with_extension(ENDING));
+    removed
 }
 
 /// What stands beside a file comes with it, and is of no use alone.
@@ -117,14 +198,17 @@ fn read(path: &Path) -> io::Result<Entry> {
             Ok(own.renewed(&opened.headed(head)?.stored, beside))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(own),
+        // What stands there is no head.
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(torn()),
         Err(error) => Err(error),
     }
 }
 
-fn children(folder: &Path, found: &mut Found) -> Vec<PathBuf> {
+/// What lies in a folder; nothing where there is none.
+fn children(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    listed.unwrap_or_else(|_| {
-        found.left += 1;
-        Vec::new()
-    })
+    match listed {
+        Err(error) if is_nothing(error.kind()) => Ok(Vec::new()),
+        listed => listed,
+    }
 }

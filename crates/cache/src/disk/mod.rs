@@ -14,7 +14,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs::DirBuilder,
     io,
     os::unix::fs::DirBuilderExt,
@@ -42,7 +42,7 @@ use crate::{
     course::Course,
     freshness::{self, Millis},
     key::{Key, Selecting},
-    ledger::{self, Ledger, Purge},
+    ledger::{Ledger, Purge},
     lock,
     room::{Place, Room},
     stored::Stored,
@@ -57,6 +57,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Content up to this size is taken into memory when it is asked for.
 const SMALL: u64 = 256 * 1024;
+
+/// Content up to this size is written again with each head: two files for it would take longer to write and to read than one.
+const SMALLEST: u64 = file::BLOCK as u64;
 
 /// What is not good for so long is not worth a file.
 const WORTH: Millis = 60_000;
@@ -98,7 +101,7 @@ pub(crate) struct Disk {
     changed: Mutex<BTreeSet<usize>>,
     gone: Gone,
     /// Purges that files may still be there of.
-    purges: Mutex<Vec<Purge>>,
+    purges: Mutex<VecDeque<Purge>>,
 }
 
 impl Disk {
@@ -219,8 +222,12 @@ impl Disk {
         });
         match read {
             Ok((stored, true)) => {
-                stored.outdate(entry.outdated.load(Ordering::Relaxed));
-                stored.outdate(self.ledger.outdated(&entry.label, entry.asked));
+                let asked = stored.freshness().asked();
+                // It may have a later head than was known when it was looked for.
+                if asked == entry.asked {
+                    stored.outdate(entry.outdated.load(Ordering::Relaxed));
+                }
+                stored.outdate(self.ledger.outdated(stored.label(), asked));
                 Some(stored)
             }
             // Two keys with one hash: the one that is not there is fetched each time.
@@ -335,17 +342,25 @@ impl Disk {
         }
     }
 
-    /// Writes an answer some time soon, if it is worth it and there is room for it to wait. Content that is in a file stays there.
+    /// Writes an answer some time soon, if it is worth it and there is room for it to wait. Content that is in a file stays there,
+    /// whether memory has it as well or not.
     pub(crate) fn keep(&self, course: &Arc<Course>, stored: &Arc<Stored>) {
         let key = course.key();
         if let Some(file) = stored.content().file() {
-            return self.renew(key, stored, file.name());
+            self.renew(key, stored, file.name());
+            return;
         }
         if stored.freshness().does_for(freshness::now()) < WORTH || self.is_closed() {
             return self.let_go_of_older(key, stored);
         }
         let Some(content) = stored.content().bytes() else { return };
         let size = content.len() as u64;
+        if size > SMALLEST
+            && let Some(number) = stored.content().lay_in()
+            && self.renew(key, stored, Name { hash: key.hash(), number })
+        {
+            return;
+        }
         let before = self.waiting.fetch_add(size, Ordering::AcqRel);
         let fits = before == 0 || before + size <= self.most_waiting.load(Ordering::Relaxed);
         let job = Job::Keep { course: course.clone(), stored: stored.clone(), content };
@@ -397,14 +412,11 @@ impl Disk {
     /// Lets go of what the purge means, or makes it stale. Gives what it was: the hash of its key, and when it was asked for.
     pub(crate) fn purge(&self, purge: &Purge) -> Vec<(u128, Millis)> {
         let mut waiting = lock(&self.purges);
-        if waiting.len() == ledger::PURGES {
-            *waiting = vec![purge.of_all()];
-        }
-        waiting.push(purge.clone());
+        purge.wait_in(&mut waiting);
         // While another process has the folder, it is not ours to write in. The thread that gives it back waits for this.
         if self.is_open.load(Ordering::Acquire)
             && !self.is_closed()
-            && let Err(error) = journal::save(&self.folder, &waiting)
+            && let Err(error) = journal::save(&self.folder, waiting.iter())
         {
             log::error!("cache: the purge may be forgotten by a crash: {error}");
         }

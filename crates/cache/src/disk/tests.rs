@@ -2,6 +2,7 @@
 
 mod meanwhile;
 mod renewed;
+mod unread;
 
 use std::{cell::Cell, fs, os::unix::fs::FileExt, sync::Arc, time::Duration};
 

@@ -1,6 +1,7 @@
 //! The thread that writes: answers, what was purged and changed, and the end of files.
 
 use std::{
+    collections::VecDeque,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     os::unix::fs::DirBuilderExt,
@@ -15,12 +16,14 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Disk, file,
+    Disk,
+    beside::Heads,
+    file,
     index::{Chore, Entry, Name},
     journal::{self, Changes},
     load,
 };
-use crate::{course::Course, freshness::Millis, key::Key, lock, stored::Stored};
+use crate::{course::Course, freshness::Millis, key::Key, ledger, lock, stored::Stored};
 
 /// How long it sleeps where nobody wakes it.
 const TICK: Duration = Duration::from_millis(500);
@@ -46,7 +49,7 @@ struct Office {
 /// Works until the tier is closed and nothing is left to be written.
 pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
     if let Some(office) = settle(disk) {
-        let loading = disk.clone();
+        let (loading, mut heads) = (disk.clone(), Heads::default());
         let loader = std::thread::Builder::new().name("cache-load".into()).spawn(move || load::load(&loading));
         loop {
             match jobs.recv_timeout(TICK) {
@@ -54,12 +57,12 @@ pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            disk.see_to_the_rest(&office);
+            disk.see_to_the_rest(&office, &mut heads);
         }
         if let Ok(loader) = loader {
             let _ = loader.join();
         }
-        disk.see_to_the_rest(&office);
+        disk.see_to_the_rest(&office, &mut heads);
     }
     let (ended, told) = &disk.ended;
     *lock(ended) = true;
@@ -106,11 +109,12 @@ fn take(disk: &Disk) -> io::Result<Office> {
     DirBuilder::new().mode(0o700).create(folder.join("new"))?;
     let changes = Changes::open(folder, &disk.ledger)?;
     let mut purges = lock(&disk.purges);
-    let mut before = journal::read(folder);
+    let before = journal::read(folder);
     before.iter().for_each(|purge| disk.ledger.note(purge.clone()));
-    before.append(&mut purges);
-    journal::save(folder, &before)?;
-    *purges = before;
+    let mut all: VecDeque<_> = before.into_iter().chain(purges.iter().cloned()).collect();
+    ledger::bound(&mut all);
+    journal::save(folder, all.iter())?;
+    *purges = all;
     Ok(Office { _lock: lock_file, changes })
 }
 
@@ -131,6 +135,7 @@ impl Disk {
                 let length = content.len() as u64;
                 let is_void = |entry: &Entry| stored.is_overtaken() || self.is_void(entry);
                 self.index.add(Entry::of(name, stored, length, written), is_void);
+                stored.content().lies_in(name.number);
             }
             Err(error) => {
                 self.drops(&error);
@@ -156,7 +161,7 @@ impl Disk {
         put
     }
 
-    fn see_to_the_rest(&self, office: &Office) {
+    fn see_to_the_rest(&self, office: &Office, heads: &mut Heads) {
         for place in std::mem::take(&mut *lock(&self.changed)) {
             if let Err(error) = office.changes.note(place, self.ledger.changed_at(place)) {
                 log::error!("cache: a change may be forgotten by a crash: {error}");
@@ -165,23 +170,28 @@ impl Disk {
         // Purges wait for the lock with what they order already among the chores.
         let mut purges = lock(&self.purges);
         for chore in self.chores.take() {
-            let done = match chore {
-                Chore::Unlink(name) => self.unlink(name),
-                Chore::Outdate(name, when) => self.outdate(name, when),
-                Chore::Head(name) => self.write_beside(name),
-            };
-            match done {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    log::warn!("cache: {}: {error}", self.path.display());
-                }
-                _ => {}
+            match chore {
+                Chore::Unlink(name) => self.tell_unless_gone(self.unlink(name)),
+                Chore::Outdate(name, when) => self.tell_unless_gone(self.outdate(name, when)),
+                Chore::Head(name) => heads.add(name),
             }
         }
+        heads.write(self);
         if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
             purges.clear();
-            if let Err(error) = journal::save(&self.folder, &purges) {
+            if let Err(error) = journal::save(&self.folder, purges.iter()) {
                 log::warn!("cache: {}: {error}", self.folder.display());
             }
+        }
+    }
+
+    /// Says what a chore has failed of. Where the file is gone there is nothing to be done.
+    pub(super) fn tell_unless_gone(&self, done: io::Result<()>) {
+        match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("cache: {}: {error}", self.path.display());
+            }
+            _ => {}
         }
     }
 
@@ -194,11 +204,13 @@ impl Disk {
         }
     }
 
-    /// Says of the head that counts that it is outdated.
+    /// Says of the head that counts that it is outdated, unless that is of an answer which was asked for later.
     fn outdate(&self, name: Name, when: Millis) -> io::Result<()> {
-        match file::outdate(&self.beside(name), when) {
+        let beside = self.beside(name);
+        match file::open(&beside) {
+            Ok(head) if head.stored.freshness().asked() > when => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => file::outdate(&self.file(name), when),
-            done => done,
+            _ => file::outdate(&beside, when),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use store::{Down, Store};
+use store::{Down, Failed, Store};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{DAY, Instead, Shared};
@@ -24,12 +24,48 @@ const BATCH: usize = 256;
 /// How often it is looked for purges of others, and for Redis while it is away.
 const PULSE: Duration = Duration::from_secs(1);
 
+/// How long what Redis refuses is not told again, at most.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What is told of one kind: what Redis refuses of it is told again once some time has passed, the more the more often it was
+/// refused, and holds up no other kind meanwhile.
+#[derive(Default)]
+struct Kind(Option<(Instant, Duration)>);
+
+impl Kind {
+    /// Tells of it, unless it was refused a short while ago. Says whether there is more to be told at once.
+    async fn told(
+        &mut self,
+        shared: &Shared,
+        telling: impl Future<Output = Result<bool, Failed>>,
+    ) -> Result<bool, Down> {
+        let pause = match self.0 {
+            Some((until, _)) if Instant::now() < until => return Ok(false),
+            Some((_, pause)) => (pause * 2).min(LONGEST),
+            None => PULSE,
+        };
+        match telling.await {
+            Ok(is_more) => {
+                self.0 = None;
+                Ok(is_more)
+            }
+            Err(Failed::Refused) => {
+                shared.dropped.fetch_add(1, Ordering::Relaxed);
+                self.0 = Some((Instant::now() + pause, pause));
+                Ok(false)
+            }
+            Err(Failed::Down) => Err(Down),
+        }
+    }
+}
+
 /// Tells what the others do not know, for as long as the tier is there.
 pub(super) async fn tell_others(shared: Weak<Shared>) {
     let Some(wake) = shared.upgrade().map(|shared| shared.wake.clone()) else { return };
+    let mut kinds = Default::default();
     loop {
         let told = match shared.upgrade() {
-            Some(shared) => shared.tell().await,
+            Some(shared) => shared.tell(&mut kinds).await,
             None => return,
         };
         // While Redis is away it stays what is to be told, and more of it is no reason to try again at once.
@@ -72,20 +108,21 @@ async fn follow(ledger: &Ledger, zone: Arc<Zone>, entries: &[(String, Vec<u8>)])
 
 impl Shared {
     /// Tells what the others do not know yet: a batch of each kind in turn, and all purges before each.
-    async fn tell(&self) -> Result<(), Down> {
+    async fn tell(&self, [purges, changes, older]: &mut [Kind; 3]) -> Result<(), Down> {
         loop {
-            self.tell_of_purges().await?;
-            let changes_are_left = self.tell_of_changes().await?;
-            let older_is_left = self.tell_of_older().await?;
+            purges.told(self, self.tell_of_purges()).await?;
+            let changes_are_left = changes.told(self, self.tell_of_changes()).await?;
+            let older_is_left = older.told(self, self.tell_of_older()).await?;
             if !changes_are_left && !older_is_left {
                 return Ok(());
             }
         }
     }
 
-    async fn tell_of_purges(&self) -> Result<(), Down> {
+    /// Tells of all purges.
+    async fn tell_of_purges(&self) -> Result<bool, Failed> {
         loop {
-            let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(()) };
+            let Some(purge) = lock(&self.purges).front().cloned() else { return Ok(false) };
             let mut out = Out::default();
             purge.write(&mut out);
             self.redis.append(&self.list(), &out.0, PURGES).await?;
@@ -97,7 +134,7 @@ impl Shared {
     }
 
     /// Tells when something was changed. Says whether there is more of it.
-    async fn tell_of_changes(&self) -> Result<bool, Down> {
+    async fn tell_of_changes(&self) -> Result<bool, Failed> {
         let places = batch(&lock(&self.changed), self.turn.load(Ordering::Relaxed));
         let Some(last) = places.last() else { return Ok(false) };
         self.turn.store(last + 1, Ordering::Relaxed);
@@ -116,7 +153,7 @@ impl Shared {
     }
 
     /// Takes away what is older than what is known. Says whether there is more of it.
-    async fn tell_of_older(&self) -> Result<bool, Down> {
+    async fn tell_of_older(&self) -> Result<bool, Failed> {
         let batch: Vec<(String, Instead)> = {
             let older = lock(&self.older);
             older.iter().take(BATCH).map(|(name, instead)| (name.clone(), instead.clone())).collect()

@@ -7,7 +7,7 @@ use filter::{Captures, Client, View};
 use super::*;
 
 /// What a request finds that finds nothing in memory.
-async fn sought(zone: &Zone, path: &str, key: &Key) -> Option<Arc<Stored>> {
+pub(super) async fn sought(zone: &Zone, path: &str, key: &Key) -> Option<Arc<Stored>> {
     let (head, client, captures) = (head(&[]), Client::local("public".into()), Captures::new());
     let view = View {
         generation: 1,

@@ -162,3 +162,123 @@ async fn a_head_that_cannot_be_written_is_tried_again() {
         files(&folder).iter().for_each(|file| fs::remove_file(file).unwrap());
     }
 }
+
+/// What a disk refuses it most likely refuses a moment later as well.
+#[tokio::test]
+async fn a_head_that_cannot_be_written_is_not_tried_with_every_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now();
+    let (first, key) = kept(&settings, began - 1000).await;
+    let disk = first.disk.load_full().unwrap();
+    let place = files(&folder).remove(0).with_extension("head");
+    // Nothing is put in the place of a folder.
+    fs::create_dir(&place).unwrap();
+    renew(&first, "/a", &key, began, &[]).await;
+    until(|| disk.reading().dropped == 1).await;
+    // Each try is one under another name, as each file that is written has one.
+    let (names, since) = (|| disk.number.load(std::sync::atomic::Ordering::Relaxed), std::time::Instant::now());
+    let before = names();
+    for number in 0..50 {
+        keep(&first, &format!("/{number}"), 10, now()).await;
+    }
+    let tries = names() - before - 50;
+    assert!(tries <= since.elapsed().as_secs() + 1, "{tries} tries");
+    fs::remove_dir(&place).unwrap();
+    until(|| place.is_file()).await;
+    end(first).await;
+    let second = zone(&settings).await;
+    assert_eq!(found(&second, &key).await.unwrap().freshness().asked(), began);
+}
+
+#[tokio::test]
+async fn what_is_made_stale_before_it_is_found_good_again_is_fresh_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 64 * MIB) };
+    let began = now() - 1000;
+    let (first, key) = kept(&settings, began - 1000).await;
+    let disk = first.disk.load_full().unwrap();
+    let go_on = meanwhile::busy(&first);
+    renew(&first, "/a", &key, began, &[]).await;
+    // As a purge does that comes now; it would wait for the thread that writes.
+    let ordered = disk.index.outdate(began + 1, |entry| entry.asked <= began + 1);
+    assert_eq!(ordered.len(), 1);
+    renew(&first, "/a", &key, began + 2, &[]).await;
+    assert!(found(&first, &key).await.unwrap().left(now()) > 0);
+    go_on.send(()).unwrap();
+    end(first).await;
+    let second = zone(&settings).await;
+    let again = found(&second, &key).await.unwrap();
+    assert_eq!((again.freshness().asked(), again.outdated()), (began + 2, 0));
+    assert!(again.left(now()) > 0);
+}
+
+#[tokio::test]
+async fn heads_that_are_written_take_no_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { memory: 4 * MIB, ..settings(&folder, 4 * MIB) };
+    let (first, began) = (zone(&settings).await, now() - 1000);
+    let disk = first.disk.load_full().unwrap();
+    let size = super::super::SMALL as usize + 1;
+    let mut keys = Vec::new();
+    for number in 0..10 {
+        keys.push((format!("/{number}"), keep(&first, &format!("/{number}"), size, began).await));
+    }
+    assert_eq!(disk.reading().evictions, 0);
+    // What waits to be written takes 64 times as much of what all may take, since it is in memory.
+    let long = "x".repeat(8 * 1024);
+    for (count, (path, key)) in keys.iter().enumerate() {
+        renew(&first, path, key, began + 1, &[("x-own", &long)]).await;
+        until(|| parted(&folder).1.len() == count + 1).await;
+    }
+    assert_eq!((disk.reading().entries, disk.reading().evictions), (10, 0));
+}
+
+#[tokio::test]
+async fn what_memory_holds_is_not_written_again_while_it_lies_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = settings(&folder, 64 * MIB);
+    let (size, began) = (100_000, now() - 1000);
+    let again = |zone: &Arc<Zone>, key: &Key, path: &str, asked, value| {
+        let kept = zone.find(key, &HeaderMap::new()).unwrap();
+        assert!(kept.content().is_in_memory());
+        zone.keep(&zone.begin(key), freshened(path, &kept, asked, &[("x-own", value)]), &HeaderMap::new());
+    };
+    let first = zone(&settings).await;
+    let key = keep(&first, "/a", size, began).await;
+    let inode = || fs::metadata(&parted(&folder).0[0]).unwrap().ino();
+    let before = inode();
+    again(&first, &key, "/a", began + 1, "2");
+    until(|| parted(&folder).1.len() == 1).await;
+    assert_eq!((parted(&folder).0.len(), inode()), (1, before));
+    end(first).await;
+    // It came from there into memory.
+    let second = zone(&settings).await;
+    let disk = second.disk.load_full().unwrap();
+    let found = meanwhile::sought(&second, "/a", &key).await.unwrap();
+    assert_eq!((found.freshness().asked(), &found.head().headers["x-own"]), (began + 1, &"2".parse().unwrap()));
+    let is_written = |asked| {
+        let entry = disk.index.find(key.hash(), &HeaderMap::new());
+        entry.is_some_and(|entry| {
+            entry.asked == asked && entry.beside.as_ref().is_none_or(|head| head.waiting().is_none())
+        })
+    };
+    again(&second, &key, "/a", began + 2, "3");
+    until(|| is_written(began + 2)).await;
+    assert_eq!((files(&folder).len(), inode()), (2, before));
+    // Where the file is gone it is written whole.
+    disk.index.remove(Some(key.hash()), |_| true);
+    again(&second, &key, "/a", began + 3, "4");
+    until(|| is_written(began + 3) && files(&folder).len() == 1).await;
+    // What is small is one file.
+    let small = keep(&second, "/b", 10, began).await;
+    again(&second, &small, "/b", began + 1, "2");
+    until(|| disk.index.find(small.hash(), &HeaderMap::new()).is_some_and(|entry| entry.asked == began + 1)).await;
+    until(|| parted(&folder).0.len() == 2).await;
+    assert_eq!(files(&folder).len(), 2);
+    end(second).await;
+    let third = zone(&settings).await;
+    let found = self::found(&third, &key).await.unwrap();
+    assert_eq!((found.freshness().asked(), &found.head().headers["x-own"]), (began + 3, &"4".parse().unwrap()));
+    assert_eq!(read(&found, 0, None).await.unwrap(), content("/a", size));
+}
