@@ -9,9 +9,15 @@ use std::{
 };
 
 use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen};
-use tokio::time::{Instant, interval_at};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpListener,
+    time::{Instant, interval_at},
+};
 
 use crate::setting::{BOTH, before, echoing, route};
+
+const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
 
 #[tokio::test]
 async fn connections_are_kept_on_both_sides() {
@@ -149,7 +155,6 @@ async fn interim_answers_have_no_framing_and_are_not_without_end() {
 
 #[tokio::test]
 async fn progress_may_be_told_for_as_long_as_it_takes() {
-    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
     for engine in ["", "general"] {
         let gate = Gate::new();
         let script = gate.clone();
@@ -175,7 +180,6 @@ async fn progress_may_be_told_for_as_long_as_it_takes() {
 
 #[tokio::test]
 async fn what_the_network_has_held_up_is_progress_as_well_whoever_asks() {
-    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
     let end = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     for lines in ["", "cache = true"] {
         let origin = Origin::start(move |_| Answer::raw(format!("{}{end}", PROGRESS.repeat(100)))).await;
@@ -185,9 +189,38 @@ async fn what_the_network_has_held_up_is_progress_as_well_whoever_asks() {
     }
 }
 
+/// Tells every client of progress, ten times a second and for ever.
+async fn progressing() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut beat = interval_at(Instant::now(), Duration::from_millis(100));
+                while stream.write_all(PROGRESS.as_bytes()).await.is_ok() {
+                    beat.tick().await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn progress_does_not_put_off_when_the_answer_is_due() {
+    let origin = progressing().await;
+    for engine in ["", "general"] {
+        let routes = format!("[routes.app]\npath = \"/*\"\nupstream = \"{origin}\"\ntimeout = \"1s\"\n");
+        let proxy = Proxy::with(format!("{BOTH}{routes}")).variable("MAITRED_ENGINE", engine).start().await;
+        let mut client = proxy.connect().await;
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        client.answer("GET").await.expect_problem(504, "upstream_timeout");
+        assert_eq!(proxy.logged("/").await["attempts"], 1, "{engine}");
+    }
+}
+
 #[tokio::test]
 async fn the_interim_answers_of_one_backend_are_not_anothers() {
-    const PROGRESS: &str = "HTTP/1.1 102 Processing\r\n\r\n";
     let asked = Arc::new(AtomicUsize::new(0));
     let respond = move |_: &Seen| match asked.fetch_add(1, Ordering::Relaxed) {
         0 => Answer::raw(PROGRESS.repeat(20)).closing(),
