@@ -373,3 +373,23 @@ async fn what_the_cache_fetches_is_raced_as_well() {
         assert_eq!(errors(&line), [&Value::from("outrun"), &Value::Null], "{line}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_of_a_second_has_no_end_because_the_first_has_told_of_progress() {
+    let gate = Gate::new();
+    let first = Origin::start(|_| Answer::hang().interim(103, &[("Link", "</a>; rel=preload")])).await;
+    let script = gate.clone();
+    let second = Origin::start(move |seen| match seen.target.as_str() {
+        "/never" => Answer::hang(),
+        _ => Answer::status(200).chunk("be").wait(&script).chunk("gin"),
+    })
+    .await;
+    let proxy = raced(&first, &second, "hedge = \"50ms\"", "timeout = \"500ms\"").await;
+    let mut client = proxy.connect().await;
+    client.start(&Request::get("/long")).await;
+    gate.reached().await;
+    // It began later, and has had its time.
+    proxy.get("/never").await.expect_problem(504, "upstream_timeout");
+    gate.open();
+    assert_eq!(client.answer("GET").await.expect(200).text(), "begin");
+}

@@ -173,10 +173,19 @@ async fn attempts_that_are_tried_again_have_no_time_of_their_own_for_redis() {
         let place = folder.path().join(format!("slow{engine}.sock"));
         let millis = slow(redis.socket(), &place);
         let mut three = Three::start(&place, engine).await;
-        let before = questions(&redis);
-        assert_eq!(three.ask("/busy").await.0, 503);
-        // Where it answers at once, each of four attempts is a question.
-        assert_eq!(questions(&redis) - before, 6);
+        // Where it answers at once, each of four attempts is a question. On a busy machine it may take its 20 ms.
+        let all_ask = async {
+            loop {
+                let before = questions(&redis);
+                assert_eq!(three.ask("/busy").await.0, 503);
+                match questions(&redis) - before {
+                    6 => break,
+                    fewer => assert!(fewer < 6, "{fewer} questions"),
+                }
+                three.ready().await;
+            }
+        };
+        within("each attempt to ask", all_ask).await;
         three.ready().await;
         let before = questions(&redis);
         millis.store(18, Relaxed);

@@ -220,6 +220,52 @@ async fn progress_does_not_put_off_when_the_answer_is_due() {
 }
 
 #[tokio::test]
+async fn a_stream_may_begin_as_late_as_it_likes() {
+    for engine in ["", "general"] {
+        let gate = Gate::new();
+        let script = gate.clone();
+        let origin = Origin::start(move |seen| match seen.target.as_str() {
+            "/never" => Answer::hang(),
+            // Pingora's engine looks at the time when something comes.
+            _ => Answer::raw(PROGRESS).wait(&script).bytes(PROGRESS).bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        })
+        .await;
+        let text = format!("{BOTH}{}", route(&origin, "timeout = \"300ms\""));
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let mut client = proxy.connect().await;
+        client.start(&Request::get("/").header("Accept", "text/event-stream")).await;
+        gate.reached().await;
+        // It began later, and has had its time.
+        proxy.get("/never").await.expect_problem(504, "upstream_timeout");
+        gate.open();
+        assert_eq!(client.answer("GET").await.expect(200).text(), "ok", "{engine}");
+    }
+}
+
+#[tokio::test]
+async fn progress_ends_a_silence_whoever_asks() {
+    for (engine, lines) in [("", ""), ("general", ""), ("", "cache = true"), ("general", "hedge = \"20s\"")] {
+        let (early, late) = (Gate::new(), Gate::new());
+        let (one, two) = (early.clone(), late.clone());
+        let end = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let origin = Origin::start(move |_| Answer::raw("").wait(&one).bytes(PROGRESS).wait(&two).bytes(end)).await;
+        let text = format!("[upstreams.app]\nbackends = \"{origin}\"\ntimeout = \"2s\"\n[routes.app]\npath = \"/*\"\n{lines}\n");
+        let text = format!("{BOTH}{text}upstream = \"app\"\ntimeout = \"10s\"\n");
+        let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
+        let began = Instant::now();
+        let mut client = proxy.connect().await;
+        client.start(&Request::get("/")).await;
+        early.reached().await;
+        interval_at(began + Duration::from_millis(1400), Duration::MAX / 2).tick().await;
+        early.open();
+        late.reached().await;
+        interval_at(began + Duration::from_millis(2600), Duration::MAX / 2).tick().await;
+        late.open();
+        assert_eq!(client.answer("GET").await.expect(200).text(), "ok", "{engine} {lines}");
+    }
+}
+
+#[tokio::test]
 async fn the_interim_answers_of_one_backend_are_not_anothers() {
     let asked = Arc::new(AtomicUsize::new(0));
     let respond = move |_: &Seen| match asked.fetch_add(1, Ordering::Relaxed) {

@@ -14,7 +14,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use http::Method;
 use pingora_core::{Error, ErrorType, protocols::http::client::HttpSession, upstreams::peer::HttpPeer};
 use pingora_http::{RequestHeader, ResponseHeader};
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use upstream::{Pick, Reading};
 
 use crate::{
@@ -115,8 +115,7 @@ pub(crate) async fn ask(fetches: &Fetches, ctx: &mut Context, what: &impl Ask) -
 /// Waits for the answer, and asks others where it takes its time.
 async fn race(fetches: &Fetches, ctx: &mut Context, what: &impl Ask, line: Line, peer: &HttpPeer) -> First {
     let asked: &Context = ctx;
-    let own = exchange(asked, asked.attempt.pick.as_ref(), what, line, peer);
-    let own = in_time(dispatch::head_timeout(asked), own);
+    let own = exchange(asked, asked.attempt.pick.as_ref(), what, line, peer, asked.attempt.deadline);
     let Some((after, most)) = hedge::after(asked, what.client()).filter(|_| what.method().is_idempotent()) else {
         return First::Own(own.await);
     };
@@ -144,7 +143,7 @@ async fn race(fetches: &Fetches, ctx: &mut Context, what: &impl Ask, line: Line,
     }
     match (won, winner) {
         (Some((_, _, came)), Some(second)) => First::Second(Box::new(second), came, failed),
-        _ => First::Own(own.unwrap_or_else(|| Err(Error::new_up(ErrorType::ReadTimedout)))),
+        _ => First::Own(own.unwrap_or_else(|| Err(too_late()))),
     }
 }
 
@@ -257,7 +256,7 @@ async fn ask_too(
             let began = Instant::now();
             let (line, reused) = fetches.connect(&second.pick, &second.peer).await?;
             connect = Some(if reused { Duration::ZERO } else { began.elapsed() });
-            match exchange(ctx, Some(&second.pick), what, line, &second.peer).await {
+            match exchange(ctx, Some(&second.pick), what, line, &second.peer, Some(until)).await {
                 Err(error) if std::mem::take(&mut spare) && reused && is_closed(&error) => {}
                 done => return done,
             }
@@ -266,45 +265,71 @@ async fn ask_too(
     let came = tokio::select! {
         biased;
         came = asked => came,
-        () = sleep_until(until.into()) => Err(Error::new_up(ErrorType::ReadTimedout)),
+        () = sleep_until(until.into()) => Err(too_late()),
     };
     (place, connect, came)
 }
 
-async fn in_time(
-    wait: Duration,
-    asked: impl Future<Output = pingora_core::Result<Came>>,
-) -> pingora_core::Result<Came> {
-    timeout(wait, asked).await.unwrap_or_else(|_| Err(Error::new_up(ErrorType::ReadTimedout)))
-}
-
-/// Sends the request and reads the final head.
+/// Sends the request and reads the final head, which has to come by `until`.
 async fn exchange(
     ctx: &Context,
     pick: Option<&Pick>,
     what: &impl Ask,
     mut line: Line,
     peer: &HttpPeer,
+    until: Option<Instant>,
 ) -> pingora_core::Result<Came> {
+    let asked = cache::now();
+    let heard = talk(ctx, pick, what, &mut line, peer);
+    let heard = match until {
+        Some(until) => timeout_at(until.into(), heard).await.unwrap_or_else(|_| Err(too_late())),
+        None => heard.await,
+    };
+    match heard {
+        Ok(head) => Ok((line, head, Times { asked, answered: cache::now() })),
+        Err(error) => {
+            line.doubt(&error);
+            Err(error)
+        }
+    }
+}
+
+async fn talk(
+    ctx: &Context,
+    pick: Option<&Pick>,
+    what: &impl Ask,
+    line: &mut Line,
+    peer: &HttpPeer,
+) -> pingora_core::Result<ResponseHeader> {
     let session = line.session()?;
     session.set_read_timeout(peer.options.read_timeout);
     session.set_write_timeout(peer.options.write_timeout);
     let is_h2 = matches!(session, HttpSession::H2(_));
-    let asked = cache::now();
     session.write_request_header(Box::new(what.head(ctx, pick, peer, is_h2)?)).await?;
     if let Some(content) = what.content().filter(|content| !content.is_empty()) {
         session.write_request_body(content.clone(), false).await?;
     }
     session.finish_request_body().await?;
-    let head = final_head(session).await?;
-    Ok((line, head, Times { asked, answered: cache::now() }))
+    final_head(session, peer.options.read_timeout).await
 }
 
-/// Reads up to the head of the answer itself. Whoever asks says how long that may take.
-pub(crate) async fn final_head(session: &mut HttpSession<()>) -> pingora_core::Result<ResponseHeader> {
+fn too_late() -> Box<Error> {
+    Error::new_up(ErrorType::ReadTimedout)
+}
+
+/// Reads up to the head of the answer itself, each head of which has `limit` as a whole: who drips one would have hours.
+/// Whoever asks says how long all of them may take.
+pub(crate) async fn final_head(
+    session: &mut HttpSession<()>,
+    limit: Option<Duration>,
+) -> pingora_core::Result<ResponseHeader> {
     let (began, mut interims) = (Instant::now(), Interims::default());
     loop {
-        session.read_response_header().await?;
+        let read = session.read_response_header();
+        match limit {
+            Some(limit) => timeout(limit, read).await.unwrap_or_else(|_| Err(too_late()))?,
+            None => read.await?,
+        }
         match session.response_header() {
             Some(head) if !is_interim(head.status) => return Ok(head.clone()),
             Some(head) if interims.admit(began.elapsed(), head) => {}

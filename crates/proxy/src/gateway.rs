@@ -198,9 +198,7 @@ impl ProxyHttp for Gateway {
         head: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        // Each answer of any kind sets Pingora's timer anew, as content that is sent does, which may take its time.
-        let is_late = || ctx.attempt.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        if head.status.is_informational() && session.as_downstream().body_bytes_read() == 0 && is_late() {
+        if head.status.is_informational() && is_late(session, ctx) {
             return Err(Error::explain(ErrorType::ReadTimedout, "the final head").into_up());
         }
         let replayable = !session.as_ref().retry_buffer_truncated();
@@ -341,6 +339,14 @@ pub(crate) async fn left(session: &mut Session) {
         Some(closed) => drop(closed.await),
         None => std::future::pending().await,
     }
+}
+
+/// Whether the final head should have been there by now. Each answer of any kind sets Pingora's timer anew, as content that
+/// is sent does, which may take its time; a stream's may come as late as it likes.
+fn is_late(session: &Session, ctx: &Context) -> bool {
+    ctx.attempt.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        && session.as_downstream().body_bytes_read() == 0
+        && !dispatch::is_stream(session.req_header())
 }
 
 pub(crate) fn gone() -> Box<Error> {

@@ -132,7 +132,7 @@ pub(crate) fn note(ctx: &mut Context, second: &Second, reason: Reason, status: u
     ctx.record.tries.push(Try { backend, reason, status, connect: second.connect, first_byte, circuit });
 }
 
-/// Until when the second has to have answered.
+/// Until when the second has to have answered, whatever it says before: it is there to be fast.
 pub(crate) fn until(ctx: &Context, second: &Second) -> Instant {
     second.began + dispatch::head_timeout(ctx)
 }

@@ -50,7 +50,18 @@ impl Line {
 
     /// The next piece of an answer's content.
     pub(crate) async fn next_piece(&mut self) -> pingora_core::Result<Option<Bytes>> {
-        self.session()?.read_response_body().await
+        let came = self.session()?.read_response_body().await;
+        came.inspect_err(|error| self.doubt(error))
+    }
+
+    /// Where the `error` is that it was silent for too long, others get another one, as from Pingora's own proxy: it may be one
+    /// that nothing comes by any more.
+    pub(crate) fn doubt(&self, error: &Error) {
+        if *error.etype() == ErrorType::ReadTimedout
+            && let Some(HttpSession::H2(stream)) = &self.session
+        {
+            stream.conn.mark_shutdown();
+        }
     }
 
     /// Whether it has had its time: this is the last thing that is asked on it.

@@ -31,6 +31,9 @@ pub(crate) fn announce(peer: &mut HttpPeer, version: Version, ends: &Ends) {
     // A client can choose its port and much of its address; with keys of our own it cannot choose what they hash to.
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     peer.group_key = KEYS.hash_one((peer.group_key, version, ends));
+    // With room for more streams Pingora's pool would keep an entry for these ends for ever where two streams begin and end at
+    // the same moment (see `counted`), and nobody comes by there again.
+    peer.options.max_h2_streams = 1;
     let dial = peer.options.custom_l4.take();
     peer.options.custom_l4 = Some(Arc::new(Announcing { header: encode(version, ends), dial }));
 }

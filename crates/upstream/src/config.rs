@@ -208,7 +208,7 @@ pub struct Config {
     ///
     /// The header tells the client as seen through the listener's `trusted_proxies`, and the address that it connected
     /// to. It comes before TLS. A connection is kept for further requests of the same client connection only, so that
-    /// backends see more of them than without.
+    /// backends see more of them than without; over HTTP/2 it carries one of them at a time.
     ///
     /// A backend that does not expect the header answers 400 or closes the connection: nginx expects it with
     /// `listen … proxy_protocol`, HAProxy with `accept-proxy`.

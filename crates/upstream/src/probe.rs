@@ -125,6 +125,9 @@ impl Probe {
         let mut peer = *backend.peer(address, &silence);
         // Its connections are nobody's else, and carry nothing for anybody.
         (peer.group_key, peer.options.custom_l4) = (backend.access, None);
+        // Pingora keeps none for others that has room for one stream: each question has a connection of its own, which may be
+        // well where another is silent, and which ends with it.
+        peer.options.max_h2_streams = 1;
         if let Some(version) = check.announce {
             announce::announce(&mut peer, version, &Ends { source: None, destination: None });
         }

@@ -480,7 +480,7 @@ impl<C: Client> Exchange<'_, C> {
             *self.origin = stream;
         }
         self.down = down;
-        self.waits.origin_speaks = None;
+        self.waits.hear();
         self.adopted = Some(hedge::win(self.ctx, second, failed));
         self.answered(answered)?;
         if !has_all {

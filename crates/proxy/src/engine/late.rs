@@ -13,7 +13,7 @@ use crate::gateway;
 pub(super) struct Limits {
     pub(super) origin_speaks: Duration,
     /// How long the origin may take to its final head once it has the whole request, whatever it says before; none in a
-    /// stream.
+    /// stream, unless its client has said how long it waits.
     pub(super) head: Option<Duration>,
     /// Whether that holds for the client's part as well: it has said itself how long it waits in all.
     pub(super) is_for_all: bool,

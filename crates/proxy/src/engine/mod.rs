@@ -342,10 +342,12 @@ impl<C: Client> Passage<'_, C> {
         let body = self.ctx.patience();
         let stream = self.ctx.route().filter(|_| self.streams);
         let attempt = &self.ctx.attempt;
+        let call = dispatch::call_ends(self.head, self.ctx.record.start).filter(|_| self.streams);
+        let deadline = if self.streams { call } else { attempt.deadline };
         Limits {
             origin_speaks: peer.options.read_timeout.unwrap_or(NO_LIMIT),
-            head: attempt.deadline.zip(attempt.began).map(|(end, began)| end.saturating_duration_since(began)),
-            is_for_all: self.streams && dispatch::call_ends(self.head, self.ctx.record.start).is_some(),
+            head: deadline.zip(attempt.began).map(|(end, began)| end.saturating_duration_since(began)),
+            is_for_all: call.is_some(),
             origin_listens: peer.options.write_timeout.unwrap_or(NO_LIMIT),
             either_speaks: stream.is_some(),
             client_speaks: stream.map_or(body, |route| route.stream_idle),

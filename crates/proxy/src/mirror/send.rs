@@ -71,7 +71,10 @@ async fn send(order: &Order, content: Bytes) -> Result<MirrorAnswer, Reason> {
             }
             // The origin may have closed a connection that nobody used; a fresh one gets the request.
             Err(error) if std::mem::take(&mut spare) && reused && is_closed(&error) => {}
-            Err(error) => return Err(failed(&error)),
+            Err(error) => {
+                line.doubt(&error);
+                return Err(failed(&error));
+            }
         }
     }
 }
@@ -113,7 +116,7 @@ async fn exchange(
         session.write_request_body(content, false).await?;
     }
     session.finish_request_body().await?;
-    final_head(session).await
+    final_head(session, peer.options.read_timeout).await
 }
 
 /// The content, unless it is longer than is wanted: then the connection ends with it.
