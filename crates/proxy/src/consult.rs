@@ -325,6 +325,9 @@ impl Visit<'_> {
     }
 
     fn board(&self, now: Millis) -> Boarded {
+        if self.asked.is_anew() {
+            return Boarded::Leads(self.zone.board_alone(&self.key, &self.known().headers, now));
+        }
         let does = |stored: &Stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh;
         self.zone.board(&self.key, &self.known().headers, now, does)
     }
