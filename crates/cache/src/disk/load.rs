@@ -12,7 +12,7 @@ use super::{
     Disk,
     beside::{Beside, ENDING},
     file::{self, is_torn, torn},
-    index::{Entry, Name},
+    index::{Chore, Entry, Name},
 };
 
 /// How long it waits before it tries again what could not be read, at first and at last.
@@ -179,8 +179,13 @@ fn is_beside(path: &Path) -> bool {
 
 fn take_in(disk: &Arc<Disk>, path: &Path) -> io::Result<()> {
     let entry = read(path)?;
-    entry.outdated.fetch_max(disk.ledger.outdated(&entry.label, entry.asked), Ordering::Relaxed);
+    let (name, outdated) = (entry.name, disk.ledger.outdated(&entry.label, entry.asked));
+    let says_less = entry.outdated.fetch_max(outdated, Ordering::Relaxed) < outdated;
     disk.index.add(entry, |entry| disk.is_void(entry));
+    if says_less {
+        // What the purge knows is forgotten once all files are looked at.
+        disk.chores.add(Chore::Outdate(name, outdated));
+    }
     Ok(())
 }
 

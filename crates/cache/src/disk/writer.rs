@@ -167,6 +167,8 @@ impl Disk {
                 log::error!("cache: a change may be forgotten by a crash: {error}");
             }
         }
+        // Whatever the loader has found by then is among the chores.
+        let is_loaded = self.is_loaded.load(Ordering::Acquire);
         // Purges wait for the lock with what they order already among the chores.
         let mut purges = lock(&self.purges);
         for chore in self.chores.take() {
@@ -177,7 +179,7 @@ impl Disk {
             }
         }
         heads.write(self);
-        if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
+        if !purges.is_empty() && is_loaded {
             purges.clear();
             if let Err(error) = journal::save(&self.folder, purges.iter()) {
                 log::warn!("cache: {}: {error}", self.folder.display());
