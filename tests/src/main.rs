@@ -47,6 +47,7 @@ mod deciders;
 mod decompression;
 mod discovery;
 mod disk_cache;
+mod disk_hangs;
 mod disk_kills;
 mod disk_large;
 mod documents;

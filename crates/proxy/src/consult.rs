@@ -169,10 +169,7 @@ pub(crate) async fn consult(
 
 /// Lets go of answers for who may order that.
 async fn purge(zone: &Arc<Zone>, selectors: [cache::Selector; 2]) -> Reply {
-    let zone = zone.clone();
-    // It looks at all that is kept.
-    let purge = move || selectors.iter().map(|selector| zone.purge(selector, false, cache::now())).sum::<u64>();
-    let Ok(count) = tokio::task::spawn_blocking(purge).await else { return Reason::Internal.into() };
+    let Some(count) = zone.order(selectors.into(), false, cache::now()).await else { return Reason::Internal.into() };
     let body = Body::Bytes(format!("{{\"purged\":{count}}}\n").into());
     Reply::answer(StatusCode::OK, body).with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }

@@ -2,6 +2,8 @@
 
 use std::{
     cmp::Reverse,
+    fs::{self, File},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
@@ -105,12 +107,16 @@ pub(super) enum Chore {
     Outdate(Name, Millis),
     /// Write its latest head.
     Head(Name),
+    /// Close what was written as it came, and take away the name that it had meanwhile.
+    Discard(Arc<File>, PathBuf),
 }
 
 /// What is to be done, and how many answers were let go to make room. There are never more chores of a kind than files.
 #[derive(Default)]
 pub(super) struct Chores {
     waiting: Mutex<Vec<Chore>>,
+    /// Nobody sees to them any more.
+    have_ended: AtomicBool,
     evictions: AtomicU64,
 }
 
@@ -141,6 +147,23 @@ impl Lifecycle<u128, Arc<Shelf>> for Doom {
 impl Chores {
     pub(super) fn add(&self, chore: Chore) {
         lock(&self.waiting).push(chore);
+    }
+
+    /// The last of a file that was written as it came. Whoever lets go of it is not to wait for the disk.
+    pub(super) fn discard(&self, file: &Arc<File>, path: &Path) {
+        let mut waiting = lock(&self.waiting);
+        if self.have_ended.load(Ordering::Relaxed) {
+            drop(waiting);
+            let _ = fs::remove_file(path);
+            return;
+        }
+        waiting.push(Chore::Discard(file.clone(), path.to_owned()));
+    }
+
+    /// Those that are taken after this are the last.
+    pub(super) fn end(&self) {
+        let _waiting = lock(&self.waiting);
+        self.have_ended.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn take(&self) -> Vec<Chore> {

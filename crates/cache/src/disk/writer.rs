@@ -62,6 +62,7 @@ pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
         if let Ok(loader) = loader {
             let _ = loader.join();
         }
+        disk.chores.end();
         disk.see_to_the_rest(&office, &mut heads);
     }
     let (ended, told) = &disk.ended;
@@ -176,6 +177,10 @@ impl Disk {
                 Chore::Unlink(name) => self.tell_unless_gone(self.unlink(name)),
                 Chore::Outdate(name, when) => self.tell_unless_gone(self.outdate(name, when)),
                 Chore::Head(name) => heads.add(name),
+                Chore::Discard(file, path) => {
+                    drop(file);
+                    self.tell_unless_gone(fs::remove_file(path));
+                }
             }
         }
         heads.write(self);
