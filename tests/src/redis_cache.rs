@@ -33,6 +33,13 @@ fn keeps(answer: Answer) -> Answer {
 
 async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
     let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
+    proxy.printed("what is in Redis is used").await;
+    proxy
+}
+
+/// One that has found Redis this very moment.
+async fn late(redis: &Redis, origin: &Origin) -> Proxy {
+    let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
     proxy.printed("redis: connected to").await;
     proxy
 }
@@ -237,6 +244,47 @@ async fn what_one_changes_or_purges_is_so_for_all() {
     // A process that was not there yet when it was purged.
     let late = proxy(&redis, &origin).await;
     assert_ne!(late.get("/a").await.expect(200).text(), "answer 0");
+}
+
+/// Nobody has asked for it since, so what stands in Redis is what was purged.
+#[tokio::test]
+async fn what_was_purged_does_not_come_back_into_a_process_that_has_just_started() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let one = proxy(&redis, &origin).await;
+    assert_eq!(one.get("/a").await.expect(200).text(), "answer 0");
+    assert_eq!(one.get("/b").await.expect(200).text(), "answer 1");
+    holds(&redis, 2).await;
+    one.command(["purge", "/a"]).await.expect(0);
+    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
+    within("the purge to be told", told).await;
+    let late = late(&redis, &origin).await;
+    assert_eq!(late.get("/a").await.expect(200).text(), "answer 2");
+    // What others keep there is used as soon as it is known what they have purged.
+    for number in 0..50 {
+        one.get(&format!("/{number}")).await.expect(200);
+    }
+    let mut paths = (0..50).map(|number| format!("/{number}"));
+    let from_there = async {
+        while !status(&late.get(&paths.next().expect("one of them is found")).await.expect(200)).ends_with("redis") {}
+    };
+    within("an answer out of Redis", from_there).await;
+}
+
+#[tokio::test]
+async fn nothing_in_redis_is_believed_while_nobody_says_what_was_purged() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let one = proxy(&redis, &origin).await;
+    assert_eq!(one.get("/a").await.expect(200).text(), "answer 0");
+    holds(&redis, 1).await;
+    one.command(["purge", "/a"]).await.expect(0);
+    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
+    within("the purge to be told", told).await;
+    redis.cli(&["ACL", "SETUSER", "default", "-xread"]);
+    let late = late(&redis, &origin).await;
+    late.printed("no permissions").await;
+    assert_eq!(late.get("/a").await.expect(200).text(), "answer 1");
 }
 
 /// Who was cut off when somebody else saw a later change, and is back.

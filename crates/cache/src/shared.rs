@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -52,6 +52,8 @@ const MOST_OLDER: usize = 4096;
 pub(crate) struct Shared {
     redis: Store,
     ledger: Arc<Ledger>,
+    /// It is known what others have purged. Until then nothing that is there is believed: a purge takes nothing away from there.
+    is_told: AtomicBool,
     writers: Arc<Semaphore>,
     /// What the others do not know yet, and whose turn it is.
     changed: Mutex<BTreeSet<usize>>,
@@ -81,6 +83,7 @@ impl Shared {
         let shared = Arc::new(Self {
             redis,
             ledger,
+            is_told: AtomicBool::new(false),
             writers: Arc::new(Semaphore::new(WRITERS)),
             changed: Mutex::default(),
             turn: AtomicUsize::new(0),
@@ -107,6 +110,9 @@ impl Shared {
 
     /// The kept answer for a request.
     pub(crate) async fn find(&self, key: &Key, request: &View<'_>) -> Option<Stored> {
+        if !self.is_told.load(Ordering::Acquire) {
+            return None;
+        }
         let place = usize::from(ledger::place(request.host, request.path));
         let asked = [self.name(key), self.place(place)];
         if self.is_older(&asked[0]) {
