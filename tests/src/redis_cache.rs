@@ -11,6 +11,7 @@ use testkit::{Answer, Origin, Proxy, Request, Seen, within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
+    task::JoinSet,
 };
 
 use crate::{
@@ -31,6 +32,7 @@ fn keeps(answer: Answer) -> Answer {
     answer.header("Cache-Control", "max-age=600")
 }
 
+/// A proxy that uses what is in Redis.
 async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
     let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
     proxy.printed("what is in Redis is used").await;
@@ -332,6 +334,62 @@ async fn slow(redis: &Redis, delay: Duration) -> std::net::SocketAddr {
         }
     });
     address
+}
+
+/// A way to a Redis, which ends with what is given back, and at which address it is.
+async fn way(redis: &Redis) -> (std::net::SocketAddr, JoinSet<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, socket, mut all) = (listener.local_addr().unwrap(), redis.socket(), JoinSet::new());
+    all.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = UnixStream::connect(&socket).await.unwrap();
+            connections.spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    (address, all)
+}
+
+/// Redis is away, somebody purges, and then it is told where Redis is by now.
+#[tokio::test]
+async fn what_was_not_told_yet_is_told_to_the_redis_that_a_reload_names() {
+    let redis = Redis::start().await;
+    let origin = Origin::start(then_otherwise(|seen| match seen.target.as_str() {
+        "/private" => Answer::text("new").header("Cache-Control", "private"),
+        _ => keeps(Answer::text("new")),
+    }))
+    .await;
+    let (address, way) = way(&redis).await;
+    let there = configuration(&redis, &origin, "1s");
+    let around = there.replace(&format!("unix:{}", redis.socket().display()), &format!("redis://{address}"));
+    assert_ne!(around, there);
+    let (one, other) = (Proxy::start(around).await, proxy(&redis, &origin).await);
+    one.printed("redis: connected to").await;
+    for (count, path) in ["/a", "/b", "/private"].into_iter().enumerate() {
+        assert_eq!(one.get(path).await.expect(200).text(), "old");
+        holds(&redis, 2 * (count + 1)).await;
+        if path != "/private" {
+            assert_eq!(other.get(path).await.expect(200).text(), "old");
+        }
+    }
+    drop(way);
+    one.printed("is away").await;
+    one.command(["purge", "/a"]).await.expect(0);
+    one.fetch(Request::post("/b", "x")).await.expect(200);
+    assert_eq!(one.fetch(anew("/private")).await.expect(200).text(), "new");
+    one.hang_up(there).await;
+    until(&other, || Request::get("/a"), |answer| answer.text() == "new").await;
+    within("the change to be told", async {
+        while redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]).trim().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // It hears of its own purge as of those of others, and from then on believes what is there, but nothing that is older.
+    until(&one, || Request::get("/a"), |answer| answer.text() == "new").await;
+    for _ in 0..50 {
+        assert_eq!(one.get("/private").await.expect(200).text(), "new");
+    }
 }
 
 #[tokio::test]

@@ -149,9 +149,12 @@ impl Zone {
         let now = self.shared.load_full();
         match (redis, now) {
             (Some(redis), Some(shared)) if shared.is_of(redis) => {}
-            (redis, _) => {
-                let open = |redis| Shared::open(redis, self.ledger.clone(), Arc::downgrade(self));
-                self.shared.store(redis.map(open));
+            (redis, before) => {
+                let opened = redis.map(|redis| Shared::open(redis, self.ledger.clone(), Arc::downgrade(self)));
+                if let (Some(opened), Some(before)) = (&opened, before) {
+                    opened.inherit(&before);
+                }
+                self.shared.store(opened);
             }
         }
     }
