@@ -86,6 +86,7 @@ mod proxy_protocol;
 mod rate_limits;
 mod redis_cache;
 mod redis_nodes;
+mod redis_purges;
 mod reload;
 mod retries;
 mod rewriting;

@@ -11,7 +11,6 @@ use testkit::{Answer, Origin, Proxy, Request, Seen, within};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    task::JoinSet,
 };
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     shared_limits::Redis,
 };
 
-fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
+pub fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
     format!(
         "{BOTH}[redis]\nurl = \"unix:{}\"\ntimeout = \"{timeout}\"\n[cache]\nredis = true\n{}",
         redis.socket().display(),
@@ -28,26 +27,19 @@ fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
     )
 }
 
-fn keeps(answer: Answer) -> Answer {
+pub fn keeps(answer: Answer) -> Answer {
     answer.header("Cache-Control", "max-age=600")
 }
 
 /// A proxy that uses what is in Redis.
-async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
+pub async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
     let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
     proxy.printed("what is in Redis is used").await;
     proxy
 }
 
-/// One that has found Redis this very moment.
-async fn late(redis: &Redis, origin: &Origin) -> Proxy {
-    let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
-    proxy.printed("redis: connected to").await;
-    proxy
-}
-
 /// Waits until a request has been answered as the check wants it.
-async fn until(proxy: &Proxy, request: impl Fn() -> Request, does: impl Fn(&testkit::Response) -> bool) {
+pub async fn until(proxy: &Proxy, request: impl Fn() -> Request, does: impl Fn(&testkit::Response) -> bool) {
     let asking = async { while !does(&proxy.fetch(request()).await) {} };
     within("an answer as awaited", asking).await;
 }
@@ -87,7 +79,7 @@ async fn what_one_has_fetched_the_others_have() {
 }
 
 /// Waits until so many answers, and lists of what they vary by, are in Redis.
-async fn holds(redis: &Redis, count: usize) {
+pub async fn holds(redis: &Redis, count: usize) {
     let is_meant = |name: &&str| name.contains(":cache:") && !name.contains(":changed:");
     let names = || redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().filter(is_meant).count();
     let holds = async {
@@ -99,7 +91,9 @@ async fn holds(redis: &Redis, count: usize) {
 }
 
 /// A script that knows for each path whether it was asked before: the first answer of each can be shared.
-fn then_otherwise(second: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> impl Fn(&Seen) -> Answer + Send + Sync {
+pub fn then_otherwise(
+    second: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+) -> impl Fn(&Seen) -> Answer + Send + Sync {
     let turns = Mutex::new(HashMap::<String, usize>::new());
     move |seen| {
         let own = format!("{} {}", seen.target, seen.header("x-a").unwrap_or_default());
@@ -114,7 +108,7 @@ fn then_otherwise(second: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> i
     }
 }
 
-fn anew(path: &str) -> Request {
+pub fn anew(path: &str) -> Request {
     Request::get(path).header("Cache-Control", "no-cache")
 }
 
@@ -248,47 +242,6 @@ async fn what_one_changes_or_purges_is_so_for_all() {
     assert_ne!(late.get("/a").await.expect(200).text(), "answer 0");
 }
 
-/// Nobody has asked for it since, so what stands in Redis is what was purged.
-#[tokio::test]
-async fn what_was_purged_does_not_come_back_into_a_process_that_has_just_started() {
-    let redis = Redis::start().await;
-    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
-    let one = proxy(&redis, &origin).await;
-    assert_eq!(one.get("/a").await.expect(200).text(), "answer 0");
-    assert_eq!(one.get("/b").await.expect(200).text(), "answer 1");
-    holds(&redis, 2).await;
-    one.command(["purge", "/a"]).await.expect(0);
-    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
-    within("the purge to be told", told).await;
-    let late = late(&redis, &origin).await;
-    assert_eq!(late.get("/a").await.expect(200).text(), "answer 2");
-    // What others keep there is used as soon as it is known what they have purged.
-    for number in 0..50 {
-        one.get(&format!("/{number}")).await.expect(200);
-    }
-    let mut paths = (0..50).map(|number| format!("/{number}"));
-    let from_there = async {
-        while !status(&late.get(&paths.next().expect("one of them is found")).await.expect(200)).ends_with("redis") {}
-    };
-    within("an answer out of Redis", from_there).await;
-}
-
-#[tokio::test]
-async fn nothing_in_redis_is_believed_while_nobody_says_what_was_purged() {
-    let redis = Redis::start().await;
-    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
-    let one = proxy(&redis, &origin).await;
-    assert_eq!(one.get("/a").await.expect(200).text(), "answer 0");
-    holds(&redis, 1).await;
-    one.command(["purge", "/a"]).await.expect(0);
-    let told = async { while redis.cli(&["XLEN", "maitred:cache:purges"]).trim() != "1" {} };
-    within("the purge to be told", told).await;
-    redis.cli(&["ACL", "SETUSER", "default", "-xread"]);
-    let late = late(&redis, &origin).await;
-    late.printed("no permissions").await;
-    assert_eq!(late.get("/a").await.expect(200).text(), "answer 1");
-}
-
 /// Who was cut off when somebody else saw a later change, and is back.
 #[tokio::test]
 async fn an_earlier_change_does_not_take_the_place_of_a_later_one() {
@@ -334,62 +287,6 @@ async fn slow(redis: &Redis, delay: Duration) -> std::net::SocketAddr {
         }
     });
     address
-}
-
-/// A way to a Redis, which ends with what is given back, and at which address it is.
-async fn way(redis: &Redis) -> (std::net::SocketAddr, JoinSet<()>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, socket, mut all) = (listener.local_addr().unwrap(), redis.socket(), JoinSet::new());
-    all.spawn(async move {
-        let mut connections = JoinSet::new();
-        while let Ok((mut client, _)) = listener.accept().await {
-            let mut server = UnixStream::connect(&socket).await.unwrap();
-            connections.spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
-        }
-    });
-    (address, all)
-}
-
-/// Redis is away, somebody purges, and then it is told where Redis is by now.
-#[tokio::test]
-async fn what_was_not_told_yet_is_told_to_the_redis_that_a_reload_names() {
-    let redis = Redis::start().await;
-    let origin = Origin::start(then_otherwise(|seen| match seen.target.as_str() {
-        "/private" => Answer::text("new").header("Cache-Control", "private"),
-        _ => keeps(Answer::text("new")),
-    }))
-    .await;
-    let (address, way) = way(&redis).await;
-    let there = configuration(&redis, &origin, "1s");
-    let around = there.replace(&format!("unix:{}", redis.socket().display()), &format!("redis://{address}"));
-    assert_ne!(around, there);
-    let (one, other) = (Proxy::start(around).await, proxy(&redis, &origin).await);
-    one.printed("redis: connected to").await;
-    for (count, path) in ["/a", "/b", "/private"].into_iter().enumerate() {
-        assert_eq!(one.get(path).await.expect(200).text(), "old");
-        holds(&redis, 2 * (count + 1)).await;
-        if path != "/private" {
-            assert_eq!(other.get(path).await.expect(200).text(), "old");
-        }
-    }
-    drop(way);
-    one.printed("is away").await;
-    one.command(["purge", "/a"]).await.expect(0);
-    one.fetch(Request::post("/b", "x")).await.expect(200);
-    assert_eq!(one.fetch(anew("/private")).await.expect(200).text(), "new");
-    one.hang_up(there).await;
-    until(&other, || Request::get("/a"), |answer| answer.text() == "new").await;
-    within("the change to be told", async {
-        while redis.cli(&["--raw", "KEYS", "*:cache:changed:*"]).trim().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    // It hears of its own purge as of those of others, and from then on believes what is there, but nothing that is older.
-    until(&one, || Request::get("/a"), |answer| answer.text() == "new").await;
-    for _ in 0..50 {
-        assert_eq!(one.get("/private").await.expect(200).text(), "new");
-    }
 }
 
 #[tokio::test]
