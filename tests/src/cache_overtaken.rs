@@ -301,7 +301,7 @@ async fn shares(redis: &Redis, origin: &Origin) -> Proxy {
         route(origin, "cache = { key = [\"path\"] }")
     ))
     .await;
-    proxy.printed("redis: connected to").await;
+    proxy.printed("what is in Redis is used").await;
     proxy
 }
 

@@ -68,7 +68,7 @@ async fn what_lets_somebody_in_and_who_it_is_are_not_to_be_read_where_answers_ar
         file.push_str(&user(name, &hashed(password).await));
     }
     let proxy = Proxy::with(text).file("users.toml", &file).start().await;
-    proxy.printed("redis: connected to").await;
+    proxy.printed("what is in Redis is used").await;
     let h2 = proxy.h2c().await;
     for (number, request) in requests().into_iter().enumerate() {
         assert!(!status(&proxy.fetch(request.clone()).await.expect(200)).contains("; hit"), "{number}");

@@ -45,6 +45,56 @@ async fn many_ask_and_the_origin_hears_once() {
 }
 
 #[tokio::test]
+async fn who_wants_the_origin_to_be_asked_waits_for_nobody_who_asked_before_rfc_9111_5_2_1() {
+    for asked in ["no-cache", "max-age=0"] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let (origin, proxy) = caching(
+            "cache = true",
+            counting(move |_, n| numbered(n).header("Cache-Control", "max-age=60").after(&held)),
+        )
+        .await;
+        let mut first = Connection::to(proxy.address()).await;
+        first.start(&Request::get("/")).await;
+        origin.request().await;
+        let mut own = Vec::new();
+        for _ in 0..3 {
+            let mut connection = Connection::to(proxy.address()).await;
+            connection.start(&Request::get("/").header("Cache-Control", asked)).await;
+            own.push(connection);
+        }
+        // Each of them asks, while the first one is still waiting.
+        origin.until("each ask", |seen| seen.len() == 4).await;
+        gate.open();
+        assert_eq!(first.answer("GET").await.expect(200).text(), "answer 0");
+        let mut told = Vec::new();
+        for mut connection in own {
+            told.push(connection.answer("GET").await.expect(200).text());
+        }
+        told.sort();
+        assert_eq!(told, ["answer 1", "answer 2", "answer 3"], "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_content_with_less_shares_what_is_asked_for_by_who_is_not() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let (origin, proxy) =
+        caching("cache = true", counting(move |_, n| numbered(n).header("Cache-Control", "max-age=60").after(&held)))
+            .await;
+    let mut first = Connection::to(proxy.address()).await;
+    first.start(&Request::get("/").header("Cache-Control", "no-cache")).await;
+    origin.request().await;
+    let others = more(10, 11.0, &proxy).await;
+    gate.open();
+    for mut connection in others.into_iter().chain([first]) {
+        assert_eq!(connection.answer("GET").await.expect(200).text(), "answer 0");
+    }
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
 async fn the_first_client_may_leave() {
     let (head, rest) = (Gate::new(), Gate::new());
     let held = (head.clone(), rest.clone());

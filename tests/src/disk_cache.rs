@@ -148,6 +148,75 @@ async fn purges_are_done_with_whatever_else_lies_in_the_folder() {
     .await;
 }
 
+/// The one file with an answer.
+fn file_of(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let shelves = std::fs::read_dir(folder.path().join("cache/v1/objects")).unwrap();
+    let mut files = shelves.flat_map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap());
+    files.next().unwrap().unwrap().path()
+}
+
+/// What leads to itself can be read by nobody, whoever they are.
+fn unreadable(path: &std::path::Path) {
+    std::os::unix::fs::symlink(path, path).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_made_stale_before_it_is_looked_at_is_stale_after_every_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 0");
+    on_disk(&proxy, 1.0).await;
+    let starter = proxy.stop().await;
+    let (file, away) = (file_of(&folder), folder.path().join("away"));
+    std::fs::rename(&file, &away).unwrap();
+    unreadable(&file);
+    let proxy = starter.start().await;
+    proxy.printed(" and 1 that cannot be read").await;
+    proxy.command(["purge", "--soft", "/a"]).await.expect(0);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    on_disk(&proxy, 1.0).await;
+    let journal = folder.path().join("cache/v1/purged");
+    within("the purge to be done with", async {
+        while std::fs::metadata(&journal).unwrap().len() != 8 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let proxy = proxy.stop().await.start().await;
+    on_disk(&proxy, 1.0).await;
+    let answer = proxy.get("/a").await.expect(200);
+    assert_eq!((answer.text().as_str(), origin.requests().len()), ("answer 1", 2), "{}", status(&answer));
+    assert!(status(&answer).contains("fwd=stale"), "{}", status(&answer));
+}
+
+#[tokio::test]
+async fn the_head_beside_a_file_that_cannot_be_read_stays_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
+    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
+    proxy.get("/a").await.expect(200);
+    on_disk(&proxy, 1.0).await;
+    let starter = proxy.stop().await;
+    let file = file_of(&folder);
+    let head = file.with_extension("head");
+    std::fs::remove_file(&file).unwrap();
+    unreadable(&file);
+    std::fs::write(&head, "a later head").unwrap();
+    let proxy = starter.start().await;
+    proxy.printed(" and 1 that cannot be read").await;
+    assert!(head.exists());
+    // Alone it is of no use.
+    std::fs::remove_file(&file).unwrap();
+    within("the head to be taken away", async {
+        while head.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// An origin that keeps a POST waiting, and a proxy that has two answers on disk and sends it such a one for the first.
 async fn changing(folder: &tempfile::TempDir, gate: &Gate) -> (Origin, Proxy, String, Connection) {
     let held = gate.clone();

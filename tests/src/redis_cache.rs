@@ -19,7 +19,7 @@ use crate::{
     shared_limits::Redis,
 };
 
-fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
+pub fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
     format!(
         "{BOTH}[redis]\nurl = \"unix:{}\"\ntimeout = \"{timeout}\"\n[cache]\nredis = true\n{}",
         redis.socket().display(),
@@ -27,18 +27,19 @@ fn configuration(redis: &Redis, origin: &Origin, timeout: &str) -> String {
     )
 }
 
-fn keeps(answer: Answer) -> Answer {
+pub fn keeps(answer: Answer) -> Answer {
     answer.header("Cache-Control", "max-age=600")
 }
 
-async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
+/// A proxy that uses what is in Redis.
+pub async fn proxy(redis: &Redis, origin: &Origin) -> Proxy {
     let proxy = Proxy::start(configuration(redis, origin, "1s")).await;
-    proxy.printed("redis: connected to").await;
+    proxy.printed("what is in Redis is used").await;
     proxy
 }
 
 /// Waits until a request has been answered as the check wants it.
-async fn until(proxy: &Proxy, request: impl Fn() -> Request, does: impl Fn(&testkit::Response) -> bool) {
+pub async fn until(proxy: &Proxy, request: impl Fn() -> Request, does: impl Fn(&testkit::Response) -> bool) {
     let asking = async { while !does(&proxy.fetch(request()).await) {} };
     within("an answer as awaited", asking).await;
 }
@@ -78,7 +79,7 @@ async fn what_one_has_fetched_the_others_have() {
 }
 
 /// Waits until so many answers, and lists of what they vary by, are in Redis.
-async fn holds(redis: &Redis, count: usize) {
+pub async fn holds(redis: &Redis, count: usize) {
     let is_meant = |name: &&str| name.contains(":cache:") && !name.contains(":changed:");
     let names = || redis.cli(&["--raw", "KEYS", "*:cache:*"]).lines().filter(is_meant).count();
     let holds = async {
@@ -90,7 +91,9 @@ async fn holds(redis: &Redis, count: usize) {
 }
 
 /// A script that knows for each path whether it was asked before: the first answer of each can be shared.
-fn then_otherwise(second: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> impl Fn(&Seen) -> Answer + Send + Sync {
+pub fn then_otherwise(
+    second: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+) -> impl Fn(&Seen) -> Answer + Send + Sync {
     let turns = Mutex::new(HashMap::<String, usize>::new());
     move |seen| {
         let own = format!("{} {}", seen.target, seen.header("x-a").unwrap_or_default());
@@ -105,7 +108,7 @@ fn then_otherwise(second: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> i
     }
 }
 
-fn anew(path: &str) -> Request {
+pub fn anew(path: &str) -> Request {
     Request::get(path).header("Cache-Control", "no-cache")
 }
 

@@ -73,7 +73,7 @@ pub trait Control: Send + Sync + 'static {
     /// What the cache holds.
     fn cache(&self) -> CacheReading;
     /// Lets go of kept answers.
-    fn purge(&self, purge: &Purge) -> Result<Purged, String>;
+    async fn purge(&self, purge: &Purge) -> Result<Purged, String>;
     /// Asks for what clients will ask for, so that the cache has it.
     async fn warm(&self, order: Warm) -> Result<Warmed, String>;
 }

@@ -201,6 +201,11 @@ impl Said {
 }
 
 impl Asked {
+    /// Whether nothing does that was asked for before the request came.
+    pub fn is_anew(&self) -> bool {
+        self.no_cache || self.max_age == Some(0)
+    }
+
     /// What a request asks of caches. `Pragma` counts where there is no `Cache-Control` (RFC 9111 section 5.4).
     pub fn of(fields: &HeaderMap) -> Self {
         let mut asked = Self::default();

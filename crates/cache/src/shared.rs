@@ -9,8 +9,8 @@ mod telling;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -52,6 +52,8 @@ const MOST_OLDER: usize = 4096;
 pub(crate) struct Shared {
     redis: Store,
     ledger: Arc<Ledger>,
+    /// It is known what others have purged. Until then nothing that is there is believed: a purge takes nothing away from there.
+    is_told: AtomicBool,
     writers: Arc<Semaphore>,
     /// What the others do not know yet, and whose turn it is.
     changed: Mutex<BTreeSet<usize>>,
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     older: Mutex<BTreeMap<String, Instead>>,
     /// What was asked for by then is not believed: there was no room for the names of all that is older than what is known.
     believed: AtomicU64,
+    /// What is in its place, once the configuration names another Redis.
+    heir: OnceLock<Arc<Shared>>,
     wake: Arc<Notify>,
     dropped: AtomicU64,
     broken: AtomicU64,
@@ -81,12 +85,14 @@ impl Shared {
         let shared = Arc::new(Self {
             redis,
             ledger,
+            is_told: AtomicBool::new(false),
             writers: Arc::new(Semaphore::new(WRITERS)),
             changed: Mutex::default(),
             turn: AtomicUsize::new(0),
             purges: Mutex::default(),
             older: Mutex::default(),
             believed: AtomicU64::new(0),
+            heir: OnceLock::new(),
             wake: Arc::default(),
             dropped: AtomicU64::new(0),
             broken: AtomicU64::new(0),
@@ -94,6 +100,24 @@ impl Shared {
         tokio::spawn(telling::tell_others(Arc::downgrade(&shared)));
         tokio::spawn(telling::follow_others(Arc::downgrade(&shared), zone));
         shared
+    }
+
+    /// Takes over what the tier of before has not told yet. It was not told either what is older there than what is known, so
+    /// nothing of before is believed where there is any.
+    pub(crate) fn inherit(self: &Arc<Self>, before: &Self) {
+        let mut purges = lock(&before.purges);
+        let mut changed = lock(&before.changed);
+        // What is still to come comes here.
+        let _ = before.heir.set(self.clone());
+        lock(&self.changed).append(&mut changed);
+        for purge in purges.drain(..) {
+            purge.wait_in(&mut lock(&self.purges));
+        }
+        drop((purges, changed));
+        let is_writing = before.writers.available_permits() < WRITERS;
+        let now = if is_writing || !lock(&before.older).is_empty() { freshness::now() } else { 0 };
+        self.believed.fetch_max(now.max(before.believed.load(Ordering::Relaxed)), Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     pub(crate) fn is_of(&self, redis: &Store) -> bool {
@@ -107,6 +131,9 @@ impl Shared {
 
     /// The kept answer for a request.
     pub(crate) async fn find(&self, key: &Key, request: &View<'_>) -> Option<Stored> {
+        if !self.is_told.load(Ordering::Acquire) {
+            return None;
+        }
         let place = usize::from(ledger::place(request.host, request.path));
         let asked = [self.name(key), self.place(place)];
         if self.is_older(&asked[0]) {
@@ -250,14 +277,23 @@ impl Shared {
 
     /// Something was changed there; the others are told.
     pub(crate) fn change(&self, place: usize) {
-        if lock(&self.changed).insert(place) {
+        let mut changed = lock(&self.changed);
+        if let Some(heir) = self.heir.get() {
+            drop(changed);
+            heir.change(place);
+        } else if changed.insert(place) {
             self.wake.notify_one();
         }
     }
 
     /// The others are told of a purge, if not now then when Redis is back.
     pub(crate) fn publish(&self, purge: &Purge) {
-        purge.wait_in(&mut lock(&self.purges));
+        let mut purges = lock(&self.purges);
+        if let Some(heir) = self.heir.get() {
+            drop(purges);
+            return heir.publish(purge);
+        }
+        purge.wait_in(&mut purges);
         self.wake.notify_one();
     }
 

@@ -2,12 +2,13 @@
 
 mod boarding;
 mod news;
+mod purging;
 mod size;
 mod variants;
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, Mutex,
@@ -25,6 +26,7 @@ use quick_cache::{OptionsBuilder, sync::Cache};
 use self::{
     boarding::Flights,
     news::News,
+    purging::Gates,
     variants::{ByBytes, CountEvictions, Variants},
 };
 use crate::{
@@ -34,9 +36,8 @@ use crate::{
     disk::Disk,
     freshness::Millis,
     key::{Key, Selecting},
-    ledger::{self, Ledger, Purge},
+    ledger::{self, Ledger},
     lock,
-    purge::Selector,
     room::{Place, Room},
     shared::Shared,
     status::Tier,
@@ -60,6 +61,7 @@ pub struct Zone {
     changing: Mutex<()>,
     /// So is changing how much may be kept.
     sizing: Mutex<()>,
+    gates: Gates,
     flights: Mutex<HashMap<Key, Flights>>,
     courses: Arc<Courses>,
     alone: Cache<u64, Millis>,
@@ -112,6 +114,7 @@ impl Zone {
             kept,
             changing: Mutex::default(),
             sizing: Mutex::default(),
+            gates: Gates::default(),
             flights: Mutex::default(),
             courses: Arc::default(),
             alone: Cache::new(MOST_ALONE),
@@ -146,9 +149,12 @@ impl Zone {
         let now = self.shared.load_full();
         match (redis, now) {
             (Some(redis), Some(shared)) if shared.is_of(redis) => {}
-            (redis, _) => {
-                let open = |redis| Shared::open(redis, self.ledger.clone(), Arc::downgrade(self));
-                self.shared.store(redis.map(open));
+            (redis, before) => {
+                let opened = redis.map(|redis| Shared::open(redis, self.ledger.clone(), Arc::downgrade(self)));
+                if let (Some(opened), Some(before)) = (&opened, before) {
+                    opened.inherit(&before);
+                }
+                self.shared.store(opened);
             }
         }
     }
@@ -311,7 +317,7 @@ impl Zone {
             && stored.content().is_whole()
         {
             self.outdate(&stored);
-            disk.adopt(course.key(), stored.clone(), file).await;
+            disk.adopt(course, &stored, file).await;
         }
         self.keep(course, stored, request);
     }
@@ -383,43 +389,6 @@ impl Zone {
     /// The same for all answers of this host that are of this group (RFC 9875).
     pub fn change_group(&self, host: &str, group: &str, now: Millis) {
         self.change(&ledger::of_group(host), group, now);
-    }
-
-    /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that
-    /// is kept, so it is to be called where that is allowed.
-    pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
-        let purge = Purge { when: now, soft, selector: selector.clone() };
-        self.shared.load().iter().for_each(|shared| shared.publish(&purge));
-        self.news.purge(&purge);
-        self.carry_out(&purge)
-    }
-
-    pub(crate) fn carry_out(&self, purge: &Purge) -> u64 {
-        self.ledger.note(purge.clone());
-        // Who did not see it yet has added by then what they were about to add.
-        drop(lock(&self.changing));
-        let mut meant = HashSet::new();
-        for (key, variants) in self.kept.iter() {
-            let means = |stored: &&Arc<Stored>| purge.means(stored.label(), stored.freshness().asked());
-            let mut any = false;
-            for stored in variants.answers.iter().filter(means) {
-                meant.insert((key.hash(), stored.freshness().asked()));
-                any = true;
-                // Of a key whose answers are let go together, the others are only asked for anew.
-                stored.outdate(purge.when);
-            }
-            if any && !purge.soft {
-                self.drop_meant(&key, purge);
-            }
-        }
-        if let Some(disk) = &*self.disk.load() {
-            meant.extend(disk.purge(purge));
-        }
-        meant.len() as u64
-    }
-
-    fn drop_meant(&self, key: &Key, purge: &Purge) {
-        self.drop_of(key, |stored| purge.means(stored.label(), stored.freshness().asked()));
     }
 
     /// Lets go of those answers under a key that are meant, in memory, and gives them.

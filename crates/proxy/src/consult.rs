@@ -169,10 +169,7 @@ pub(crate) async fn consult(
 
 /// Lets go of answers for who may order that.
 async fn purge(zone: &Arc<Zone>, selectors: [cache::Selector; 2]) -> Reply {
-    let zone = zone.clone();
-    // It looks at all that is kept.
-    let purge = move || selectors.iter().map(|selector| zone.purge(selector, false, cache::now())).sum::<u64>();
-    let Ok(count) = tokio::task::spawn_blocking(purge).await else { return Reason::Internal.into() };
+    let Some(count) = zone.order(selectors.into(), false, cache::now()).await else { return Reason::Internal.into() };
     let body = Body::Bytes(format!("{{\"purged\":{count}}}\n").into());
     Reply::answer(StatusCode::OK, body).with(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
 }
@@ -325,6 +322,9 @@ impl Visit<'_> {
     }
 
     fn board(&self, now: Millis) -> Boarded {
+        if self.asked.is_anew() {
+            return Boarded::Leads(self.zone.board_alone(&self.key, &self.known().headers, now));
+        }
         let does = |stored: &Stored| cache::reuse::judge(stored, &self.asked, now) == Reuse::Fresh;
         self.zone.board(&self.key, &self.known().headers, now, does)
     }

@@ -38,6 +38,8 @@ pub(crate) struct Inner {
     pub(crate) link: ArcSwapOption<Link>,
     /// Told when the connection is lost.
     pub(crate) lost: Notify,
+    /// Told when there is one.
+    found: Notify,
     health: Mutex<Health>,
     /// How many calls in a row were not answered in time.
     pub(crate) late: AtomicU32,
@@ -103,6 +105,7 @@ impl Store {
             settings,
             link: ArcSwapOption::empty(),
             lost: Notify::new(),
+            found: Notify::new(),
             health: Mutex::new(health),
             late: AtomicU32::new(0),
             failed: AtomicU64::new(0),
@@ -115,6 +118,24 @@ impl Store {
     pub fn goes_live(&self) {
         if !self.0.kept.swap(true, Relaxed) {
             tokio::spawn(keep(Arc::downgrade(&self.0)));
+        }
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.0.link.load().is_some()
+    }
+
+    /// Ready once there is a connection.
+    pub async fn connected(&self) {
+        loop {
+            let found = self.0.found.notified();
+            tokio::pin!(found);
+            found.as_mut().enable();
+            if self.is_connected() {
+                return;
+            }
+            found.await;
         }
     }
 
@@ -235,6 +256,7 @@ impl Inner {
     pub(crate) fn found(&self, link: Link, took: Duration) {
         self.late.store(0, Relaxed);
         self.link.store(Some(Arc::new(link)));
+        self.found.notify_waiters();
         self.say(true, "");
         log::debug!("redis: answers within {took:?}");
     }

@@ -163,7 +163,8 @@ impl Store {
         self.ask::<String>(&add).await.map(drop)
     }
 
-    /// What was added to a list after the entry `last`, each with what it is called; "0" stands for the beginning.
+    /// What was added to a list after the entry `last`, each with what it is called; "0" stands for the beginning. No request
+    /// waits for that: it may take a second.
     ///
     /// # Errors
     ///
@@ -171,7 +172,7 @@ impl Store {
     pub async fn since(&self, list: &str, last: &str, most: usize) -> Result<Vec<(String, Vec<u8>)>, Down> {
         let mut read = redis::cmd("XREAD");
         read.arg("COUNT").arg(most).arg("STREAMS").arg(list).arg(last);
-        let lists: Option<Entries> = self.ask(&read).await?;
+        let lists: Option<Entries> = self.ask_patiently(&read, UNHURRIED).await?;
         let entries = lists.into_iter().flatten().flat_map(|(_, entries)| entries);
         Ok(entries.filter_map(|(name, fields)| Some((name, fields.into_iter().next()?.1))).collect())
     }

@@ -49,15 +49,14 @@ fn reading(admin: &Admin, _: &Call) -> Answer {
 
 fn purge(admin: Arc<Admin>, call: Call) -> Changed {
     Box::pin(async move {
-        // It looks at all that is kept.
-        let purging = tokio::task::spawn_blocking(move || {
-            call.json().and_then(|order: Purge| {
-                let refused = |detail: String| Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, &detail);
-                admin.control()?.purge(&order).map_err(refused)
-            })
-        });
-        let broken = |_| Err(Answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge broke off"));
-        purging.await.unwrap_or_else(broken).map_or_else(|refusal| refusal, |purged| Answer::ok(&purged))
+        let purged = match call.json::<Purge>().and_then(|order| Ok((admin.control()?, order))) {
+            Ok((control, order)) => control.purge(&order).await,
+            Err(refusal) => return refusal,
+        };
+        match purged {
+            Ok(purged) => Answer::ok(&purged),
+            Err(detail) => Answer::problem(StatusCode::UNPROCESSABLE_ENTITY, &detail),
+        }
     })
 }
 

@@ -140,7 +140,7 @@ impl Control for Server {
         maitred_admin::CacheReading { capacity: 4096, bytes: 1024, entries: 2, evictions: 1, ..Default::default() }
     }
 
-    fn purge(&self, purge: &maitred_admin::Purge) -> Result<maitred_admin::Purged, String> {
+    async fn purge(&self, purge: &maitred_admin::Purge) -> Result<maitred_admin::Purged, String> {
         self.hear(format!("purge {purge:?}"));
         if purge.all { Ok(maitred_admin::Purged { purged: 2 }) } else { Err("all or nothing".into()) }
     }

@@ -14,10 +14,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use filter::Reason;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{head, index::Name};
+use super::{head, index::Name, slots::in_slot};
 use crate::{
     content::Content,
     freshness::Millis,
@@ -45,8 +45,8 @@ const OUTDATED: u64 = 8;
 /// The largest record that is believed.
 const MOST_RECORD: u64 = 1 << 20;
 
-/// How long a reader waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a reader waits for the disk, and a fetch before it goes on without.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Content in a file that is open.
 #[derive(Debug)]
@@ -186,19 +186,13 @@ impl Resting {
     /// What stands from `at` on, up to `to`, but not more than a stride.
     pub(crate) async fn read(self: &Arc<Self>, at: u64, to: u64) -> Result<Bytes, Reason> {
         let this = self.clone();
-        let reading = async move {
-            let slot = this.slots.clone().acquire_owned().await.ok()?;
+        let begin = || {
             // Memory comes from the thread that it goes back to: others would keep some of it, each.
             let blocks = usize::try_from(to.div_ceil(BLOCK as u64) - at / BLOCK as u64).unwrap_or(STRIDE).min(STRIDE);
             let room = BytesMut::zeroed(blocks * BLOCK);
-            let reading = tokio::task::spawn_blocking(move || {
-                let read = this.read_into(room, at, to);
-                drop(slot);
-                read.inspect_err(|error| (this.broken.0)(error)).ok()
-            });
-            reading.await.ok()?
+            move || this.read_into(room, at, to).inspect_err(|error| (this.broken.0)(error)).ok()
         };
-        timeout(PATIENCE, reading).await.ok().flatten().ok_or(Reason::Internal)
+        in_slot(&self.slots, PATIENCE, begin).await.flatten().ok_or(Reason::Internal)
     }
 
     fn read_into(&self, room: BytesMut, at: u64, to: u64) -> io::Result<Bytes> {

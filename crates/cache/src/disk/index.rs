@@ -2,6 +2,8 @@
 
 use std::{
     cmp::Reverse,
+    fs::{self, File},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
@@ -105,12 +107,16 @@ pub(super) enum Chore {
     Outdate(Name, Millis),
     /// Write its latest head.
     Head(Name),
+    /// Close what was written as it came, and take away the name that it had meanwhile.
+    Discard(Arc<File>, PathBuf),
 }
 
 /// What is to be done, and how many answers were let go to make room. There are never more chores of a kind than files.
 #[derive(Default)]
 pub(super) struct Chores {
     waiting: Mutex<Vec<Chore>>,
+    /// Nobody sees to them any more.
+    have_ended: AtomicBool,
     evictions: AtomicU64,
 }
 
@@ -141,6 +147,23 @@ impl Lifecycle<u128, Arc<Shelf>> for Doom {
 impl Chores {
     pub(super) fn add(&self, chore: Chore) {
         lock(&self.waiting).push(chore);
+    }
+
+    /// The last of a file that was written as it came. Whoever lets go of it is not to wait for the disk.
+    pub(super) fn discard(&self, file: &Arc<File>, path: &Path) {
+        let mut waiting = lock(&self.waiting);
+        if self.have_ended.load(Ordering::Relaxed) {
+            drop(waiting);
+            let _ = fs::remove_file(path);
+            return;
+        }
+        waiting.push(Chore::Discard(file.clone(), path.to_owned()));
+    }
+
+    /// Those that are taken after this are the last.
+    pub(super) fn end(&self) {
+        let _waiting = lock(&self.waiting);
+        self.have_ended.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn take(&self) -> Vec<Chore> {
@@ -348,35 +371,39 @@ impl Index {
 
     /// Lets go of the files that are meant, of all keys or of one.
     pub(super) fn remove(&self, hash: Option<u128>, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
-        let any_is_meant = |shelf: &Arc<Shelf>| shelf.entries.iter().any(|entry| is_meant(entry));
-        // Most often there is nothing under the key, which takes no lock that all share to be seen.
-        if hash.is_some_and(|hash| !self.shelves.peek(&hash).as_ref().is_some_and(any_is_meant)) {
+        let Some(hash) = hash else {
+            self.let_finish();
+            return self.shelves.iter().flat_map(|(hash, shelf)| self.remove_of(hash, &shelf, &is_meant)).collect();
+        };
+        self.shelves.peek(&hash).map(|shelf| self.remove_of(hash, &shelf, &is_meant)).unwrap_or_default()
+    }
+
+    fn remove_of(&self, hash: u128, seen: &Shelf, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        // Most often nothing is meant, which takes no lock that all share to be seen.
+        if !seen.entries.iter().any(|entry| is_meant(entry)) {
             return Vec::new();
         }
         let _changing = lock(&self.changing);
-        let shelves: Vec<_> = match hash {
-            Some(hash) => {
-                self.shelves.peek(&hash).filter(any_is_meant).map(|shelf| (hash, shelf)).into_iter().collect()
-            }
-            None => self.shelves.iter().filter(|(_, shelf)| any_is_meant(shelf)).collect(),
-        };
-        let mut removed = Vec::new();
-        for (hash, shelf) in shelves {
-            let (gone, left): (Vec<_>, Vec<_>) = shelf.entries.iter().cloned().partition(|entry| is_meant(entry));
-            gone.iter().for_each(|entry| self.chores.add(Chore::Unlink(entry.name)));
-            removed.extend(gone);
-            if left.is_empty() {
-                self.shelves.remove(&hash);
-            } else {
-                self.exchange(hash, Some(&shelf), left);
-            }
+        let Some(shelf) = self.shelves.peek(&hash) else { return Vec::new() };
+        let (gone, left): (Vec<_>, Vec<_>) = shelf.entries.iter().cloned().partition(|entry| is_meant(entry));
+        gone.iter().for_each(|entry| self.chores.add(Chore::Unlink(entry.name)));
+        if left.is_empty() {
+            self.shelves.remove(&hash);
+        } else if !gone.is_empty() {
+            self.exchange(hash, Some(&shelf), left);
         }
-        removed
+        gone
+    }
+
+    /// Who does not know yet what was purged a moment ago has changed by then what they were about to. All shelves are looked at
+    /// without the lock: requests wait for that.
+    fn let_finish(&self) {
+        drop(lock(&self.changing));
     }
 
     /// Makes the files that are meant stale.
     pub(super) fn outdate(&self, when: Millis, is_meant: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
-        let _changing = lock(&self.changing);
+        self.let_finish();
         let mut outdated = Vec::new();
         for (_, shelf) in self.shelves.iter() {
             for entry in shelf.entries.iter().filter(|entry| is_meant(entry)) {

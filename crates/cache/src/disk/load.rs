@@ -1,6 +1,7 @@
 //! What a process finds that had this folder before: every file is looked at, in the background.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -8,17 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{
     Disk,
     beside::{Beside, ENDING},
     file::{self, is_torn, torn},
-    index::{Entry, Name},
+    index::{Chore, Entry, Name},
 };
 
 /// How long it waits before it tries again what could not be read, at first and at last.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 
-/// How often it looks at what cannot be read, which takes more than eight minutes.
+/// How often in a row it looks at what cannot be read, which takes more than eight minutes.
 const LOOKS: u32 = 10;
 
 /// How soon it sees that the tier is closed.
@@ -27,13 +30,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// What the name of a folder ends with that nobody could look into.
 const ASIDE: &str = "unreadable";
 
+/// What a process gets that has too many files open, or as a whole the system; `std` has no names for them.
+const TOO_MANY: [i32; 2] = [24, 23];
+
 /// What came of it.
 #[derive(Default)]
 pub(super) struct Found {
     taken: u64,
     removed: u64,
-    /// What could not be read, which says nothing of what it is.
-    pub(super) left: u64,
+    /// What could not be read, which says nothing of what it is: the marks of the paths.
+    pub(super) left: HashSet<u64>,
     /// What could not be read and is not there any more.
     pub(super) given_up: u64,
 }
@@ -43,25 +49,28 @@ pub(super) struct Found {
 /// could not be looked at, what was purged is remembered for its sake.
 pub(super) fn load(disk: &Arc<Disk>) {
     let (mut pause, longest) = PAUSES;
-    let mut looks = 0;
+    // How often in a row what cannot be read was tried.
+    let mut tries: HashMap<u64, u32> = HashMap::new();
     loop {
-        looks += 1;
         // A process that can open no file at all says nothing of those that it cannot open.
-        let is_last = looks >= LOOKS && File::open(disk.folder.join("lock")).is_ok();
-        let Some(found) = look(disk, is_last) else { return };
+        let can_open = File::open(disk.folder.join("lock")).is_ok();
+        let gives_up = |path: &Path| can_open && tries.get(&mark(path)).is_some_and(|tries| tries + 1 >= LOOKS);
+        let Some(found) = look(disk, gives_up) else { return };
         found.tell(&disk.folder);
-        if found.left == 0 {
+        if found.left.is_empty() {
             break;
         }
-        if is_last {
+        tries = found.left.iter().map(|mark| (*mark, tries.get(mark).map_or(1, |tries| tries + 1))).collect();
+        let is_hopeless = can_open && tries.values().all(|tries| *tries >= LOOKS);
+        if is_hopeless {
             log::warn!(
                 "cache: {} files or folders in {} can neither be read nor taken away: what is purged is remembered for their \
                  sake until the next start",
-                found.left,
+                found.left.len(),
                 disk.folder.display()
             );
         }
-        if is_last || !wait(disk, pause) {
+        if is_hopeless || !wait(disk, pause) {
             return;
         }
         pause = (pause * 2).min(longest);
@@ -85,7 +94,8 @@ fn wait(disk: &Disk, pause: Duration) -> bool {
 impl Found {
     fn tell(&self, folder: &Path) {
         let (Self { taken, removed, left, given_up }, folder) = (self, folder.display());
-        if taken + removed + left > 0 {
+        let left = left.len();
+        if taken + removed > 0 || left > 0 {
             log::info!(
                 "cache: found {taken} answers in {folder}, {removed} that are of no use, and {left} that cannot be read"
             );
@@ -100,16 +110,17 @@ impl Found {
 }
 
 /// Looks at all files; `None` where the tier is closed before that is done. What is in the index already stays as it is. What
-/// cannot be read is left as it is, or not to be found any more once it `is_last`.
-pub(super) fn look(disk: &Arc<Disk>, is_last: bool) -> Option<Found> {
+/// cannot be read is left as it is, or not to be found any more where it is to be given up.
+pub(super) fn look(disk: &Arc<Disk>, gives_up: impl Fn(&Path) -> bool) -> Option<Found> {
     let mut found = Found::default();
-    for folder in children(&disk.folder.join("objects")).unwrap_or_else(|error| found.leave(disk, &error)) {
+    let objects = disk.folder.join("objects");
+    for folder in children(&objects).unwrap_or_else(|error| found.leave(disk, &objects, &error)) {
         if !is_shelf(&folder) {
             continue;
         }
         let files = children(&folder).unwrap_or_else(|error| {
             let aside = folder.with_extension(format!("{:016x}.{ASIDE}", disk.next_number()));
-            found.give_up(disk, &error, is_last.then(|| fs::rename(&folder, aside)))
+            found.unread(disk, &folder, &error, gives_up(&folder).then_some(|| fs::rename(&folder, aside)))
         });
         for path in files {
             if disk.is_closed() {
@@ -125,7 +136,7 @@ pub(super) fn look(disk: &Arc<Disk>, is_last: bool) -> Option<Found> {
                     let _ = remove(&path);
                     found.removed += 1;
                 }
-                Err(error) => drop(found.give_up(disk, &error, is_last.then(|| remove(&path)))),
+                Err(error) => drop(found.unread(disk, &path, &error, gives_up(&path).then_some(|| remove(&path)))),
             }
         }
     }
@@ -133,21 +144,37 @@ pub(super) fn look(disk: &Arc<Disk>, is_last: bool) -> Option<Found> {
 }
 
 impl Found {
-    fn leave(&mut self, disk: &Disk, error: &io::Error) -> Vec<PathBuf> {
+    fn leave(&mut self, disk: &Disk, path: &Path, error: &io::Error) -> Vec<PathBuf> {
         disk.complain("read from", error);
-        self.left += 1;
+        self.left.insert(mark(path));
         Vec::new()
     }
 
-    /// Something cannot be read, and was `done` with, where it was time for that. Gives what is known to be in it.
-    fn give_up(&mut self, disk: &Disk, error: &io::Error, done: Option<io::Result<()>>) -> Vec<PathBuf> {
-        match done {
+    /// Something cannot be read, and is to be done away with, where it is time for that. Gives what is known to be in it.
+    fn unread(
+        &mut self,
+        disk: &Disk,
+        path: &Path,
+        error: &io::Error,
+        give_up: Option<impl FnOnce() -> io::Result<()>>,
+    ) -> Vec<PathBuf> {
+        match give_up.filter(|_| !is_for_want(error)).map(|give_up| give_up()) {
             Some(Ok(())) => self.given_up += 1,
             Some(Err(error)) if is_nothing(error.kind()) => {}
-            _ => return self.leave(disk, error),
+            _ => return self.leave(disk, path, error),
         }
         Vec::new()
     }
+}
+
+/// A path as it is remembered: there may be very many.
+fn mark(path: &Path) -> u64 {
+    xxh3_64(path.as_os_str().as_encoded_bytes())
+}
+
+/// Whether it is the process, or the system, that could not, and not the file that cannot be read.
+fn is_for_want(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| TOO_MANY.contains(&code))
 }
 
 /// Whether there is nothing that could be read. Strangers and folders among the files are none of ours.
@@ -171,7 +198,8 @@ fn remove(path: &Path) -> io::Result<()> {
 /// What stands beside a file comes with it, and is of no use alone.
 fn is_beside(path: &Path) -> bool {
     let is_so = path.extension().is_some_and(|ending| ending == ENDING);
-    if is_so && !path.with_extension("").exists() {
+    // Of a file that nobody can look at it is not known whether it is there.
+    if is_so && matches!(path.with_extension("").try_exists(), Ok(false)) {
         let _ = fs::remove_file(path);
     }
     is_so
@@ -179,8 +207,13 @@ fn is_beside(path: &Path) -> bool {
 
 fn take_in(disk: &Arc<Disk>, path: &Path) -> io::Result<()> {
     let entry = read(path)?;
-    entry.outdated.fetch_max(disk.ledger.outdated(&entry.label, entry.asked), Ordering::Relaxed);
+    let (name, outdated) = (entry.name, disk.ledger.outdated(&entry.label, entry.asked));
+    let says_less = entry.outdated.fetch_max(outdated, Ordering::Relaxed) < outdated;
     disk.index.add(entry, |entry| disk.is_void(entry));
+    if says_less {
+        // What the purge knows is forgotten once all files are looked at.
+        disk.chores.add(Chore::Outdate(name, outdated));
+    }
     Ok(())
 }
 

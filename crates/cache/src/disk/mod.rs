@@ -9,15 +9,14 @@ mod head;
 mod index;
 mod journal;
 mod load;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    fs::DirBuilder,
     io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
@@ -51,6 +50,9 @@ use crate::{
 
 /// How many files are read at the same time.
 const READERS: usize = 32;
+
+/// How many files are written, or read, as they grow.
+const GROWERS: usize = 16;
 
 /// How long a request waits for an answer on disk before it asks the origin.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -89,6 +91,7 @@ pub(crate) struct Disk {
     /// How much content is being written as it is fetched.
     growing: Arc<AtomicU64>,
     slots: Arc<Semaphore>,
+    growers: Arc<Semaphore>,
     is_open: AtomicBool,
     is_loaded: AtomicBool,
     is_closed: AtomicBool,
@@ -127,6 +130,7 @@ impl Disk {
             most_waiting: AtomicU64::new(memory / WAITING),
             growing: Arc::default(),
             slots: Arc::new(Semaphore::new(READERS)),
+            growers: Arc::new(Semaphore::new(GROWERS)),
             is_open: AtomicBool::new(false),
             is_loaded: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -269,55 +273,6 @@ impl Disk {
     pub(crate) fn takes(&self, stored: &Stored) -> bool {
         let lasts = stored.freshness().does_for(freshness::now()) >= WORTH;
         lasts && !self.is_closed() && self.is_open.load(Ordering::Acquire)
-    }
-
-    /// Begins a file for an answer of which nothing has come yet. `None` where there is no room for so many of them.
-    pub(crate) async fn begin(self: &Arc<Self>, key: &Key, stored: &Stored, length: u64) -> Option<Arc<Growing>> {
-        if !self.takes(stored) {
-            return None;
-        }
-        let most = self.capacity.load(Ordering::Relaxed) / SHARE;
-        if self.growing.fetch_add(length, Ordering::AcqRel) + length > most {
-            self.growing.fetch_sub(length, Ordering::AcqRel);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        let path = self.folder.join("new").join(format!("{:016x}", self.next_number()));
-        let (record, room) = (stored.record(key), self.growing.clone());
-        let beginning = tokio::task::spawn_blocking(move || Growing::begin(path, record, length, room));
-        match beginning.await.ok()? {
-            Ok(growing) => Some(Arc::new(growing)),
-            Err(error) => {
-                self.drops(&error);
-                None
-            }
-        }
-    }
-
-    /// The file is whole: from here on it is found.
-    pub(crate) async fn adopt(self: &Arc<Self>, key: &Key, stored: Arc<Stored>, growing: Arc<Growing>) {
-        let (disk, key) = (self.clone(), key.clone());
-        let name = Name { hash: key.hash(), number: self.next_number() };
-        let adopting = move || {
-            if disk.is_closed() {
-                return;
-            }
-            let shelf = DirBuilder::new().recursive(true).mode(0o700).create(disk.shelf(name.hash));
-            match shelf.and_then(|()| growing.seal(&disk.file(name), stored.outdated())) {
-                Ok(written) => {
-                    let length = stored.content().length().unwrap_or(0);
-                    let is_void = |entry: &Entry| stored.is_overtaken() || disk.is_void(entry);
-                    disk.index.add(Entry::of(name, &stored, length, written), is_void);
-                    disk.wake();
-                }
-                Err(error) => {
-                    disk.drops(&error);
-                    disk.let_go_of_older(&key, &stored);
-                }
-            }
-        };
-        // A panic there is told of, and costs this one answer.
-        let _ = tokio::task::spawn_blocking(adopting).await;
     }
 
     /// Something could not be written.

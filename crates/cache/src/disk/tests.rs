@@ -1,5 +1,6 @@
 //! Files that outlive their process, that are torn, that are many.
 
+mod growing;
 mod meanwhile;
 mod renewed;
 mod unread;
@@ -294,74 +295,6 @@ async fn a_folder_is_for_one_process_at_a_time() {
     end(first).await;
     until(|| waits.is_loaded.load(std::sync::atomic::Ordering::Acquire)).await;
     assert!(waits.find(&key, &HeaderMap::new()).await.is_some());
-}
-
-#[tokio::test]
-async fn what_grows_on_disk_is_read_while_it_comes_and_found_when_it_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings { memory: 2 * MIB, ..settings(&folder, 64 * MIB) };
-    let zone = zone(&settings).await;
-    let size = 1_000_001;
-    let bytes = content("/a", size);
-    let policy = policy(CacheTable::default());
-    let growing = Content::growing(Some(size as u64), 8 * MIB, crate::room::Place::default());
-    let (key, stored) = viewed(&head(&[]), "/a", None, |view| {
-        let times = Times { asked: now(), answered: now() };
-        let fetched = Fetched { head: answer(200, FRESH), request: view, times };
-        (policy.key(view).unwrap(), Arc::new(Stored::new(fetched, growing.clone(), &policy).0))
-    });
-    assert!(zone.has_room(&stored));
-    zone.prepare(&key, &stored).await;
-    let (mut follows, behind) = (growing.reader().unwrap(), growing.reader().unwrap());
-    for piece in bytes.chunks(70_001) {
-        growing.push(Bytes::copy_from_slice(piece)).await;
-        let mut came = Vec::new();
-        while came.len() < piece.len() {
-            came.extend_from_slice(&follows.next().await.unwrap().unwrap());
-        }
-        assert_eq!(came, piece);
-        assert_eq!(growing.size(), 0, "none of it is held");
-    }
-    growing.finish(Ok(()));
-    zone.keep_fetched(&zone.begin(&key), stored.clone(), &HeaderMap::new()).await;
-    assert_eq!(fs::read_dir(folder.path().join("cache/v1/new")).unwrap().count(), 0);
-    // Who is behind, or comes by a part, is served by the file that it became.
-    drop(behind);
-    assert_eq!(read(&stored, 0, None).await.unwrap(), bytes);
-    assert_eq!(read(&stored, 65_535, Some(65_537)).await.unwrap(), bytes[65_535..65_537]);
-    for _ in 0..2 {
-        let kept = found(&zone, &key).await.unwrap();
-        assert!(kept.content().file().is_some(), "memory is not to hold it");
-        assert_eq!(read(&kept, 0, None).await.unwrap(), bytes);
-    }
-    end(zone).await;
-    let second = self::zone(&settings).await;
-    assert_eq!(read(&found(&second, &key).await.unwrap(), 0, None).await.unwrap(), bytes, "its sums are right");
-}
-
-#[tokio::test]
-async fn no_more_grows_than_there_is_room_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = Settings { memory: 2 * MIB, ..settings(&folder, 64 * MIB) };
-    let zone = zone(&settings).await;
-    let policy = policy(CacheTable::default());
-    let begin = async |path: &str| {
-        let growing = Content::growing(Some(6 * MIB), 8 * MIB, crate::room::Place::default());
-        let (key, stored) = viewed(&head(&[]), path, None, |view| {
-            let times = Times { asked: now(), answered: now() };
-            let fetched = Fetched { head: answer(200, FRESH), request: view, times };
-            (policy.key(view).unwrap(), Arc::new(Stored::new(fetched, growing.clone(), &policy).0))
-        });
-        zone.prepare(&key, &stored).await;
-        stored
-    };
-    let grows = |stored: &Arc<Stored>| stored.content().grows_in().is_some();
-    // A quarter of 64 MiB is 16.
-    let (one, other, third) = (begin("/1").await, begin("/2").await, begin("/3").await);
-    assert!(grows(&one) && grows(&other) && !grows(&third));
-    drop(one);
-    assert!(grows(&begin("/4").await), "what is given up makes room");
-    assert_eq!(zone.disk.load_full().unwrap().reading().dropped, 1);
 }
 
 #[tokio::test]

@@ -62,6 +62,7 @@ pub(super) fn work(disk: &Arc<Disk>, jobs: &Receiver<Job>) {
         if let Ok(loader) = loader {
             let _ = loader.join();
         }
+        disk.chores.end();
         disk.see_to_the_rest(&office, &mut heads);
     }
     let (ended, told) = &disk.ended;
@@ -167,6 +168,8 @@ impl Disk {
                 log::error!("cache: a change may be forgotten by a crash: {error}");
             }
         }
+        // Whatever the loader has found by then is among the chores.
+        let is_loaded = self.is_loaded.load(Ordering::Acquire);
         // Purges wait for the lock with what they order already among the chores.
         let mut purges = lock(&self.purges);
         for chore in self.chores.take() {
@@ -174,10 +177,14 @@ impl Disk {
                 Chore::Unlink(name) => self.tell_unless_gone(self.unlink(name)),
                 Chore::Outdate(name, when) => self.tell_unless_gone(self.outdate(name, when)),
                 Chore::Head(name) => heads.add(name),
+                Chore::Discard(file, path) => {
+                    drop(file);
+                    self.tell_unless_gone(fs::remove_file(path));
+                }
             }
         }
         heads.write(self);
-        if !purges.is_empty() && self.is_loaded.load(Ordering::Acquire) {
+        if !purges.is_empty() && is_loaded {
             purges.clear();
             if let Err(error) = journal::save(&self.folder, purges.iter()) {
                 log::warn!("cache: {}: {error}", self.folder.display());

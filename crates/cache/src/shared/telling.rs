@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{DAY, Instead, Shared};
 use crate::{
-    ledger::{Ledger, PURGES, Purge},
+    ledger::{PURGES, Purge},
     lock,
     wire::{In, Out},
     zone::Zone,
@@ -76,37 +76,56 @@ pub(super) async fn tell_others(shared: Weak<Shared>) {
     }
 }
 
-/// Carries out what the others have ordered, for as long as the tier is there.
+/// Carries out what the others have ordered, for as long as the tier is there. What is there is believed as long as that goes
+/// well.
 pub(super) async fn follow_others(shared: Weak<Shared>, zone: Weak<Zone>) {
     let mut last = "0".to_owned();
     loop {
+        let Some(redis) = shared.upgrade().map(|shared| shared.awaits()) else { return };
+        // The first look is as early as the first request that could be answered from there.
+        let is_there = timeout(PULSE, redis.connected()).await.is_ok();
+        drop(redis);
         let next_look = Instant::now() + PULSE;
-        {
-            let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
-            if let Ok(entries) = shared.redis.since(&shared.list(), &last, PURGES).await {
-                if let Some((name, _)) = entries.last() {
-                    last.clone_from(name);
-                }
-                follow(&shared.ledger, zone, &entries).await;
-            }
+        let (Some(shared), Some(zone)) = (shared.upgrade(), zone.upgrade()) else { return };
+        let is_all = !is_there || shared.follow(&zone, &mut last).await;
+        drop((shared, zone));
+        if is_there && is_all {
+            sleep_until(next_look).await;
         }
-        sleep_until(next_look).await;
-    }
-}
-
-async fn follow(ledger: &Ledger, zone: Arc<Zone>, entries: &[(String, Vec<u8>)]) {
-    let purges: Vec<Purge> = entries.iter().filter_map(|(_, entry)| Purge::take(&mut In(entry))).collect();
-    // What was before the oldest that is known is known no more.
-    if let Some(oldest) = purges.first().filter(|_| entries.len() >= PURGES) {
-        ledger.forget_before(oldest.when);
-    }
-    if !purges.is_empty() {
-        let carry_out = move || purges.iter().map(|purge| zone.carry_out(purge)).sum::<u64>();
-        let _ = tokio::task::spawn_blocking(carry_out).await;
     }
 }
 
 impl Shared {
+    /// The connection that is waited for. Where there is none, what others purge meanwhile is not known once there is.
+    fn awaits(&self) -> Store {
+        if !self.redis.is_connected() {
+            self.is_told.store(false, Ordering::Release);
+        }
+        self.redis.clone()
+    }
+
+    /// Carries out what was ordered after the entry `last`. Says whether that was all there is, as far as it could be heard of.
+    async fn follow(&self, zone: &Arc<Zone>, last: &mut String) -> bool {
+        let Ok(entries) = self.redis.since(&self.list(), last, PURGES).await else {
+            self.is_told.store(false, Ordering::Release);
+            return true;
+        };
+        if let Some((name, _)) = entries.last() {
+            last.clone_from(name);
+        }
+        let is_all = entries.len() < PURGES;
+        let purges: Vec<Purge> = entries.iter().filter_map(|(_, entry)| Purge::take(&mut In(entry))).collect();
+        // What was before the oldest that is known is known no more.
+        if let Some(oldest) = purges.first().filter(|_| !is_all) {
+            self.ledger.forget_before(oldest.when);
+        }
+        zone.follow(purges).await;
+        if is_all && !self.is_told.swap(true, Ordering::AcqRel) {
+            log::info!("cache: what others have purged is known: what is in Redis is used");
+        }
+        is_all
+    }
+
     /// Tells what the others do not know yet: a batch of each kind in turn, and all purges before each.
     async fn tell(&self, [purges, changes, older]: &mut [Kind; 3]) -> Result<(), Down> {
         loop {

@@ -39,20 +39,36 @@ impl Zone {
         if self.is_left_alone(key, now) {
             return Boarded::Leads(Flight::alone());
         }
-        self.join(key, request, does).unwrap_or_else(|| Boarded::Leads(Flight::alone()))
+        self.join(key, request, true, does).unwrap_or_else(|| Boarded::Leads(Flight::alone()))
+    }
+
+    /// Begins a fetch for a request that nothing does which was asked for before it came, so that it waits for nobody. Others can
+    /// join it where there is none that they can wait for.
+    pub fn board_alone(self: &Arc<Self>, key: &Key, request: &HeaderMap, now: Millis) -> Arc<Flight> {
+        let led = if self.is_left_alone(key, now) { None } else { self.join(key, request, false, |_| false) };
+        match led {
+            Some(Boarded::Leads(flight)) => flight,
+            _ => Flight::alone(),
+        }
     }
 
     /// A fetch in the background, unless one for such requests is under way that still counts. Nobody waits for it, so there is one
     /// at a time, also where answers are not kept, or come stale.
     pub fn board_behind(self: &Arc<Self>, key: &Key, request: &HeaderMap) -> Option<Arc<Flight>> {
-        match self.join(key, request, |_| true)? {
+        match self.join(key, request, true, |_| true)? {
             Boarded::Leads(flight) => Some(flight),
             Boarded::Follows(_) => None,
         }
     }
 
-    /// `None` where too many are under way for other requests.
-    fn join(self: &Arc<Self>, key: &Key, request: &HeaderMap, does: impl Fn(&Stored) -> bool) -> Option<Boarded> {
+    /// `None` where too many are under way for other requests, or there is one to wait for, and it `waits` for none.
+    fn join(
+        self: &Arc<Self>,
+        key: &Key,
+        request: &HeaderMap,
+        waits: bool,
+        does: impl Fn(&Stored) -> bool,
+    ) -> Option<Boarded> {
         let asking = Selecting::of(request);
         // What the latest answer depends on, so will the next one. Where there is none it is for everybody until its head says more.
         let mut latest = self.kept.peek(key).and_then(|variants| variants.answers.first().cloned());
@@ -69,7 +85,7 @@ impl Zone {
         }
         let is_like = |flight: &Flight| latest.as_ref().is_none_or(|known| asking.is_like(flight.request(), known));
         if let Some(flight) = flights.iter().find(|flight| flight.landed().is_none() && is_like(flight)) {
-            return Some(Boarded::Follows(flight.ticket()));
+            return waits.then(|| Boarded::Follows(flight.ticket()));
         }
         // What came for such requests and does not do is joined by nobody any more: the new one is.
         flights.retain(|flight| match flight.landed() {

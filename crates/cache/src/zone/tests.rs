@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use super::*;
 use crate::{
-    Boarded, CacheTable, Landed,
+    Boarded, CacheTable, Landed, Selector,
     testing::{NOW, head, stored_for},
 };
 

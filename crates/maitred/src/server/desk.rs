@@ -236,7 +236,7 @@ impl Control for Desk {
         crate::banner::cache(&self.live.load()).unwrap_or_default()
     }
 
-    fn purge(&self, purge: &Purge) -> Result<Purged, String> {
+    async fn purge(&self, purge: &Purge) -> Result<Purged, String> {
         let normal = |path: &str| route::normalise(path).ok().map(Cow::into_owned);
         let selector = match (&purge.url, &purge.prefix, &purge.tag, purge.all) {
             (Some(url), None, None, false) => Selector::url(url)?.normalised(normal)?,
@@ -246,7 +246,9 @@ impl Control for Desk {
             _ => return Err("expected exactly one of `url`, `prefix`, `tag` and `all`".into()),
         };
         let cache = self.live.load().cache.clone();
-        Ok(Purged { purged: cache.map_or(0, |cache| cache.purge(&selector, purge.soft, cache::now())) })
+        let Some(cache) = cache else { return Ok(Purged { purged: 0 }) };
+        let purged = cache.order(vec![selector], purge.soft, cache::now()).await;
+        Ok(Purged { purged: purged.ok_or("the purge broke off")? })
     }
 
     async fn warm(&self, order: Warm) -> Result<Warmed, String> {

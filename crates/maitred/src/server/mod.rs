@@ -80,6 +80,10 @@ fn first_run(_: &str) -> String {
 /// How long answers that wait to be written to disk may take at the end.
 const WRITING: Duration = Duration::from_secs(2);
 
+/// How many threads may do what blocks: more than all that wait for one disk, or two, so that a disk which does not answer keeps
+/// nothing else from being done. They are made as they are needed, and end a while after.
+const BLOCKING: usize = 256;
+
 fn start(global: &Global, origin: Origin, run: &cli::Run, guide: Option<Guide<'_>>) -> Outcome {
     let began = Instant::now();
     let style = Style::of(global.color, &std::io::stderr());
@@ -170,7 +174,7 @@ fn keep_quotas(origin: &Origin, state: &State, takes_over: bool) {
 fn runtime(threads: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
-        .max_blocking_threads(16)
+        .max_blocking_threads(BLOCKING)
         .thread_name("maitred-worker")
         .enable_all()
         .build()

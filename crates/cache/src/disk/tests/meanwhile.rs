@@ -160,3 +160,25 @@ async fn what_cannot_be_opened_is_not_let_go() {
     assert!(found(&third, &key).await.is_none() && found(&third, &other).await.is_some());
     until(|| files(&folder).len() == 1).await;
 }
+
+#[tokio::test]
+async fn what_is_known_of_files_may_change_while_all_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let zone = zone(&settings(&folder, 64 * MIB)).await;
+    let key = keep(&zone, "/a", 10, now()).await;
+    let disk = zone.disk.load_full().unwrap();
+    let looked = std::cell::Cell::new(0);
+    let looks = |entry: &Entry| {
+        let (own, hash, (done, told)) = (disk.clone(), entry.name.hash, channel());
+        std::thread::spawn(move || {
+            own.index.weigh_anew(hash);
+            done.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(20)).expect("who changes it does not wait for who looks");
+        looked.set(looked.get() + 1);
+        false
+    };
+    assert!(disk.index.remove(None, looks).is_empty() && disk.index.outdate(now(), looks).is_empty());
+    assert_eq!(looked.get(), 2);
+    assert!(found(&zone, &key).await.is_some());
+}
