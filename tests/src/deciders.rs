@@ -1,5 +1,10 @@
 //! Another service decides who may enter: what it is shown, what it says, and what becomes of it when it is away.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use testkit::{Address, Answer, Authority, Gate, Origin, Proxy, Request, Seen, maitred};
 
 use crate::setting::BOTH;
@@ -189,6 +194,35 @@ async fn a_decision_is_believed_for_the_same_question_only() {
     drop(service);
     proxy.fetch(good("/a")).await.expect(200);
     proxy.fetch(good("/c")).await.expect_problem(503, "auth_unavailable");
+}
+
+#[tokio::test]
+async fn a_refusal_is_for_the_one_who_was_refused() {
+    let (gate, logins) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let script = gate.clone();
+    let begin = move |_: &Seen| {
+        let login = logins.fetch_add(1, Relaxed);
+        let location = format!("https://login.test/?state={login}");
+        Answer::status(302).header("Location", location).header("Set-Cookie", format!("csrf={login}")).after(&script)
+    };
+    let service = Origin::start(begin).await;
+    let (_origin, proxy) = decided(&service, "cache = \"1m\"", "").await;
+    let h2 = proxy.h2c().await;
+    // All come without a cookie from one address: their questions are alike, and their logins are not.
+    let asking = futures::future::join_all((0..4).map(|_| proxy.get("/a")));
+    let streams = futures::future::join_all((0..4).map(|_| h2.fetch(Request::get("/a"))));
+    let opened = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (one, other, ()) = tokio::join!(asking, streams, opened);
+    let mut known = std::collections::BTreeSet::new();
+    for answer in one.into_iter().chain(other) {
+        let answer = answer.expect(302);
+        let (location, cookie) = (answer.header("location").unwrap(), answer.header("set-cookie").unwrap());
+        assert_eq!(location.split_once("state=").unwrap().1, cookie.split_once('=').unwrap().1);
+        assert!(known.insert(cookie.to_owned()), "two clients were given {cookie}");
+    }
 }
 
 #[tokio::test]
