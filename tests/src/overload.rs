@@ -200,3 +200,35 @@ async fn a_retry_does_not_wait_for_its_own_place() {
         }
     }
 }
+
+#[tokio::test]
+async fn two_that_wait_for_the_same_places_do_not_wait_for_each_other() {
+    let slow = Slow::start().await;
+    let limit = "concurrent = 1\nover = \"delay\"\nmax_delay = \"5s\"\nmax_waiting = 4\n";
+    let route = |name: &str, limit: &str| {
+        format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\nlimit = {limit}\n", slow.origin)
+    };
+    let routes = [("a", "\"a\""), ("b", "\"b\""), ("one", "[\"a\", \"b\"]"), ("two", "[\"b\", \"a\"]")];
+    let routes = routes.map(|(name, limit)| route(name, limit)).concat();
+    let proxy = Proxy::start(format!("{BOTH}[limits.a]\n{limit}[limits.b]\n{limit}{routes}")).await;
+    let mut held = Vec::new();
+    for (number, path) in ["/a", "/b"].into_iter().enumerate() {
+        held.push(tokio::spawn(ask(&proxy, "a", path)));
+        slow.origin.nth(number).await;
+    }
+    held.extend(["/one", "/two"].map(|path| tokio::spawn(ask(&proxy, "a", path))));
+    let waiting = async |limit: &str| {
+        let reading = proxy.admin(&format!("/api/v1/limits/{limit}/keys/127.0.0.1")).await.expect(200).json();
+        reading["rules"][0]["waiting"].as_u64().unwrap()
+    };
+    within("two to wait", async { while waiting("a").await + waiting("b").await != 2 {} }).await;
+    // Both places become free at once, and each of the two wants both.
+    [0, 1].iter().for_each(|index| slow.let_go(*index));
+    for index in [2, 3] {
+        slow.origin.nth(index).await;
+        slow.let_go(index);
+    }
+    for answer in join_all(held).await {
+        answer.unwrap().expect(200);
+    }
+}
