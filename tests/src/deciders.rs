@@ -331,3 +331,17 @@ async fn policies_of_services_that_cannot_be_meant_are_refused() {
         assert!(told.contains(expected), "{expected}\n{told}");
     }
 }
+
+#[tokio::test]
+async fn no_method_is_named_beside_the_one_that_was_judged() {
+    let service = Origin::start(decide).await;
+    let forged = || good("/a").header("X-HTTP-Method-Override", "DELETE").header("x_http_method", "DELETE");
+    for (require, told) in [("", 1), ("require = { method = { staff = [\"GET\"] } }", 0)] {
+        let (_origin, proxy) = decided(&service, COPIED, require).await;
+        for answer in [proxy.fetch(forged()).await.expect(200), proxy.h2c().await.fetch(forged()).await.expect(200)] {
+            for name in ["x-http-method-override", "x_http_method"] {
+                assert_eq!(answer.seen_all(name).len(), told, "{name} {require}");
+            }
+        }
+    }
+}

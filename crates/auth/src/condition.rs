@@ -35,6 +35,10 @@ impl Condition {
     pub(crate) fn holds(&self, _: &Identity, _: &View<'_>) -> bool {
         match *self {}
     }
+
+    pub(crate) fn looks_at_request(&self) -> bool {
+        match *self {}
+    }
 }
 
 #[cfg(feature = "cel")]
@@ -90,6 +94,11 @@ mod run {
                 context.add_variable_from_value(*name, value(name, identity, request));
             }
             matches!(self.program.execute(&context), Ok(Value::Bool(true)))
+        }
+
+        /// Whether it looks at what is asked for.
+        pub(crate) fn looks_at_request(&self) -> bool {
+            VARIABLES.iter().zip(self.seen).any(|(name, seen)| seen && *name == "request")
         }
     }
 
