@@ -148,6 +148,30 @@ async fn who_leaves_while_it_waits_takes_no_place() {
 }
 
 #[tokio::test]
+async fn who_asks_for_an_upgrade_and_leaves_takes_no_place_either() {
+    let slow = Slow::start().await;
+    let limits = "limit = { concurrent = 1, key = \"route\", over = \"delay\", max_delay = \"25s\", max_waiting = 1 }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&slow.origin, limits))).await;
+    let first = tokio::spawn(ask(&proxy, "a", "/first"));
+    slow.origin.nth(0).await;
+    let mut ghost = proxy.connect().await;
+    let upgrade = "GET /ghost HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    ghost.send(upgrade).await;
+    until_waiting(&proxy, 1).await;
+    drop(ghost);
+    until_waiting(&proxy, 0).await;
+    assert_eq!(proxy.logged("/ghost").await["status"], 499);
+    let next = tokio::spawn(ask(&proxy, "a", "/next"));
+    until_waiting(&proxy, 1).await;
+    slow.let_go(0);
+    first.await.unwrap().expect(200);
+    assert_eq!(slow.origin.nth(1).await.target, "/next");
+    slow.let_go(1);
+    next.await.unwrap().expect(200);
+}
+
+#[tokio::test]
 async fn places_are_those_of_the_configuration_in_force() {
     let slow = Slow::start().await;
     let lines = |places: u32| route(&slow.origin, &PLACES.replace("concurrent = 2", &format!("concurrent = {places}")));
