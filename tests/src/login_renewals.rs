@@ -36,3 +36,20 @@ async fn whoever_leaves_while_the_session_is_renewed_does_not_lose_it() {
     site.proxy.h2c().await.fetch(asked).await.expect(200);
     assert_eq!(site.provider.exchanges().await, 2);
 }
+
+#[tokio::test]
+async fn an_answer_with_a_renewed_session_is_for_nobody_else() {
+    let (site, cookies) = due().await;
+    let asked = Request::get("/app/public").header("Cookie", &cookies);
+    let h2 = site.proxy.h2c().await;
+    for answer in [site.proxy.fetch(asked.clone()).await.expect(200), h2.fetch(asked).await.expect(200)] {
+        assert!(answer.header("set-cookie").unwrap().starts_with("__Host-maitred-staff="));
+        assert_eq!(answer.headers.all("cache-control"), ["private, max-age=5"]);
+    }
+    // Without one it is what its origin says.
+    let told = site.proxy.fetch(Request::get("/app/public").header("Cookie", &cookies)).await.expect(200);
+    let fresh = told.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let answer = site.proxy.fetch(Request::get("/app/public").header("Cookie", &fresh)).await.expect(200);
+    assert_eq!(answer.header("set-cookie"), None);
+    assert_eq!(answer.headers.all("cache-control"), ["public, s-maxage=60, max-age=5"]);
+}

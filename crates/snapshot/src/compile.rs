@@ -8,7 +8,7 @@ use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use filter::template::Scope;
 use listen::Listener;
-use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
+use upstream::{Hedge, Mirror, Retries, Split, Upstream};
 
 use crate::{Answers, Destination, Route, Snapshot, State, Trails, callers::Known, fit, pages, unkeyed, warnings};
 
@@ -249,7 +249,7 @@ impl Site<'_> {
         let (auth, request, response, security) = (auth?, request?, present(response)?, present(security)?);
         let methods = self.methods.rule(&self.written.matches) || auth.rules_by_method();
         let trails = Trails::of(&auth, &request, response.as_ref(), security.as_ref());
-        let looks = cors.is_some() || cache.is_some() || compress.is_some() || !trails.response;
+        let looks = cors.is_some() || cache.is_some() || compress.is_some() || auth.renews() || !trails.response;
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
