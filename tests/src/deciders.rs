@@ -1,5 +1,10 @@
 //! Another service decides who may enter: what it is shown, what it says, and what becomes of it when it is away.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
 use testkit::{Address, Answer, Authority, Gate, Origin, Proxy, Request, Seen, maitred};
 
 use crate::setting::BOTH;
@@ -192,6 +197,35 @@ async fn a_decision_is_believed_for_the_same_question_only() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_for_the_one_who_was_refused() {
+    let (gate, logins) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    let script = gate.clone();
+    let begin = move |_: &Seen| {
+        let login = logins.fetch_add(1, Relaxed);
+        let location = format!("https://login.test/?state={login}");
+        Answer::status(302).header("Location", location).header("Set-Cookie", format!("csrf={login}")).after(&script)
+    };
+    let service = Origin::start(begin).await;
+    let (_origin, proxy) = decided(&service, "cache = \"1m\"", "").await;
+    let h2 = proxy.h2c().await;
+    // All come without a cookie from one address: their questions are alike, and their logins are not.
+    let asking = futures::future::join_all((0..4).map(|_| proxy.get("/a")));
+    let streams = futures::future::join_all((0..4).map(|_| h2.fetch(Request::get("/a"))));
+    let opened = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (one, other, ()) = tokio::join!(asking, streams, opened);
+    let mut known = std::collections::BTreeSet::new();
+    for answer in one.into_iter().chain(other) {
+        let answer = answer.expect(302);
+        let (location, cookie) = (answer.header("location").unwrap(), answer.header("set-cookie").unwrap());
+        assert_eq!(location.split_once("state=").unwrap().1, cookie.split_once('=').unwrap().1);
+        assert!(known.insert(cookie.to_owned()), "two clients were given {cookie}");
+    }
+}
+
+#[tokio::test]
 async fn it_goes_with_other_policies_and_over_tls() {
     let authority = Authority::new();
     let secure = Origin::builder().tls(authority.issue(&["localhost"])).start(decide).await;
@@ -295,5 +329,19 @@ async fn policies_of_services_that_cannot_be_meant_are_refused() {
         "error[E0106]: the policy `unknown` does not say as whom it asks",
     ] {
         assert!(told.contains(expected), "{expected}\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn no_method_is_named_beside_the_one_that_was_judged() {
+    let service = Origin::start(decide).await;
+    let forged = || good("/a").header("X-HTTP-Method-Override", "DELETE").header("x_http_method", "DELETE");
+    for (require, told) in [("", 1), ("require = { method = { staff = [\"GET\"] } }", 0)] {
+        let (_origin, proxy) = decided(&service, COPIED, require).await;
+        for answer in [proxy.fetch(forged()).await.expect(200), proxy.h2c().await.fetch(forged()).await.expect(200)] {
+            for name in ["x-http-method-override", "x_http_method"] {
+                assert_eq!(answer.seen_all(name).len(), told, "{name} {require}");
+            }
+        }
     }
 }

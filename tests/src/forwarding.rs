@@ -216,3 +216,32 @@ async fn the_caller_may_be_told_by_a_field_of_the_same_family() {
         assert_eq!(proxy.fetch(request).await.expect(200).seen_all("x-forwarded-user"), ["ann"]);
     }
 }
+
+#[tokio::test]
+async fn where_methods_rule_a_client_names_no_other_one() {
+    let origin = Origin::echo().await;
+    let routes = format!(
+        "[routes.read]\npath = \"/items/{{id}}\"\nmethod = [\"GET\", \"HEAD\"]\nupstream = \"{origin}\"\n\
+         [routes.rest]\npath = \"/items/*\"\nupstream = \"{origin}\"\n\
+         [routes.shop]\npath = \"/shop/*\"\nupstream = \"{origin}\"\n"
+    );
+    let forged = |target: &str| {
+        let names = ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x_http_method_override"];
+        names.iter().fold(Request::get(target), |request, name| request.header(name, "DELETE"))
+    };
+    let told = |answer: Response| {
+        let named = answer.expect(200).json()["headers"].clone();
+        let names = named.as_array().unwrap().iter().map(|field| field[0].as_str().unwrap().to_lowercase());
+        names.filter(|name| name.contains("method")).count()
+    };
+    let proxy = Proxy::start(format!("{BOTH}{routes}")).await;
+    let h2 = proxy.h2c().await;
+    // The one that names a method, one that takes what it leaves, and one that has nothing to do with it.
+    for (target, expected) in [("/items/7", 0), ("/items/7/parts", 0), ("/shop/7", 4)] {
+        assert_eq!(told(proxy.fetch(forged(target)).await), expected, "{target}");
+        assert_eq!(told(h2.fetch(forged(target)).await), expected, "{target}");
+    }
+    // A proxy that is believed may name one, by its own name.
+    let (_origin, trusting) = trusting("method = \"GET\"").await;
+    assert_eq!(told(trusting.fetch(forged("/a")).await), 3);
+}

@@ -10,10 +10,10 @@ use crate::setting::BOTH;
 const SECRET: &str = "a-secret-that-only-the-two-know";
 
 /// A proxy whose users log in at a provider, an echoing origin behind it, and browsers' jars.
-struct Site {
-    provider: Provider,
-    origin: Origin,
-    proxy: Proxy,
+pub struct Site {
+    pub provider: Provider,
+    pub origin: Origin,
+    pub proxy: Proxy,
     jars: tempfile::TempDir,
 }
 
@@ -27,10 +27,12 @@ fn text(provider: &str, origin: &Origin, policy: &str, route: &str) -> String {
 }
 
 impl Site {
-    async fn open(policy: &str, route: &str) -> Self {
+    pub async fn open(policy: &str, route: &str) -> Self {
         let provider = Provider::start("shop & more", SECRET).await;
-        let origin = Origin::start(|seen| {
-            if seen.headers.has_token("upgrade", "websocket") { Answer::websocket() } else { Answer::echo() }
+        let origin = Origin::start(|seen| match &*seen.target {
+            _ if seen.headers.has_token("upgrade", "websocket") => Answer::websocket(),
+            "/app/public" => Answer::text("x").header("Cache-Control", "public, s-maxage=60, max-age=5"),
+            _ => Answer::echo(),
         })
         .await;
         let text = text(&provider.url(), &origin, policy, route);
@@ -47,7 +49,7 @@ impl Site {
         self.surf(jar, &self.proxy.url(target), &["-L"]).await
     }
 
-    async fn surf(&self, jar: &str, url: &str, more: &[&str]) -> (u16, String, String) {
+    pub async fn surf(&self, jar: &str, url: &str, more: &[&str]) -> (u16, String, String) {
         let jar = self.jar(jar).display().to_string();
         let mut arguments = vec!["-b", &jar, "-c", &jar, "-H", "Accept: text/html,*/*;q=0.8", "--max-redirs", "8"];
         arguments.extend(["-w", "\n%{http_code} %{url_effective}", url]);
@@ -60,7 +62,7 @@ impl Site {
     }
 
     /// The cookies of a jar, as a field.
-    fn cookies(&self, jar: &str) -> String {
+    pub fn cookies(&self, jar: &str) -> String {
         let text = std::fs::read_to_string(self.jar(jar)).unwrap();
         let lines = text.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split('\t').collect();

@@ -73,6 +73,7 @@ mod limit_places;
 mod limit_plans;
 mod limits;
 mod login;
+mod login_renewals;
 mod many;
 mod metrics;
 mod mirrors;

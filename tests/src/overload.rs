@@ -148,6 +148,30 @@ async fn who_leaves_while_it_waits_takes_no_place() {
 }
 
 #[tokio::test]
+async fn who_asks_for_an_upgrade_and_leaves_takes_no_place_either() {
+    let slow = Slow::start().await;
+    let limits = "limit = { concurrent = 1, key = \"route\", over = \"delay\", max_delay = \"25s\", max_waiting = 1 }";
+    let proxy = Proxy::start(format!("{BOTH}{}", route(&slow.origin, limits))).await;
+    let first = tokio::spawn(ask(&proxy, "a", "/first"));
+    slow.origin.nth(0).await;
+    let mut ghost = proxy.connect().await;
+    let upgrade = "GET /ghost HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    ghost.send(upgrade).await;
+    until_waiting(&proxy, 1).await;
+    drop(ghost);
+    until_waiting(&proxy, 0).await;
+    assert_eq!(proxy.logged("/ghost").await["status"], 499);
+    let next = tokio::spawn(ask(&proxy, "a", "/next"));
+    until_waiting(&proxy, 1).await;
+    slow.let_go(0);
+    first.await.unwrap().expect(200);
+    assert_eq!(slow.origin.nth(1).await.target, "/next");
+    slow.let_go(1);
+    next.await.unwrap().expect(200);
+}
+
+#[tokio::test]
 async fn places_are_those_of_the_configuration_in_force() {
     let slow = Slow::start().await;
     let lines = |places: u32| route(&slow.origin, &PLACES.replace("concurrent = 2", &format!("concurrent = {places}")));
@@ -198,5 +222,37 @@ async fn a_retry_does_not_wait_for_its_own_place() {
         for _ in 0..6 {
             client.fetch(Request::get("/")).await.expect(200);
         }
+    }
+}
+
+#[tokio::test]
+async fn two_that_wait_for_the_same_places_do_not_wait_for_each_other() {
+    let slow = Slow::start().await;
+    let limit = "concurrent = 1\nover = \"delay\"\nmax_delay = \"5s\"\nmax_waiting = 4\n";
+    let route = |name: &str, limit: &str| {
+        format!("[routes.{name}]\npath = \"/{name}\"\nupstream = \"{}\"\nlimit = {limit}\n", slow.origin)
+    };
+    let routes = [("a", "\"a\""), ("b", "\"b\""), ("one", "[\"a\", \"b\"]"), ("two", "[\"b\", \"a\"]")];
+    let routes = routes.map(|(name, limit)| route(name, limit)).concat();
+    let proxy = Proxy::start(format!("{BOTH}[limits.a]\n{limit}[limits.b]\n{limit}{routes}")).await;
+    let mut held = Vec::new();
+    for (number, path) in ["/a", "/b"].into_iter().enumerate() {
+        held.push(tokio::spawn(ask(&proxy, "a", path)));
+        slow.origin.nth(number).await;
+    }
+    held.extend(["/one", "/two"].map(|path| tokio::spawn(ask(&proxy, "a", path))));
+    let waiting = async |limit: &str| {
+        let reading = proxy.admin(&format!("/api/v1/limits/{limit}/keys/127.0.0.1")).await.expect(200).json();
+        reading["rules"][0]["waiting"].as_u64().unwrap()
+    };
+    within("two to wait", async { while waiting("a").await + waiting("b").await != 2 {} }).await;
+    // Both places become free at once, and each of the two wants both.
+    [0, 1].iter().for_each(|index| slow.let_go(*index));
+    for index in [2, 3] {
+        slow.origin.nth(index).await;
+        slow.let_go(index);
+    }
+    for answer in join_all(held).await {
+        answer.unwrap().expect(200);
     }
 }

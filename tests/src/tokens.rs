@@ -280,6 +280,20 @@ async fn a_token_may_come_in_the_cookie_that_is_named() {
 }
 
 #[tokio::test]
+async fn a_short_token_whose_claims_are_long_is_none() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let (_origin, proxy) = guarded(&format!("secret = \"{secret}\"")).await;
+    let members: serde_json::Map<String, Value> = (0..100).map(|number| (format!("a{number}"), json!(1))).collect();
+    // By the name of the object each of its members is called.
+    for (name, status) in [("n".repeat(10), 200), ("n".repeat(1000), 401)] {
+        let claims = json!({ name.as_str(): members });
+        let wish = json!({ "issuer": "me", "algorithms": [], "prefix": "", "secret": secret, "claims": claims });
+        let answer = proxy.fetch(bearer(&made(wish).await["tokens"]["HS256"])).await.expect(status);
+        assert_eq!(answer.reason().is_some_and(|reason| reason == "auth_invalid"), status == 401);
+    }
+}
+
+#[tokio::test]
 async fn clients_are_told_where_it_is_written_how_tokens_are_had_rfc_9728_5_1() {
     let secret = "0123456789abcdef0123456789abcdef";
     let wish =

@@ -9,7 +9,7 @@ use pingora_http::RequestHeader;
 use smallvec::SmallVec;
 
 use crate::{
-    Policy, Require,
+    Kind, Policy, Require,
     place::{self, Found, Place},
     policy::{self, Doubt, Refused},
 };
@@ -118,6 +118,19 @@ impl Auth {
     fn told<'v>(&self, request: &View<'v>) -> impl Iterator<Item = &'v (HeaderName, HeaderValue)> + use<'v> {
         let identity = request.identity.filter(|_| matches!(self, Self::Asked(_)));
         identity.map(|identity| &*identity.fields).unwrap_or_default().iter()
+    }
+
+    /// Whether answers may tell a browser to keep a session that was renewed.
+    pub fn renews(&self) -> bool {
+        self.policies().iter().any(|policy| policy.kind() == Kind::Oidc)
+    }
+
+    /// Whether it depends on the method what a caller may.
+    pub fn rules_by_method(&self) -> bool {
+        match self {
+            Self::Anonymous => false,
+            Self::Asked(asked) => asked.require.as_ref().is_some_and(Require::rules_by_method),
+        }
     }
 
     /// The names of the fields that are filled with what is known of the caller, in lower case.

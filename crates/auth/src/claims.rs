@@ -9,6 +9,9 @@ use crate::policy::Doubt;
 
 /// How deep objects within objects are looked into.
 const DEPTH: usize = 4;
+/// How long the names of all claims may be together: those of objects stand in the name of each of their members, so that a
+/// short token could take a lot of memory.
+const NAMES: usize = 64 * 1024;
 
 /// What has to be claimed.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Told {
         policy: &Arc<str>,
         credential: Credential,
     ) -> Result<Identity, Doubt> {
-        let all = flat(claims);
+        let all = flat(claims).ok_or(Doubt::Invalid)?;
         let user = all.get(&self.user).map(|claim| claim.as_str().into());
         let scopes = claims.get("scope").or_else(|| claims.get("scp")).map(words).unwrap_or_default();
         let roles = all.get(&self.roles).map(members).unwrap_or_default();
@@ -94,31 +97,41 @@ fn seconds(value: &Value) -> Option<i64> {
 }
 
 /// Every claim by name; one within another is called by both names with a dot between them. A name that has the dot of
-/// itself comes first.
-fn flat(claims: &Map<String, Value>) -> Claims {
-    let mut all = Vec::new();
-    below("", claims, DEPTH, &mut all);
-    all.into_iter().collect()
+/// itself comes first. `None` where the names are too long together.
+fn flat(claims: &Map<String, Value>) -> Option<Claims> {
+    let mut all = Flat { claims: Vec::new(), left: NAMES };
+    all.add("", claims, DEPTH)?;
+    Some(all.claims.into_iter().collect())
 }
 
-fn below(prefix: &str, object: &Map<String, Value>, depth: usize, all: &mut Vec<(Box<str>, Claim)>) {
-    for (name, value) in object {
-        let claim = match value {
-            Value::Null | Value::Object(_) => continue,
-            Value::Array(list) => Claim::list(list.iter().filter_map(text)),
-            one => match text(one) {
-                Some(text) => Claim::one(text),
-                None => continue,
-            },
-        };
-        all.push((format!("{prefix}{name}").into(), claim));
-    }
-    if depth > 0 {
+/// The claims so far, and how long the names of the others may be.
+struct Flat {
+    claims: Vec<(Box<str>, Claim)>,
+    left: usize,
+}
+
+impl Flat {
+    fn add(&mut self, prefix: &str, object: &Map<String, Value>, depth: usize) -> Option<()> {
         for (name, value) in object {
-            if let Value::Object(inner) = value {
-                below(&format!("{prefix}{name}."), inner, depth - 1, all);
+            let claim = match value {
+                Value::Null | Value::Object(_) => continue,
+                Value::Array(list) => Claim::list(list.iter().filter_map(text)),
+                one => match text(one) {
+                    Some(text) => Claim::one(text),
+                    None => continue,
+                },
+            };
+            self.left = self.left.checked_sub(prefix.len() + name.len())?;
+            self.claims.push((format!("{prefix}{name}").into(), claim));
+        }
+        if depth > 0 {
+            for (name, value) in object {
+                if let Value::Object(inner) = value {
+                    self.add(&format!("{prefix}{name}."), inner, depth - 1)?;
+                }
             }
         }
+        Some(())
     }
 }
 

@@ -103,7 +103,7 @@ pub fn policy(name: &str, config: &Config, at: &At, source: Source<'_>, report: 
             Challenges::plain("External", realm),
         ),
         Kind::Oidc => (
-            oidc::compile::compile(draft, report).map(Box::new).map(Scheme::Oidc),
+            oidc::compile::compile(draft, report).map(Arc::new).map(Scheme::Oidc),
             vec![Place::Session(Cookies::new(&name))],
             Challenges::plain("OpenIDConnect", realm),
         ),

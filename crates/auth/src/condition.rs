@@ -35,6 +35,10 @@ impl Condition {
     pub(crate) fn holds(&self, _: &Identity, _: &View<'_>) -> bool {
         match *self {}
     }
+
+    pub(crate) fn looks_at_request(&self) -> bool {
+        match *self {}
+    }
 }
 
 #[cfg(feature = "cel")]
@@ -91,6 +95,11 @@ mod run {
             }
             matches!(self.program.execute(&context), Ok(Value::Bool(true)))
         }
+
+        /// Whether it looks at what is asked for.
+        pub(crate) fn looks_at_request(&self) -> bool {
+            VARIABLES.iter().zip(self.seen).any(|(name, seen)| seen && *name == "request")
+        }
     }
 
     /// Adds the names that macros such as `exists` give to what they look at in turn.
@@ -143,7 +152,7 @@ mod run {
             ("method", text(request.head.method.as_str())),
             ("scheme", text(request.client.scheme.as_str())),
             ("host", text(request.host)),
-            ("path", text(request.path)),
+            ("path", text(&filter::spelled(request.path))),
             ("query", text(request.query.unwrap_or(""))),
             ("client_ip", maybe(request.client.address.map(|address| address.to_string()).as_deref())),
             ("headers", map(fields)),
@@ -185,6 +194,10 @@ mod run {
         use super::*;
 
         fn holds(text: &str) -> Result<bool, String> {
+            holds_of(text, "/orders/acme")
+        }
+
+        fn holds_of(text: &str, path: &str) -> Result<bool, String> {
             let mut report = Report::new();
             let condition = Condition::compile(text, &At::root().key("when"), &mut report);
             let Some(condition) = condition else { return Err(format!("{report:?}")) };
@@ -210,11 +223,19 @@ mod run {
                     client: &client,
                     identity: None,
                     host: "a.test",
-                    path: "/orders/acme",
+                    path,
                     query: Some("x=1"),
                     captures: &captures,
                 },
             ))
+        }
+
+        #[test]
+        fn no_spelling_of_a_path_gets_past_it() {
+            for path in ["/admin", "/admin;x=1", "/admin%3Bx"] {
+                assert_eq!(holds_of("request.path != '/admin'", path), Ok(false), "{path}");
+            }
+            assert_eq!(holds_of("request.path == '/@a/b'", "/%40a;v=1/b;w"), Ok(true));
         }
 
         #[test]

@@ -61,7 +61,8 @@ pub(crate) struct External {
     /// For how many seconds a good decision is believed; 0: for this one request.
     pub lasts: i64,
     pub verdicts: Verdicts<Known>,
-    pub flights: Flights<[u8; 32], Result<Arc<Identity>, Refused>>,
+    /// Questions under way, for what all who ask them may be told: refusals are one client's own.
+    pub flights: Flights<[u8; 32], Result<Arc<Identity>, Doubt>>,
     pub grumble: Grumble,
 }
 
@@ -92,7 +93,22 @@ impl External {
             return Ok(identity);
         }
         // Only those who ask the same get the same answer: nothing that decides is left out of the key.
-        self.flights.share(key, self.ask_for(key, question, request)).await
+        let mut own = None;
+        let asking = async {
+            self.ask_for(key, question, request).await.map_err(|refused| {
+                let doubt = refused.doubt;
+                own = Some(refused);
+                doubt
+            })
+        };
+        let shared = self.flights.share(key, asking).await;
+        match (shared, own) {
+            (Ok(identity), _) => Ok(identity),
+            (Err(_), Some(refused)) => Err(refused),
+            (Err(Doubt::Unavailable), None) => Err(Doubt::Unavailable.into()),
+            // Somebody else was refused. That answer may hold a cookie, or the state of a login, of that client's own.
+            (Err(_), None) => self.ask_for(key, self.question(request), request).await,
+        }
     }
 
     fn believed(&self, key: &[u8; 32]) -> Option<Arc<Identity>> {

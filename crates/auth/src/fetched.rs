@@ -53,7 +53,7 @@ pub(crate) struct Fetched {
     /// When it was last tried.
     tried: AtomicI64,
     /// One at a time asks; the others wait for what it brings.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What the world has told us: keys by who publishes them. Outlives every configuration.
@@ -83,7 +83,7 @@ impl State {
             endpoints: ArcSwapOption::empty(),
             since: AtomicI64::new(0),
             tried: AtomicI64::new(0),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
         });
         all.insert(publisher, Arc::downgrade(&made));
         made
@@ -132,7 +132,7 @@ impl Fetched {
     }
 
     /// Asks for the keys anew on behalf of a request, where that was not done lately.
-    pub(crate) async fn renew(&self) {
+    pub(crate) async fn renew(self: &Arc<Self>) {
         let spacing = if self.set.load().is_some() { RENEWAL } else { RETRY };
         let _ = timeout(PATIENCE, self.refresh(spacing)).await;
     }
@@ -143,14 +143,26 @@ impl Fetched {
     }
 
     /// Fetches the keys, unless somebody else has while this waited for its turn, or within the last `spacing` seconds.
-    async fn refresh(&self, spacing: i64) {
+    async fn refresh(self: &Arc<Self>, spacing: i64) {
         let seen = self.tried.load(Relaxed);
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.clone().lock_owned().await;
         let (now, tried) = (Timestamp::now().as_second(), self.tried.load(Relaxed));
         if tried != seen || now - tried < spacing {
             return;
         }
         self.tried.store(now, Relaxed);
+        let one = Arc::clone(self);
+        let bringing = async move {
+            one.bring(now).await;
+            drop(turn);
+        };
+        // A task of its own, since the client that asks may leave: nobody else would ask again for a while. One that fails has
+        // brought no keys, which every request will notice.
+        let _ = tokio::spawn(bringing).await;
+    }
+
+    /// Fetches the keys, for the time being `now`.
+    async fn bring(&self, now: i64) {
         let fetched = match timeout(PATIENCE, self.fetch()).await {
             Ok(fetched) => fetched,
             Err(_) => Err("it did not answer in time".into()),
@@ -257,3 +269,6 @@ impl fmt::Debug for Fetched {
         write!(f, "Fetched({})", self.publisher)
     }
 }
+
+#[cfg(test)]
+mod tests;

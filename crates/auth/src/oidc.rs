@@ -66,7 +66,7 @@ impl Oidc {
 
     /// Answers for its own pages, renews sessions, and sends whoever has none to where they log in.
     pub(crate) async fn admit(
-        &self,
+        self: &Arc<Self>,
         request: &View<'_>,
         shown: Result<Cow<'_, str>, Doubt>,
     ) -> Result<Arc<Identity>, Refused> {

@@ -43,7 +43,7 @@ pub(crate) enum Scheme {
     Certificate(Box<Certificates>),
     Introspection(Box<Introspection>),
     Forward(Box<External>),
-    Oidc(Box<Oidc>),
+    Oidc(Arc<Oidc>),
 }
 
 /// What `WWW-Authenticate` says, by what is wrong.

@@ -41,6 +41,11 @@ impl Require {
         self.mode
     }
 
+    /// Whether it looks at the method, or at what has it.
+    pub(crate) fn rules_by_method(&self) -> bool {
+        !self.methods.is_empty() || self.when.as_ref().is_some_and(Condition::looks_at_request)
+    }
+
     /// What the caller is not, or may not.
     pub(crate) fn lack(&self, identity: &Identity, request: &View<'_>) -> Option<Lack<'_>> {
         if let Some(scope) = self.scopes.iter().find(|scope| !identity.has_scope(scope)) {

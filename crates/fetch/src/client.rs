@@ -11,13 +11,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora_core::{connectors::http::Connector, protocols::http::client::HttpSession, upstreams::peer::HttpPeer};
 use pingora_http::RequestHeader;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 
-use crate::{Trust, Url, names::Names};
+use crate::{Trust, Url, names::Names, places::Places};
 
-/// How many exchanges are under way at once. Beyond that the answer is an error: a service that is slow must not collect
-/// the requests of everybody.
+/// How many exchanges are under way at once, and how many of them with one service.
 const AT_ONCE: usize = 4096;
+const AT_ONE: usize = 1024;
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(30);
 /// How many connections that were kept may turn out to be closed before a new one is made.
@@ -69,12 +69,13 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     connector: OnceLock<Connector>,
     names: Names,
-    places: Semaphore,
+    places: Places,
 }
 
 impl Default for Client {
     fn default() -> Self {
-        Self(Arc::new(Inner { connector: OnceLock::new(), names: Names::default(), places: Semaphore::new(AT_ONCE) }))
+        let places = Places::new(AT_ONCE, AT_ONE);
+        Self(Arc::new(Inner { connector: OnceLock::new(), names: Names::default(), places }))
     }
 }
 
@@ -92,7 +93,7 @@ impl Client {
     /// configuration.
     pub async fn ask(&self, service: &Service, ask: &Ask) -> Result<Answer, String> {
         let told = |what: &str| format!("{}: {what}", service.url);
-        let _place = self.0.places.try_acquire().map_err(|_| told("too many questions are under way"))?;
+        let _place = self.0.places.take(&service.url).ok_or_else(|| told("too many questions are under way"))?;
         match timeout(service.timeout, self.exchange(service, ask)).await {
             Ok(answer) => answer.map_err(|why| told(&why)),
             Err(_) => Err(told("there was no answer in time")),
@@ -208,5 +209,37 @@ async fn exchange(session: &mut HttpSession, url: &Url, ask: &Ask) -> Result<Ans
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Client")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::{Answer, Gate, Origin};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_hangs_does_not_keep_others_from_being_asked() {
+        let gate = Gate::new();
+        let script = gate.clone();
+        let slow = Origin::start(move |_| Answer::text("late").after(&script)).await;
+        let other = Origin::text("here").await;
+        let service = |origin: &Origin| Service {
+            url: Url::parse(&format!("{origin}/")).unwrap(),
+            trust: Trust::default(),
+            timeout: Duration::from_secs(10),
+        };
+        let places = Places::new(2, 1);
+        let client = Client(Arc::new(Inner { connector: OnceLock::new(), names: Names::default(), places }));
+        let (slow, other) = (service(&slow), service(&other));
+        let held = async { assert_eq!(client.get(&slow, 9).await.unwrap(), "late") };
+        let meanwhile = async {
+            gate.reached().await;
+            assert!(client.get(&slow, 9).await.unwrap_err().ends_with("too many questions are under way"));
+            assert_eq!(client.get(&other, 9).await.unwrap(), "here");
+            gate.open();
+        };
+        tokio::join!(held, meanwhile);
+        assert_eq!(client.get(&slow, 9).await.unwrap(), "late");
     }
 }

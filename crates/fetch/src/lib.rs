@@ -10,6 +10,7 @@ mod client;
 mod flights;
 mod json;
 mod names;
+mod places;
 mod trust;
 mod url;
 

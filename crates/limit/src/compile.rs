@@ -146,7 +146,7 @@ impl Limits {
             (!own.is_empty()).then(|| Stage {
                 store: ground.redis.store().filter(|_| own.iter().any(|limit| limit.shared.is_some())).cloned(),
                 leases: own.iter().filter_map(|limit| limit.shared.as_ref()).any(|shared| shared.lease.is_some()),
-                queues: own.iter().any(|limit| limit.fair.is_some()),
+                queues: queue::order(&own),
                 tiers: tariff.tiers(&own),
                 limits: own.into(),
                 counters: Arc::clone(ground.state),

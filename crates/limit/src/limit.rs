@@ -83,9 +83,11 @@ pub struct Stage {
     pub(crate) counters: Arc<Counters>,
     /// Where what several processes share is counted.
     pub(crate) store: Option<store::Store>,
-    /// Whether any of them has leases, and whether requests wait for places of any.
+    /// Whether any of them has leases.
     pub(crate) leases: bool,
-    pub(crate) queues: bool,
+    /// The numbers of those that requests wait for places of, by their names: in this order every route asks for them. Two
+    /// requests that asked in opposite orders would wait for each other.
+    pub(crate) queues: Box<[usize]>,
     pub(crate) route: Arc<str>,
     pub(crate) upstream: Arc<str>,
     /// Its number among those of the route.
@@ -131,7 +133,7 @@ impl Stage {
     /// Asks the limits, those among them whose counters several processes share, and charges for the request. Waits for a
     /// place where it has to. `waited` is how long the request has waited for the store already.
     pub async fn pass(&self, request: &View<'_>, waited: Waited) -> Result<Permits, Reply> {
-        if self.store.is_none() && !self.queues {
+        if self.store.is_none() && self.queues.is_empty() {
             return self.admit(request);
         }
         match self.begin(request)? {
@@ -144,7 +146,7 @@ impl Stage {
     pub(crate) fn admit_at(&self, request: &View<'_>, now: Now) -> Result<Permits, Reply> {
         let mut passed = Passed::default();
         self.admit_here(request, now, &mut passed)?;
-        if self.queues {
+        if !self.queues.is_empty() {
             self.place_now(request, &mut passed)?;
         }
         self.tell_passing(&passed.verdict, &passed.asks);
@@ -158,7 +160,7 @@ impl Stage {
             None => self.admit_here(request, Now::read(), &mut passed).map(|()| false)?,
             Some(_) => self.begin_shared(request, &mut passed)?,
         };
-        if asks_store || self.queues {
+        if asks_store || !self.queues.is_empty() {
             return Ok(Begun::Waits(Box::new(passed)));
         }
         self.tell_passing(&passed.verdict, &passed.asks);
@@ -170,7 +172,7 @@ impl Stage {
         if let Some(store) = self.store.as_ref().filter(|_| passed.asks_store()) {
             self.pass_shared(store, request, waited, &mut passed).await?;
         }
-        if self.queues {
+        if !self.queues.is_empty() {
             self.place(request, &mut passed).await?;
         }
         self.tell_passing(&passed.verdict, &passed.asks);

@@ -1,6 +1,6 @@
 //! Requests that wait for a place of a limit on how many may be under way.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use document::{At, Code, Diagnostic, Report};
 use filter::{Mode, Reply, View};
@@ -55,6 +55,13 @@ pub(crate) fn compile(config: &Config, at: &At, report: &mut Report) -> Option<(
     ))
 }
 
+/// The numbers of the limits that requests wait for places of, by their names.
+pub(crate) fn order(limits: &[Arc<Limit>]) -> Box<[usize]> {
+    let mut numbers: Vec<usize> = (0..limits.len()).filter(|number| limits[*number].fair.is_some()).collect();
+    numbers.sort_by_key(|number| &limits[*number].name);
+    numbers.into()
+}
+
 fn by(config: &Config, at: &At, report: &mut Report) -> Option<Key> {
     let text = config.fair_by.as_deref().unwrap_or("ip");
     let expected = match Key::parse(text) {
@@ -90,11 +97,10 @@ impl Limit {
 }
 
 impl Stage {
-    /// Gets the request its places, one limit after the other, and waits where it has to.
+    /// Gets the request its places, one limit after the other in their one order, and waits where it has to.
     pub(crate) async fn place(&self, request: &View<'_>, passed: &mut Passed) -> Result<(), Reply> {
-        for index in 0..passed.asks.len() {
-            let asked = self.ask_for_place(request, &passed.asks[index]);
-            let Some(asked) = asked else { continue };
+        for limit in &self.queues {
+            let Some((index, asked)) = self.ask_for_place(request, passed, *limit) else { continue };
             let placed = match asked {
                 Ok(Asked::Placed(place)) => Ok(place),
                 Ok(Asked::Waits(waiting)) if self.is_obeyed(&passed.asks[index]) => {
@@ -116,27 +122,28 @@ impl Stage {
 
     /// The same for who cannot wait.
     pub(crate) fn place_now(&self, request: &View<'_>, passed: &mut Passed) -> Result<(), Reply> {
-        for index in 0..passed.asks.len() {
-            match self.ask_for_place(request, &passed.asks[index]) {
+        for limit in &self.queues {
+            match self.ask_for_place(request, passed, *limit) {
                 None => {}
-                Some(Ok(Asked::Placed(place))) => passed.permits.keep_place(&self.counters, place),
-                Some(Ok(Asked::Waits(_)) | Err(Full)) => self.miss(request, passed, index)?,
+                Some((_, Ok(Asked::Placed(place)))) => passed.permits.keep_place(&self.counters, place),
+                Some((index, Ok(Asked::Waits(_)) | Err(Full))) => self.miss(request, passed, index)?,
             }
         }
         Ok(())
     }
 
-    /// `None` for what is no matter of places.
-    fn ask_for_place(&self, request: &View<'_>, ask: &Ask) -> Option<Result<Asked, Full>> {
-        let limit = &self.limits[ask.limit];
-        let fair = limit.fair.as_ref().filter(|_| ask.source == Source::Queue)?;
+    /// Asks for a place of the limit of this number, and which ask that was; `None` where the limit does not ask.
+    fn ask_for_place(&self, request: &View<'_>, passed: &Passed, limit: usize) -> Option<(usize, Result<Asked, Full>)> {
+        let index = passed.asks.iter().position(|ask| ask.limit == limit && ask.source == Source::Queue)?;
+        let (ask, limit) = (&passed.asks[index], &self.limits[limit]);
+        let fair = limit.fair.as_ref()?;
         let consumer = fair.by.of(request, self.place_names()).unwrap_or(address(request.client.address));
         let wish = Wish { key: ask.key, consumer: consumer.hash(&self.counters), cost: limit.cost };
         // Those of the caller's plan, or the caller's own.
         let user = ask.tier.amount.and_then(|_| request.identity?.user.as_deref());
         let caller = user.map(|user| Value::Name(user).hash(&self.counters));
         let terms = Terms { tier: ask.tier, caller, places: ask.rule.most(), ..fair.terms };
-        Some(fair.gate.ask(&terms, wish))
+        Some((index, fair.gate.ask(&terms, wish)))
     }
 
     fn is_obeyed(&self, ask: &Ask) -> bool {

@@ -298,7 +298,11 @@ pub(crate) fn decorate(ctx: &Context, told: Told, from: &RequestHeader, head: &m
     }
     let trails = told == Told::Behind && route.trails.response;
     change(&route.response, trails, head, &view);
-    for cookie in view.identity.map(|identity| &*identity.cookies).unwrap_or_default() {
+    let cookies = view.identity.map(|identity| &*identity.cookies).unwrap_or_default();
+    if !cookies.is_empty() {
+        transform::make_private(head);
+    }
+    for cookie in cookies {
         // After the route's edits, which are meant for what the origin says.
         head.append_header(header::SET_COOKIE, cookie.clone()).ok();
     }

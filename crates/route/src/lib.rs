@@ -31,6 +31,7 @@ mod conflict;
 mod edges;
 mod explain;
 mod host;
+mod methods;
 mod node;
 mod normal;
 mod pattern;
@@ -41,5 +42,6 @@ mod table;
 mod tree;
 
 pub use config::{Condition, Match, Scheme, capture_names};
+pub use methods::Methods;
 pub use normal::normalise;
 pub use table::{Candidate, RouteId, Table};

@@ -26,18 +26,10 @@ impl<'p> Spelling<'p> {
     fn respell(path: &str) -> Self {
         let mut text = String::with_capacity(path.len());
         let mut origins = Vec::with_capacity(path.len() + 1);
-        let mut at = 0;
-        while let Some(&byte) = path.as_bytes().get(at) {
-            // Some origins decode before they cut parameters off, so an encoded semicolon begins them too.
-            if byte == b';' || path.as_bytes()[at..].starts_with(b"%3B") {
-                at = path[at..].find('/').map_or(path.len(), |slash| at + slash);
-                continue;
-            }
-            let plain = plain(&path.as_bytes()[at..]);
-            text.push(char::from(plain.unwrap_or(byte)));
+        filter::spell(path, |byte, at| {
+            text.push(char::from(byte));
             origins.push(at);
-            at += if plain.is_some() { 3 } else { 1 };
-        }
+        });
         origins.push(path.len());
         Self { text: Cow::Owned(text), origins }
     }
@@ -50,26 +42,6 @@ impl<'p> Spelling<'p> {
     pub fn origin(&self, position: usize) -> usize {
         self.origins.get(position).copied().unwrap_or(position)
     }
-}
-
-/// The character that the triplet at the start of `text` spells, where it may stand in a path as it is and ends nothing
-/// there. Normalisation has decoded the unreserved ones already.
-fn plain(text: &[u8]) -> Option<u8> {
-    Some(match text {
-        [b'%', b'2', b'1', ..] => b'!',
-        [b'%', b'2', b'4', ..] => b'$',
-        [b'%', b'2', b'6', ..] => b'&',
-        [b'%', b'2', b'7', ..] => b'\'',
-        [b'%', b'2', b'8', ..] => b'(',
-        [b'%', b'2', b'9', ..] => b')',
-        [b'%', b'2', b'A', ..] => b'*',
-        [b'%', b'2', b'B', ..] => b'+',
-        [b'%', b'2', b'C', ..] => b',',
-        [b'%', b'3', b'A', ..] => b':',
-        [b'%', b'3', b'D', ..] => b'=',
-        [b'%', b'4', b'0', ..] => b'@',
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Config + State → Snapshot, or a report of everything that is wrong.
 
+mod subset;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use config::{Config, Threads};
 use document::{At, Code, Diagnostic, Report, Toggle};
 use filter::template::Scope;
 use listen::Listener;
-use upstream::{Hedge, Mirror, Retries, Split, SubsetId, Upstream};
+use upstream::{Hedge, Mirror, Retries, Split, Upstream};
 
 use crate::{Answers, Destination, Route, Snapshot, State, Trails, callers::Known, fit, pages, unkeyed, warnings};
 
@@ -55,6 +57,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let opened = access::Databases::compile(&config.access, &root.key("access"), &state.files, report);
     let databases = config.access.geoip.as_ref().map(|_| opened.as_ref().and_then(Option::as_ref));
     let table = table(config, report);
+    let methods = ::route::Methods::of(config.routes.values().map(|route| &route.matches));
     let mut routes: Vec<Option<Route>> = config
         .routes
         .iter()
@@ -69,6 +72,7 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
                 upstreams: &upstreams,
                 limits: &limits,
                 databases,
+                methods: &methods,
                 ground,
                 policies: &policies,
                 caches: caches.as_ref(),
@@ -201,6 +205,8 @@ struct Site<'a> {
     policies: &'a BTreeMap<String, Option<Arc<auth::Policy>>>,
     limits: &'a limit::Named,
     databases: Option<Option<&'a access::Databases>>,
+    /// Which routes name methods.
+    methods: &'a ::route::Methods,
     /// What all kept answers may take, where that is known.
     caches: Option<&'a cache::Settings>,
     ground: limit::Ground<'a>,
@@ -241,8 +247,9 @@ impl Site<'_> {
         let retries = self.retries(report);
         let hedge = self.hedge(report);
         let (auth, request, response, security) = (auth?, request?, present(response)?, present(security)?);
+        let methods = self.methods.rule(&self.written.matches) || auth.rules_by_method();
         let trails = Trails::of(&auth, &request, response.as_ref(), security.as_ref());
-        let looks = cors.is_some() || cache.is_some() || compress.is_some() || !trails.response;
+        let looks = cors.is_some() || cache.is_some() || compress.is_some() || auth.renews() || !trails.response;
         Some(Route {
             name: self.name.into(),
             cors: present(cors)?,
@@ -262,6 +269,7 @@ impl Site<'_> {
             forwarding: transform::Forwarding {
                 forwarded: asked.forwarded == Some(true),
                 generation: asked.tracestate == Some(true),
+                methods,
             },
             answers: Answers::of(response.as_ref(), security.as_ref(), looks),
             request: Some(request).filter(|edits| !edits.is_empty()),
@@ -304,30 +312,6 @@ impl Site<'_> {
                     .help("add `auth`, or write `sticky = \"cookie:visitor\"`"),
             );
         }
-    }
-
-    /// Which backends alone the route goes to.
-    fn subset(&self, destination: Option<&Destination>, report: &mut Report) -> Option<SubsetId> {
-        let labels = self.written.policies.subset.as_ref()?;
-        let at = self.at.key("subset");
-        let Destination::Upstream(upstream) = destination? else {
-            report.push(
-                Diagnostic::new(Code::E0107, "`subset` needs an `upstream`")
-                    .label(at.name(), "the backends of what?")
-                    .help("make an upstream for each side of the split, or delete `subset`"),
-            );
-            return None;
-        };
-        let subset = upstream.subset(labels)?;
-        if upstream.discovers().is_none() && !upstream.has_any(subset) {
-            let message = format!("no backend of upstream `{}` has these labels", upstream.name());
-            report.push(
-                Diagnostic::new(Code::E0107, message)
-                    .label(&at, "nobody would answer")
-                    .help("write `{ url = \"…\", labels = { version = \"2\" } }` for the backends"),
-            );
-        }
-        Some(subset)
     }
 
     /// A name that no policy has was reported when the document was assembled.

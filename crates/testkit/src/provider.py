@@ -9,8 +9,8 @@ from jwt.algorithms import ECAlgorithm
 CLIENT, SECRET = sys.argv[1:3]
 KEY, OTHER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 LOCK = threading.Lock()
-WISH = {"claims": {}, "lasts": 600, "refresh": True, "down": [], "forge": False, "end_session": True, "error": None, "iss": None, "post": False, "id": True}
-SEEN = {"authorize": [], "token": [], "logout": [], "discovery": 0}
+WISH = {"claims": {}, "lasts": 600, "refresh": True, "down": [], "forge": False, "end_session": True, "error": None, "iss": None, "post": False, "id": True, "hold": []}
+SEEN = {"authorize": [], "token": [], "logout": [], "discovery": 0, "held": 0}
 CODES, REFRESH = {}, {}
 
 
@@ -47,9 +47,14 @@ class Page(BaseHTTPRequestHandler):
             self.answer(urllib.parse.urlsplit(self.path), None)
 
     def do_POST(self):
-        form = self.form()
+        form, url = self.form(), urllib.parse.urlsplit(self.path)
+        if url.path in WISH["hold"]:
+            with LOCK:
+                SEEN["held"] += 1
+            while url.path in WISH["hold"]:
+                time.sleep(0.01)
         with LOCK:
-            self.answer(urllib.parse.urlsplit(self.path), form)
+            self.answer(url, form)
 
     def answer(self, url, form):
         query = dict(urllib.parse.parse_qsl(url.query))

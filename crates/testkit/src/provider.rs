@@ -34,13 +34,14 @@ impl Provider {
         format!("http://{}", self.address)
     }
 
-    /// Changes what it does: `claims`, `lasts`, `refresh`, `down`, `forge`, `end_session`, `error`, `iss`, `post`, `id`.
+    /// Changes what it does: `claims`, `lasts`, `refresh`, `down`, `forge`, `end_session`, `error`, `iss`, `post`, `id`, and
+    /// `hold`: what is posted to these paths waits until that changes.
     pub async fn wish(&self, wish: Value) {
         let wish = Request::post("/-/wish", wish.to_string()).header("Host", &self.address.to_string());
         Connection::to(&Address::Tcp(self.address)).await.fetch(wish).await.expect(200);
     }
 
-    /// What it was asked: `authorize`, `token`, `logout`, each with its parameters, and how often `discovery`.
+    /// What it was asked: `authorize`, `token`, `logout`, each with its parameters, how often `discovery`, and how many were `held`.
     pub async fn seen(&self) -> Value {
         let answer = Connection::to(&Address::Tcp(self.address)).await.fetch(Request::get("/-/seen")).await;
         serde_json::from_str(&answer.expect(200).text()).unwrap()

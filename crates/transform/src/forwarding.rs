@@ -14,7 +14,7 @@ use crate::{
     told,
 };
 
-pub use claims::{CLAIMS, is_claim};
+pub use claims::{CLAIMS, OVERRIDES, is_claim};
 
 /// Tells the origin who the client is: `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Request-Id`, `traceparent`,
 /// the certificate that the client has shown (`Client-Cert`, RFC 9440) and, where asked for, `Forwarded` (RFC 7239).
@@ -28,6 +28,9 @@ pub struct Forwarding {
     pub forwarded: bool,
     /// Whether the trace is told the configuration, in a member of its `tracestate`.
     pub generation: bool,
+    /// Whether the route is ruled by method: then an untrusted peer does not get to name [another one](OVERRIDES) than was
+    /// judged.
+    pub methods: bool,
 }
 
 /// The fields that are told.
@@ -46,7 +49,7 @@ pub const TOLD: [&str; 9] = [
 impl Amend<RequestHeader> for Forwarding {
     fn amend(&self, head: &mut RequestHeader, request: &View<'_>) {
         let client = request.client;
-        claims::remove(head, client.trusted);
+        claims::remove(head, client.trusted, self.methods);
         if client.trusted {
             // Both may have nothing to say.
             head.take(&claims::X_FORWARDED_FOR);
@@ -70,7 +73,7 @@ impl Amend<RequestHeader> for Forwarding {
 
 impl Trail<RequestHeader> for Forwarding {
     fn clear(&self, head: &mut RequestHeader, request: &View<'_>) {
-        claims::remove(head, false);
+        claims::remove(head, false, self.methods);
         head.take(&claims::TRACEPARENT);
         if self.generation || !request.client.trace.is_continued() {
             head.take(&claims::TRACESTATE);

@@ -38,6 +38,7 @@ mod framing;
 mod head;
 pub mod hop;
 mod line;
+mod private;
 mod security;
 pub mod told;
 
@@ -45,8 +46,9 @@ pub use compress::{Algorithm, Compress, CompressConfig, CompressTable, Encoder};
 pub use decode::decode;
 pub use decompress::{Decoder, Decompress, DecompressConfig, DecompressTable, tell_unpacked};
 pub use edits::{Fields, HeaderEdits, RequestEdits, ResponseConfig, ResponseEdits, Written};
-pub use forwarding::{CLAIMS, Forwarding, TOLD, is_claim};
+pub use forwarding::{CLAIMS, Forwarding, OVERRIDES, TOLD, is_claim};
 pub use framing::{is_framing_known, settle_request, settle_response};
+pub use private::make_private;
 pub use security::{
     Embedder, Frame, HstsConfig, HstsTable, Opener, Referrer, Resource, SecurityConfig, SecurityHeaders, SecurityTable,
 };

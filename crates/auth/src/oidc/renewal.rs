@@ -24,9 +24,14 @@ const UNTOLD: i64 = 300;
 
 impl Oidc {
     /// Renews the session. Until its end a provider that is away harms nobody.
-    pub(super) async fn renew(&self, cookie: &str) -> Result<Arc<Identity>, Doubt> {
+    ///
+    /// A task of its own does so, since the client may leave: a provider that takes a refresh token once has spent it by then,
+    /// and what it gave in exchange would be lost, with the session.
+    pub(super) async fn renew(self: &Arc<Self>, cookie: &str) -> Result<Arc<Identity>, Doubt> {
         let hash = hash(cookie).ok_or(Doubt::Invalid)?;
-        self.flights.share(hash, self.renew_as(hash, cookie)).await
+        let (own, cookie) = (Arc::clone(self), cookie.to_owned());
+        let renewing = async move { own.flights.share(hash, own.renew_as(hash, &cookie)).await };
+        tokio::spawn(renewing).await.unwrap_or(Err(Doubt::Unavailable))
     }
 
     async fn renew_as(&self, hash: [u8; 32], cookie: &str) -> Result<Arc<Identity>, Doubt> {

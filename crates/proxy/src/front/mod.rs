@@ -251,13 +251,21 @@ impl Front {
     /// A policy is never skipped because a request asks for an upgrade.
     async fn tunnel(&self, mut conn: Conn, length: usize, head: RequestHeader, mut ctx: Context) {
         finish::begin(&mut ctx);
-        match admit::admit(&mut ctx, &head).await {
-            Ok(()) => self.tunnels.carry(conn, length, head, ctx).await,
-            Err(reply) => {
-                tunnel::refuse(&mut conn, &head, &mut ctx, &reply).await;
-                finish::tell(&mut ctx, &head);
+        // Who leaves while it waits is waited for by nobody; what it sends ahead is held.
+        let admitted = tokio::select! {
+            biased;
+            admitted = admit::admit(&mut ctx, &head) => Some(admitted),
+            () = poll_fn(|cx| conn.poll_gone(cx)) => None,
+        };
+        match admitted {
+            Some(Ok(())) => return self.tunnels.carry(conn, length, head, ctx).await,
+            Some(Err(reply)) => tunnel::refuse(&mut conn, &head, &mut ctx, &reply).await,
+            None => {
+                ctx.record.reason = Reason::ClientClosed;
+                ctx.record.status = Reason::ClientClosed.status_code();
             }
         }
+        finish::tell(&mut ctx, &head);
     }
 
     /// From the first byte on the header timeout holds for the whole head.

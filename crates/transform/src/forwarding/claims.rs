@@ -67,6 +67,10 @@ pub const CLAIMS: &[&str] = &[
     "proxy",
 ];
 
+/// By these frameworks take a request for one of another method. Removed as well where a route is ruled by method, and with it
+/// what is judged: others may be served by an origin that wants them.
+pub const OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
+
 /// Whether `name`, in lower case, is one of the [`CLAIMS`].
 ///
 /// Compared as CGI and its heirs see names: what is no letter or digit counts as a dash, so that `x_forwarded_for`
@@ -85,8 +89,12 @@ pub fn is_claim(name: &str) -> bool {
     if !likely {
         return false;
     }
+    is_one_of(CLAIMS, name)
+}
+
+fn is_one_of(claims: &[&str], name: &str) -> bool {
     let name = name.as_bytes();
-    CLAIMS.iter().any(|claim| match claim.as_bytes() {
+    claims.iter().any(|claim| match claim.as_bytes() {
         [prefix @ .., b'*'] => name.len() >= prefix.len() && alike(&name[..prefix.len()], prefix),
         claim => name.len() == claim.len() && alike(name, claim),
     })
@@ -99,8 +107,12 @@ fn alike(name: &[u8], claim: &[u8]) -> bool {
 
 /// Removes the claims of an untrusted peer; of a trusted one only those in disguise, which no proxy writes, and the
 /// client certificate, which is never passed on as it came (RFC 9440 section 2.4).
-pub(super) fn remove(head: &mut RequestHeader, trusted: bool) {
+///
+/// With `methods` also the [`OVERRIDES`].
+pub(super) fn remove(head: &mut RequestHeader, trusted: bool, methods: bool) {
     let disguised = |name: &str| name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
     let never = |name: &str| disguised(name) || matches!(name, "client-cert" | "client-cert-chain");
-    head.take_where(|name| is_claim(name.as_str()) && (!trusted || never(name.as_str())));
+    let overrides = |name: &str| methods && name.starts_with('x') && is_one_of(OVERRIDES, name);
+    let claims = |name: &str| is_claim(name) || overrides(name);
+    head.take_where(|name| claims(name.as_str()) && (!trusted || never(name.as_str())));
 }
