@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 
-use testkit::{Answer, Framing, Gate, Origin, Proxy, Request, within};
+use testkit::{Address, Answer, Connection, Framing, Gate, Origin, Proxy, Request, within};
 
 const PAGE: &str = "[routes.\"/*\"]\nrespond = { body = \"x\" }\n";
 
@@ -235,4 +235,44 @@ async fn signals_that_come_twice_do_no_more_than_once() {
     assert_eq!(slow.answer_head().await.0, 200);
     assert_eq!(slow.chunk().await.unwrap(), "late");
     proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn one_that_cannot_have_its_addresses_takes_no_socket_file_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().map(|address| (address, busy)).unwrap();
+    let text = format!(
+        "[listeners.a]\naddress = \"unix:{}\"\n[listeners.b]\naddress = \"127.0.0.1:0\"\n{PAGE}",
+        path.display()
+    );
+    let socket = Address::Unix(path.clone());
+    let ask = async || Connection::to(&socket).await.fetch(Request::get("/")).await.expect(200);
+    let mut proxy = Proxy::start(&text).await;
+    for more in [
+        format!("[listeners.c]\naddress = \"{}\"\n", busy.0),
+        format!("[admin]\naddress = [\"127.0.0.1:0\", \"{}\"]\n", busy.0),
+    ] {
+        proxy.configure(format!("{text}{more}"));
+        let exit = proxy.command(["upgrade"]).await.expect(1);
+        assert!(exit.stderr.contains(&busy.0.to_string()), "{}", exit.stderr);
+        ask().await;
+        proxy.command(["status"]).await.expect(0);
+    }
+    proxy.configure(&text);
+    proxy.upgrade(&[]).await;
+    ask().await;
+    // One whose file somebody has removed can be reached again.
+    std::fs::remove_file(&path).unwrap();
+    proxy.upgrade(&[]).await;
+    ask().await;
+    // Whoever is the last removes it.
+    proxy.signal("TERM").await;
+    within("the file to be removed", async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

@@ -67,6 +67,9 @@ impl Starting {
         };
         if let Some(taken) = taken {
             taken.ready(running.handed()?)?;
+            // Until now they were the old process's, whatever became of this one.
+            running.listeners.own_files();
+            running.plane.own_files();
             running.before = taken.stay(running.state.clone())?;
         }
         running.waiting = Waiting::open();
@@ -97,6 +100,8 @@ impl Starting {
         let live = Arc::new(Live::new(compiled.snapshot));
         let listeners = Arc::new(Listeners::new());
         let change = listeners.prepare(compiled.listeners, &mut taken.listeners).map_err(refused)?;
+        // Whoever connects while the rest is made ready waits.
+        let change = listeners.listen(change).map_err(refused)?;
         let inherited = |address: &admin::Address| -> Option<OwnedFd> { taken.admin.remove(&address.to_string()) };
         let sockets = admin::bind(&settings, inherited).map_err(|error| Failure::new(error.to_string()))?;
         let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
