@@ -245,11 +245,12 @@ impl Running {
         Ok(Gift { sockets, state: self.state.clone(), facts })
     }
 
-    /// Says to the process of before, should it still drain, that this one ends because it was told to.
+    /// Says to the process of before, should it still drain, and to the first one of the container that this one ends
+    /// because it was told to.
     pub(super) fn take_leave(&self) {
-        if let Some(before) = &self.before {
+        for channel in [&self.before, &self.supervisor].into_iter().flatten() {
             // It has ended long ago, most likely.
-            let _ = before.send(&Message::Leaves, &[], Pace::Now);
+            let _ = channel.send(&Message::Leaves, &[], Pace::Now);
         }
     }
 

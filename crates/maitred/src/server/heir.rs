@@ -1,7 +1,7 @@
 //! The process that took over, watched for as long as this one drains.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     lifecycle::INTERRUPTED,
-    upgrade::{Channel, Gift, Message, Served, Successor, Telling},
+    upgrade::{Channel, Gift, Handed, Message, Served, Successor, Telling},
 };
 
 /// How often it is looked for, and told what lives on here.
@@ -124,7 +124,9 @@ impl Heir {
     pub fn take_back(mut self) -> (Gift, Self) {
         (self.child, self.may_go) = (None, true);
         let mut sockets = std::mem::take(&mut self.gift.sockets);
-        sockets.retain(|(_, fd)| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false));
+        let is_open = |fd: &OwnedFd| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false);
+        // The way to the first process of the container listens to nobody.
+        sockets.retain(|(handed, fd)| *handed == Handed::Supervisor || is_open(fd));
         (Gift { sockets, state: self.gift.state.clone(), facts: self.gift.facts.clone() }, self)
     }
 }
