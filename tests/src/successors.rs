@@ -14,6 +14,16 @@ fn program(proxy: &Proxy, interpreter: &str, text: &str) -> PathBuf {
     path
 }
 
+/// The program itself, which starts once there is a file `go` in the proxy's folder.
+fn held_up(proxy: &Proxy) -> PathBuf {
+    let real = std::env::var("MAITRED_BIN").map_or_else(|_| testkit::binary(), PathBuf::from);
+    let script = format!(
+        "while [ ! -e go ]; do read -t 0.05 _ </dev/zero 2>/dev/null || :; done; exec {} \"$@\"",
+        real.display()
+    );
+    program(proxy, "/bin/bash", &script)
+}
+
 /// A program that says hello as a maitred does, and then does this.
 fn greeter(then: &str) -> String {
     format!(
@@ -175,12 +185,7 @@ async fn a_reload_that_is_asked_for_during_an_upgrade_is_not_forgotten() {
     exit.expect(1);
     within("the reload", async { while proxy.get("/").await.expect(200).text() != "second" {} }).await;
     // The new process serves: it is told.
-    let real = std::env::var("MAITRED_BIN").map_or_else(|_| testkit::binary(), PathBuf::from);
-    let script = format!(
-        "while [ ! -e go ]; do read -t 0.05 _ </dev/zero 2>/dev/null || :; done; exec {} \"$@\"",
-        real.display()
-    );
-    let binary = program(&proxy, "/bin/bash", &script);
+    let binary = held_up(&proxy);
     let arguments = ["--json", "upgrade", "--binary", binary.to_str().unwrap()];
     let before = proxy.lines().iter().filter(|line| line.contains("upgrade: started ")).count();
     let asking = async {
@@ -275,4 +280,61 @@ async fn one_that_cannot_have_its_addresses_takes_no_socket_file_with_it() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn stop_during_an_upgrade_ends_the_old_process_and_the_new_one() {
+    for order in ["{}", r#"{"now":true}"#] {
+        let proxy = Proxy::start(PAGE).await;
+        let binary = held_up(&proxy);
+        let arguments = ["upgrade", "--binary", binary.to_str().unwrap()];
+        let stopping = async {
+            proxy.printed("upgrade: started ").await;
+            let order = Request::post("/api/v1/stop", order).header("Content-Type", "application/json");
+            Connection::to(&proxy.admin_socket()).await.fetch(order).await.expect(202);
+            std::fs::write(proxy.folder().join("go"), "").unwrap();
+        };
+        let (exit, ()) = tokio::join!(proxy.command(arguments), stopping);
+        assert_ne!(exit.code, Some(0), "{}", exit.stdout);
+        proxy.until_refusing().await;
+        proxy.wait().await.expect(0);
+    }
+}
+
+/// A proxy whose new process was killed, in whose place none can be put while the file is wrong.
+async fn without_heir() -> (Origin, Proxy, Gate, Connection, u32) {
+    let (origin, proxy, gate, slow) = busy().await;
+    proxy.signal("USR2").await;
+    proxy.printed(" serves; draining").await;
+    let next = another(&proxy, proxy.pid()).await;
+    proxy.configure("[routes.a]\npath = \"/a\"\nupstrem = \"b\"\n");
+    kill("KILL", next);
+    proxy.printed("nobody accepts connections").await;
+    (origin, proxy, gate, slow, next)
+}
+
+#[tokio::test]
+async fn the_old_process_tries_again_for_as_long_as_it_drains() {
+    let (origin, mut proxy, gate, mut slow, killed) = without_heir().await;
+    // Whoever comes meanwhile waits, and is not refused.
+    let mut early = proxy.connect().await;
+    early.start(&Request::get("/")).await;
+    proxy.configure(format!("{PAGE}[routes.slow]\npath = \"/slow\"\nupstream = \"{origin}\"\n"));
+    assert_eq!(early.answer("GET").await.expect(200).text(), "x");
+    let third = another(&proxy, killed).await;
+    proxy.succeeded_by(third);
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    assert_eq!(slow.chunk().await.unwrap(), "late");
+    proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn term_ends_the_attempts_to_put_another_one_in_its_place() {
+    let (_origin, proxy, gate, mut slow, _) = without_heir().await;
+    proxy.signal("TERM").await;
+    proxy.until_refusing().await;
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    proxy.wait().await.expect(0);
 }

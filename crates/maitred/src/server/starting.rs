@@ -117,7 +117,8 @@ impl Starting {
         before.and_then(|before| before.log_level).inspect(|ordered| go_on_at(&admin, ordered));
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
+        let (desk, orders, stops) =
+            Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
         admin.attach(desk.clone());
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
@@ -129,7 +130,7 @@ impl Starting {
             waiting: Waiting::none(),
             supervisor: taken.supervisor,
             before: None,
-            told_to_end: false,
+            told_to_end: None,
             late: Vec::new(),
             latest: told.latest.clone(),
             origin,
@@ -145,6 +146,7 @@ impl Starting {
             ended: watch::channel(false).0,
             desk,
             orders,
+            stops,
             signals,
             generations,
             probation: None,
