@@ -406,3 +406,19 @@ async fn what_would_only_change_costs_no_connection() {
         client.await.expect("a connection was lost");
     }
 }
+
+#[tokio::test]
+async fn times_that_no_clock_has_are_refused() {
+    let proxy = Proxy::start(answers("one")).await;
+    proxy.configure(answers("two"));
+    for (path, text) in [
+        ("/api/v1/reload", r#"{"confirm":18446744073709551615}"#),
+        ("/api/v1/upgrade", r#"{"timeout":18446744073709551615}"#),
+    ] {
+        let told = Connection::to(&proxy.admin_socket()).await.fetch(order(path, text)).await.expect(400);
+        assert!(told.text().contains("365 days"), "{}", told.text());
+    }
+    assert_eq!(proxy.get("/").await.text(), "one");
+    proxy.command(["reload", "--confirm", "365d"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "two");
+}
