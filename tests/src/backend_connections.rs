@@ -269,10 +269,8 @@ async fn connections_of_http2_end_with_their_time_whoever_asks_at_that_moment() 
 async fn a_connection_of_http2_that_has_become_silent_is_not_used_again() {
     for lines in ["", "cache = true", "hedge = \"100ms\""] {
         // Whatever is asked second on a connection is not answered.
-        let origin = Origin::builder()
-            .h2c()
-            .start(|seen| if seen.turn == 0 { Answer::text("x") } else { Answer::hang() })
-            .await;
+        let origin =
+            Origin::builder().h2c().start(|seen| if seen.turn == 0 { Answer::text("x") } else { Answer::hang() }).await;
         let route = format!("[routes.app]\npath = \"/*\"\nupstream = \"app\"\ntimeout = \"300ms\"\n{lines}\n");
         let proxy = Proxy::start(format!("{BOTH}[upstreams.app]\nbackends = \"{origin}\"\n{route}")).await;
         proxy.get("/1").await.expect(200);

@@ -385,10 +385,8 @@ async fn a_backend_that_fails_every_other_time_is_found_out() {
 #[tokio::test]
 async fn each_question_over_http2_has_a_connection_of_its_own() {
     // One that has answered once is silent from then on.
-    let origin = Origin::builder()
-        .h2c()
-        .start(|seen| if seen.turn == 0 { Answer::text("well") } else { Answer::hang() })
-        .await;
+    let origin =
+        Origin::builder().h2c().start(|seen| if seen.turn == 0 { Answer::text("well") } else { Answer::hang() }).await;
     let check = "health_check = { path = \"/health\", interval = \"300ms\", timeout = \"200ms\" }";
     let proxy = balanced(&[&origin], check).await;
     origin.nth(2).await;

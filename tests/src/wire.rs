@@ -227,7 +227,10 @@ async fn a_stream_may_begin_as_late_as_it_likes() {
         let origin = Origin::start(move |seen| match seen.target.as_str() {
             "/never" => Answer::hang(),
             // Pingora's engine looks at the time when something comes.
-            _ => Answer::raw(PROGRESS).wait(&script).bytes(PROGRESS).bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            _ => Answer::raw(PROGRESS)
+                .wait(&script)
+                .bytes(PROGRESS)
+                .bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
         })
         .await;
         let text = format!("{BOTH}{}", route(&origin, "timeout = \"300ms\""));
@@ -249,7 +252,9 @@ async fn progress_ends_a_silence_whoever_asks() {
         let (one, two) = (early.clone(), late.clone());
         let end = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
         let origin = Origin::start(move |_| Answer::raw("").wait(&one).bytes(PROGRESS).wait(&two).bytes(end)).await;
-        let text = format!("[upstreams.app]\nbackends = \"{origin}\"\ntimeout = \"2s\"\n[routes.app]\npath = \"/*\"\n{lines}\n");
+        let text = format!(
+            "[upstreams.app]\nbackends = \"{origin}\"\ntimeout = \"2s\"\n[routes.app]\npath = \"/*\"\n{lines}\n"
+        );
         let text = format!("{BOTH}{text}upstream = \"app\"\ntimeout = \"10s\"\n");
         let proxy = Proxy::with(text).variable("MAITRED_ENGINE", engine).start().await;
         let began = Instant::now();
