@@ -3,10 +3,14 @@
 use std::{
     fs,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use serde_json::Value;
-use testkit::{Answer, Gate, Origin, Proxy, Request, within};
+use testkit::{Answer, Connection, Gate, Origin, Proxy, Request, within};
 
 use crate::setting::route;
 
@@ -253,4 +257,96 @@ async fn the_first_process_cuts_what_outlasts_the_grace_period_and_stays() {
     // Should the one that serves be killed, the container ends, and says how.
     kill("KILL", child(first));
     proxy.wait().await.expect(137);
+}
+
+/// Has the second process drain, with a request under way, and the third one serve; the id of that in the namespace.
+async fn third_while_second_drains(proxy: &Proxy, gate: &Gate) -> (Connection, u64) {
+    let first = first(proxy);
+    kill("USR2", first);
+    let second = serving(proxy, 1).await;
+    until_known(proxy, second).await;
+    let mut slow = proxy.connect().await;
+    slow.start(&Request::get("/second")).await;
+    gate.reached().await;
+    kill("USR2", first);
+    let third = serving(proxy, second).await;
+    until_known(proxy, third).await;
+    (slow, third)
+}
+
+/// Waits until the process before this one knows that it serves.
+async fn until_known(proxy: &Proxy, serves: u64) {
+    proxy.printed(&format!("(pid {serves}) serves; draining")).await;
+}
+
+#[tokio::test]
+async fn one_that_was_put_in_the_place_of_another_tells_who_serves_after_it() {
+    if !may_unshare() {
+        return;
+    }
+    let gate = Gate::new();
+    let script = gate.clone();
+    let origin = Origin::start(move |seen| match seen.target.as_str() {
+        "/second" => Answer::text("second").after(&script),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let proxy = Proxy::with(route(&origin, "")).first_process().start().await;
+    let first = first(&proxy);
+    let (mut slow, third) = third_while_second_drains(&proxy, &gate).await;
+    kill("KILL", child(child(first)));
+    let fourth = serving(&proxy, third).await;
+    gate.open();
+    assert_eq!(slow.answer("GET").await.expect(200).text(), "second");
+    until_maitreds(first, 2).await;
+    kill("USR2", first);
+    let fifth = serving(&proxy, fourth).await;
+    // That the fourth one ends, which was started by one that is gone, is not the end.
+    until_maitreds(first, 2).await;
+    orphan(first);
+    until_taken_in(first, 1).await;
+    assert_eq!(proxy.get("/").await.expect(200).text(), "x");
+    assert_eq!(serving(&proxy, 0).await, fifth);
+    kill("TERM", first);
+    proxy.wait().await.expect(0);
+}
+
+#[tokio::test]
+async fn the_container_goes_on_while_another_process_is_started_in_the_place_of_one_that_failed() {
+    if !may_unshare() {
+        return;
+    }
+    let (gate, keys, late) = (Gate::new(), Gate::new(), Arc::new(AtomicBool::new(false)));
+    let (script, of_keys, are_late) = (gate.clone(), keys.clone(), late.clone());
+    let origin = Origin::start(move |seen| match (seen.target.as_str(), are_late.load(Relaxed)) {
+        ("/second", _) => Answer::text("second").after(&script),
+        ("/keys", true) => Answer::text(r#"{"keys":[]}"#).after(&of_keys),
+        ("/keys", false) => Answer::text(r#"{"keys":[]}"#),
+        _ => Answer::text("x"),
+    })
+    .await;
+    let text = format!(
+        "{}[auth.customers]\ntype = \"jwt\"\njwks = \"{origin}/keys\"\naudience = \"api\"\n\
+         [routes.own]\npath = \"/own\"\nauth = \"customers\"\nupstream = \"{origin}\"\n",
+        route(&origin, "")
+    );
+    let proxy = Proxy::with(text).first_process().start().await;
+    let first = first(&proxy);
+    let (mut slow, third) = third_while_second_drains(&proxy, &gate).await;
+    late.store(true, Relaxed);
+    kill("KILL", child(child(first)));
+    // The one that takes its place cannot serve yet, and the first process has a look meanwhile.
+    keys.reached().await;
+    kill("HUP", first);
+    orphan(first);
+    until_taken_in(first, 1).await;
+    keys.open();
+    assert_eq!(proxy.get("/").await.expect(200).text(), "x");
+    assert_ne!(serving(&proxy, third).await, 1);
+    // What was meant for whoever serves has waited for one.
+    proxy.printed(" HUP: generation ").await;
+    gate.open();
+    assert_eq!(slow.answer("GET").await.expect(200).text(), "second");
+    kill("TERM", first);
+    proxy.wait().await.expect(0);
 }

@@ -1,7 +1,13 @@
 //! How a process starts, refuses to start, and ends.
 
+use std::io::ErrorKind;
+
 use futures::SinkExt;
 use testkit::{Answer, Gate, Origin, Proxy, Request, within};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::setting::{before, route};
@@ -190,4 +196,34 @@ async fn a_thousand_connections_leave_nothing_behind() {
         }
     };
     within("the descriptors to be given back", gone).await;
+}
+
+/// Whoever reads to the end of a stream takes what it has read for all there was.
+#[tokio::test]
+async fn a_stream_that_is_cut_with_the_process_does_not_look_as_if_it_had_ended() {
+    for now in [false, true] {
+        let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(format!(
+            "[listeners.stream]\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\nupstream = \"peers\"\n\
+             [upstreams.peers]\nbackends = [\"tcp://{}\"]\n[server]\ngrace_period = \"300ms\"\n",
+            backend.local_addr().unwrap()
+        ))
+        .await;
+        let mut client = proxy.stream().await;
+        client.write_all(b"half").await.unwrap();
+        let (mut taken, _) = within("a connection to the backend", backend.accept()).await.unwrap();
+        let mut read = [0; 4];
+        taken.read_exact(&mut read).await.unwrap();
+        taken.write_all(b"half").await.unwrap();
+        client.read_exact(&mut read).await.unwrap();
+        match now {
+            true => drop(proxy.command(["stop", "--now"]).await.expect(0)),
+            false => proxy.signal("TERM").await,
+        }
+        let cut = within("the backend to see an end", taken.read(&mut read)).await;
+        assert_eq!(cut.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        let cut = within("the client to see an end", client.read(&mut read)).await;
+        assert_eq!(cut.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        proxy.wait().await.expect(0);
+    }
 }

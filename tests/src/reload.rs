@@ -1,5 +1,10 @@
 //! A running server is given another configuration.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
 use futures::{SinkExt, StreamExt};
 use testkit::{Address, Answer, Connection, Gate, Origin, Proxy, Request, within};
 use tokio_tungstenite::tungstenite::Message;
@@ -330,4 +335,90 @@ async fn a_guard_gives_up_what_answers_with_errors() {
     assert!(exit.stderr.contains("`often` is no condition"), "{}", exit.stderr);
     let exit = proxy.command(["reload", "--abort-if", "5xx>1%"]).await;
     assert_ne!(exit.code, Some(0), "{}", exit.stderr);
+}
+
+fn order(path: &str, order: &str) -> Request {
+    Request::post(path, order.to_owned()).header("Content-Type", "application/json")
+}
+
+#[tokio::test]
+async fn a_reload_that_is_refused_leaves_admin_sockets_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, busy) = (folder.path().join("ctl.sock"), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let with = |more: &str| format!("{}[admin]\naddress = [\"unix:{}\"{more}]\n", answers("x"), path.display());
+    let socket = Address::Unix(path.clone());
+    let ask = async || Connection::to(&socket).await.fetch(Request::get("/health")).await.expect(200);
+    let mut proxy = Proxy::start(with("")).await;
+    proxy.configure(with(&format!(", \"{}\"", busy.local_addr().unwrap())));
+    for command in [&["reload"][..], &["reload", "--dry-run"], &["upgrade"]] {
+        proxy.command(command.iter().copied()).await.expect(1);
+        ask().await;
+    }
+    proxy.configure(with(", \"127.0.0.1:0\""));
+    proxy.command(["reload"]).await.expect(0);
+    ask().await;
+    proxy.upgrade(&[]).await;
+    ask().await;
+    proxy.configure(answers("x"));
+    proxy.command(["reload"]).await.expect(0);
+    within("what is not wanted any more to be removed", async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// The system gives a connection to the narrowest socket that listens: one that only would be opened must not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_only_change_costs_no_connection() {
+    let (port, busy) = (Address::refusing().port(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let with = |address: &str, admin: &str| {
+        let page = answers("x");
+        format!("[listeners.web]\naddress = \"{address}{port}\"\n{page}[admin]\naddress = [\"127.0.0.1:0\"{admin}]\n")
+    };
+    let proxy = Proxy::start(with(":", "")).await;
+    let address = Address::Tcp(([127, 0, 0, 1], port).into());
+    let stop = Arc::new(AtomicBool::new(false));
+    let client = |_| {
+        let (address, stop) = (address.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(Relaxed) {
+                Connection::to(&address).await.fetch(Request::get("/")).await.expect(200);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..4).map(client).collect();
+    let reload = async |text: &str, code: u16| {
+        Connection::to(&proxy.admin_socket()).await.fetch(order("/api/v1/reload", text)).await.expect(code);
+    };
+    for _ in 0..50 {
+        proxy.configure(with("127.0.0.1:", ""));
+        reload(r#"{"dry_run":true}"#, 200).await;
+        proxy.configure(with("127.0.0.1:", &format!(", \"{}\"", busy.local_addr().unwrap())));
+        reload("{}", 422).await;
+    }
+    proxy.configure(with("127.0.0.1:", ""));
+    reload("{}", 200).await;
+    Connection::to(&address).await.fetch(Request::get("/")).await.expect(200);
+    stop.store(true, Relaxed);
+    for client in clients {
+        client.await.expect("a connection was lost");
+    }
+}
+
+#[tokio::test]
+async fn times_that_no_clock_has_are_refused() {
+    let proxy = Proxy::start(answers("one")).await;
+    proxy.configure(answers("two"));
+    for (path, text) in [
+        ("/api/v1/reload", r#"{"confirm":18446744073709551615}"#),
+        ("/api/v1/upgrade", r#"{"timeout":18446744073709551615}"#),
+    ] {
+        let told = Connection::to(&proxy.admin_socket()).await.fetch(order(path, text)).await.expect(400);
+        assert!(told.text().contains("365 days"), "{}", told.text());
+    }
+    assert_eq!(proxy.get("/").await.text(), "one");
+    proxy.command(["reload", "--confirm", "365d"]).await.expect(0);
+    assert_eq!(proxy.get("/").await.text(), "two");
 }

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio};
 
-use testkit::{Answer, Framing, Gate, Origin, Proxy, Request, within};
+use testkit::{Address, Answer, Connection, Framing, Gate, Origin, Proxy, Request, within};
 
 const PAGE: &str = "[routes.\"/*\"]\nrespond = { body = \"x\" }\n";
 
@@ -12,6 +12,16 @@ fn program(proxy: &Proxy, interpreter: &str, text: &str) -> PathBuf {
     std::fs::write(&path, format!("#!{interpreter}\n{text}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
+}
+
+/// The program itself, which starts once there is a file `go` in the proxy's folder.
+fn held_up(proxy: &Proxy) -> PathBuf {
+    let real = std::env::var("MAITRED_BIN").map_or_else(|_| testkit::binary(), PathBuf::from);
+    let script = format!(
+        "while [ ! -e go ]; do read -t 0.05 _ </dev/zero 2>/dev/null || :; done; exec {} \"$@\"",
+        real.display()
+    );
+    program(proxy, "/bin/bash", &script)
 }
 
 /// A program that says hello as a maitred does, and then does this.
@@ -175,12 +185,7 @@ async fn a_reload_that_is_asked_for_during_an_upgrade_is_not_forgotten() {
     exit.expect(1);
     within("the reload", async { while proxy.get("/").await.expect(200).text() != "second" {} }).await;
     // The new process serves: it is told.
-    let real = std::env::var("MAITRED_BIN").map_or_else(|_| testkit::binary(), PathBuf::from);
-    let script = format!(
-        "while [ ! -e go ]; do read -t 0.05 _ </dev/zero 2>/dev/null || :; done; exec {} \"$@\"",
-        real.display()
-    );
-    let binary = program(&proxy, "/bin/bash", &script);
+    let binary = held_up(&proxy);
     let arguments = ["--json", "upgrade", "--binary", binary.to_str().unwrap()];
     let before = proxy.lines().iter().filter(|line| line.contains("upgrade: started ")).count();
     let asking = async {
@@ -235,4 +240,101 @@ async fn signals_that_come_twice_do_no_more_than_once() {
     assert_eq!(slow.answer_head().await.0, 200);
     assert_eq!(slow.chunk().await.unwrap(), "late");
     proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn one_that_cannot_have_its_addresses_takes_no_socket_file_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.sock");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().map(|address| (address, busy)).unwrap();
+    let text = format!(
+        "[listeners.a]\naddress = \"unix:{}\"\n[listeners.b]\naddress = \"127.0.0.1:0\"\n{PAGE}",
+        path.display()
+    );
+    let socket = Address::Unix(path.clone());
+    let ask = async || Connection::to(&socket).await.fetch(Request::get("/")).await.expect(200);
+    let mut proxy = Proxy::start(&text).await;
+    for more in [
+        format!("[listeners.c]\naddress = \"{}\"\n", busy.0),
+        format!("[admin]\naddress = [\"127.0.0.1:0\", \"{}\"]\n", busy.0),
+    ] {
+        proxy.configure(format!("{text}{more}"));
+        let exit = proxy.command(["upgrade"]).await.expect(1);
+        assert!(exit.stderr.contains(&busy.0.to_string()), "{}", exit.stderr);
+        ask().await;
+        proxy.command(["status"]).await.expect(0);
+    }
+    proxy.configure(&text);
+    proxy.upgrade(&[]).await;
+    ask().await;
+    // One whose file somebody has removed can be reached again.
+    std::fs::remove_file(&path).unwrap();
+    proxy.upgrade(&[]).await;
+    ask().await;
+    // Whoever is the last removes it.
+    proxy.signal("TERM").await;
+    within("the file to be removed", async {
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stop_during_an_upgrade_ends_the_old_process_and_the_new_one() {
+    for order in ["{}", r#"{"now":true}"#] {
+        let proxy = Proxy::start(PAGE).await;
+        let binary = held_up(&proxy);
+        let arguments = ["upgrade", "--binary", binary.to_str().unwrap()];
+        let stopping = async {
+            proxy.printed("upgrade: started ").await;
+            let order = Request::post("/api/v1/stop", order).header("Content-Type", "application/json");
+            Connection::to(&proxy.admin_socket()).await.fetch(order).await.expect(202);
+            std::fs::write(proxy.folder().join("go"), "").unwrap();
+        };
+        let (exit, ()) = tokio::join!(proxy.command(arguments), stopping);
+        assert_ne!(exit.code, Some(0), "{}", exit.stdout);
+        proxy.until_refusing().await;
+        proxy.wait().await.expect(0);
+    }
+}
+
+/// A proxy whose new process was killed, in whose place none can be put while the file is wrong.
+async fn without_heir() -> (Origin, Proxy, Gate, Connection, u32) {
+    let (origin, proxy, gate, slow) = busy().await;
+    proxy.signal("USR2").await;
+    proxy.printed(" serves; draining").await;
+    let next = another(&proxy, proxy.pid()).await;
+    proxy.configure("[routes.a]\npath = \"/a\"\nupstrem = \"b\"\n");
+    kill("KILL", next);
+    proxy.printed("nobody accepts connections").await;
+    (origin, proxy, gate, slow, next)
+}
+
+#[tokio::test]
+async fn the_old_process_tries_again_for_as_long_as_it_drains() {
+    let (origin, mut proxy, gate, mut slow, killed) = without_heir().await;
+    // Whoever comes meanwhile waits, and is not refused.
+    let mut early = proxy.connect().await;
+    early.start(&Request::get("/")).await;
+    proxy.configure(format!("{PAGE}[routes.slow]\npath = \"/slow\"\nupstream = \"{origin}\"\n"));
+    assert_eq!(early.answer("GET").await.expect(200).text(), "x");
+    let third = another(&proxy, killed).await;
+    proxy.succeeded_by(third);
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    assert_eq!(slow.chunk().await.unwrap(), "late");
+    proxy.get("/").await.expect(200);
+}
+
+#[tokio::test]
+async fn term_ends_the_attempts_to_put_another_one_in_its_place() {
+    let (_origin, proxy, gate, mut slow, _) = without_heir().await;
+    proxy.signal("TERM").await;
+    proxy.until_refusing().await;
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    proxy.wait().await.expect(0);
 }

@@ -98,7 +98,8 @@ impl Socket {
         &self.written
     }
 
-    /// Takes over the socket `descriptor`, which another process opened for the address `written`.
+    /// Takes over the socket `descriptor`, which somebody else opened for the address `written` and has as well: the file
+    /// of a unix socket is that one's to remove until [`Shared::keep_file`] says otherwise.
     ///
     /// # Errors
     /// The descriptor is not such a socket, or other machines can reach it and there is no token.
@@ -109,7 +110,7 @@ impl Socket {
                 let listener = UnixListener::from(descriptor);
                 // A descriptor of another kind has no such address.
                 listener.local_addr()?;
-                Self::over_unix(path, listener)
+                Self::over_unix(path, listener, true)
             }
         }
     }
@@ -170,13 +171,13 @@ impl Socket {
             Ok(listener)
         })();
         let listener = placed.inspect_err(|_: &io::Error| drop(fs::remove_file(&beside)))?;
-        Self::over_unix(path.to_owned(), listener)
+        Self::over_unix(path.to_owned(), listener, false)
     }
 
-    fn over_unix(path: PathBuf, listener: UnixListener) -> io::Result<Self> {
+    fn over_unix(path: PathBuf, listener: UnixListener, kept: bool) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // A socket that was handed over works without its file too, and then has nothing to remove.
-        let file = SocketFile::of(&path).ok();
+        let file = SocketFile::of(&path, kept).ok();
         let address = Address::Unix(path);
         Ok(Self { listener: Listener::Unix(listener), written: address.clone(), address, reach: Reach::File, file })
     }
@@ -288,8 +289,8 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: Arc::default() })
+    fn of(path: &Path, kept: bool) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, kept: Arc::new(AtomicBool::new(kept)) })
     }
 }
 

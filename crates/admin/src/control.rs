@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{ApiKey, FreshKey, KeyOrder, Limit, LimitKey, NoKey};
 
@@ -249,10 +249,25 @@ pub struct Reload {
     pub abort_if: Option<String>,
 }
 
-/// A time in whole seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A time in whole seconds, at most 365 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Seconds(pub u64);
+
+impl Seconds {
+    /// The longest time that can be ordered: clocks end somewhere.
+    pub const MOST: Self = Self(365 * 24 * 60 * 60);
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = Self(u64::deserialize(deserializer)?);
+        if seconds.0 > Self::MOST.0 {
+            return Err(Error::custom(format!("{} s is more than the longest time, 365 days", seconds.0)));
+        }
+        Ok(seconds)
+    }
+}
 
 impl From<Seconds> for Duration {
     fn from(seconds: Seconds) -> Self {

@@ -36,7 +36,7 @@ const KEEPALIVE: TcpKeepalive =
 /// Who may connect to a unix socket: its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A socket that clients can connect to.
+/// A socket that has its address. Clients can connect to one of TCP once it [listens](listen).
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
     pub local: Option<SocketAddr>,
@@ -84,7 +84,8 @@ pub enum BindCause {
 }
 
 /// Takes the socket of an address. With `beside`, sockets of ours that are about to be closed and take some of the same
-/// connections, it is taken beside them.
+/// connections, it is taken beside them. One of TCP does not listen yet: the system gives a connection to the narrowest
+/// socket that listens, and what waits on that is lost with it should nothing come of it.
 ///
 /// # Errors
 ///
@@ -101,6 +102,22 @@ pub(crate) fn bind(address: &Address, beside: &[BorrowedFd<'_>]) -> Result<Bound
     Ok(BoundSocket { local, kind })
 }
 
+/// Lets clients connect to a socket of TCP; to one of a path they can already. `beside` is as for [`bind`].
+///
+/// # Errors
+///
+/// What is in the way: somebody may listen there by now.
+pub(crate) fn listen(address: &Address, bound: &BoundSocket, beside: &[BorrowedFd<'_>]) -> Result<(), BindError> {
+    let (Kind::Tcp(socket), Some(local)) = (&bound.kind, bound.local) else { return Ok(()) };
+    let socket = SockRef::from(socket);
+    share(beside, true);
+    // The system asks once more whether the port may be shared.
+    let listens = socket.set_reuse_port(!beside.is_empty()).and_then(|()| socket.listen(BACKLOG));
+    share(beside, false);
+    let listens = listens.and_then(|()| socket.set_reuse_port(false));
+    listens.map_err(|error| BindError { address: address.clone(), cause: tcp_cause(&error, local) })
+}
+
 /// Lets another socket of this user have the same port, or no longer. It is off but for the moment in which a socket takes
 /// the place of another: a second maitred that is started by mistake must not share the connections of the first.
 fn share(sockets: &[BorrowedFd<'_>], may: bool) {
@@ -111,7 +128,14 @@ fn share(sockets: &[BorrowedFd<'_>], may: bool) {
     }
 }
 
-/// A listening socket that another process of ours had before.
+/// Whether the file of a unix socket is gone, so that nobody can reach the socket, whoever has it.
+pub(crate) fn is_lost(address: &Address) -> bool {
+    let Address::Unix(path) = address else { return false };
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// A listening socket that another process of ours had before, and has still: the file of a unix socket is that one's to
+/// remove until somebody [says otherwise](SocketFile::shared).
 ///
 /// # Errors
 ///
@@ -124,7 +148,7 @@ pub(crate) fn adopt(address: &Address, fd: OwnedFd) -> io::Result<BoundSocket> {
     socket.set_nonblocking(true)?;
     match address {
         Address::Unix(path) => {
-            let file = SocketFile::of(path)?;
+            let file = SocketFile::of(path, true)?;
             Ok(BoundSocket { local: None, kind: Kind::Unix(UnixListener::from(OwnedFd::from(socket)), file) })
         }
         Address::Any(_) | Address::Ip(_) => {
@@ -167,7 +191,6 @@ fn tcp(address: SocketAddr, beside: bool) -> io::Result<Taken> {
     socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.set_reuse_port(beside)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     socket.set_reuse_port(false)?;
     let listener = TcpListener::from(socket);
     let local = listener.local_addr()?;
@@ -211,16 +234,17 @@ fn unix(path: &Path) -> Result<Taken, BindCause> {
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
         // Nobody can connect before this, so nobody gets in under the mode that the file had at first.
         socket.listen(BACKLOG)?;
-        let file = SocketFile::of(path)?;
+        let file = SocketFile::of(path, false)?;
         Ok((Kind::Unix(UnixListener::from(OwnedFd::from(socket)), file), None))
     };
     made().map_err(BindCause::Other)
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<Self> {
+    fn of(path: &Path, shared: bool) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.into(), device: found.dev(), inode: found.ino(), shared: Arc::default() })
+        let shared = Arc::new(AtomicBool::new(shared));
+        Ok(Self { path: path.into(), device: found.dev(), inode: found.ino(), shared })
     }
 
     /// Set it when another process has the socket as well: the file is its to remove then.

@@ -47,7 +47,7 @@ pub use connection::{Accepted, Connection, Serve, reset, socket, taken};
 pub use filter::networks::Networks;
 pub use holder::Holder;
 pub use listener::{Listener, MinRate, Timeouts};
-pub use listeners::{Change, Changed, Listeners, Staff};
+pub use listeners::{Change, Changed, Listeners, Listening, Staff};
 pub use mode::{Mode, Streams};
 pub use place::{Inherited, Place};
 pub use socket::Socket;

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::SocketAddr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -50,10 +50,17 @@ struct Socket {
     shared: Option<Arc<AtomicBool>>,
 }
 
-/// The listeners that are to be open, with every socket taken that was not yet. Nothing has changed so far; dropping it
-/// gives the new sockets back.
+/// The listeners that are to be open, with every address taken that was not yet. Nothing has changed so far, for no client
+/// either; dropping it gives the new addresses back.
 #[derive(Debug)]
 pub struct Change {
+    wanted: Vec<Arc<Listener>>,
+    taken: HashMap<Place, (Address, BoundSocket)>,
+}
+
+/// The same once clients can connect to the new sockets, where they wait until somebody accepts.
+#[derive(Debug)]
+pub struct Listening {
     wanted: Vec<Arc<Listener>>,
     taken: HashMap<Place, Fresh>,
 }
@@ -93,15 +100,15 @@ impl Listeners {
         Self::default()
     }
 
-    /// Takes every socket that `wanted` needs and that is not open yet: from `inherited` where it is there, else from the
-    /// system. Must be called within the runtime that is to serve the connections.
+    /// Takes every socket that `wanted` needs and that is not open yet: from `inherited` where it is there and can be
+    /// reached, else from the system.
     ///
     /// # Errors
     ///
     /// The first address that cannot be had, with the reason. Nothing has changed then.
     pub fn prepare(&self, wanted: Vec<Arc<Listener>>, inherited: &mut Inherited) -> Result<Change, BindError> {
         let open = self.lock();
-        let all: HashSet<Place> = wanted.iter().flat_map(|listener| places(listener)).map(|(place, _)| place).collect();
+        let all = all_places(&wanted);
         let mut taken = HashMap::new();
         for (place, address) in wanted.iter().flat_map(|listener| places(listener)) {
             if open.sockets.contains_key(&place) {
@@ -109,20 +116,38 @@ impl Listeners {
             }
             let refused = |error| BindError { address: address.clone(), cause: BindCause::Other(error) };
             let bound = match inherited.take(&place) {
-                Some(fd) => bind::adopt(address, fd).map_err(refused)?,
-                None => open.take(address, &all)?,
+                Some(fd) if !bind::is_lost(address) => bind::adopt(address, fd).map_err(refused)?,
+                _ => bind::bind(address, &open.in_the_way(address, &all))?,
             };
-            taken.insert(place, Fresh::new(address, bound).map_err(refused)?);
+            taken.insert(place, (address.clone(), bound));
         }
         Ok(Change { wanted, taken })
+    }
+
+    /// Lets clients connect to the new sockets. What then waits on them is lost unless the change is made, so this comes
+    /// right before that. Must be called within the runtime that is to serve the connections.
+    ///
+    /// # Errors
+    ///
+    /// The first address that somebody has taken meanwhile, with the reason. Nothing has changed then.
+    pub fn listen(&self, change: Change) -> Result<Listening, BindError> {
+        let Change { wanted, taken } = change;
+        let (open, all) = (self.lock(), all_places(&wanted));
+        let listening = taken.into_iter().map(|(place, (address, bound))| {
+            bind::listen(&address, &bound, &open.in_the_way(&address, &all))?;
+            let refused = |error| BindError { address: address.clone(), cause: BindCause::Other(error) };
+            Ok((place, Fresh::new(&address, bound).map_err(refused)?))
+        });
+        let taken = listening.collect::<Result<_, _>>()?;
+        Ok(Listening { wanted, taken })
     }
 
     /// Makes the change: opens what is new, hands sockets to the listeners that have them now, and closes what is not
     /// wanted any more. A listener that is written as before goes on as it is, with its certificates as they are now;
     /// the connections of one that has changed are asked to end. When this returns, the addresses that were given up are
     /// free.
-    pub async fn apply(&self, change: Change, staff: impl Fn(&Arc<Listener>) -> Staff) -> Changed {
-        let Change { wanted, mut taken } = change;
+    pub async fn apply(&self, change: Listening, staff: impl Fn(&Arc<Listener>) -> Staff) -> Changed {
+        let Listening { wanted, mut taken } = change;
         let mut changed = Changed { opened: taken.len(), ..Changed::default() };
         let mut ending = Vec::new();
         {
@@ -165,6 +190,14 @@ impl Listeners {
     pub fn retire_all(&self) {
         self.lock().sites.values().for_each(|site| {
             site.retire();
+        });
+    }
+
+    /// Says that the process which had the sockets before leaves them to this one: their files are this one's to remove.
+    pub fn own_files(&self) {
+        let open = self.lock();
+        open.sockets.values().filter_map(|socket| socket.shared.as_ref()).for_each(|shared| {
+            shared.store(false, Ordering::Release);
         });
     }
 
@@ -236,6 +269,10 @@ impl Socket {
     }
 }
 
+fn all_places(listeners: &[Arc<Listener>]) -> HashSet<Place> {
+    listeners.iter().flat_map(|listener| places(listener)).map(|(place, _)| place).collect()
+}
+
 /// Ends sockets as ordered, and waits until each is closed.
 async fn close(sockets: impl IntoIterator<Item = Socket>, order: Order) {
     let end = |socket: Socket| {
@@ -250,13 +287,12 @@ async fn close(sockets: impl IntoIterator<Item = Socket>, order: Order) {
 }
 
 impl Open {
-    /// Takes a socket from the system, if need be beside ours that are not wanted any more.
-    fn take(&self, address: &Address, wanted: &HashSet<Place>) -> Result<BoundSocket, BindError> {
+    /// Our sockets that take connections to `address` and are not wanted any more.
+    fn in_the_way(&self, address: &Address, wanted: &HashSet<Place>) -> Vec<BorrowedFd<'_>> {
         let in_the_way = |(place, socket): &(&Place, &Socket)| {
             !wanted.contains(*place) && !matches!(address, Address::Unix(_)) && socket.taken().overlaps(address)
         };
-        let beside: Vec<_> = self.sockets.iter().filter(in_the_way).map(|(_, socket)| socket.fd.as_fd()).collect();
-        bind::bind(address, &beside)
+        self.sockets.iter().filter(in_the_way).map(|(_, socket)| socket.fd.as_fd()).collect()
     }
 
     /// How a listener's connections are met: as before where it is written as before.

@@ -1,6 +1,9 @@
 //! From an accepted connection to a backend, and what is told of it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use filter::Reason;
@@ -64,7 +67,7 @@ impl Relay {
             told.generation = snapshot.generation;
             snapshot.upstreams.get(&**name).cloned().ok_or(Reason::NoBackend)?
         });
-        let mut backend =
+        let backend =
             Box::pin(connect(upstream, connection.peer.map(|peer| peer.ip()), &mut told.record, &mut told.pick))
                 .await?;
         let _counted = told.pick.as_ref().map(|pick| pick.counter().connection());
@@ -73,12 +76,14 @@ impl Relay {
         let (record, meters) = (&mut told.record, &connection.meters);
         meters.passed(record.bytes_in, 0);
         let idle = connection.listener.timeouts.idle;
-        let ended = carry(&mut *client, &mut backend, Half::beginning_with(first), idle, |up, down| {
+        let mut sides = Sides(Some((client, backend)));
+        let ended = sides.carry(first, idle, |up, down| {
             record.bytes_in += up;
             record.bytes_out += down;
             meters.passed(up, down);
         });
-        end(ended.await, client, backend)
+        let ended = ended.await;
+        sides.end(ended)
     }
 
     fn tell(&self, snapshot: &Snapshot, connection: &Connection, told: &mut Told) {
@@ -99,20 +104,43 @@ impl Relay {
     }
 }
 
-/// A side that broke off breaks the other: what was cut must not look as if it had ended.
-fn end(ended: Ended, client: Stream, backend: Socket) -> Result<(), Reason> {
-    match ended {
-        Ended::Well => Ok(()),
-        Ended::Idle => Err(Reason::Idle),
-        Ended::Client(error) => {
-            log::debug!("a client broke off: {error}");
-            backend.break_off();
-            Err(Reason::ClientClosed)
+/// The client and the backend, until they have ended. What was cut must not look as if it had ended: a side that broke off
+/// breaks the other, and where they are dropped before the end, with the process, both are broken off.
+struct Sides(Option<(Stream, Socket)>);
+
+impl Sides {
+    /// Carries bytes both ways; `first` goes to the backend ahead of the client's.
+    async fn carry(&mut self, first: Vec<u8>, idle: Duration, passed: impl FnMut(u64, u64)) -> Ended {
+        match &mut self.0 {
+            Some((client, backend)) => carry(&mut **client, backend, Half::beginning_with(first), idle, passed).await,
+            None => Ended::Well,
         }
-        Ended::Backend(error) => {
-            log::debug!("a backend broke off: {error}");
+    }
+
+    fn end(mut self, ended: Ended) -> Result<(), Reason> {
+        let sides = self.0.take();
+        match ended {
+            Ended::Well => Ok(()),
+            Ended::Idle => Err(Reason::Idle),
+            Ended::Client(error) => {
+                log::debug!("a client broke off: {error}");
+                sides.inspect(|(_, backend)| backend.break_off());
+                Err(Reason::ClientClosed)
+            }
+            Ended::Backend(error) => {
+                log::debug!("a backend broke off: {error}");
+                sides.into_iter().for_each(|(client, _)| listen::reset(client));
+                Err(Reason::UpstreamReset)
+            }
+        }
+    }
+}
+
+impl Drop for Sides {
+    fn drop(&mut self) {
+        if let Some((client, backend)) = self.0.take() {
+            backend.break_off();
             listen::reset(client);
-            Err(Reason::UpstreamReset)
         }
     }
 }

@@ -117,6 +117,7 @@ fn a_socket_that_was_handed_over_is_found_by_its_configured_address_and_keeps_it
     shared.iter().for_each(|shared| shared.keep_file(true));
     drop((old, shared));
     assert!(UnixStream::connect(folder.path().join(RUN_SOCKET)).is_ok(), "the successor accepts at the old file");
+    new.iter().for_each(|socket| socket.share().unwrap().keep_file(false));
     drop(new);
     assert!(!folder.path().join(RUN_SOCKET).exists());
 }
@@ -127,6 +128,9 @@ fn a_successor_that_failed_takes_no_file_with_it() {
     let path = folder.path().join("admin.sock");
     let old = Socket::unix(&path).unwrap();
     let shared = old.share().unwrap();
+    let given = shared.as_fd().try_clone_to_owned().unwrap();
+    drop(Socket::inherited(Address::Unix(path.clone()), given, None).unwrap());
+    assert!(UnixStream::connect(&path).is_ok(), "it was not the successor's to remove");
     shared.keep_file(true);
     shared.keep_file(false);
     drop((old, shared));

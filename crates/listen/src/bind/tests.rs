@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use super::*;
 
 fn take(address: &str) -> Result<BoundSocket, BindError> {
-    bind(&address.parse().unwrap(), &[])
+    let address = address.parse().unwrap();
+    let bound = bind(&address, &[])?;
+    listen(&address, &bound, &[])?;
+    Ok(bound)
 }
 
 fn port(bound: &BoundSocket) -> u16 {

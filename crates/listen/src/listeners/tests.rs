@@ -109,12 +109,17 @@ impl House {
     }
 
     async fn make(&self, change: Change) -> Changed {
+        let listening = self.listeners.listen(change).unwrap();
+        self.serve(listening).await
+    }
+
+    async fn serve(&self, listening: Listening) -> Changed {
         let serve: Arc<dyn Serve> = self.echo.clone();
         let staff = |listener: &Arc<Listener>| Staff {
             serve: Arc::clone(&serve),
             meters: self.metrics.listener(&listener.name),
         };
-        self.listeners.apply(change, staff).await
+        self.listeners.apply(listening, staff).await
     }
 
     /// Where a listener is.
@@ -288,6 +293,7 @@ async fn sockets_are_handed_over_with_what_waits_on_them() {
     }
     drop(old);
     exchange(&mut UnixStream::connect(&path).await.unwrap(), "the file is still there").await;
+    new.listeners.own_files();
     new.listeners.close_all().await;
     assert!(!path.exists());
 }
@@ -312,12 +318,14 @@ async fn connections_that_wait_when_a_listener_closes_are_served() {
     let mut house = House::new();
     house.written.insert("web".into(), r#"{ "address": "127.0.0.1:0" }"#.into());
     let change = house.prepare(&mut Inherited::default()).unwrap();
-    let local = change.taken.values().next().unwrap().local.unwrap();
+    let local = change.taken.values().next().unwrap().1.local.unwrap();
+    assert!(TcpStream::connect(local).await.is_err(), "nobody may wait for what may come to nothing");
+    let listening = house.listeners.listen(change).unwrap();
     let mut early = Vec::new();
     for _ in 0..20 {
         early.push(std::net::TcpStream::connect(local).unwrap());
     }
-    house.make(change).await;
+    house.serve(listening).await;
     house.listeners.close_all().await;
     for client in early {
         client.set_nonblocking(true).unwrap();

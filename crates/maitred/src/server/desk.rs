@@ -39,8 +39,6 @@ pub enum Order {
     Rollback(Option<u64>, Reply<Reloaded>),
     /// Hand over to a new process.
     Upgrade(UpgradeOrder, Reply<Result<Upgraded, String>>),
-    /// End; at once where it says so.
-    Stop(bool),
 }
 
 /// Where an answer goes. Whoever asked may have gone meanwhile.
@@ -49,6 +47,7 @@ pub type Reply<T> = oneshot::Sender<T>;
 /// The desk itself, which the admin plane knows.
 pub struct Desk {
     orders: mpsc::Sender<Order>,
+    stops: mpsc::Sender<bool>,
     told: Mutex<Arc<Told>>,
     folder: PathBuf,
     live: Arc<Live>,
@@ -66,18 +65,17 @@ pub struct Told {
 }
 
 impl Desk {
-    /// A desk and where its orders come out. Relative paths in a configuration that is no file start at `folder`.
+    /// A desk and where its orders come out, those to end by a way of their own, which no other order holds up: at once
+    /// where they say so. Relative paths in a configuration that is no file start at `folder`.
     pub fn new(
         told: Told,
         folder: PathBuf,
         live: Arc<Live>,
         limits: limit::State,
-    ) -> (Arc<Self>, mpsc::Receiver<Order>) {
-        let (orders, receiver) = mpsc::channel(WAITING);
-        (
-            Arc::new(Self { orders, told: Mutex::new(Arc::new(told)), folder, live, limits, front: OnceLock::new() }),
-            receiver,
-        )
+    ) -> (Arc<Self>, mpsc::Receiver<Order>, mpsc::Receiver<bool>) {
+        let ((orders, ordered), (stops, stopped)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
+        let (told, front) = (Mutex::new(Arc::new(told)), OnceLock::new());
+        (Arc::new(Self { orders, stops, told, folder, live, limits, front }), ordered, stopped)
     }
 
     /// Where requests are served from now on: there is one for the whole life of the process.
@@ -142,7 +140,7 @@ impl Control for Desk {
 
     async fn stop(&self, now: bool) {
         // Nobody takes it when the server is ending already.
-        let _ = self.orders.send(Order::Stop(now)).await;
+        let _ = self.stops.send(now).await;
     }
 
     fn history(&self) -> Vec<Generation> {

@@ -10,7 +10,12 @@ use admin::{UpgradeOrder, Upgraded, Who};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{Origin, heir::Heir, reload::By, running::Running};
+use super::{
+    Origin,
+    heir::Heir,
+    reload::By,
+    running::{End, Running},
+};
 use crate::{
     lifecycle::Signal,
     notify,
@@ -23,6 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program that runs here, whatever lies in its place by now.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// Why nobody was handed over to, and what was to be handed over, where it is left.
+struct Missed {
+    why: String,
+    gift: Option<Gift>,
+}
+
+impl From<String> for Missed {
+    fn from(why: String) -> Self {
+        Self { why, gift: None }
+    }
+}
 
 /// What a successor that serves has said.
 struct Told {
@@ -101,7 +118,7 @@ impl Running {
         self.waiting.close();
         let (served, heir) = match self.give(channel, gift, limit, successor).await {
             Ok(given) => given,
-            Err(why) => {
+            Err(Missed { why, .. }) => {
                 self.waiting = Waiting::open();
                 self.state.limits.tell_no_charges();
                 self.state.cache.tell_no_news();
@@ -135,8 +152,9 @@ impl Running {
         gift: Gift,
         limit: Duration,
         mut successor: Option<Successor>,
-    ) -> Result<(Told, Heir), String> {
+    ) -> Result<(Told, Heir), Missed> {
         let deadline = Instant::now() + limit;
+        let is_ours = successor.is_some();
         let line = channel.try_clone().map_err(|error| error.to_string())?;
         let talk = spawn_blocking(move || {
             let served = give(&channel, &gift, deadline);
@@ -144,6 +162,13 @@ impl Running {
         });
         let (served, channel, gift) = self.hear_out(talk, &line, &mut successor).await?;
         match served {
+            // It was ready at the very moment when the end was asked for.
+            Ok(served) if self.told_to_end.is_some() => {
+                if !is_ours {
+                    hand_on(Signal::Terminate("TERM"), served.pid);
+                }
+                Err("the end was asked for meanwhile".to_owned().into())
+            }
             Ok(served) => {
                 notify::main_pid(served.pid);
                 // Not by the new one, which might say it after this one has ended, as if nobody served any more.
@@ -153,29 +178,29 @@ impl Running {
             }
             Err(why) => {
                 let code = successor.and_then(Successor::give_up).map(|code| format!(" (exit code {code})"));
-                Err(format!("{why}{}", code.unwrap_or_default()))
+                Err(Missed { why: format!("{why}{}", code.unwrap_or_default()), gift: Some(gift) })
             }
         }
     }
 
-    /// Starts this very program again, with the sockets that the failed heir had.
+    /// Starts this very program again, with the sockets that the failed heir had. Where nothing comes of it, the heir that
+    /// is returned is missed, unless the end was asked for meanwhile.
     pub(super) async fn revive(&mut self, heir: Heir, why: &str) -> Heir {
         log::error!("upgrade: the new process (pid {}) {why}; starting {} again", heir.pid(), BUILD.version);
-        let (gift, failed) = heir.take_back();
-        let (successor, channel) = match spawn(Path::new(THIS_PROGRAM)) {
-            Ok(started) => started,
-            Err(error) => {
-                log::error!("upgrade: it cannot be started: {error}; nobody accepts connections");
-                return failed;
-            }
+        let (gift, mut failed) = heir.take_back();
+        let given = match spawn(Path::new(THIS_PROGRAM)) {
+            Ok((successor, channel)) => self.give(channel, gift, PATIENCE, Some(successor)).await,
+            Err(error) => Err(Missed { why: format!("it cannot be started: {error}"), gift: Some(gift) }),
         };
-        match self.give(channel, gift, PATIENCE, Some(successor)).await {
+        match given {
             Ok((served, heir)) => {
                 log::info!("upgrade: {} (pid {}) serves", served.version, served.pid);
                 heir
             }
-            Err(why) => {
+            Err(Missed { why, gift }) => {
                 log::error!("upgrade: {why}; nobody accepts connections");
+                // Whatever is in its way, such as a file that only the failed program understands, may be mended.
+                gift.filter(|_| self.told_to_end.is_none()).into_iter().for_each(|gift| failed.keep(gift));
                 failed
             }
         }
@@ -190,21 +215,29 @@ impl Running {
     ) -> Result<T, String> {
         tokio::pin!(talk);
         loop {
-            tokio::select! {
+            let end = tokio::select! {
                 done = &mut talk => return done.map_err(|error| error.to_string()),
-                signal = self.signals.next(), if !self.told_to_end => match signal {
+                Some(now) = self.stops.recv(), if self.told_to_end.is_none() => End::of(now),
+                signal = self.signals.next(), if self.told_to_end.is_none() => match signal {
                     Signal::Terminate(name) => {
-                        self.told_to_end = true;
                         let generation = self.generations.current().0.id;
                         self.record(Who::Signal(name.into()), "stop", "done", generation);
-                        successor.take().map(Successor::give_up);
-                        // One that was started by hand gives up by itself when nobody talks to it.
-                        line.end();
+                        End::Drain
                     }
-                    Signal::HandOver | Signal::Upgrade => log::warn!("an upgrade is under way already"),
-                    other => self.put_off(other),
+                    Signal::HandOver | Signal::Upgrade => {
+                        log::warn!("an upgrade is under way already");
+                        continue;
+                    }
+                    other => {
+                        self.put_off(other);
+                        continue;
+                    }
                 },
-            }
+            };
+            self.told_to_end = Some(end);
+            successor.take().map(Successor::give_up);
+            // One that was started by hand gives up by itself when nobody talks to it.
+            line.end();
         }
     }
 
@@ -245,11 +278,12 @@ impl Running {
         Ok(Gift { sockets, state: self.state.clone(), facts })
     }
 
-    /// Says to the process of before, should it still drain, that this one ends because it was told to.
+    /// Says to the process of before, should it still drain, and to the first one of the container that this one ends
+    /// because it was told to.
     pub(super) fn take_leave(&self) {
-        if let Some(before) = &self.before {
+        for channel in [&self.before, &self.supervisor].into_iter().flatten() {
             // It has ended long ago, most likely.
-            let _ = before.send(&Message::Leaves, &[], Pace::Now);
+            let _ = channel.send(&Message::Leaves, &[], Pace::Now);
         }
     }
 

@@ -1,23 +1,26 @@
 //! The process that took over, watched for as long as this one drains.
 
 use std::{
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     process::ExitStatus,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
-    lifecycle::INTERRUPTED,
-    upgrade::{Channel, Gift, Message, Served, Successor, Telling},
+    lifecycle::{INTERRUPTED, Signal},
+    upgrade::{Channel, Gift, Handed, Message, Served, Successor, Telling, hand_on},
 };
 
 /// How often it is looked for, and told what lives on here.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the old process waits before it tries again to put another one in the place of one that has failed.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How many times as long as it takes to say what lives on is waited before it is said again.
 const REST: u32 = 20;
@@ -34,6 +37,8 @@ pub struct Heir {
     telling: Telling,
     /// Whether its end would be no failure: it was told to end, or has handed over.
     may_go: bool,
+    /// When to try again to put another one in its place, where it has failed and so has that.
+    again: Option<Instant>,
 }
 
 /// What became of it.
@@ -47,7 +52,7 @@ pub enum Change {
 impl Heir {
     pub fn new(served: Served, channel: Channel, gift: Gift, child: Option<Successor>) -> Self {
         let Served { pid, stays, telling, .. } = served;
-        Self { pid, channel, gift, child, stays, telling, may_go: false }
+        Self { pid, channel, gift, child, stays, telling, may_go: false, again: None }
     }
 
     /// The process that was the last to say that it serves.
@@ -70,6 +75,10 @@ impl Heir {
     /// neither has one that had handed over before.
     pub async fn changed(&mut self) -> Change {
         let mut ended = signal(SignalKind::child()).ok();
+        if let Some(again) = self.again {
+            sleep_until(again).await;
+            return Change::Failed("has failed, and so has what was to take its place".into());
+        }
         loop {
             let began = Instant::now();
             self.telling.again(&self.channel, &self.gift.state);
@@ -122,10 +131,33 @@ impl Heir {
 
     /// What it was given, for another one, without the sockets that it has closed; and what is left of itself.
     pub fn take_back(mut self) -> (Gift, Self) {
-        (self.child, self.may_go) = (None, true);
+        (self.child, self.may_go, self.again) = (None, true, None);
         let mut sockets = std::mem::take(&mut self.gift.sockets);
-        sockets.retain(|(_, fd)| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false));
+        let is_open = |fd: &OwnedFd| rustix::net::sockopt::socket_acceptconn(fd.as_fd()).unwrap_or(false);
+        // The way to the first process of the container listens to nobody.
+        sockets.retain(|(handed, fd)| *handed == Handed::Supervisor || is_open(fd));
         (Gift { sockets, state: self.gift.state.clone(), facts: self.gift.facts.clone() }, self)
+    }
+
+    /// Nobody has taken its place so far. What it was given waits for the next attempt.
+    pub fn keep(&mut self, gift: Gift) {
+        self.gift = gift;
+        self.again = Some(Instant::now() + PAUSE);
+    }
+
+    /// Tells it to end. Where it has failed, nobody is to take its place any more.
+    pub fn tell_to_end(&mut self) {
+        self.may_go = true;
+        if self.again.take().is_some() {
+            self.gift.sockets.clear();
+        } else {
+            hand_on(Signal::Terminate("TERM"), self.latest());
+        }
+    }
+
+    /// Whether it has failed, and nobody has taken its place so far.
+    pub fn is_missed(&self) -> bool {
+        self.again.is_some()
     }
 }
 

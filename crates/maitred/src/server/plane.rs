@@ -36,22 +36,19 @@ impl Plane {
             let shared = self.shared.iter().find(|shared| shared.written() == address)?;
             shared.as_fd().try_clone_to_owned().ok()
         };
-        let sockets = admin::bind(settings, open)?;
         // Should nothing come of it, the files stay with those that are open.
-        self.keep_files(&sockets, true);
-        Ok(Some(sockets))
+        admin::bind(settings, open).map(Some)
     }
 
-    /// Says whose the files of sockets are that are open already.
-    fn keep_files(&self, sockets: &[Socket], kept: bool) {
-        let open = |socket: &&Socket| self.shared.iter().any(|shared| shared.written() == socket.written());
-        sockets.iter().filter(open).filter_map(|socket| socket.share().ok()).for_each(|shared| shared.keep_file(kept));
+    /// Says that whoever had the sockets before leaves them to this one, with their files.
+    pub fn own_files(&self) {
+        self.shared.iter().for_each(|shared| shared.keep_file(false));
     }
 
     /// Answers on other sockets from now on. What is being answered on the old ones is answered.
     pub fn exchange(&mut self, settings: Settings, sockets: Vec<Socket>, admin: Arc<Admin>) -> io::Result<()> {
-        self.keep_files(&sockets, false);
         let next = Self::open(settings, sockets, admin)?;
+        next.own_files();
         let before = std::mem::replace(self, next);
         for shared in &before.shared {
             shared.keep_file(self.shared.iter().any(|kept| kept.written() == shared.written()));

@@ -150,7 +150,7 @@ impl Running {
         }
     }
 
-    /// From here on nothing fails: what was judged is compiled once more, now for good.
+    /// What was judged is compiled once more, now for good. Once clients can connect to the new sockets nothing fails.
     async fn put_in_force(
         &mut self,
         loaded: Loaded,
@@ -160,7 +160,7 @@ impl Running {
         is_another: bool,
     ) -> Result<(), Refusal> {
         // The judge's copy counted on meters of its own, so that a configuration that is refused leaves no trace.
-        let admin = ready.admin;
+        let (admin, listeners) = (ready.admin, ready.compiled.listeners.clone());
         drop(ready.compiled);
         let state = self.state.clone();
         let compiled = spawn_blocking(move || {
@@ -172,6 +172,9 @@ impl Running {
         // A certificate may have been taken away between the two.
         let Some(compiled) = compiled else { return Err(Refusal::of(&loaded, &report)) };
         tokio::join!(self.state.upstreams.first_resolution(WARM), self.state.auth.prefetch(WARM));
+        // As late as can be: connections that these take from those of before are not to wait, nor to be lost.
+        let listening =
+            self.listeners.listen(taken.sockets).map_err(|error| Refusal::taken(&loaded, &listeners, &error))?;
         if is_another {
             self.generations.push(Arc::new(loaded), by.as_str());
         }
@@ -179,7 +182,7 @@ impl Running {
             self.admin.write_audit_to(audit);
         }
         self.publish(compiled, taken.log);
-        self.listeners.apply(taken.sockets, self.staff()).await;
+        self.listeners.apply(listening, self.staff()).await;
         if let Some(sockets) = taken.plane
             && let Err(error) = self.plane.exchange(admin, sockets, self.admin.clone())
         {

@@ -52,6 +52,8 @@ pub struct Running {
     pub ended: watch::Sender<bool>,
     pub desk: Arc<Desk>,
     pub orders: mpsc::Receiver<Order>,
+    /// Orders to end, at once where they say so.
+    pub stops: mpsc::Receiver<bool>,
     pub signals: Signals,
     pub generations: Generations,
     pub probation: Option<Probation>,
@@ -66,16 +68,24 @@ pub struct Running {
     pub before: Option<Channel>,
     /// What was asked for by signals while an upgrade was under way.
     pub late: Vec<Signal>,
-    /// Whether the end was asked for while something else was going on.
-    pub told_to_end: bool,
+    /// The end that was asked for while something else was going on.
+    pub told_to_end: Option<End>,
 }
 
 /// What the task turns to next.
 enum Turn {
     Order(Order),
+    Stop(bool),
     Signal(Signal),
     FilesChanged,
     ProbationFailed(String),
+}
+
+impl End {
+    /// What an order to end means, which may be to end at once.
+    pub fn of(now: bool) -> Self {
+        if now { Self::Now } else { Self::Drain }
+    }
 }
 
 /// What is left of the server at its end.
@@ -90,7 +100,7 @@ pub enum Ended {
 }
 
 /// How the server ends.
-enum End {
+pub enum End {
     /// When it has drained.
     Drain,
     /// When it has drained; another process serves.
@@ -106,14 +116,14 @@ impl Running {
         loop {
             let turn = tokio::select! {
                 Some(order) = self.orders.recv() => Turn::Order(order),
+                Some(now) = self.stops.recv() => Turn::Stop(now),
                 signal = self.signals.next() => Turn::Signal(signal),
                 () = self.watch.changed() => Turn::FilesChanged,
                 why = failing(&mut self.probation, &self.state) => Turn::ProbationFailed(why),
                 () = self.waiting.admit() => continue,
                 () = orphans.take_in() => continue,
             };
-            match self.turn(turn).await {
-                None if self.told_to_end => return self.end().await,
+            match self.turn(turn).await.or_else(|| self.told_to_end.take()) {
                 None => {}
                 Some(End::Drain) => return self.end().await,
                 Some(End::HandedOver(heir)) => return self.follow(*heir).await,
@@ -129,6 +139,7 @@ impl Running {
     async fn turn(&mut self, turn: Turn) -> Option<End> {
         match turn {
             Turn::Order(order) => return self.obey(order).await,
+            Turn::Stop(now) => return Some(End::of(now)),
             Turn::Signal(Signal::Terminate(name)) => {
                 let generation = self.generations.current().0.id;
                 self.record(Who::Signal(name.into()), "stop", "done", generation);
@@ -169,8 +180,6 @@ impl Running {
                 }
                 Err(why) => drop(reply.send(Err(why))),
             },
-            Order::Stop(true) => return Some(End::Now),
-            Order::Stop(false) => return Some(End::Drain),
         }
         None
     }
@@ -254,6 +263,9 @@ impl Running {
     /// Lets requests under way end, and returns as soon as the last one has, or after the grace period. Should the one
     /// that took over fail meanwhile, this program is started again in its place.
     async fn drain(mut self, mut heir: Option<Heir>) -> Result<(Option<Heir>, Signals), Failure> {
+        // All orders come too late now; who gave them is told so.
+        self.orders.close();
+        while self.orders.try_recv().is_ok() {}
         // The one that takes over waits for its folder. Where there is none, the last requests have it too.
         if heir.is_some() {
             self.state.cache.close();
@@ -268,26 +280,37 @@ impl Running {
         // The one that serves hears by this process of what lives on in the one before it.
         let relays = heir.is_some().then(|| self.state.clone());
         let outcome = loop {
+            let missed = heir.as_ref().is_some_and(Heir::is_missed);
             let change = tokio::select! {
-                drained = timeout_at(until, drained(&listeners, relays.as_ref())) => {
+                drained = timeout_at(until, drained(&listeners, relays.as_ref(), missed)) => {
                     if drained.is_err() && listeners.live() > 0 {
                         log::warn!("{} connections were cut after the grace period of {grace:?}", listeners.live());
                     }
                     break Ok(());
                 }
                 signal = self.signals.next() => {
-                    if interrupts(signal, heir.as_mut().filter(|_| is_first())) {
+                    if interrupts(signal, heir.as_mut()) {
                         break Err(Failure { code: lifecycle::INTERRUPTED, message: String::new() });
                     }
                     continue;
                 }
-                () = stopped_now(&mut self.orders) => break Ok(()),
+                Some(now) = self.stops.recv() => {
+                    // Whoever asked means the one that serves.
+                    heir.iter_mut().for_each(Heir::tell_to_end);
+                    if now {
+                        break Ok(());
+                    }
+                    continue;
+                }
                 change = changed(&mut heir) => change,
             };
             heir = match (change, heir) {
                 (Change::Failed(how), Some(failed)) => Some(self.revive(failed, &how).await),
                 (_, heir) => heir,
             };
+            if matches!(self.told_to_end, Some(End::Now)) {
+                break Ok(());
+            }
         };
         heir.iter_mut().for_each(Heir::say_nothing_is_left);
         let _ = self.ended.send(true);
@@ -301,8 +324,12 @@ fn is_first() -> bool {
     std::process::id() == 1
 }
 
-/// Ready when there is nothing left to do for anybody.
-async fn drained(listeners: &Listeners, relays: Option<&State>) {
+/// Ready when there is nothing left to do for anybody. While nobody serves, in the place of an heir that is `missed`, there
+/// is that to be done.
+async fn drained(listeners: &Listeners, relays: Option<&State>, missed: bool) {
+    if missed {
+        return std::future::pending().await;
+    }
     listeners.idle().await;
     if let Some(state) = relays {
         nothing_lives_on(state).await;
@@ -317,25 +344,16 @@ async fn changed(heir: &mut Option<Heir>) -> Change {
     }
 }
 
-/// Whether a signal ends the drain, which INT does. `of_first` is who took over from the first process of a container: that
-/// one is sent all signals, whoever they are meant for, and hands them on.
-fn interrupts(signal: Signal, of_first: Option<&mut Heir>) -> bool {
-    match (signal, of_first) {
-        (signal, Some(heir)) => hand_on(signal, heir.latest()),
-        (Signal::Terminate("INT"), None) => return true,
-        (other, None) => log::warn!("{other:?} comes too late: the process drains"),
+/// Whether a signal ends the drain, which INT does. The first process of a container is sent all signals, whoever they are
+/// meant for, and hands them on to who took over from it.
+fn interrupts(signal: Signal, heir: Option<&mut Heir>) -> bool {
+    match (signal, heir) {
+        (Signal::Terminate(_), Some(heir)) if heir.is_missed() => heir.tell_to_end(),
+        (signal, Some(heir)) if is_first() => hand_on(signal, heir.latest()),
+        (Signal::Terminate("INT"), _) => return true,
+        (other, _) => log::warn!("{other:?} comes too late: the process drains"),
     }
     false
-}
-
-/// Waits for the order to end at once. All others come too late; who gave them is told so.
-async fn stopped_now(orders: &mut mpsc::Receiver<Order>) {
-    while let Some(order) = orders.recv().await {
-        if matches!(order, Order::Stop(true)) {
-            return;
-        }
-    }
-    std::future::pending().await
 }
 
 /// Ready when the configuration on probation has failed, with the reason.

@@ -67,6 +67,9 @@ impl Starting {
         };
         if let Some(taken) = taken {
             taken.ready(running.handed()?)?;
+            // Until now they were the old process's, whatever became of this one.
+            running.listeners.own_files();
+            running.plane.own_files();
             running.before = taken.stay(running.state.clone())?;
         }
         running.waiting = Waiting::open();
@@ -97,6 +100,8 @@ impl Starting {
         let live = Arc::new(Live::new(compiled.snapshot));
         let listeners = Arc::new(Listeners::new());
         let change = listeners.prepare(compiled.listeners, &mut taken.listeners).map_err(refused)?;
+        // Whoever connects while the rest is made ready waits.
+        let change = listeners.listen(change).map_err(refused)?;
         let inherited = |address: &admin::Address| -> Option<OwnedFd> { taken.admin.remove(&address.to_string()) };
         let sockets = admin::bind(&settings, inherited).map_err(|error| Failure::new(error.to_string()))?;
         let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
@@ -112,7 +117,8 @@ impl Starting {
         before.and_then(|before| before.log_level).inspect(|ordered| go_on_at(&admin, ordered));
         let plane = Plane::open(settings, sockets, admin.clone())?;
         let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders) = Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
+        let (desk, orders, stops) =
+            Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
         admin.attach(desk.clone());
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
@@ -124,7 +130,7 @@ impl Starting {
             waiting: Waiting::none(),
             supervisor: taken.supervisor,
             before: None,
-            told_to_end: false,
+            told_to_end: None,
             late: Vec::new(),
             latest: told.latest.clone(),
             origin,
@@ -140,6 +146,7 @@ impl Starting {
             ended: watch::channel(false).0,
             desk,
             orders,
+            stops,
             signals,
             generations,
             probation: None,

@@ -14,41 +14,58 @@ use crate::{
 /// How often ended processes are looked for, should a signal be lost.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// The same while a signal waits for somebody to serve.
+const SOON: Duration = Duration::from_millis(100);
+
 /// The exit code of a process that a signal ended, as shells have it: this and the signal's number.
 const BY_SIGNAL: i32 = 128;
 
 /// Hands signals on to whoever serves, takes in the ends of processes whose parents are gone, and ends as the process
 /// that serves does. `main` is the one that serves now, and `channel` tells of those after it.
-pub async fn supervise(mut main: u32, channel: Channel, signals: &mut Signals) -> Outcome {
+pub async fn supervise(main: u32, channel: Channel, signals: &mut Signals) -> Outcome {
     let mut child = signal(SignalKind::child())?;
+    let (mut serving, mut late) = (Serving { main, leaves: false }, Vec::new());
     loop {
         // In this order: whoever hands over says so before it ends.
         let ended = reap()?;
-        hear(&channel, &mut main);
+        serving.hear(&channel);
+        let Serving { main, leaves } = serving;
         if let Some(code) = ended.iter().find(|(pid, _)| *pid == main).map(|(_, code)| *code) {
             let outcome = u8::try_from(code).unwrap_or(u8::MAX);
             return if code == 0 { Ok(()) } else { Err(Failure { code: outcome, message: String::new() }) };
         }
-        // One that nobody here has started ends without a word.
-        if !lives(main) {
-            return Ok(());
+        if lives(main) {
+            late.drain(..).for_each(|signal| hand_on(signal, main));
+        } else if !channel.is_heard() {
+            // Nobody is left who could start another one. Of one that is nobody's child here nobody says how it ended.
+            let gone = || Failure::new(format!("process {main}, which served, is gone"));
+            return if leaves { Ok(()) } else { Err(gone()) };
         }
         tokio::select! {
-            signal = signals.next() => {
-                hear(&channel, &mut main);
-                hand_on(signal, main);
-            }
+            // For whoever serves by then: another one may be about to.
+            signal = signals.next() => late.push(signal),
             _ = child.recv() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(if late.is_empty() { LOOK } else { SOON }) => {}
         }
     }
 }
 
-/// Hears who serves by now, where it was `main` that did.
-fn hear(channel: &Channel, main: &mut u32) {
-    for message in channel.news() {
-        if let Message::Main { pid } = message {
-            *main = pid;
+/// Who serves, as far as the first process has heard.
+#[derive(Clone, Copy)]
+struct Serving {
+    main: u32,
+    /// Whether it has said that it ends because it was told to.
+    leaves: bool,
+}
+
+impl Serving {
+    fn hear(&mut self, channel: &Channel) {
+        for message in channel.news() {
+            match message {
+                Message::Main { pid } => *self = Self { main: pid, leaves: false },
+                Message::Leaves => self.leaves = true,
+                _ => {}
+            }
         }
     }
 }
