@@ -313,7 +313,8 @@ pub struct Require {
     pub method: Option<BTreeMap<String, OneOrMany<String>>>,
     /// A condition in CEL, the Common Expression Language, over `user`, `key`, `plan`, `scopes`, `roles`, `claims`, and `request`
     /// with `method`, `scheme`, `host`, `path` (as routes see it, without path parameters), `query`, `client_ip` and `headers` (by
-    /// names in lower case). What cannot be told does not hold. Only in builds with the feature `cel`; `maitred version --features` says whether this one has it.
+    /// names in lower case). What cannot be told does not hold. Only in builds with the feature `cel`; `maitred version --features`
+    /// says whether this one has it.
     ///
     /// Example: `when = "request.path.startsWith('/tenants/' + claims.tenant + '/')"`
     pub when: Option<String>,

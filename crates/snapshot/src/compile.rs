@@ -48,16 +48,14 @@ pub fn compile(config: &Config, state: &State, report: &mut Report) -> Option<Co
     let listeners = listeners(config, state, report);
     let upstreams = upstreams(config, state, report);
     let policies = policies(config, state, report);
-    let redis = redis(config, state, report);
-    let meters = meters(state);
+    let (redis, meters) = (redis(config, state, report), meters(state));
     let ground = limit::Ground { state: &state.limits, redis: found(config, redis.as_ref()), meters: &meters };
     let limits = limit::named(&config.limits, &root.key("limits"), ground, report);
     let caches = config.cache.compile(config.redis.is_some(), &root.key("cache"), report);
     let mut logging = telemetry::compile(&config.logging, &root.key("logging"), report);
     let opened = access::Databases::compile(&config.access, &root.key("access"), &state.files, report);
     let databases = config.access.geoip.as_ref().map(|_| opened.as_ref().and_then(Option::as_ref));
-    let table = table(config, report);
-    let methods = ::route::Methods::of(config.routes.values().map(|route| &route.matches));
+    let (table, methods) = (table(config, report), methods(config));
     let mut routes: Vec<Option<Route>> = config
         .routes
         .iter()
@@ -129,6 +127,11 @@ fn table(config: &Config, report: &mut Report) -> Option<::route::Table> {
     let written = config.routes.iter().map(|(name, route)| (name.as_str(), &route.matches, at.key(name)));
     let pages = pages::of(config, report);
     ::route::Table::with_pages(&written.collect::<Vec<_>>(), &pages, &names, report)
+}
+
+/// Which routes name methods.
+fn methods(config: &Config) -> ::route::Methods {
+    ::route::Methods::of(config.routes.values().map(|route| &route.matches))
 }
 
 fn listeners(config: &Config, state: &State, report: &mut Report) -> Vec<Arc<Listener>> {
@@ -247,7 +250,7 @@ impl Site<'_> {
         let retries = self.retries(report);
         let hedge = self.hedge(report);
         let (auth, request, response, security) = (auth?, request?, present(response)?, present(security)?);
-        let methods = self.methods.rule(&self.written.matches) || auth.rules_by_method();
+        let forwarding = self.forwarding(asked, &auth);
         let trails = Trails::of(&auth, &request, response.as_ref(), security.as_ref());
         let looks = cors.is_some() || cache.is_some() || compress.is_some() || auth.renews() || !trails.response;
         Some(Route {
@@ -266,11 +269,7 @@ impl Site<'_> {
             destination: destination?,
             subset,
             mirror: present(mirror)?,
-            forwarding: transform::Forwarding {
-                forwarded: asked.forwarded == Some(true),
-                generation: asked.tracestate == Some(true),
-                methods,
-            },
+            forwarding,
             answers: Answers::of(response.as_ref(), security.as_ref(), looks),
             request: Some(request).filter(|edits| !edits.is_empty()),
             response: response.filter(|edits| !edits.is_empty()),
@@ -294,6 +293,15 @@ impl Site<'_> {
         let (compresses, at) = (on(&policies.compress).is_some(), self.at.key("cache"));
         let compile = |cache| cache::Policy::compile(cache, self.name, &origin, self.caches, compresses, &at, report);
         on(&policies.cache).map(compile)
+    }
+
+    /// What the origin is told of the client, and what is not let through.
+    fn forwarding(&self, asked: &config::Request, auth: &auth::Auth) -> transform::Forwarding {
+        transform::Forwarding {
+            forwarded: asked.forwarded == Some(true),
+            generation: asked.tracestate == Some(true),
+            methods: self.methods.rule(&self.written.matches) || auth.rules_by_method(),
+        }
     }
 
     /// How long a tunnel or stream may be silent.
