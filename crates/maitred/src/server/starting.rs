@@ -8,7 +8,7 @@ use std::{
 };
 
 use admin::{Admin, OrderedLevel, Phase};
-use listen::Listeners;
+use listen::{Inherited, Listener, Listeners, Listening};
 use proxy::{Front, Options};
 use snapshot::{Live, State};
 use telemetry::Audit;
@@ -97,11 +97,8 @@ impl Starting {
         let audit = open_audit(&settings, &state).map_err(Failure::new)?;
         compiled.snapshot.audit.clone_from(&audit);
         compiled.snapshot.generation = generations.current().0.id;
-        let live = Arc::new(Live::new(compiled.snapshot));
-        let listeners = Arc::new(Listeners::new());
-        let change = listeners.prepare(compiled.listeners, &mut taken.listeners).map_err(refused)?;
-        // Whoever connects while the rest is made ready waits.
-        let change = listeners.listen(change).map_err(refused)?;
+        let (live, listeners) = (Arc::new(Live::new(compiled.snapshot)), Arc::new(Listeners::new()));
+        let change = take_addresses(&listeners, compiled.listeners, &mut taken.listeners)?;
         let inherited = |address: &admin::Address| -> Option<OwnedFd> { taken.admin.remove(&address.to_string()) };
         let sockets = admin::bind(&settings, inherited).map_err(|error| Failure::new(error.to_string()))?;
         let latest = banner::Latest { grace_period: compiled.settings.grace_period, reload: None };
@@ -116,9 +113,8 @@ impl Starting {
         let admin = staff(audit, &told, &state);
         before.and_then(|before| before.log_level).inspect(|ordered| go_on_at(&admin, ordered));
         let plane = Plane::open(settings, sockets, admin.clone())?;
-        let (history, in_force) = (generations.list(), generations.current().1);
-        let (desk, orders, stops) =
-            Desk::new(Told { history, in_force }, origin.folder(), live.clone(), state.limits.clone());
+        let known = Told { history: generations.list(), in_force: generations.current().1 };
+        let (desk, orders, stops) = Desk::new(known, origin.folder(), live.clone(), state.limits.clone());
         admin.attach(desk.clone());
         let (unresolved, ()) =
             tokio::join!(state.upstreams.first_resolution(FIRST_RESOLUTION), state.auth.prefetch(FIRST_KEYS));
@@ -175,6 +171,15 @@ impl Running {
         let admin = self.plane.shared().iter().map(|shared| Handed::Admin(shared.written().to_string()));
         Ok(places.chain(admin).collect())
     }
+}
+
+/// Takes every address that is listened on. Whoever connects while the rest is made ready waits.
+fn take_addresses(
+    listeners: &Listeners,
+    wanted: Vec<Arc<Listener>>,
+    inherited: &mut Inherited,
+) -> Result<Listening, Failure> {
+    listeners.prepare(wanted, inherited).and_then(|change| listeners.listen(change)).map_err(refused)
 }
 
 /// Goes on with the level of the log that the process before was told.
