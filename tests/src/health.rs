@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{SinkExt, StreamExt};
 use testkit::{Address, Answer, Origin, Proxy, Request, within};
+
+use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::setting::BOTH;
 
@@ -393,4 +397,51 @@ async fn each_question_over_http2_has_a_connection_of_its_own() {
     until_up(&proxy, &origin, true).await;
     assert!(origin.requests().iter().all(|seen| seen.turn == 0), "{:?}", origin.requests());
     origin.until_open(0).await;
+}
+
+/// A tunnel or a stream goes on with its backend, and not with whatever else its configuration did.
+#[tokio::test]
+async fn what_outlives_its_configuration_has_nobody_else_checked() {
+    let checked = || Origin::start(|_| Answer::text("well"));
+    let (origin, peer) = (Origin::start(|_| Answer::websocket()).await, checked().await);
+    let (gone, unused, stays) = (checked().await, checked().await, checked().await);
+    let with = |upstreams: &str, routes: &str, peers: &str| {
+        format!(
+            "[listeners.http]\naddress = \"127.0.0.1:0\"\n\
+             [listeners.stream]\naddress = \"127.0.0.1:0\"\nmode = \"tcp\"\nupstream = \"peers\"\n\
+             [upstreams.peers]\nbackends = [\"tcp://{}\"{peers}]\nhealth_check = {{ type = \"tcp\", interval = \"50ms\", timeout = \"1s\" }}\n\
+             [upstreams.app]\nbackends = \"{origin}\"\n[upstreams.stays]\nbackends = \"{stays}\"\n{OFTEN}\n\
+             {upstreams}[routes]\n\"/ws\" = \"app\"\n{routes}\"/*\" = \"stays\"\n",
+            peer.socket()
+        )
+    };
+    let other = format!("[upstreams.gone]\nbackends = \"{gone}\"\n{OFTEN}\n");
+    let spare = format!(", {{ url = \"tcp://{}\", backup = true }}", unused.socket());
+    let proxy = Proxy::start(with(&other, "\"/gone\" = \"gone\"\n", &spare)).await;
+    let mut socket = proxy.websocket("/ws").await;
+    let mut stream = proxy.listener("stream").connect().await;
+    stream.write_all(b"GET").await.unwrap();
+    within("its beginning to reach the backend", async {
+        while proxy.metric("stream_bytes_total", &[("direction", "in")]).await < 3.0 {}
+    })
+    .await;
+    gone.nth(1).await;
+    unused.until_connections(1).await;
+    proxy.hang_up(with("", "", "")).await;
+    // What is under way when the configuration goes may still arrive.
+    let before = (gone.requests().len() + 1, unused.connections() + 1);
+    let asked = stays.requests().len();
+    stays.nth(asked + 20).await;
+    let after = (gone.requests().len(), unused.connections());
+    assert!(after.0 <= before.0 && after.1 <= before.1, "{before:?}, and then {after:?}");
+    socket.send(Message::text("still")).await.unwrap();
+    assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("still"));
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some() {}
+    let logged = proxy.logged("/ws").await;
+    assert_eq!(
+        (&logged["generation"], &logged["upstream"], &logged["status"], &logged["route"]),
+        (&1.into(), &"app".into(), &101.into(), &"/ws".into())
+    );
+    assert_eq!(logged["backend"], origin.socket().to_string());
 }

@@ -1,17 +1,20 @@
 //! Step 7: meters and access log.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use filter::{Reason, RequestId};
+use filter::{Client, Reason, RequestId};
 use http::{HeaderValue, Method, header};
 use listen::Connection;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use snapshot::Snapshot;
-use telemetry::{LoggedRequest, Record, RouteMeters, UNMATCHED};
+use telemetry::{AccessLog, LoggedRequest, Record, RouteMeters, UNMATCHED};
 
 use crate::{
-    context::{Arrival, Context},
+    context::{Arrival, Context, host_of},
     front::Refused,
     mirror, persist,
 };
@@ -54,62 +57,156 @@ pub(crate) fn last_try(ctx: &mut Context, reason: Reason) {
 
 /// Tells a request whose record has everything but its duration.
 pub(crate) fn tell(ctx: &mut Context, head: &RequestHeader) {
+    close(ctx);
+    let Some(arrival) = &ctx.arrival else { return };
+    meters(arrival).finish(&arrival.connection.meters, Some(&head.method), &ctx.record);
+    let Some(log) = &arrival.snapshot.access_log else { return };
+    Scene {
+        generation: arrival.snapshot.generation,
+        client: &arrival.client,
+        host: arrival.host.as_deref(),
+        path: arrival.path.as_deref(),
+        route: arrival.route().map_or(UNMATCHED, |route| &route.name),
+        upstream: ctx.upstream().map(|upstream| &**upstream.name()),
+        variant: ctx.variant(),
+        limit: limit(ctx).map(|(name, remaining)| (&**name, remaining)),
+        country: country(arrival),
+    }
+    .tell(log, ctx, head);
+}
+
+fn close(ctx: &mut Context) {
     mirror::conclude(ctx, ctx.record.reason);
     last_try(ctx, ctx.record.reason);
     ctx.record.close(Instant::now());
     ctx.in_flight = None;
     ctx.proofs.permits.settle(ctx.record.status);
     ctx.attempt.permits.settle(ctx.record.status);
-    let Some(arrival) = &ctx.arrival else { return };
-    meters(arrival).finish(&arrival.connection.meters, Some(&head.method), &ctx.record);
-    let Some(log) = &arrival.snapshot.access_log else { return };
-    let view = arrival.view(head).by(ctx.proofs.identity.as_deref());
-    let trace = view.client.trace.trace_id_hex();
-    let bytes = |name| head.headers.get(name).map(HeaderValue::as_bytes);
-    let route = arrival.route();
-    let nearest = ctx.nearest().and_then(|nearest| Some((route?.limits.nearest(nearest)?.name(), nearest.remaining())));
-    let limit = ctx.proofs.limited.as_ref().map(|limit| (limit, 0)).or(nearest);
-    log.write(
-        &ctx.record,
-        &LoggedRequest {
-            listener: &view.client.listener,
-            route: route.map_or(UNMATCHED, |route| &route.name),
-            upstream: ctx.upstream().map(|upstream| &**upstream.name()),
-            variant: ctx.variant(),
-            backend: ctx
-                .attempt
-                .pick
-                .as_ref()
-                .map(upstream::Pick::label)
-                .or(ctx.attempt.last.as_ref())
-                .map(|label| &**label),
-            client_ip: view.client.address,
-            request_id: Some(view.client.request_id.as_str()),
-            trace_id: Some(trace.as_str()),
-            protocol: Some(head.version),
-            tls: view.client.tls.as_ref().map(|tls| tls.version),
-            scheme: Some(view.client.scheme),
-            method: Some(head.method.as_str().as_bytes()),
-            host: Some(view.host.as_bytes()),
-            path: Some(view.path.as_bytes()),
-            query: view.query.map(str::as_bytes),
-            referer: bytes(header::REFERER),
-            user_agent: bytes(header::USER_AGENT),
-            limit: limit.map(|(name, _)| &**name),
-            limit_remaining: limit.map(|(_, remaining)| remaining.into()),
-            identity: view.identity,
-            generation: arrival.snapshot.generation,
-            country: arrival
-                .snapshot
-                .places
-                .as_ref()
-                .zip(view.client.address)
-                .and_then(|(places, at)| places.country(at)),
-        },
-    );
 }
 
-fn meters(arrival: &Arrival) -> &RouteMeters {
+/// The limit that has refused the request, or else the one that its client is nearest to, and what that leaves.
+fn limit(ctx: &Context) -> Option<(&Arc<str>, u64)> {
+    let nearest = || {
+        let nearest = ctx.nearest()?;
+        Some((ctx.route()?.limits.nearest(nearest)?.name(), nearest.remaining().into()))
+    };
+    ctx.proofs.limited.as_ref().map(|limit| (limit, 0)).or_else(nearest)
+}
+
+fn country(arrival: &Arrival) -> Option<[u8; 2]> {
+    let (places, at) = arrival.snapshot.places.as_ref().zip(arrival.client.address)?;
+    places.country(at)
+}
+
+/// What is told of a request that only its arrival and the configuration know.
+struct Scene<'s> {
+    generation: u64,
+    client: &'s Client,
+    host: Option<&'s str>,
+    path: Option<&'s str>,
+    route: &'s str,
+    upstream: Option<&'s str>,
+    variant: Option<&'s str>,
+    limit: Option<(&'s str, u64)>,
+    country: Option<[u8; 2]>,
+}
+
+impl Scene<'_> {
+    fn tell(&self, log: &AccessLog, ctx: &Context, head: &RequestHeader) {
+        let trace = self.client.trace.trace_id_hex();
+        let bytes = |name| head.headers.get(name).map(HeaderValue::as_bytes);
+        let backend = ctx.attempt.pick.as_ref().map(upstream::Pick::label).or(ctx.attempt.last.as_ref());
+        log.write(
+            &ctx.record,
+            &LoggedRequest {
+                listener: &self.client.listener,
+                route: self.route,
+                upstream: self.upstream,
+                variant: self.variant,
+                backend: backend.map(|label| &**label),
+                client_ip: self.client.address,
+                request_id: Some(self.client.request_id.as_str()),
+                trace_id: Some(trace.as_str()),
+                protocol: Some(head.version),
+                tls: self.client.tls.as_ref().map(|tls| tls.version),
+                scheme: Some(self.client.scheme),
+                method: Some(head.method.as_str().as_bytes()),
+                host: Some(self.host.unwrap_or_else(|| host_of(head)).as_bytes()),
+                path: Some(self.path.unwrap_or_else(|| head.uri.path()).as_bytes()),
+                query: head.uri.query().map(str::as_bytes),
+                referer: bytes(header::REFERER),
+                user_agent: bytes(header::USER_AGENT),
+                limit: self.limit.map(|(name, _)| name),
+                limit_remaining: self.limit.map(|(_, remaining)| remaining),
+                identity: ctx.proofs.identity.as_deref(),
+                generation: self.generation,
+                country: self.country,
+            },
+        );
+    }
+}
+
+/// What is needed to tell of a tunnel at its end, without the configuration: a tunnel may outlive many of those, and each
+/// would go on with all that is done for it in the background.
+pub(crate) struct Kept {
+    generation: u64,
+    connection: Arc<Connection>,
+    client: Client,
+    host: Option<Box<str>>,
+    path: Option<Box<str>>,
+    route: Option<Arc<str>>,
+    meters: Arc<RouteMeters>,
+    upstream: Option<Arc<str>>,
+    has_variants: bool,
+    limit: Option<(Arc<str>, u64)>,
+    country: Option<[u8; 2]>,
+    log: Option<Arc<AccessLog>>,
+}
+
+impl Kept {
+    /// Takes it out of the context, which lets go of the configuration.
+    pub(crate) fn of(ctx: &mut Context) -> Option<Self> {
+        let limit = limit(ctx).map(|(name, remaining)| (Arc::clone(name), remaining));
+        let (upstream, has_variants) =
+            (ctx.upstream().map(|upstream| Arc::clone(upstream.name())), ctx.variant().is_some());
+        let arrival = ctx.arrival.take()?;
+        Some(Self {
+            generation: arrival.snapshot.generation,
+            route: arrival.route().map(|route| Arc::clone(&route.name)),
+            meters: Arc::clone(meters(&arrival)),
+            upstream,
+            has_variants,
+            limit,
+            country: country(&arrival),
+            log: arrival.snapshot.access_log.clone(),
+            connection: arrival.connection,
+            client: arrival.client,
+            host: arrival.host,
+            path: arrival.path,
+        })
+    }
+
+    /// Tells of it, as [`tell`].
+    pub(crate) fn tell(&self, ctx: &mut Context, head: &RequestHeader) {
+        close(ctx);
+        self.meters.finish(&self.connection.meters, Some(&head.method), &ctx.record);
+        let Some(log) = &self.log else { return };
+        Scene {
+            generation: self.generation,
+            client: &self.client,
+            host: self.host.as_deref(),
+            path: self.path.as_deref(),
+            route: self.route.as_deref().unwrap_or(UNMATCHED),
+            upstream: self.upstream.as_deref(),
+            variant: self.upstream.as_deref().filter(|_| self.has_variants),
+            limit: self.limit.as_ref().map(|(name, remaining)| (&**name, *remaining)),
+            country: self.country,
+        }
+        .tell(log, ctx, head);
+    }
+}
+
+fn meters(arrival: &Arrival) -> &Arc<RouteMeters> {
     arrival.route().map_or(&arrival.snapshot.unmatched, |route| &route.meters)
 }
 

@@ -13,7 +13,7 @@ use proxy_protocol::Ends;
 use snapshot::{Live, Snapshot};
 use telemetry::{LoggedRequest, Protocol, Record, UNMATCHED};
 use tokio::io::AsyncWriteExt;
-use upstream::{Pick, Upstream};
+use upstream::Pick;
 
 use crate::{
     carry::{Ended, Half, carry},
@@ -32,7 +32,8 @@ struct Told {
     /// The configuration that said where it goes; 0 while none has.
     generation: u64,
     server_name: Option<String>,
-    upstream: Option<Arc<Upstream>>,
+    /// Its name, and no more: a stream may outlive many configurations.
+    upstream: Option<Arc<str>>,
     pick: Option<Pick>,
 }
 
@@ -61,18 +62,19 @@ impl Relay {
             refuse_name(client).await;
             return Err(Reason::UnknownServerName);
         };
-        let upstream = told.upstream.insert({
-            // Not kept: a stream may outlive many configurations.
+        let upstream = {
             let snapshot = self.live.load();
             told.generation = snapshot.generation;
             snapshot.upstreams.get(&**name).cloned().ok_or(Reason::NoBackend)?
-        });
+        };
+        told.upstream = Some(Arc::clone(upstream.name()));
         let backend =
-            Box::pin(connect(upstream, connection.peer.map(|peer| peer.ip()), &mut told.record, &mut told.pick))
+            Box::pin(connect(&upstream, connection.peer.map(|peer| peer.ip()), &mut told.record, &mut told.pick))
                 .await?;
         let _counted = told.pick.as_ref().map(|pick| pick.counter().connection());
         let ends = Ends { source: connection.peer, destination: connection.local };
         let first = upstream.header(&ends).into_iter().flatten().chain(said).collect();
+        drop(upstream);
         let (record, meters) = (&mut told.record, &connection.meters);
         meters.passed(record.bytes_in, 0);
         let idle = connection.listener.timeouts.idle;
@@ -94,7 +96,7 @@ impl Relay {
         let Some(log) = &snapshot.access_log else { return };
         let mut request = LoggedRequest::new(&connection.listener.name, UNMATCHED);
         request.generation = if told.generation == 0 { snapshot.generation } else { told.generation };
-        request.upstream = told.upstream.as_ref().map(|upstream| &**upstream.name());
+        request.upstream = told.upstream.as_deref();
         request.backend = told.pick.as_ref().map(|pick| &**pick.label());
         request.client_ip = connection.peer.map(|peer| peer.ip());
         request.tls = connection.tls.as_ref().map(|tls| tls.version);

@@ -67,18 +67,28 @@ impl Tunnels {
     /// Carries one request, whose head of `length` bytes is the first that `conn` has read ahead, and ends `conn`.
     pub(crate) async fn carry(&self, mut conn: Conn, length: usize, head: RequestHeader, mut ctx: Context) {
         conn.skip(length);
+        let mut kept = None;
         match self.exchange(&mut conn, &head, &mut ctx).await {
-            Ok(()) => {}
+            Ok(told) => kept = told,
             Err(Failed::Refused(reply)) => refuse(&mut conn, &head, &mut ctx, &reply).await,
             Err(Failed::Gone(reason)) => ctx.record.reason = reason,
         }
         if ctx.record.status == 0 {
             ctx.record.status = Reason::ClientClosed.status_code();
         }
-        finish::tell(&mut ctx, &head);
+        match kept {
+            Some(kept) => kept.tell(&mut ctx, &head),
+            None => finish::tell(&mut ctx, &head),
+        }
     }
 
-    async fn exchange(&self, conn: &mut Conn, head: &RequestHeader, ctx: &mut Context) -> Result<(), Failed> {
+    /// Returns what is told of a tunnel.
+    async fn exchange(
+        &self,
+        conn: &mut Conn,
+        head: &RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<Option<finish::Kept>, Failed> {
         // Reading now tells one thing only: that the client is gone. What it sends is held.
         conn.set_boundary(0, Boundary::Left(0));
         let mut nothing = [0; 1];
@@ -94,12 +104,13 @@ impl Tunnels {
         let idle = ctx.route().map_or(Duration::ZERO, |route| route.stream_idle);
         write(conn, &text, ctx.patience()).await.map_err(Failed::Gone)?;
         if switched {
+            let kept = finish::Kept::of(ctx);
             tunnel(conn, origin, &answer.rest, idle, ctx).await;
-            return Ok(());
+            return Ok(kept);
         }
         let relayed = relay_content(conn, &mut origin, answer.rest, content, ctx).await;
         say(conn, &[]).await;
-        relayed.map_err(Failed::Gone)
+        relayed.map(|()| None).map_err(Failed::Gone)
     }
 
     /// Connects, sends the head, and reads the final head of the answer, as often as may be tried.
