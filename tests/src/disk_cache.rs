@@ -1,7 +1,7 @@
 //! The cache on disk: what outlives the process, however it ends.
 
 use bytes::Bytes;
-use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen, within};
+use testkit::{Answer, Connection, Framing, Gate, Origin, Proxy, Request, Seen, Starter, within};
 
 use crate::{
     caching::{counting, numbered, status},
@@ -124,15 +124,21 @@ async fn purges_count_on_disk_and_after_it() {
     assert_eq!(proxy.get("/b").await.expect(200).text(), "answer 1");
 }
 
-/// A stranger among the folders of the cache, such as file managers leave behind.
-#[tokio::test]
-async fn purges_are_done_with_whatever_else_lies_in_the_folder() {
+/// A proxy that has `/a` on disk in this folder, and has ended.
+async fn stopped_with_one() -> (tempfile::TempDir, Origin, Starter) {
     let folder = tempfile::tempdir().unwrap();
     let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
     let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
-    proxy.get("/a").await.expect(200);
+    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 0");
     on_disk(&proxy, 1.0).await;
     let starter = proxy.stop().await;
+    (folder, origin, starter)
+}
+
+/// A stranger among the folders of the cache, such as file managers leave behind.
+#[tokio::test]
+async fn purges_are_done_with_whatever_else_lies_in_the_folder() {
+    let (folder, _origin, starter) = stopped_with_one().await;
     let own = folder.path().join("cache/v1");
     std::fs::write(own.join("objects/.DS_Store"), "no folder").unwrap();
     let proxy = starter.start().await;
@@ -162,12 +168,7 @@ fn unreadable(path: &std::path::Path) {
 
 #[tokio::test]
 async fn what_is_made_stale_before_it_is_looked_at_is_stale_after_every_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
-    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
-    assert_eq!(proxy.get("/a").await.expect(200).text(), "answer 0");
-    on_disk(&proxy, 1.0).await;
-    let starter = proxy.stop().await;
+    let (folder, origin, starter) = stopped_with_one().await;
     let (file, away) = (file_of(&folder), folder.path().join("away"));
     std::fs::rename(&file, &away).unwrap();
     unreadable(&file);
@@ -193,12 +194,7 @@ async fn what_is_made_stale_before_it_is_looked_at_is_stale_after_every_start() 
 
 #[tokio::test]
 async fn the_head_beside_a_file_that_cannot_be_read_stays_with_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let origin = Origin::start(counting(|_, n| keeps(numbered(n)))).await;
-    let proxy = Proxy::start(configuration(&origin, &folder, "64MiB")).await;
-    proxy.get("/a").await.expect(200);
-    on_disk(&proxy, 1.0).await;
-    let starter = proxy.stop().await;
+    let (folder, _origin, starter) = stopped_with_one().await;
     let file = file_of(&folder);
     let head = file.with_extension("head");
     std::fs::remove_file(&file).unwrap();

@@ -48,6 +48,13 @@ async fn busy() -> (Origin, Proxy, Gate, testkit::Connection) {
     (origin, proxy, gate, slow)
 }
 
+/// What was asked for in [`busy`] is answered whole, whoever serves by now.
+async fn comes_to_its_end(gate: &Gate, slow: &mut testkit::Connection) {
+    gate.open();
+    assert_eq!(slow.answer_head().await.0, 200);
+    assert_eq!(slow.chunk().await.unwrap(), "late");
+}
+
 /// Waits until another process answers to operators than `old`.
 async fn another(proxy: &Proxy, old: u32) -> u32 {
     let other = async {
@@ -126,9 +133,7 @@ async fn one_that_was_started_by_hand_and_dies_while_the_old_one_drains_is_repla
     let third = another(&proxy, next.pid()).await;
     assert_ne!(third, old);
     proxy.succeeded_by(third);
-    gate.open();
-    assert_eq!(slow.answer_head().await.0, 200);
-    assert_eq!(slow.chunk().await.unwrap(), "late");
+    comes_to_its_end(&gate, &mut slow).await;
     proxy.get("/").await.expect(200);
 }
 
@@ -236,9 +241,7 @@ async fn signals_that_come_twice_do_no_more_than_once() {
         kill("TERM", old);
     }
     proxy.printed("Terminate(\"TERM\") comes too late: the process drains").await;
-    gate.open();
-    assert_eq!(slow.answer_head().await.0, 200);
-    assert_eq!(slow.chunk().await.unwrap(), "late");
+    comes_to_its_end(&gate, &mut slow).await;
     proxy.get("/").await.expect(200);
 }
 
@@ -323,9 +326,7 @@ async fn the_old_process_tries_again_for_as_long_as_it_drains() {
     assert_eq!(early.answer("GET").await.expect(200).text(), "x");
     let third = another(&proxy, killed).await;
     proxy.succeeded_by(third);
-    gate.open();
-    assert_eq!(slow.answer_head().await.0, 200);
-    assert_eq!(slow.chunk().await.unwrap(), "late");
+    comes_to_its_end(&gate, &mut slow).await;
     proxy.get("/").await.expect(200);
 }
 

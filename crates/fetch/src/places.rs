@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use crate::Url;
@@ -19,13 +19,13 @@ pub(crate) struct Places {
 struct Taken {
     all: usize,
     /// By host and port; those at which nothing is under way are not there.
-    by_service: HashMap<Box<str>, usize>,
+    by_service: HashMap<Arc<str>, usize>,
 }
 
 /// One exchange that is under way.
 pub(crate) struct Place<'p> {
     places: &'p Places,
-    service: Box<str>,
+    service: Arc<str>,
 }
 
 impl Places {
@@ -35,7 +35,7 @@ impl Places {
 
     /// A place for an exchange with whoever is at `url`, where there is one.
     pub fn take(&self, url: &Url) -> Option<Place<'_>> {
-        let service: Box<str> = format!("{}:{}", url.host, url.port).into();
+        let service: Arc<str> = format!("{}:{}", url.host, url.port).into();
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.by_service.get(&service).copied().unwrap_or(0);
         if taken.all >= self.most || own >= self.each {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -29,9 +30,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// What the name of a folder ends with that nobody could look into.
 const ASIDE: &str = "unreadable";
-
-/// What a process gets that has too many files open, or as a whole the system; `std` has no names for them.
-const TOO_MANY: [i32; 2] = [24, 23];
 
 /// What came of it.
 #[derive(Default)]
@@ -174,7 +172,8 @@ fn mark(path: &Path) -> u64 {
 
 /// Whether it is the process, or the system, that could not, and not the file that cannot be read.
 fn is_for_want(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| TOO_MANY.contains(&code))
+    let is_full = matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    is_full || error.kind() == io::ErrorKind::OutOfMemory
 }
 
 /// Whether there is nothing that could be read. Strangers and folders among the files are none of ours.

@@ -24,7 +24,8 @@ pub(super) struct Gates {
 }
 
 impl Zone {
-    /// [Purges](Zone::purge) all that these mean, to its end even where nobody waits for it any more. `None` where it breaks off.
+    /// Lets go of all that these mean, or makes it stale where `soft`, to its end even where nobody waits for it any more. Says how
+    /// many answers it were; `None` where it breaks off.
     pub async fn order(self: &Arc<Self>, selectors: Vec<Selector>, soft: bool, now: Millis) -> Option<u64> {
         let (zone, purge_of) = (self.clone(), |selector| Purge { when: now, soft, selector });
         let purges: Purges = selectors.into_iter().map(purge_of).collect();
@@ -37,9 +38,9 @@ impl Zone {
         tokio::spawn(ordering).await.ok()?
     }
 
-    /// Lets go of what the selector means, or makes it stale where `soft`. Says how many answers it were. Looks at all that
-    /// is kept, so it is to be called where that is allowed.
-    pub fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
+    /// The same of one selector, on the thread that calls.
+    #[cfg(test)]
+    pub(crate) fn purge(&self, selector: &Selector, soft: bool, now: Millis) -> u64 {
         let purge = Purge { when: now, soft, selector: selector.clone() };
         self.tell(&purge);
         self.carry_out(&purge)
